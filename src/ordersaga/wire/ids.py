@@ -1,0 +1,36 @@
+"""Ids that the services agree on: derived, never drawn, so that whoever repeats a message repeats its id."""
+
+from uuid import UUID, uuid5
+
+_MESSAGES = UUID("6d3a9d0e-5a0b-5c0e-9d0a-0d5e6f7a8b9c")
+"""Name space of message ids. It must never change: ids of commands that are under way depend on it."""
+
+
+def message_id(saga_id: UUID, step: str, direction: str, effect_id: str | None = None) -> UUID:
+    """The id of a command, the same on every retry.
+
+    `direction` is "do" or "undo". An undo that has learnt the id of its effect is a new command, so it has a new id.
+    """
+    return uuid5(_MESSAGES, f"{saga_id}/{step}/{direction}/{effect_id or ''}")
+
+
+def announcement_id(saga_id: UUID, type_name: str, revision: int) -> UUID:
+    """The id of a notification or a status change: one per saga, type and the revision that brought it."""
+    return uuid5(_MESSAGES, f"{saga_id}/{type_name}/{revision}")
+
+
+def answer_id(participant: str, causation_id: UUID | str, type_name: str) -> UUID:
+    """The id of a participant's answer to a command: the same when it answers again."""
+    return uuid5(_MESSAGES, f"{participant}/{causation_id}/{type_name}")
+
+
+def uuid7(unix_ms: int, random: bytes) -> UUID:
+    """A version 7 UUID: 48 bits of time in milliseconds, then the 74 bits left of 10 random bytes."""
+    value = (unix_ms & ((1 << 48) - 1)) << 80 | int.from_bytes(random[:10], "big")
+    value = value & ~(0xF << 76) | 0x7 << 76
+    return UUID(int=value & ~(0b11 << 62) | 0b10 << 62)
+
+
+def unix_ms_of(saga_id: UUID) -> int:
+    """The time in a version 7 UUID, in milliseconds since 1970."""
+    return saga_id.int >> 80
