@@ -1,0 +1,24 @@
+"""What leaves a transaction: records that wait in the outbox until they are acknowledged."""
+
+from dataclasses import dataclass
+
+from ordersaga.bus.protocol import Headers, Outgoing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutboxRow:
+    """A record in the outbox. Records with one `key` on one `topic` are a *lane*: they are published in the order of `row_id`.
+
+    `after` is the id of an earlier row of the lane that was still in the outbox when this one was written, or None: this row may be
+    published only once that one has been handed to the same producer or is gone from the outbox.
+    """
+
+    row_id: int
+    topic: str
+    key: bytes
+    value: bytes
+    headers: Headers = ()
+    after: int | None = None
+
+    def record(self) -> Outgoing:
+        return Outgoing(self.topic, self.key, self.value, self.headers)

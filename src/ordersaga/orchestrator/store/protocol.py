@@ -1,0 +1,226 @@
+"""What the orchestrator asks of its store.
+
+A store promises that one transaction holds the new state, its history, its deadlines and its outgoing messages, or none of them; and that
+two workers cannot change one saga at the same time. It has the only clock that counts: `Loaded.now`.
+
+Two implementations: `store.postgres` and `store.memory`. One suite of tests runs over both.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Protocol
+from uuid import UUID
+
+from ordersaga.bus.protocol import Outgoing
+from ordersaga.delivery.messages import OutboxRow
+from ordersaga.orchestrator.core.instance import Instance, SagaData, Status
+
+AnyInstance = Instance[Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistoryEntry:
+    """One transition, append-only, in the same transaction as the state: what caused it, what it changed, what was sent. No personal data."""
+
+    revision: int
+    cause: str
+    """The type of the event, or `started`, `deadline.command`, `deadline.window`, `verb.cancel`, ..."""
+    body: Mapping[str, Any]
+    """JSON: ids and names only (step, statuses, effect ids, message ids sent, actor, role, reason ...)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What one batch did to one saga. `before` is None for a new saga. Several decisions on one saga in a batch are one change."""
+
+    before: AnyInstance | None
+    after: AnyInstance
+    history: Sequence[HistoryEntry]
+    messages: Sequence[Outgoing]
+    """In the order in which they must be published."""
+
+
+class DeadlineKind(StrEnum):
+    COMMAND = "command"
+    WINDOW = "window"
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    saga_id: UUID
+    kind: DeadlineKind
+    due_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """An incoming record that cannot be used, whole, with the reason and where it came from."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]]
+    timestamp_ms: int
+    reason: str
+    """A short code for counting, such as `unreadable` or `decide_failed`."""
+    detail: str
+    """One line for a person."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Orphan:
+    """An answer in our vocabulary for a saga that nobody knows: kept and shown, never acted upon without an operator."""
+
+    saga_id: UUID
+    type: str
+    topic: str
+    partition: int
+    offset: int
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lookup:
+    """Which instances a batch concerns. Each kind of id may be empty."""
+
+    saga_ids: Collection[UUID] = ()
+    order_ids: Collection[str] = ()
+    payment_ids: Collection[str] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    now: datetime
+    """The database's clock, aware UTC: every due time is compared with it, and with no other."""
+    instances: Mapping[UUID, AnyInstance]
+    """Those found, each locked until the end of the transaction. Look for an order or payment id in `instance.data`."""
+    unknown_versions: Collection[UUID] = ()
+    """Found, but of a saga or version that this process does not know: left alone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """All that one transaction writes."""
+
+    changes: Sequence[Change] = ()
+    dead_letters: Sequence[DeadLetter] = ()
+    orphans: Sequence[Orphan] = ()
+    messages: Sequence[Outgoing] = ()
+    """Messages of no saga, such as copies of dead letters."""
+
+
+class Transaction(Protocol):
+    def load(self, wanted: Lookup, *, skip_locked: bool = False) -> Loaded:
+        """Lock and read, in the order of ids, so that two batches cannot wait for each other.
+
+        With `skip_locked`, instances that another transaction holds are left out.
+        """
+
+    def save(self, batch: Batch) -> Sequence[OutboxRow]:
+        """Write everything, as arrays; returns the outbox rows of this batch in the order of `changes`, then `messages`.
+
+        Raises `BadRow` when the database refuses what a row holds, `StaleWrite` when an instance is not the one that was loaded, `StoreUnavailable`.
+        A Change with no new revision (before.revision == after.revision) is refused as an assertion: it is a bug of ours.
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SagaPage:
+    """Newest first. `next_before` is the id to pass as `before` for the next page, or None."""
+
+    instances: Sequence[AnyInstance]
+    next_before: UUID | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredHistory:
+    revision: int
+    at: datetime
+    cause: str
+    body: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreCounts:
+    by_status: Mapping[Status, int] = field(default_factory=dict)
+    outbox_rows: int = 0
+    deadlines_due: int = 0
+    dead_letters: int = 0
+    orphans: int = 0
+
+
+class Store(Protocol):
+    def transaction(self, *, timeout_seconds: float = 30.0) -> AbstractContextManager[Transaction]:
+        """Commits on leaving the block, rolls back on an exception.
+
+        Raises `StoreUnavailable` where no connection is to be had or it broke, `CommitUnknown` where the answer to COMMIT was lost (the
+        state may or may not be written: load again and decide anew), `BadRow`, `StaleWrite`.
+        """
+
+    def due(self, limit: int) -> Sequence[Due]:
+        """Deadlines that have passed on the database's clock, oldest first, without a lock: whoever acts on one loads the instance and looks again."""
+
+    def get(self, saga_id: UUID) -> AnyInstance | None: ...
+
+    def page(self, *, statuses: Collection[Status] = (), limit: int = 100, before: UUID | None = None) -> SagaPage: ...
+
+    def history(self, saga_id: UUID) -> Sequence[StoredHistory]: ...
+
+    def counts(self) -> StoreCounts: ...
+
+    def check(self, timeout_seconds: float) -> None:
+        """Return if the database answers now and its schema is one that this version can use. Raises `StoreUnavailable`, `SchemaMismatch`."""
+
+    def close(self) -> None: ...
+
+
+class InstanceCodec(Protocol):
+    """Turns instances into JSON and back; knows the data type of each saga and version. Built from the definitions."""
+
+    def knows(self, saga: str, version: int) -> bool: ...
+
+    def decode(self, saga: str, version: int, state: bytes, personal: bytes | None) -> AnyInstance: ...
+
+    def encode(self, instance: AnyInstance) -> bytes:
+        """The state without `data.personal`."""
+
+    def encode_personal(self, data: SagaData) -> bytes | None: ...
+
+
+class StoreError(Exception):
+    """The store could not do what was asked.
+
+    StoreError
+    ├── StoreUnavailable   not reachable, restarting, too busy, read-only, a deadlock: roll back and try again (retriable)
+    │   └── CommitUnknown  the answer to COMMIT was lost: find out by loading again (retriable)
+    ├── StaleWrite         an instance was changed since it was loaded: load again and decide anew (retriable)
+    ├── BadRow             the database refuses what a row holds: split the batch, then park the record
+    └── SchemaMismatch     the schema is newer or older than this version can use: migrate first
+    """
+
+    retriable = False
+
+
+class StoreUnavailable(StoreError):
+    retriable = True
+
+
+class CommitUnknown(StoreUnavailable):
+    pass
+
+
+class StaleWrite(StoreError):
+    retriable = True
+
+
+class BadRow(StoreError):
+    pass
+
+
+class SchemaMismatch(StoreError):
+    pass
