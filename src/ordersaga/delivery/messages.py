@@ -1,6 +1,7 @@
 """What leaves a transaction: records that wait in the outbox until they are acknowledged."""
 
 from dataclasses import dataclass
+from uuid import UUID
 
 from ordersaga.bus.protocol import Headers, Outgoing
 
@@ -11,6 +12,8 @@ class OutboxRow:
 
     `after` is the id of an earlier row of the lane that was still in the outbox when this one was written, or None: this row may be
     published only once that one has been handed to the same producer or is gone from the outbox.
+
+    `owner` is the process under whose id the row was written: only that one publishes it, as long as it lives.
     """
 
     row_id: int
@@ -19,6 +22,7 @@ class OutboxRow:
     value: bytes
     headers: Headers = ()
     after: int | None = None
+    owner: UUID | None = None
 
     def record(self) -> Outgoing:
         return Outgoing(self.topic, self.key, self.value, self.headers)

@@ -1,0 +1,175 @@
+"""The outbox in PostgreSQL: records are inserted in the transaction that changes the state, and deleted once the bus has acknowledged them.
+
+`write` and `written` belong into the caller's own transaction. They promise that the rows come back in the order of the records, each with the
+row of its lane that it must wait for. That is exact where the writers of one lane exclude each other (they hold the lock of one saga); it does
+not order what two transactions write to one lane at the same time.
+
+`PostgresOutbox` is the rest: deleting, taking over, and the lease of this process, each a short transaction on a connection of the pool.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.resources import files
+from typing import Any, cast
+from uuid import UUID, uuid4
+
+import aiosql
+import msgspec
+import psycopg
+from psycopg import Connection, Cursor
+from psycopg.rows import tuple_row
+from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
+
+from ordersaga.bus.protocol import Headers, Outgoing
+from ordersaga.delivery.messages import OutboxRow
+from ordersaga.delivery.outbox_protocol import LeaseLost, OutboxUnavailable, Pending
+
+_SQL_FOLDER = files("ordersaga.delivery") / "sql"
+_SQL = aiosql.from_str((_SQL_FOLDER / "outbox.sql").read_text(encoding="utf-8"), "psycopg")
+TABLES_SQL = (_SQL_FOLDER / "tables.sql").read_text(encoding="utf-8")
+"""The DDL, for the migrations of whoever owns the schema. Unqualified names: the search path decides."""
+
+_encode_headers = msgspec.msgpack.Encoder().encode
+_decode_headers = msgspec.msgpack.Decoder(Headers).decode
+_NO_HEADERS = _encode_headers(())
+
+
+def write(cursor: Cursor[Any], records: Sequence[Outgoing], owner: UUID) -> None:
+    """Insert `records` in the caller's transaction, in their order. In pipeline mode this only queues the statement.
+
+    `owner` is `PostgresOutbox.owner` as of now. The cursor must not be used for anything else until `written` has read it.
+    """
+    if records:
+        cursor.execute(
+            _text("write"),
+            {
+                "owner": owner,
+                "topics": [r.topic for r in records],
+                "keys": [r.key for r in records],
+                "values": [r.value for r in records],
+                "headers": [_encode_headers(r.headers) if r.headers else _NO_HEADERS for r in records],
+            },
+        )
+
+
+def written(cursor: Cursor[Any], records: Sequence[Outgoing]) -> list[OutboxRow]:
+    """The rows that `write` made of the same `records`, in the same order: offer them to the relay right after COMMIT.
+
+    Works with any row factory that keeps the columns in order (tuples, named tuples) and with dicts.
+    """
+    if not records:
+        return []
+    fetched = [tuple(r.values()) if isinstance(r, dict) else r for r in cursor.fetchall()]
+    fetched.sort(key=lambda row: cast(int, row[0]))
+    assert len(fetched) == len(records), "the cursor was used between write and written"
+    last_of_lane: dict[tuple[str, bytes], int] = {}
+    rows = []
+    for (row_id, owner, earlier), record in zip(fetched, records, strict=True):
+        lane = (record.topic, record.key)
+        rows.append(
+            OutboxRow(
+                row_id=row_id, topic=record.topic, key=record.key, value=record.value, headers=record.headers,
+                after=last_of_lane.get(lane, earlier), owner=owner,
+            )
+        )  # fmt: skip
+        last_of_lane[lane] = row_id
+    return rows
+
+
+class PostgresOutbox:
+    """This process's view of the outbox. Safe to use from several threads."""
+
+    def __init__(
+        self,
+        pool: ConnectionPool[Any],
+        owner: UUID,
+        *,
+        schema: str | None = None,
+        lease_seconds: float = 15.0,
+        name: str = "",
+        timeout_seconds: float = 10.0,
+    ) -> None:
+        """`schema` None means that the search path of the pool's connections is right. `name` tells a person whose lease it is."""
+        self._pool = pool
+        self._owner = owner
+        self._schema = schema
+        self._lease_seconds = lease_seconds
+        self._name = name
+        self._timeout_seconds = timeout_seconds
+
+    @property
+    def owner(self) -> UUID:
+        return self._owner
+
+    @property
+    def lease_seconds(self) -> float:
+        return self._lease_seconds
+
+    def register(self, *, anew: bool = False) -> None:
+        owner = uuid4() if anew else self._owner
+        with self._transaction() as connection:
+            connection.execute(_text("register"), {"owner": owner, "lease_seconds": self._lease_seconds, "name": self._name})
+        self._owner = owner
+
+    def beat(self) -> None:
+        with self._transaction() as connection:
+            cursor = connection.execute(_text("beat"), {"owner": self._owner, "lease_seconds": self._lease_seconds})
+            renewed = cursor.fetchone()
+        if renewed is None:
+            raise LeaseLost(f"the lease of {self._owner} ran out and was ended by another process")
+
+    def release(self) -> None:
+        with self._transaction() as connection:
+            connection.execute(_text("release"), {"owner": self._owner})
+
+    def acknowledged(self, row_ids: Sequence[int]) -> None:
+        if row_ids:
+            with self._transaction() as connection:
+                connection.execute(_text("acknowledged"), {"row_ids": list(row_ids)})
+
+    def still_there(self, row_ids: Collection[int]) -> set[int]:
+        if not row_ids:
+            return set()
+        with self._transaction() as connection:
+            cursor = connection.execute(_text("still_there"), {"row_ids": list(row_ids)})
+            return {row_id for (row_id,) in cursor}
+
+    def take_over(self, limit: int) -> Sequence[OutboxRow]:
+        with self._transaction() as connection:
+            connection.execute(_text("bury"))
+            cursor = connection.execute(_text("take_over"), {"owner": self._owner, "limit": limit})
+            return sorted((_row(found) for found in cursor), key=lambda row: row.row_id)
+
+    def left_behind(self, known: Collection[int], *, older_than_seconds: float, limit: int) -> Sequence[OutboxRow]:
+        with self._transaction() as connection:
+            wanted = {"owner": self._owner, "known": list(known), "older_than_seconds": older_than_seconds, "limit": limit}
+            return [_row(found) for found in connection.execute(_text("left_behind"), wanted)]
+
+    def pending(self) -> Pending:
+        with self._transaction() as connection:
+            found = connection.execute(_text("pending")).fetchone()
+        assert found is not None, "an aggregate has a row"
+        return Pending(*found)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection[tuple[Any, ...]]]:
+        try:
+            with self._pool.connection(timeout=self._timeout_seconds) as connection:
+                connection.row_factory = tuple_row
+                if self._schema is not None:
+                    connection.execute("SELECT set_config('search_path', %s, true)", (self._schema,))
+                yield connection
+        except (psycopg.Error, PoolTimeout, PoolClosed) as error:
+            raise OutboxUnavailable(f"{type(error).__name__}: {error}") from error
+
+
+def _text(name: str) -> bytes:
+    return _TEXTS[name]
+
+
+_TEXTS: Mapping[str, bytes] = {name: getattr(_SQL, name).sql.encode() for name in _SQL.available_queries if not name.endswith("_cursor")}
+
+
+def _row(found: tuple[Any, ...]) -> OutboxRow:
+    row_id, owner, topic, key, value, headers, after = found
+    return OutboxRow(row_id=row_id, topic=topic, key=key, value=value, headers=_decode_headers(headers), after=after, owner=owner)
