@@ -1,8 +1,8 @@
 """One saga, as one value.
 
-An `Instance` is all that is remembered of a saga: its status, what became of each step, the command that is out, its deadlines,
-its reason. It is frozen: `decide` returns a new one. Stored as JSON under the names used here, so names are never reused with
-another meaning and a new field has a default.
+An `Instance` is all that is remembered of a saga: its status, what became of each step, the command that is out, its
+deadlines, its reason. It is frozen: `decide` returns a new one. Stored as JSON under the names used here, so names
+are never reused with another meaning and a new field has a default.
 
 *Closed* (COMPLETED and accepted) and *settled* (nothing left to take back) are read from it, not stored.
 """
@@ -40,7 +40,9 @@ class Became(StrEnum):
     """Silent, or given up while it was under way: it may have happened, so it is undone like a finished one."""
     UNDONE = "UNDONE"
     SETTLED = "SETTLED"
-    """Closed without a confirmation: best effort exhausted, nothing that a command could name, or by an operator's hand."""
+    """Closed without a confirmation: best effort exhausted, nothing that a command could name, or by an operator's
+    hand.
+    """
     SKIPPED = "SKIPPED"
 
 
@@ -57,7 +59,9 @@ class Effect(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class StepRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What is known of one step. `effects[0]` is the step's own; any other is an extra one, made by a repeat that was not recognised."""
+    """What is known of one step. `effects[0]` is the step's own; any other is an extra one, made by a repeat that was
+    not recognised.
+    """
 
     name: str
     became: Became | None = None
@@ -70,12 +74,16 @@ class StepRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     undone_at: datetime | None = None
     """The participant's own stamp on the event that confirmed the undo."""
     answer_due_at: datetime | None = None
-    """In doubt: until when the answer may still come by itself. Before that, an effect that cannot be named yet is waited for."""
+    """In doubt: until when the answer may still come by itself. Before that, an effect that cannot be named yet is
+    waited for.
+    """
     contradicted: bool = False
     """Success and refusal came for the same command; the success counted."""
     undo_attempts: int = 0
     refusal: str | None = None
     """The participant's code, for operators. Never its message."""
+    reason: Reason | None = None
+    """What its refusal means."""
 
 
 class Outstanding(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -126,8 +134,8 @@ class Resolved(Struct, frozen=True, kw_only=True, omit_defaults=True):
 class SagaData(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a saga knows of its business. Each saga has a subclass.
 
-    `personal` is a struct of whatever belongs to a person. It is stored apart, so that it can be erased; then it is None, and no command
-    that needs it can be written any more.
+    `personal` is a struct of whatever belongs to a person. It is stored apart, so that it can be erased; then it is
+    None, and no command that needs it can be written any more.
     """
 
     personal: Any = None
@@ -149,7 +157,9 @@ class Instance(Struct, Generic[D], frozen=True, kw_only=True, omit_defaults=True
     steps: dict[str, StepRecord] = {}
     outstanding: Outstanding | None = None
     resume_at: datetime | None = None
-    """When to look again, though no command is out: an effect in doubt cannot be named before its answer has come or is given up."""
+    """When to look again, though no command is out: an effect in doubt cannot be named before its answer has come or
+    is given up.
+    """
     window_ends_at: datetime | None = None
     """Until when the order may be accepted; opened by the step that the definition names."""
     window_reopened: bool = False

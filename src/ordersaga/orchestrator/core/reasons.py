@@ -1,7 +1,7 @@
 """Why a saga did not simply complete: a code for machines, a sentence for the customer, a word on the money.
 
-The first cause is the reason and is never overwritten. Customers are shown these sentences, never those of a participant: theirs hold
-SQL, stack traces and other people's data.
+The first cause is the reason and is never overwritten. Customers are shown these sentences, never those of a
+participant: theirs hold SQL, stack traces and other people's data.
 """
 
 from enum import StrEnum

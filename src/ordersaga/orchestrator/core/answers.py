@@ -1,0 +1,285 @@
+"""What an answer shows: confirmations and refusals of commands.
+
+An event may be the confirmation of one command and the refusal of another (`payment.failed` refuses an authorization
+and a revert alike). Where it names the command that it answers, that decides; else the outstanding command does; else
+whatever shows an effect, since an effect counts whenever it comes to light.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from msgspec.structs import replace
+
+from ordersaga.orchestrator.core.definition import Definition, Step, Undo
+from ordersaga.orchestrator.core.inputs import Happened, Verdict
+from ordersaga.orchestrator.core.instance import Acceptance, Became, Direction, Effect, Instance, Status
+from ordersaga.orchestrator.core.reasons import Reason
+from ordersaga.orchestrator.core.recording import (
+    BY_HAND,
+    Observation,
+    answered,
+    back_off,
+    cancel_asked,
+    newer,
+    undo_attempt_failed,
+    with_attention,
+    with_step,
+)
+from ordersaga.wire.ids import message_id
+from ordersaga.wire.messages import Event
+
+AnyInstance = Instance[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Role:
+    """What an event can be to a saga: the confirmation or the refusal of one command."""
+
+    step: Step
+    direction: Direction
+    confirms: bool
+
+
+def read_answer(definition: Definition, record: AnyInstance, seen: Happened, now: datetime) -> Observation:
+    roles = _roles(definition, type(seen.event))
+    if not roles:
+        return Observation(record, Verdict.STRAY, "not of this saga")
+    if seen.causation_id is not None:
+        roles = [role for role in roles if seen.causation_id in _ids_sent(definition, record, role)]
+        if not roles:
+            return Observation(record, Verdict.STRAY, "answers no command of this saga")
+    if (another := _other_id(definition, record, roles[0], seen.event)) is not None:
+        return Observation(record, Verdict.STRAY, f"another {another}")
+    role = _likeliest(record, roles)
+    if role.direction is Direction.DO:
+        return (
+            _done(definition, record, role.step, seen, now)
+            if role.confirms
+            else _refused(definition, record, role.step, seen, now)
+        )
+    return (
+        _undone(definition, record, role.step, seen)
+        if role.confirms
+        else _undo_refused(definition, record, role.step, seen, now)
+    )
+
+
+def _roles(definition: Definition, event: type[Event]) -> list[_Role]:
+    found = []
+    for step in definition.steps:
+        found += [_Role(step, Direction.DO, event is step.do.ok)] if event in (step.do.ok, step.do.refused) else []
+    for undo in definition.undos():
+        step = definition.steps_undone_by(undo)[0]
+        found += [_Role(step, Direction.UNDO, event is undo.ask.ok)] if event in (undo.ask.ok, undo.ask.refused) else []
+    return found
+
+
+def _ids_sent(definition: Definition, record: AnyInstance, role: _Role) -> set[UUID]:
+    """Every id that this saga can have given to the command that `role` answers."""
+    if role.direction is Direction.DO:
+        return {message_id(record.saga_id, role.step.name, Direction.DO)}
+    assert role.step.undo
+    named = [
+        effect.ids.get(role.step.undo.named_by)
+        for step in definition.steps_undone_by(role.step.undo)
+        for effect in _effects(record, step)
+    ]
+    return {message_id(record.saga_id, role.step.name, Direction.UNDO, effect_id) for effect_id in (None, *named)}
+
+
+def _likeliest(record: AnyInstance, roles: list[_Role]) -> _Role:
+    """Of several meanings the outstanding command's; else the one that shows an effect."""
+    out = record.outstanding
+    for role in roles:
+        if out and (role.step.name, role.direction) == (out.step, out.direction):
+            return role
+    return next((role for role in roles if role.confirms), roles[0])
+
+
+def _other_id(definition: Definition, record: AnyInstance, role: _Role, event: Event) -> str | None:
+    """The name of an id in the event that contradicts the one remembered, unless this step is the one that makes such
+    ids.
+    """
+    for name in dict.fromkeys(name for step in definition.steps for name in step.effect_ids):
+        known, said = getattr(record.data, name, None), getattr(event, name, None)
+        maker = next(step for step in definition.steps if name in step.effect_ids)
+        extras = {effect.ids.get(name) for effect in _effects(record, maker)}
+        makes_it = role.direction is Direction.DO and role.confirms and role.step is maker
+        if known and said and said != known and said not in extras and not makes_it:
+            return name
+    return None
+
+
+def _effects(record: AnyInstance, step: Step) -> tuple[Effect, ...]:
+    return record.steps[step.name].effects if step.name in record.steps else ()
+
+
+def _done(definition: Definition, record: AnyInstance, step: Step, seen: Happened, now: datetime) -> Observation:
+    if not step.do.expected(seen.event):
+        return Observation(record, Verdict.STRAY, "unexpected content")
+    if step.name not in record.steps:
+        return Observation(record, Verdict.STRAY, "not asked for")
+    known = record.steps[step.name]
+    data = definition.remember(record.data, seen.event)
+    ids = {
+        name: str(value)
+        for name in step.effect_ids
+        if (value := getattr(seen.event, name, None) or getattr(data, name, None))
+    }
+    same = next((effect for effect in known.effects if effect.ids == ids), None)
+    lives_again = same is not None and same.undone and newer(seen.stamp, known.undone_at)
+    if same is not None and known.became is Became.DONE and not same.undone:
+        return Observation(record, Verdict.REPEATED, "done already")
+    if same is not None and same.undone and not lives_again:
+        return Observation(record, Verdict.LATE, "undone already")
+    if known.effects and same is None:
+        return Observation(_extra_effect(record, step, ids), Verdict.APPLIED)
+    shown = replace(
+        known,
+        became=Became.DONE,
+        effects=(Effect(ids=ids), *known.effects[1:]),
+        order=known.order or 1 + max((other.order for other in record.steps.values()), default=0),
+        shown_at=seen.stamp,
+        contradicted=known.contradicted or known.became is Became.REFUSED,
+        undo_attempts=0,
+    )
+    record = replace(with_step(answered(record, step.name, Direction.DO), shown), data=data)
+    if step.opens_window and record.window_ends_at is None:
+        record = replace(record, window_ends_at=now + timedelta(seconds=definition.window_seconds))
+    return Observation(record)
+
+
+def _extra_effect(record: AnyInstance, step: Step, ids: Mapping[str, str]) -> AnyInstance:
+    """A repeat that was not recognised made a second one. Where its undo cannot tell the two apart, a person has to."""
+    known = record.steps[step.name]
+    record = with_step(record, replace(known, effects=(*known.effects, Effect(ids=dict(ids)))))
+    if step.undo and ids.get(step.undo.named_by) == known.effects[0].ids.get(step.undo.named_by):
+        twice = [", ".join(effect.ids.values()) for effect in record.steps[step.name].effects]
+        record = with_attention(
+            record, f"{step.name} was done twice ({' and '.join(twice)}); only one can be taken back by a command"
+        )
+    return record
+
+
+def _refused(definition: Definition, record: AnyInstance, step: Step, seen: Happened, now: datetime) -> Observation:
+    known = record.steps.get(step.name)
+    if known is None:
+        return Observation(record, Verdict.STRAY, "not asked for")
+    if known.became is Became.DONE:
+        if known.contradicted:
+            return Observation(record, Verdict.REPEATED, "contradiction known")
+        return Observation(with_step(record, replace(known, contradicted=True)))
+    meaning = step.refusal(seen.event)
+    out = record.outstanding
+    if out and (out.step, out.direction) == (step.name, Direction.DO):
+        if meaning.passes and out.backing_off:
+            return Observation(record, Verdict.REPEATED, "backing off already")
+        if meaning.passes and out.attempt < definition.attempts_max(step):
+            return Observation(back_off(record, step.patience.backoff_seconds, step.patience.backoff_seconds_max, now))
+        return Observation(
+            _note_refusal(
+                answered(record, step.name, Direction.DO), step, seen.event, meaning.reason, meaning.attention
+            )
+        )
+    undo_sent = known.undo_attempts > 0
+    if known.became is Became.IN_DOUBT and (seen.causation_id is not None or not undo_sent):
+        return Observation(_note_refusal(record, step, seen.event, meaning.reason, meaning.attention))
+    return Observation(record, Verdict.LATE, "refused after it was given up")
+
+
+def _note_refusal(record: AnyInstance, step: Step, event: Event, reason: Reason, attention: str | None) -> AnyInstance:
+    code = str(getattr(event, "error", ""))[:100]
+    record = with_step(record, replace(record.steps[step.name], became=Became.REFUSED, refusal=code, reason=reason))
+    return with_attention(record, attention) if attention else record
+
+
+def _undone(definition: Definition, record: AnyInstance, step: Step, seen: Happened) -> Observation:
+    undo = step.undo
+    assert undo
+    if not undo.ask.expected(seen.event):
+        return Observation(record, Verdict.STRAY, "unexpected content")
+    if undo.stands(seen.event):
+        return _found_accepted(record, step, seen)
+    first = record.steps.get(step.name)
+    if first is None or first.undo_attempts == 0:
+        return _undone_unasked(definition, record, undo, seen)
+    named = getattr(seen.event, undo.named_by, None) or _effect_of(definition, record, step, seen.causation_id)
+    return _confirm_undo(definition, answered(record, step.name, Direction.UNDO), undo, named, seen.stamp)
+
+
+def _effect_of(definition: Definition, record: AnyInstance, step: Step, causation_id: UUID | None) -> str | None:
+    """The effect id of the undo command that `causation_id` names."""
+    assert step.undo
+    for covered in definition.steps_undone_by(step.undo):
+        for effect in _effects(record, covered):
+            effect_id = effect.ids.get(step.undo.named_by)
+            if effect_id and causation_id == message_id(record.saga_id, step.name, Direction.UNDO, effect_id):
+                return effect_id
+    return None
+
+
+def _confirm_undo(
+    definition: Definition, record: AnyInstance, undo: Undo, named: str | None, stamp: datetime | None
+) -> Observation:
+    """Mark as undone what the confirmation names; one that names nothing means the steps' own effects."""
+    before = record
+    for step in definition.steps_undone_by(undo):
+        known = record.steps.get(step.name)
+        if known is None or known.became not in (Became.DONE, Became.IN_DOUBT):
+            continue
+        own = known.effects[0].ids.get(undo.named_by) if known.effects else None
+        hit = [
+            named in (None, effect.ids.get(undo.named_by)) or (index == 0 and own is None)
+            for index, effect in enumerate(known.effects)
+        ]
+        effects = tuple(
+            replace(effect, undone=True) if is_hit else effect
+            for effect, is_hit in zip(known.effects, hit, strict=True)
+        )
+        became = Became.UNDONE if named is None or own is None or named == own else known.became
+        record = with_step(record, replace(known, became=became, effects=effects, undone_at=stamp or known.undone_at))
+    if record == before:
+        return Observation(record, Verdict.REPEATED, "undone already")
+    return Observation(record)
+
+
+def _undone_unasked(definition: Definition, record: AnyInstance, undo: Undo, seen: Happened) -> Observation:
+    """Somebody took it back by hand. A fact where it is one; a wish where the order might yet be revived by a command
+    under way.
+    """
+    if undo.unasked_is_request:
+        return cancel_asked(record, BY_HAND)
+    observation = _confirm_undo(definition, record, undo, getattr(seen.event, undo.named_by, None), seen.stamp)
+    if (
+        observation.verdict is Verdict.APPLIED
+        and record.status in (Status.STARTED, Status.COMPLETED)
+        and not record.closed
+    ):
+        return cancel_asked(observation.record, BY_HAND)
+    if observation.verdict is Verdict.APPLIED and record.closed:
+        return Observation(with_attention(observation.record, f"{undo.name} was done by hand though the order stands"))
+    return observation
+
+
+def _undo_refused(
+    definition: Definition, record: AnyInstance, step: Step, seen: Happened, now: datetime
+) -> Observation:
+    out, undo = record.outstanding, step.undo
+    assert undo
+    if out is None or (out.step, out.direction) != (step.name, Direction.UNDO):
+        return Observation(record, Verdict.LATE, "refused after it was settled")
+    if undo.stands(seen.event):
+        return _found_accepted(record, step, seen)
+    if out.backing_off:
+        return Observation(record, Verdict.REPEATED, "backing off already")
+    return Observation(
+        undo_attempt_failed(definition, record, step, str(getattr(seen.event, "error", "refused"))[:100], now)
+    )
+
+
+def _found_accepted(record: AnyInstance, step: Step, seen: Happened) -> Observation:
+    accepted = record.accepted or Acceptance(stamp=seen.stamp)
+    return Observation(replace(answered(record, step.name, Direction.UNDO), accepted=accepted))

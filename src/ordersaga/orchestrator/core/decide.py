@@ -1,0 +1,110 @@
+"""The engine: what becomes of a saga when something happens.
+
+    input ──> observe ──> record ──> advance ──> record, messages
+                                        │
+                                      needs
+
+`observe` writes down what an input shows. `needs` reads from the record what is still to be taken back. `advance` is
+a table that says what comes next. All are pure: the same record and input give the same decision, whichever worker
+makes it, however often. The engine knows no saga and no participant; a `Definition` tells it all.
+"""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from msgspec.structs import replace
+
+from ordersaga.orchestrator.core.advance import TABLE, Context
+from ordersaga.orchestrator.core.definition import Definition
+from ordersaga.orchestrator.core.inputs import Decision, Input, Send, Verdict
+from ordersaga.orchestrator.core.instance import GOING_BACK, Instance, SagaData, Status
+from ordersaga.orchestrator.core.observe import observe
+from ordersaga.wire.ids import announcement_id
+from ordersaga.wire.messages import SagaStatusChanged, type_of
+
+AnyInstance = Instance[Any]
+
+
+def start(
+    definition: Definition,
+    saga_id: UUID,
+    data: SagaData,
+    now: datetime,
+    trace: tuple[str | None, str | None] = (None, None),
+) -> Decision:
+    """A new saga and its first command."""
+    instance: AnyInstance = Instance(
+        saga_id=saga_id,
+        saga=definition.name,
+        version=definition.version,
+        status=Status.STARTED,
+        revision=0,
+        created_at=now,
+        data=data,
+        traceparent=trace[0],
+        tracestate=trace[1],
+    )
+    return _advanced(definition, instance, instance, now, announce=True)
+
+
+def decide(definition: Definition, instance: AnyInstance, seen: Input, now: datetime) -> Decision:
+    """What becomes of `instance` when `seen` comes in at `now` (the database's clock). Never raises for what an input
+    holds.
+    """
+    shown = observe(definition, instance, seen, now)
+    if shown.verdict is not Verdict.APPLIED:
+        return Decision(instance=instance, verdict=shown.verdict, why=shown.why)
+    return _advanced(definition, instance, shown.record, now)
+
+
+def _advanced(
+    definition: Definition, before: AnyInstance, record: AnyInstance, now: datetime, announce: bool = False
+) -> Decision:
+    """Pass rows until one rests or none applies, then say what changed."""
+    messages: list[Send] = []
+    passed: list[str] = []
+    revision = before.revision + 1
+    record = replace(record, revision=revision, updated_at=now)
+    announced = None if announce else before.status
+    resting = False
+    while not resting:
+        context = Context(definition, record, now)
+        if record.status is not announced:
+            messages.append(_status_changed(record, announced))
+            announced = record.status
+        row = next((row for row in TABLE if record.status in row.in_status and row.when(context)), None)
+        if row is None:
+            break
+        outcome = row.then(context)
+        passed.append(row.name)
+        messages += outcome.messages
+        record, resting = outcome.record, outcome.rest
+        assert len(passed) <= 2 * len(TABLE), f"the table does not come to rest: {passed}"
+    record = _with_end(before, record, now)
+    return Decision(instance=record, messages=tuple(messages), rows=tuple(passed))
+
+
+def _status_changed(record: AnyInstance, previous: Status | None) -> Send:
+    body = SagaStatusChanged(
+        saga_id=str(record.saga_id),
+        saga=record.saga,
+        status=record.status.value,
+        previous_status=previous.value if previous else None,
+        revision=record.revision,
+        order_id=getattr(record.data, "order_id", None),
+        reason=record.reason.value if record.reason else None,
+        explanation=record.explanation,
+    )
+    return Send(to=None, body=body, message_id=announcement_id(record.saga_id, type_of(body), record.revision))
+
+
+def _with_end(before: AnyInstance, record: AnyInstance, now: datetime) -> AnyInstance:
+    ended = record.status not in (Status.STARTED, *GOING_BACK)
+    if not ended:
+        return replace(record, completed_at=None) if record.completed_at else record
+    return (
+        replace(record, completed_at=now)
+        if before.status is not record.status or record.completed_at is None
+        else record
+    )

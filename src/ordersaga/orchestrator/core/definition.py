@@ -1,0 +1,223 @@
+"""What a saga is made of: data, read top to bottom in business order.
+
+A `Definition` lists steps. Each step asks one participant to do something and names the answers; where the step
+leaves something behind it names its `Undo`. The engine (`core.decide`) knows no saga and no participant: all it knows
+is here. A definition is checked when it is built, so a saga that could not be taken back is never started.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum, StrEnum
+from typing import Any
+
+from ordersaga.orchestrator.core.instance import Instance, SagaData
+from ordersaga.orchestrator.core.reasons import Reason
+from ordersaga.wire.messages import Announcement, Command, Event
+from ordersaga.wire.topics import Participant
+
+AnyInstance = Instance[Any]
+
+
+class Kind(StrEnum):
+    """What a participant can be trusted with."""
+
+    BARE = "bare"
+    """Runs in production and knows none of our additions: does not recognise repeats, cannot undo what it is not
+    given the id of.
+    """
+    FULL = "full"
+    """Recognises repeats by `message_id`, and an undo that overtakes its command."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patience:
+    """How long an answer is waited for and how often it is asked for again."""
+
+    timeout_seconds: float
+    attempts_max: int
+    backoff_seconds: float = 1.0
+    """Before the second attempt; doubled for each further one, with a jitter of up to a quarter, derived and not
+    drawn.
+    """
+    backoff_seconds_max: float = 60.0
+
+
+FORWARD = Patience(timeout_seconds=30, attempts_max=3, backoff_seconds=1, backoff_seconds_max=10)
+"""A customer waits for it: three tries within about two minutes."""
+BACKWARD = Patience(timeout_seconds=30, attempts_max=20, backoff_seconds=2, backoff_seconds_max=300)
+"""Money depends on it: about an hour and a half of tries before a person is called."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What a participant's refusal means."""
+
+    reason: Reason
+    passes: bool = False
+    """It may be gone when asked again: a failed attempt rather than a refusal."""
+    attention: str | None = None
+    """Why a person should look all the same."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ask:
+    """A command and the events that answer it."""
+
+    to: Participant
+    command: Callable[..., Command]
+    """A forward command is written from the instance; an undo from the instance and the ids of the effect that it
+    undoes (may be empty).
+    """
+    ok: type[Event]
+    refused: type[Event]
+    expected: Callable[[Any], bool] = field(default=lambda event: True)
+    """Whether an `ok` event says what it has to say; one that does not is not an answer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Undo:
+    """How what a step did is taken back. Steps may share one undo: it is sent once for all of them."""
+
+    ask: Ask
+    named_by: str
+    """The effect id without which a bare participant cannot undo."""
+    patience: Patience = BACKWARD
+    required: bool = True
+    """Required: attempts exhausted need a person (FAILED). Best effort: then it is settled."""
+    moot_once_expired: bool = False
+    """Nothing is left to undo once the window has run out."""
+    rules_out_completion: bool = False
+    """Once it was sent, the saga can no more end as COMPLETED."""
+    stands: Callable[[Any], bool] = field(default=lambda event: False)
+    """Whether an answer to this undo (either kind) says that the order stands, since a runner was faster."""
+    unasked_is_request: bool = False
+    """Its confirmation, when it was not asked for, is somebody's wish to cancel rather than a fact."""
+
+    @property
+    def name(self) -> str:
+        return self.ask.command.__name__
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    name: str
+    do: Ask
+    undo: Undo | None = None
+    nothing_to_undo: bool = False
+    """Says that a missing undo is meant: the step leaves nothing behind."""
+    patience: Patience = FORWARD
+    harmless_to_repeat: bool = True
+    """Whether a bare participant may be sent the command again."""
+    effect_ids: tuple[str, ...] = ()
+    """Fields of the `ok` event (or, where it lacks them, of the saga's data) that tell one effect from another."""
+    refusal: Callable[[Any], Refusal] = field(default=lambda event: Refusal(Reason.STEP_TIMED_OUT))
+    silence: Reason = Reason.STEP_TIMED_OUT
+    optional: bool = False
+    """Refused or silent, it does not fail the saga."""
+    opens_window: bool = False
+    """Its confirmation starts the time in which the order may be accepted."""
+
+
+class Fact(Enum):
+    """An event that answers no command: something that a person or another service did."""
+
+    ACCEPTED = "accepted"
+    REOPENED = "reopened"
+    EXPIRED = "expired"
+    CANCELLED_BY_HAND = "cancelled_by_hand"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Notices:
+    """What the customer is told, one per outcome. Each writes its message from the finished instance."""
+
+    completed: Callable[[AnyInstance], Announcement]
+    cancelled: Callable[[AnyInstance], Announcement]
+    failed: Callable[[AnyInstance], Announcement]
+    cancellation_refused: Callable[[AnyInstance], Announcement]
+
+
+class DefinitionError(Exception):
+    """A saga's definition cannot work; the message says which part of it and why."""
+
+    retriable = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Definition:
+    name: str
+    version: int
+    data: type[SagaData]
+    steps: tuple[Step, ...]
+    undo_order: tuple[Undo, ...] = ()
+    """The order in which things are taken back; empty: the reverse of the order in which they were done."""
+    remember: Callable[[Any, Event], Any]
+    """What the saga keeps of an event: data in, data out."""
+    facts: Mapping[type[Event], Fact] = field(default_factory=dict)
+    notices: Notices
+    window_seconds: float = 1800.0
+    window_after_reopening_seconds: float = 300.0
+    kinds: Mapping[Participant, Kind] = field(default_factory=dict)
+    """Of each participant; bare where none is given."""
+
+    def __post_init__(self) -> None:
+        _check(self)
+        object.__setattr__(self, "_steps", {step.name: step for step in self.steps})
+
+    def step(self, name: str) -> Step:
+        steps: dict[str, Step] = self.__dict__["_steps"]
+        return steps[name]
+
+    def step_after(self, name: str | None) -> Step | None:
+        """The step that follows `name` in business order; the first one after None."""
+        names = [step.name for step in self.steps]
+        position = names.index(name) + 1 if name else 0
+        return self.steps[position] if position < len(self.steps) else None
+
+    def kind_of(self, ask: Ask) -> Kind:
+        return self.kinds.get(ask.to, Kind.BARE)
+
+    def attempts_max(self, step: Step) -> int:
+        """How often the forward command may be sent: once, where a repeat could do it twice."""
+        repeatable = step.harmless_to_repeat or self.kind_of(step.do) is Kind.FULL
+        return step.patience.attempts_max if repeatable else 1
+
+    def undos(self) -> tuple[Undo, ...]:
+        """Each undo once, in the order given or of the steps."""
+        return self.undo_order or tuple(dict.fromkeys(step.undo for step in self.steps if step.undo))
+
+    def steps_undone_by(self, undo: Undo) -> tuple[Step, ...]:
+        return tuple(step for step in self.steps if step.undo is undo)
+
+
+def _check(definition: Definition) -> None:
+    names = [step.name for step in definition.steps]
+    if not names:
+        raise DefinitionError(f"{definition.name}: a saga needs at least one step")
+    if len(set(names)) != len(names):
+        raise DefinitionError(f"{definition.name}: two steps have one name among {names}")
+    commands = [step.do.command.__name__ for step in definition.steps]
+    if len(set(commands)) != len(commands):
+        raise DefinitionError(f"{definition.name}: two steps send one command among {commands}")
+    for step in definition.steps:
+        _check_step(definition, step)
+    undos = {step.undo.name for step in definition.steps if step.undo}
+    if definition.undo_order and {undo.name for undo in definition.undo_order} != undos:
+        raise DefinitionError(f"{definition.name}: undo_order must name each undo of the steps once: {sorted(undos)}")
+    if sum(step.opens_window for step in definition.steps) > 1:
+        raise DefinitionError(f"{definition.name}: only one step can open the window")
+    if definition.version < 1 or definition.window_seconds <= 0:
+        raise DefinitionError(f"{definition.name}: version and window_seconds must be positive")
+
+
+def _check_step(definition: Definition, step: Step) -> None:
+    where = f"{definition.name}.{step.name}"
+    if (step.undo is None) != step.nothing_to_undo:
+        raise DefinitionError(f"{where}: give an undo, or say nothing_to_undo=True, and not both")
+    if step.undo and step.undo.named_by not in (*step.effect_ids, *definition.data.__struct_fields__):
+        raise DefinitionError(
+            f"{where}: {step.undo.named_by} names its undo, but is neither an effect id of the step nor in the data"
+        )
+    for patience in (step.patience, *((step.undo.patience,) if step.undo else ())):
+        if patience.attempts_max < 1 or patience.timeout_seconds <= 0:
+            raise DefinitionError(f"{where}: needs at least one attempt and a positive timeout")

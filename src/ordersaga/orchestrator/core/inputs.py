@@ -1,0 +1,77 @@
+"""What can happen to a saga, and what comes of it: the two ends of `decide`."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from typing import Any
+from uuid import UUID
+
+from ordersaga.orchestrator.core.instance import Instance, Requested
+from ordersaga.wire.messages import Event, Message
+from ordersaga.wire.topics import Participant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Happened:
+    """A participant, or somebody at a participant, said something."""
+
+    event: Event
+    causation_id: UUID | None = None
+    stamp: datetime | None = None
+    """The sender's own clock; compared only with stamps of the same sender."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommandDeadline:
+    """The saga waited long enough for its outstanding command, or for the time to try again."""
+
+
+@dataclass(frozen=True, slots=True)
+class WindowDeadline:
+    """The time in which the order could be accepted is over."""
+
+
+@dataclass(frozen=True, slots=True)
+class CancelAsked:
+    by: Requested
+
+
+Input = Happened | CommandDeadline | WindowDeadline | CancelAsked
+
+
+class Verdict(Enum):
+    """What an input was to the saga. Exactly one of these is counted for each."""
+
+    APPLIED = "applied"
+    REPEATED = "repeated"
+    """Known already."""
+    LATE = "late"
+    """True once, but overtaken by what is known now."""
+    STRAY = "stray"
+    """Not for this saga, not asked for, or not what an answer has to say."""
+    REFUSED = "refused"
+    """A request that cannot be granted in this status."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Send:
+    """A message to write. `to` is None for what is announced to everyone (`saga_events`)."""
+
+    to: Participant | None
+    body: Message
+    message_id: UUID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What became of one input. Unless the verdict is APPLIED, `instance` is the one that came in and there are no
+    messages.
+    """
+
+    instance: Instance[Any]
+    messages: tuple[Send, ...] = ()
+    verdict: Verdict = Verdict.APPLIED
+    why: str = ""
+    """For a verdict other than APPLIED: a short code that is counted."""
+    rows: tuple[str, ...] = ()
+    """The rows of the table that were passed, by name: the history shows them."""

@@ -1,0 +1,130 @@
+"""What an input shows, written down: the first of the engine's three functions.
+
+`observe` looks at an input and at what is remembered, and notes what the input proves: this step was done and left
+these ids, that one was refused, this undo was confirmed, a runner accepted the order. It does so alike in every
+status: what is true is true whether the saga goes forward, back, or has ended. It sends nothing and changes no
+status; what follows from the facts is `advance`'s business (`core.decide`).
+
+An input that shows nothing new leaves the instance as it was, with a verdict that says why.
+"""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from msgspec.structs import replace
+
+from ordersaga.orchestrator.core.answers import read_answer
+from ordersaga.orchestrator.core.definition import Definition, Fact
+from ordersaga.orchestrator.core.inputs import CancelAsked, CommandDeadline, Happened, Input, Verdict, WindowDeadline
+from ordersaga.orchestrator.core.instance import Acceptance, Became, Direction, Effect, Instance
+from ordersaga.orchestrator.core.recording import (
+    BY_HAND,
+    Observation,
+    answered,
+    back_off,
+    cancel_asked,
+    older,
+    undo_attempt_failed,
+    with_step,
+)
+
+AnyInstance = Instance[Any]
+EARLY_EXPIRY = timedelta(minutes=1)
+"""A `timer.expired` that comes earlier than this before the window's end is a mistake of the timer service's."""
+
+
+def observe(definition: Definition, record: AnyInstance, seen: Input, now: datetime) -> Observation:
+    match seen:
+        case Happened(event=event) if (fact := definition.facts.get(type(event))) is not None:
+            return _fact(definition, record, fact, seen, now)
+        case Happened():
+            return read_answer(definition, record, seen, now)
+        case CommandDeadline():
+            return _silence(definition, record, now)
+        case WindowDeadline():
+            return _window_over(record, now)
+        case CancelAsked(by=by):
+            return cancel_asked(record, by)
+
+
+# --- silence --------------------------------------------------------------------------------------
+
+
+def _silence(definition: Definition, record: AnyInstance, now: datetime) -> Observation:
+    due_at = record.command_due_at
+    if due_at is None or now < due_at:
+        return Observation(record, Verdict.LATE, "not due")
+    out = record.outstanding
+    if out is None:
+        return Observation(replace(record, resume_at=None))
+    step = definition.step(out.step)
+    if out.backing_off:
+        return Observation(replace(record, outstanding=None))
+    if out.direction is Direction.UNDO:
+        return Observation(undo_attempt_failed(definition, record, step, "silent", now))
+    if out.attempt < definition.attempts_max(step):
+        return Observation(back_off(record, step.patience.backoff_seconds, step.patience.backoff_seconds_max, now))
+    doubtful = replace(record.steps[step.name], became=Became.IN_DOUBT, reason=step.silence)
+    return Observation(replace(with_step(record, doubtful), outstanding=None))
+
+
+def _window_over(record: AnyInstance, now: datetime) -> Observation:
+    if record.window_due_at is None or now < record.window_due_at:
+        return Observation(record, Verdict.LATE, "not due")
+    return Observation(replace(record, expired=True))
+
+
+# --- what people and other services did -----------------------------------------------------------
+
+
+def _fact(definition: Definition, record: AnyInstance, fact: Fact, seen: Happened, now: datetime) -> Observation:
+    said = getattr(seen.event, "order_id", None)
+    known = getattr(record.data, "order_id", None)
+    if said and known and said != known:
+        return Observation(record, Verdict.STRAY, "another order_id")
+    match fact:
+        case Fact.EXPIRED:
+            return _expired(record, now)
+        case Fact.ACCEPTED | Fact.REOPENED if older(seen.stamp, record.newest_stamp):
+            return Observation(record, Verdict.LATE, "older than what the service said since")
+        case Fact.ACCEPTED:
+            return _accepted(definition, record, seen)
+        case Fact.REOPENED:
+            return _reopened(definition, record, seen, now)
+        case Fact.CANCELLED_BY_HAND:
+            return cancel_asked(record, BY_HAND)
+
+
+def _expired(record: AnyInstance, now: datetime) -> Observation:
+    if record.expired:
+        return Observation(record, Verdict.REPEATED, "expired already")
+    if record.window_ends_at is None or now < record.window_ends_at - EARLY_EXPIRY:
+        return Observation(record, Verdict.STRAY, "expired too early")
+    return Observation(replace(record, expired=True))
+
+
+def _accepted(definition: Definition, record: AnyInstance, seen: Happened) -> Observation:
+    if record.accepted is not None:
+        return Observation(record, Verdict.REPEATED, "accepted already")
+    acceptance = Acceptance(runner_id=getattr(seen.event, "runner_id", None), stamp=seen.stamp)
+    record = replace(record, accepted=acceptance, newest_stamp=seen.stamp or record.newest_stamp)
+    for step in definition.steps:
+        known = record.steps.get(step.name)
+        if step.opens_window and known and known.became in (None, Became.IN_DOUBT, Became.REFUSED):
+            ids = {name: str(value) for name in step.effect_ids if (value := getattr(record.data, name, None))}
+            proven = replace(
+                known, became=Became.DONE, effects=(Effect(ids=ids),), contradicted=known.became is Became.REFUSED
+            )
+            record = with_step(answered(record, step.name, Direction.DO), proven)
+    return Observation(record)
+
+
+def _reopened(definition: Definition, record: AnyInstance, seen: Happened, now: datetime) -> Observation:
+    if record.accepted is None:
+        return Observation(record, Verdict.REPEATED, "open already")
+    at_least = now + timedelta(seconds=definition.window_after_reopening_seconds)
+    ends_at = max(record.window_ends_at or at_least, at_least)
+    stamp = seen.stamp or record.newest_stamp
+    return Observation(
+        replace(record, accepted=None, window_reopened=True, expired=False, window_ends_at=ends_at, newest_stamp=stamp)
+    )
