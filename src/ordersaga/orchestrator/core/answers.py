@@ -81,13 +81,11 @@ def _ids_sent(definition: Definition, record: AnyInstance, role: _Role) -> set[U
     """Every id that this saga can have given to the command that `role` answers."""
     if role.direction is Direction.DO:
         return {message_id(record.saga_id, role.step.name, Direction.DO)}
-    assert role.step.undo
-    named = [
-        effect.ids.get(role.step.undo.named_by)
-        for step in definition.steps_undone_by(role.step.undo)
-        for effect in _effects(record, step)
-    ]
-    return {message_id(record.saga_id, role.step.name, Direction.UNDO, effect_id) for effect_id in (None, *named)}
+    undo = role.step.undo
+    assert undo
+    effects = [effect for step in definition.steps_undone_by(undo) for effect in _effects(record, step)]
+    named = {None, getattr(record.data, undo.named_by, None), *(effect.ids.get(undo.named_by) for effect in effects)}
+    return {message_id(record.saga_id, role.step.name, Direction.UNDO, effect_id) for effect_id in named}
 
 
 def _likeliest(record: AnyInstance, roles: list[_Role]) -> _Role:

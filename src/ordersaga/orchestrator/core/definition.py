@@ -214,10 +214,11 @@ def _check_step(definition: Definition, step: Step) -> None:
     where = f"{definition.name}.{step.name}"
     if (step.undo is None) != step.nothing_to_undo:
         raise DefinitionError(f"{where}: give an undo, or say nothing_to_undo=True, and not both")
-    if step.undo and step.undo.named_by not in (*step.effect_ids, *definition.data.__struct_fields__):
-        raise DefinitionError(
-            f"{where}: {step.undo.named_by} names its undo, but is neither an effect id of the step nor in the data"
-        )
+    if step.undo and step.undo.named_by not in step.effect_ids:
+        raise DefinitionError(f"{where}: {step.undo.named_by} names its undo, so it has to be one of its effect_ids")
+    unknown = [name for name in step.effect_ids if name not in definition.data.__struct_fields__]
+    if unknown:
+        raise DefinitionError(f"{where}: effect ids {unknown} are not fields of {definition.data.__name__}")
     for patience in (step.patience, *((step.undo.patience,) if step.undo else ())):
         if patience.attempts_max < 1 or patience.timeout_seconds <= 0:
             raise DefinitionError(f"{where}: needs at least one attempt and a positive timeout")

@@ -109,6 +109,7 @@ CREATE_ORDER = Definition(
             name="START_TIMER",
             do=Ask(to=Participant.TIMER, command=start_order_timer, ok=m.TimerStarted, refused=m.TimerFailed),
             undo=CANCEL_TIMER,
+            effect_ids=("order_id",),
             patience=Patience(timeout_seconds=2, attempts_max=1),
             optional=True,
         ),
