@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
 from typing import Any, cast
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import aiosql
 import msgspec
@@ -21,6 +21,8 @@ from psycopg.rows import tuple_row
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
 from ordersaga.bus.protocol import Headers, Outgoing
+from ordersaga.delivery.clock import Randomness, SystemRandom
+from ordersaga.delivery.deadline import Deadline
 from ordersaga.delivery.messages import OutboxRow
 from ordersaga.delivery.outbox_protocol import LeaseLost, OutboxUnavailable, Pending
 
@@ -87,15 +89,20 @@ class PostgresOutbox:
         schema: str | None = None,
         lease_seconds: float = 15.0,
         name: str = "",
-        timeout_seconds: float = 10.0,
+        deadline: Deadline | None = None,
+        randomness: Randomness | None = None,
     ) -> None:
-        """`schema` None means that the search path of the pool's connections is right. `name` tells a person whose lease it is."""
+        """`schema` None means that the search path of the pool's connections is right. `name` tells a person whose lease it is.
+
+        A transaction that takes longer than `deadline` (a third of the lease, unless given) is cut off.
+        """
         self._pool = pool
         self._owner = owner
         self._schema = schema
         self._lease_seconds = lease_seconds
         self._name = name
-        self._timeout_seconds = timeout_seconds
+        self._deadline = deadline or Deadline(lease_seconds / 3)
+        self._randomness = randomness or SystemRandom()
 
     @property
     def owner(self) -> UUID:
@@ -106,70 +113,90 @@ class PostgresOutbox:
         return self._lease_seconds
 
     def register(self, *, anew: bool = False) -> None:
-        owner = uuid4() if anew else self._owner
+        owner = UUID(bytes=self._randomness.bytes(16), version=4) if anew else self._owner
         with self._transaction() as connection:
-            connection.execute(_text("register"), {"owner": owner, "lease_seconds": self._lease_seconds, "name": self._name})
+            _ask(connection, "register", {"owner": owner, "lease_seconds": self._lease_seconds, "name": self._name})
         self._owner = owner
 
     def beat(self) -> None:
         with self._transaction() as connection:
-            cursor = connection.execute(_text("beat"), {"owner": self._owner, "lease_seconds": self._lease_seconds})
+            cursor = _ask(connection, "beat", {"owner": self._owner, "lease_seconds": self._lease_seconds})
             renewed = cursor.fetchone()
         if renewed is None:
             raise LeaseLost(f"the lease of {self._owner} ran out and was ended by another process")
 
     def release(self) -> None:
         with self._transaction() as connection:
-            connection.execute(_text("release"), {"owner": self._owner})
+            _ask(connection, "release", {"owner": self._owner})
 
     def acknowledged(self, row_ids: Sequence[int]) -> None:
         if row_ids:
             with self._transaction() as connection:
-                connection.execute(_text("acknowledged"), {"row_ids": list(row_ids)})
+                _ask(connection, "acknowledged", {"row_ids": list(row_ids)})
 
     def still_there(self, row_ids: Collection[int]) -> set[int]:
         if not row_ids:
             return set()
         with self._transaction() as connection:
-            cursor = connection.execute(_text("still_there"), {"row_ids": list(row_ids)})
+            cursor = _ask(connection, "still_there", {"row_ids": list(row_ids)})
             return {row_id for (row_id,) in cursor}
 
     def take_over(self, limit: int) -> Sequence[OutboxRow]:
         with self._transaction() as connection:
-            connection.execute(_text("bury"))
-            cursor = connection.execute(_text("take_over"), {"owner": self._owner, "limit": limit})
+            _ask(connection, "bury", {})
+            cursor = _ask(connection, "take_over", {"owner": self._owner, "limit": limit})
             return sorted((_row(found) for found in cursor), key=lambda row: row.row_id)
 
     def left_behind(self, known: Collection[int], *, older_than_seconds: float, limit: int) -> Sequence[OutboxRow]:
         with self._transaction() as connection:
             wanted = {"owner": self._owner, "known": list(known), "older_than_seconds": older_than_seconds, "limit": limit}
-            return [_row(found) for found in connection.execute(_text("left_behind"), wanted)]
+            return [_row(found) for found in _ask(connection, "left_behind", wanted)]
 
     def pending(self) -> Pending:
         with self._transaction() as connection:
-            found = connection.execute(_text("pending")).fetchone()
+            found = _ask(connection, "pending", {}).fetchone()
         assert found is not None, "an aggregate has a row"
         return Pending(*found)
 
     @contextmanager
-    def _transaction(self) -> Iterator[Connection[tuple[Any, ...]]]:
+    def _transaction(self) -> Iterator[Connection[Any]]:
+        """BEGIN, the statements and COMMIT travel together (pipeline), and all of it within the deadline."""
         try:
-            with self._pool.connection(timeout=self._timeout_seconds) as connection:
-                connection.row_factory = tuple_row
+            with (
+                self._pool.connection(timeout=self._deadline.seconds) as connection,
+                self._deadline.guard(connection),
+                connection.pipeline(),
+                connection.transaction(),
+            ):
                 if self._schema is not None:
                     connection.execute("SELECT set_config('search_path', %s, true)", (self._schema,))
                 yield connection
         except (psycopg.Error, PoolTimeout, PoolClosed) as error:
-            raise OutboxUnavailable(f"{type(error).__name__}: {error}") from error
+            raise OutboxUnavailable(f"{type(error).__name__}: {error}".strip()) from error
+
+
+_TEXTS: Mapping[str, bytes] = {
+    name: getattr(_SQL, name).sql.encode() for name in _SQL.available_queries if not name.endswith("_cursor")
+}
 
 
 def _text(name: str) -> bytes:
     return _TEXTS[name]
 
 
-_TEXTS: Mapping[str, bytes] = {name: getattr(_SQL, name).sql.encode() for name in _SQL.available_queries if not name.endswith("_cursor")}
+def _ask(connection: Connection[Any], name: str, parameters: Mapping[str, Any]) -> Cursor[tuple[Any, ...]]:
+    """A cursor of its own for each statement, since in a pipeline several wait for their results; tuples, whatever the pool's rows are."""
+    return connection.cursor(row_factory=tuple_row).execute(_text(name), parameters)
 
 
 def _row(found: tuple[Any, ...]) -> OutboxRow:
     row_id, owner, topic, key, value, headers, after = found
-    return OutboxRow(row_id=row_id, topic=topic, key=key, value=value, headers=_decode_headers(headers), after=after, owner=owner)
+    return OutboxRow(
+        row_id=row_id,
+        topic=topic,
+        key=key,
+        value=value,
+        headers=_decode_headers(headers),
+        after=after,
+        owner=owner,
+    )

@@ -1,0 +1,156 @@
+"""The outbox of a process without a database: for tests, the simulation and the demo. Lost with the process.
+
+`MemoryTable` stands for the tables that all share, `MemoryOutbox` for one owner's view of them. A transaction is simply a call.
+"""
+
+from collections.abc import Collection, Sequence
+from itertools import islice
+from threading import Lock
+from uuid import UUID
+
+from ordersaga.bus.protocol import Outgoing
+from ordersaga.delivery.clock import Clock, Randomness, SystemClock, SystemRandom
+from ordersaga.delivery.messages import OutboxRow
+from ordersaga.delivery.outbox_protocol import LeaseLost, Pending
+
+
+class MemoryTable:
+    """Rows and living owners. Its clock is the one that leases are measured on."""
+
+    def __init__(self, *, clock: Clock | None = None) -> None:
+        self.clock = clock or SystemClock()
+        self.lock = Lock()
+        self.rows: dict[int, OutboxRow] = {}
+        self.owner_of: dict[int, UUID] = {}
+        self.created_at: dict[int, float] = {}
+        self.lease_until: dict[UUID, float] = {}
+        self.lanes: dict[tuple[str, bytes], dict[int, None]] = {}
+        """The rows of each lane, in order."""
+        self._last_id = 0
+
+    def write(self, records: Sequence[Outgoing], owner: UUID) -> list[OutboxRow]:
+        """Insert and commit. A store that commits several things at once calls this last, as it cannot fail."""
+        with self.lock:
+            return [self._insert(record, owner) for record in records]
+
+    def _insert(self, record: Outgoing, owner: UUID) -> OutboxRow:
+        self._last_id += 1
+        lane = self.lanes.setdefault((record.topic, record.key), {})
+        row = OutboxRow(
+            row_id=self._last_id,
+            topic=record.topic,
+            key=record.key,
+            value=record.value,
+            headers=record.headers,
+            after=next(reversed(lane), None),
+            owner=owner,
+        )
+        self.rows[row.row_id] = row
+        self.owner_of[row.row_id] = owner
+        self.created_at[row.row_id] = self.clock.monotonic()
+        lane[row.row_id] = None
+        return row
+
+    def delete(self, row_id: int) -> None:
+        row = self.rows.pop(row_id, None)
+        if row is not None:
+            del self.owner_of[row_id], self.created_at[row_id]
+            lane = self.lanes[(row.topic, row.key)]
+            del lane[row_id]
+            if not lane:
+                del self.lanes[(row.topic, row.key)]
+
+    def bury(self) -> None:
+        now = self.clock.monotonic()
+        for owner in [owner for owner, until in self.lease_until.items() if until <= now]:
+            del self.lease_until[owner]
+
+
+class MemoryOutbox:
+    def __init__(
+        self,
+        table: MemoryTable,
+        owner: UUID,
+        *,
+        lease_seconds: float = 15.0,
+        randomness: Randomness | None = None,
+    ) -> None:
+        self._table = table
+        self._owner = owner
+        self._lease_seconds = lease_seconds
+        self._randomness = randomness or SystemRandom()
+
+    @property
+    def owner(self) -> UUID:
+        return self._owner
+
+    @property
+    def lease_seconds(self) -> float:
+        return self._lease_seconds
+
+    def register(self, *, anew: bool = False) -> None:
+        with self._table.lock:
+            if anew:
+                self._owner = UUID(bytes=self._randomness.bytes(16), version=4)
+            self._table.lease_until[self._owner] = self._lease_end()
+
+    def beat(self) -> None:
+        with self._table.lock:
+            if self._owner not in self._table.lease_until:
+                raise LeaseLost(f"the lease of {self._owner} ran out and was ended by another process")
+            self._table.lease_until[self._owner] = self._lease_end()
+
+    def release(self) -> None:
+        with self._table.lock:
+            self._table.lease_until.pop(self._owner, None)
+
+    def acknowledged(self, row_ids: Sequence[int]) -> None:
+        with self._table.lock:
+            for row_id in row_ids:
+                self._table.delete(row_id)
+
+    def still_there(self, row_ids: Collection[int]) -> set[int]:
+        with self._table.lock:
+            return {row_id for row_id in row_ids if row_id in self._table.rows}
+
+    def take_over(self, limit: int) -> Sequence[OutboxRow]:
+        with self._table.lock:
+            self._table.bury()
+            living = self._table.lease_until
+            found = list(islice((i for i, owner in self._table.owner_of.items() if owner not in living), limit))
+            for row_id in found:
+                self._table.owner_of[row_id] = self._owner
+            return self._as_found(found)
+
+    def left_behind(self, known: Collection[int], *, older_than_seconds: float, limit: int) -> Sequence[OutboxRow]:
+        with self._table.lock:
+            latest = self._table.clock.monotonic() - older_than_seconds
+            remembered = set(known)
+            mine = (i for i, owner in self._table.owner_of.items() if owner == self._owner and i not in remembered)
+            return self._as_found(list(islice((i for i in mine if self._table.created_at[i] <= latest), limit)))
+
+    def pending(self) -> Pending:
+        with self._table.lock:
+            oldest = min(self._table.created_at.values(), default=None)
+            age_seconds = 0.0 if oldest is None else self._table.clock.monotonic() - oldest
+            return Pending(len(self._table.rows), age_seconds)
+
+    def _lease_end(self) -> float:
+        return self._table.clock.monotonic() + self._lease_seconds
+
+    def _as_found(self, row_ids: Sequence[int]) -> list[OutboxRow]:
+        """With the owner and the row to wait for as they are now, not as they were when the row was written."""
+        return [self._now(row_id) for row_id in row_ids]
+
+    def _now(self, row_id: int) -> OutboxRow:
+        row = self._table.rows[row_id]
+        earlier = [other for other in self._table.lanes[(row.topic, row.key)] if other < row_id]
+        return OutboxRow(
+            row_id=row_id,
+            topic=row.topic,
+            key=row.key,
+            value=row.value,
+            headers=row.headers,
+            after=max(earlier, default=None),
+            owner=self._owner,
+        )

@@ -1,0 +1,372 @@
+"""Publishes what was committed: the one way from the outbox to the bus.
+
+Whoever has committed rows offers them; they go out from memory at once, without a look at the database, and are deleted from it on their own
+acknowledgement. The promise: every committed row is published at least once, records of one lane (a key on a topic) in order, also when processes
+die, answers get lost or the bus is away. The non-promise: that it is published once only. A crash between acknowledgement and delete, an
+acknowledgement that was lost, or a process that was frozen past its lease publish a row twice.
+
+A row that the bus refuses stays in the outbox, blocks its lane only, and is tried again every `refused_retry_seconds`: a missing topic or a
+right may be mended. Rows that memory does not hold (more than `held_max`, a COMMIT whose answer was lost, a dead process) are found by a scan.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from threading import Condition
+from uuid import UUID
+
+import structlog
+
+from ordersaga.bus.protocol import Outcome, Producer, Published
+from ordersaga.delivery import failpoints
+from ordersaga.delivery.background import Health, Loop
+from ordersaga.delivery.clock import Clock, Randomness, SystemClock, SystemRandom, backoff_seconds
+from ordersaga.delivery.lanes import Lanes
+from ordersaga.delivery.messages import OutboxRow
+from ordersaga.delivery.outbox_protocol import Outbox
+from ordersaga.delivery.upkeep import Upkeep
+
+_log = structlog.get_logger(__name__)
+
+BEFORE_PUBLISH = failpoints.declare("relay.before_publish", "Rows are committed and held, nothing of them is sent.")
+AFTER_PUBLISH = failpoints.declare("relay.after_publish", "The bus has answered, no row is deleted yet.")
+
+_IDLE_MOST_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelayFigures:
+    """For metrics and the console. Totals count since the start of the process."""
+
+    held: int
+    oldest_seconds: float
+    blocked_lanes: int
+    """Lanes whose first row was tried and not acknowledged."""
+    waiting_lanes: int
+    """Lanes that wait for a row of another process."""
+    leased: bool
+    full: bool
+    undeleted: int
+    """Acknowledged, their rows not deleted yet."""
+    published_total: int
+    unknown_total: int
+    refused_total: int
+    found_total: int
+    """Rows that came by a scan, not by an offer."""
+    last_error: str
+
+
+class Relay:
+    def __init__(
+        self,
+        producer: Producer,
+        outbox: Outbox,
+        *,
+        batch_max: int = 500,
+        held_max: int = 10_000,
+        publish_timeout_seconds: float = 5.0,
+        scan_interval_seconds: float = 3.0,
+        left_behind_after_seconds: float = 5.0,
+        retry_first_seconds: float = 0.1,
+        retry_most_seconds: float = 2.0,
+        refused_retry_seconds: float = 60.0,
+        clock: Clock | None = None,
+        randomness: Randomness | None = None,
+    ) -> None:
+        """`left_behind_after_seconds` is the age from which a row that was never offered is looked for: longer than COMMIT usually takes."""
+        self._producer = producer
+        self._batch_max, self._held_max = batch_max, held_max
+        self._publish_timeout_seconds = publish_timeout_seconds
+        self._scan_interval_seconds = scan_interval_seconds
+        self._left_behind_after_seconds = left_behind_after_seconds
+        self._retry_first_seconds, self._retry_most_seconds = retry_first_seconds, retry_most_seconds
+        self._refused_retry_seconds = refused_retry_seconds
+        self._clock = clock or SystemClock()
+        self._randomness = randomness or SystemRandom()
+
+        self._changed = Condition()
+        """Guards what other threads hand in: the next five."""
+        self._offered: list[Sequence[OutboxRow]] = []
+        self._offered_rows = 0
+        self._gone_ids: list[int] = []
+        self._lease: _Lease | None = None
+        self._drain_until: float | None = None
+        self._overflowed = False
+        """Rows were offered and not kept. Until a scan has fetched them no later row is kept, so that memory never waits for what it dropped."""
+        self._news = False
+        self._idle = False
+        self._closed = False
+
+        self._lanes = Lanes(remembered_max=2 * held_max)
+        """Belongs to the loop's thread; others only look at its lengths."""
+        self._held_as: UUID | None = None
+        self._scan_at = float("inf")
+        self._scan_everything = False
+        self._outage = False
+        self._oldest_at: float | None = None
+        self._published_total = self._unknown_total = self._refused_total = self._found_total = 0
+        self._last_error = ""
+
+        self._loop = Loop("relay", self._turn, clock=self._clock, randomness=self._randomness, on_end=self._end)
+        self._upkeep = Upkeep(
+            outbox,
+            leased=self._on_lease,
+            found=self._on_found,
+            gone=self._on_gone,
+            clock=self._clock,
+            randomness=self._randomness,
+        )
+
+    # --- for those who commit --------------------------------------------------------------------------------
+
+    def offer(self, rows: Sequence[OutboxRow]) -> None:
+        """Hand over rows of one transaction, right after its COMMIT. Never waits; rows that are not kept are found by a scan."""
+        if not rows:
+            return
+        with self._changed:
+            if self._closed or self._lease is None or rows[0].owner not in (None, self._lease.owner):
+                return
+            if self._overflowed or len(self._lanes) + self._offered_rows + len(rows) > self._held_max:
+                self._overflowed = True
+                return
+            self._offered.append(rows)
+            self._offered_rows += len(rows)
+            self._tell()
+
+    @property
+    def full(self) -> bool:
+        """Memory holds as much as it may: take in less work."""
+        return self._overflowed or len(self._lanes) + self._offered_rows >= self._held_max
+
+    def start(self) -> None:
+        self._upkeep.start()
+        self._loop.start()
+
+    def stop(self, timeout_seconds: float) -> bool:
+        """Publish what is held, as far as the time goes; then delete what was acknowledged and leave the rest to others at once."""
+        end = self._clock.monotonic() + timeout_seconds
+        with self._changed:
+            if self._drain_until is None:
+                self._drain_until = end
+            self._tell()
+        if not self._loop.started:
+            self._loop.request_stop()
+        ended = self._loop.join(end - self._clock.monotonic())
+        self._loop.request_stop()
+        # A send that hangs may still succeed: then the lease must run out by itself before others publish the same rows.
+        return self._upkeep.stop(max(0.5, end - self._clock.monotonic()), release=ended) and ended
+
+    def health(self) -> Health:
+        for part in (self._loop.health(), self._upkeep.health()):
+            if not part.healthy:
+                return Health(name="relay", healthy=False, detail=f"{part.name}: {part.detail}")
+        if not self._leased(self._clock.monotonic()):
+            return Health(name="relay", healthy=False, detail="no lease on the outbox")
+        if self._outage:
+            return Health(name="relay", healthy=False, detail=f"nothing is acknowledged: {self._last_error}")
+        blocked = self._lanes.blocked
+        return Health(name="relay", healthy=True, detail=f"{blocked} lanes blocked: {self._last_error}" if blocked else "")
+
+    def figures(self) -> RelayFigures:
+        oldest_at, now = self._oldest_at, self._clock.monotonic()
+        return RelayFigures(
+            held=len(self._lanes) + self._offered_rows,
+            oldest_seconds=0.0 if oldest_at is None else now - oldest_at,
+            blocked_lanes=self._lanes.blocked,
+            waiting_lanes=self._lanes.waiting,
+            leased=self._leased(now),
+            full=self.full,
+            undeleted=self._upkeep.undeleted,
+            published_total=self._published_total,
+            unknown_total=self._unknown_total,
+            refused_total=self._refused_total,
+            found_total=self._found_total,
+            last_error=self._last_error or self._upkeep.last_error,
+        )
+
+    # --- from the upkeep's thread ----------------------------------------------------------------------------
+
+    def _on_lease(self, owner: UUID | None, until: float) -> None:
+        with self._changed:
+            self._lease = None if owner is None else _Lease(owner, until)
+            self._tell()
+
+    def _on_found(self, rows: Sequence[OutboxRow], more: bool) -> None:
+        with self._changed:
+            if rows:
+                self._offered.append(rows)
+                self._offered_rows += len(rows)
+                self._found_total += len(rows)
+            self._overflowed = self._overflowed or more
+            self._tell()
+
+    def _on_gone(self, row_ids: Collection[int]) -> None:
+        with self._changed:
+            self._gone_ids.extend(row_ids)
+            self._tell()
+
+    def _tell(self) -> None:
+        self._news = True
+        if self._idle:
+            self._changed.notify()
+
+    # --- the loop --------------------------------------------------------------------------------------------
+
+    def _turn(self) -> None:
+        try:
+            self._work()
+        except Exception:
+            # A bug of ours. Memory only mirrors the table: begin again from there.
+            self._begin_as(self._held_as)
+            raise
+
+    def _work(self) -> None:
+        self._take_in()
+        now = self._clock.monotonic()
+        self._lanes.retry(now)
+        if self._lanes.ready and self._leased(now):
+            self._publish(self._lanes.take(self._batch_max))
+        self._oldest_at = self._lanes.oldest_at
+        self._ask_upkeep()
+        if self._drained():
+            self._loop.request_stop()
+
+    def _take_in(self) -> None:
+        """Wait until there is something to do, then fetch what others have handed in."""
+        with self._changed:
+            while not self._news and (seconds := self._idle_seconds()) > 0:
+                self._idle = True
+                self._clock.wait(self._changed, seconds)
+                self._idle = False
+            self._news = False
+            offered, self._offered, self._offered_rows = self._offered, [], 0
+            gone, self._gone_ids = self._gone_ids, []
+            lease = self._lease
+        owner = None if lease is None else lease.owner
+        if owner != self._held_as:
+            self._begin_as(owner)
+        now = self._clock.monotonic()
+        for rows in offered:
+            if rows[0].owner in (None, owner):
+                self._lanes.add(rows, now)
+        self._lanes.gone(gone)
+
+    def _begin_as(self, owner: UUID | None) -> None:
+        """The lease is new or lost: what was held may be another's by now; what there is of ours is found by a scan."""
+        self._lanes.clear()
+        self._held_as = owner
+        self._scan_at = float("inf") if owner is None else self._clock.monotonic()
+        self._scan_everything = True
+
+    def _idle_seconds(self) -> float:
+        """How long nothing is to be done, unless somebody tells us."""
+        now = self._clock.monotonic()
+        if self._lanes.ready and self._leased(now):
+            return 0.0
+        due = (self._lanes.next_retry_at, self._scan_at, self._drain_until)
+        return min(_IDLE_MOST_SECONDS, *(at - now for at in due if at is not None))
+
+    def _leased(self, now: float) -> bool:
+        lease = self._lease
+        return lease is not None and now < lease.until
+
+    def _drained(self) -> bool:
+        """While stopping: nothing is left that could go out in time."""
+        with self._changed:
+            until, now = self._drain_until, self._clock.monotonic()
+            if until is None:
+                return False
+            retry_at = self._lanes.next_retry_at
+            busy = self._lanes.ready or self._offered or (retry_at is not None and retry_at < until)
+            return now >= until or not busy or not self._leased(now)
+
+    def _publish(self, rows: list[OutboxRow]) -> None:
+        outcomes = self._send(rows)
+        if all(outcome.published is Published.ACKNOWLEDGED for outcome in outcomes):
+            acknowledged = rows
+        else:
+            pairs = list(zip(rows, outcomes, strict=True))
+            acknowledged = [row for row, outcome in pairs if outcome.published is Published.ACKNOWLEDGED]
+            self._delay([(row, outcome) for row, outcome in pairs if outcome.published is not Published.ACKNOWLEDGED])
+        if acknowledged:
+            self._upkeep.acknowledged([row.row_id for row in acknowledged])
+            self._lanes.acknowledged(acknowledged)
+            self._published_total += len(acknowledged)
+            if self._outage:
+                # The bus is back: do not wait out the pauses that grew while it was away.
+                self._lanes.retry(self._clock.monotonic() + self._retry_most_seconds)
+        self._outage = not acknowledged
+
+    def _send(self, rows: list[OutboxRow]) -> Sequence[Outcome]:
+        """One outcome per row. Whatever goes wrong on our side, the outcome is unknown and no row gets lost in here."""
+        try:
+            failpoints.hit(BEFORE_PUBLISH)
+            outcomes = self._producer.publish([row.record() for row in rows], self._seconds_to_publish())
+            failpoints.hit(AFTER_PUBLISH)
+            assert len(outcomes) == len(rows), "a producer answers for each record"
+            return outcomes
+        except Exception as error:
+            _log.exception("relay.publish_failed", rows=len(rows))
+            return [Outcome(Published.UNKNOWN, f"{type(error).__name__}: {error}")] * len(rows)
+
+    def _seconds_to_publish(self) -> float:
+        if self._drain_until is None:
+            return self._publish_timeout_seconds
+        return min(self._publish_timeout_seconds, max(0.1, self._drain_until - self._clock.monotonic()))
+
+    def _delay(self, failed: Sequence[tuple[OutboxRow, Outcome]]) -> None:
+        now = self._clock.monotonic()
+        unknown = 0
+        for row, outcome in failed:
+            self._last_error = outcome.error
+            if outcome.published is Published.REFUSED:
+                self._refused_total += 1
+                self._lanes.failed(row, now + self._refused_retry_seconds)
+                _log.error("relay.refused", row_id=row.row_id, topic=row.topic, error=outcome.error)
+            else:
+                unknown += 1
+                self._lanes.failed(row, now + self._pause_seconds(self._lanes.attempts(row) + 1))
+        if unknown:
+            self._unknown_total += unknown
+            _log.warning("relay.unknown", rows=unknown, error=self._last_error)
+
+    def _pause_seconds(self, attempt: int) -> float:
+        return backoff_seconds(
+            attempt,
+            first=self._retry_first_seconds,
+            most=self._retry_most_seconds,
+            randomness=self._randomness,
+        )
+
+    def _ask_upkeep(self) -> None:
+        new_waits = self._lanes.new_waits()
+        if new_waits:
+            self._upkeep.ask(new_waits)
+        now, held = self._clock.monotonic(), len(self._lanes)
+        if self._overflowed and self._held_as is not None and held <= self._held_max // 2:
+            self._scan_at, self._scan_everything = now, True
+        if now >= self._scan_at:
+            self._scan(now, held)
+
+    def _scan(self, now: float, held: int) -> None:
+        """Rows that wait for rows of others must not keep those out, so for them there is room twice."""
+        self._scan_at = now + self._scan_interval_seconds
+        room = (2 if self._lanes.waiting else 1) * self._held_max - held
+        if room <= 0:
+            return
+        with self._changed:
+            # From here on offers are kept again; what was dropped before is in the database by now, so the scan sees it.
+            self._overflowed = False
+        age_seconds = 0.0 if self._scan_everything else self._left_behind_after_seconds
+        self._scan_everything = False
+        limit = min(room, max(self._batch_max, self._held_max // 2))
+        self._upkeep.scan(list(self._lanes.held), older_than_seconds=age_seconds, limit=limit)
+
+    def _end(self) -> None:
+        with self._changed:
+            self._closed = True
+
+
+@dataclass(frozen=True, slots=True)
+class _Lease:
+    owner: UUID
+    until: float

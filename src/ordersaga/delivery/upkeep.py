@@ -1,0 +1,201 @@
+"""What the relay needs of the database, on a thread of its own, so that neither waits for the other.
+
+It renews the lease, deletes acknowledged rows, finds rows that nobody publishes, and asks whether rows of other owners are gone. Deletes go in the
+order of the acknowledgements: rows whose delete failed are in the next statement too, so a later row of a lane never leaves the outbox before
+an earlier one. A row that was acknowledged is never handed out again by this process, however often its delete fails.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from threading import Lock
+from uuid import UUID
+
+import structlog
+
+from ordersaga.delivery import failpoints
+from ordersaga.delivery.background import Health, Loop
+from ordersaga.delivery.clock import Clock, Randomness, backoff_seconds
+from ordersaga.delivery.messages import OutboxRow
+from ordersaga.delivery.outbox_protocol import LeaseLost, Outbox, OutboxUnavailable
+
+_log = structlog.get_logger(__name__)
+
+BEFORE_DELETE = failpoints.declare("relay.before_delete", "Records are acknowledged, their rows are still in the outbox.")
+AFTER_DELETE = failpoints.declare("relay.after_delete", "The rows of acknowledged records are deleted.")
+AFTER_TAKE_OVER = failpoints.declare("relay.after_take_over", "Rows of a dead owner are ours and not published yet.")
+
+_DELETE_MAX = 5_000
+_ASK_FIRST_SECONDS = 0.005
+_ASK_MOST_SECONDS = 0.5
+
+
+class Upkeep:
+    """Started, fed and stopped by the relay. The callbacks run on this thread and must be quick."""
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        *,
+        leased: Callable[[UUID | None, float], None],
+        found: Callable[[Sequence[OutboxRow], bool], None],
+        gone: Callable[[Collection[int]], None],
+        clock: Clock,
+        randomness: Randomness,
+    ) -> None:
+        """`leased` gets the owner and the moment, on our clock, until which it may publish; None when the lease was lost.
+
+        `found` gets rows to publish, and whether there may be more.
+        """
+        self._outbox = outbox
+        self._leased, self._found, self._gone = leased, found, gone
+        self._clock = clock
+        self._randomness = randomness
+        self._lock = Lock()
+        self._undeleted: list[int] = []
+        self._asked: set[int] = set()
+        self._ask_at = 0.0
+        self._ask_pause_seconds = _ASK_FIRST_SECONDS
+        self._scan: tuple[Collection[int], float, int] | None = None
+        self._registered = False
+        self._anew = False
+        self._beat_at = 0.0
+        self._failures = 0
+        self._not_before = 0.0
+        self._release = False
+        self.last_error = ""
+        self._loop = Loop("relay-upkeep", self._turn, clock=clock, randomness=randomness, on_end=self._end)
+
+    def start(self) -> None:
+        self._loop.start()
+
+    def stop(self, timeout_seconds: float, *, release: bool) -> bool:
+        """Delete what was acknowledged; with `release`, end the lease. Without it, the lease runs out by itself."""
+        self._release = release
+        return self._loop.stop(timeout_seconds)
+
+    def health(self) -> Health:
+        if self._failures:
+            return Health(name=self._loop.name, healthy=False, detail=self.last_error)
+        return self._loop.health()
+
+    @property
+    def undeleted(self) -> int:
+        return len(self._undeleted)
+
+    def acknowledged(self, row_ids: Sequence[int]) -> None:
+        with self._lock:
+            self._undeleted.extend(row_ids)
+        self._loop.wake()
+
+    def ask(self, row_ids: Sequence[int]) -> None:
+        """Say through `gone` when these rows have left the outbox."""
+        with self._lock:
+            self._asked.update(row_ids)
+            self._ask_at = 0.0
+            self._ask_pause_seconds = _ASK_FIRST_SECONDS
+        self._loop.wake()
+
+    def scan(self, known: Collection[int], *, older_than_seconds: float, limit: int) -> None:
+        """Look once for rows of dead owners, and for ours that are not among `known`."""
+        with self._lock:
+            self._scan = (known, older_than_seconds, limit)
+        self._loop.wake()
+
+    def _turn(self) -> None:
+        self._loop.pause(max(0.0, self._next_at() - self._clock.monotonic()))
+        if self._loop.stopping or self._clock.monotonic() < self._not_before:
+            return
+        try:
+            self._keep_lease()
+            self._delete()
+            self._ask()
+            self._look_around()
+            self._failures = 0
+        except OutboxUnavailable as error:
+            self._failed(error)
+
+    def _next_at(self) -> float:
+        """When something is to be done, on our clock."""
+        due = self._beat_at
+        if self._asked:
+            due = min(due, self._ask_at)
+        if self._undeleted or (self._scan is not None and self._registered):
+            due = 0.0
+        return max(due, self._not_before)
+
+    def _keep_lease(self) -> None:
+        asked_at = self._clock.monotonic()
+        if asked_at < self._beat_at:
+            return
+        try:
+            if self._registered:
+                self._outbox.beat()
+            else:
+                self._outbox.register(anew=self._anew)
+                self._registered = True
+        except LeaseLost as error:
+            _log.error("relay.lease_lost", owner=str(self._outbox.owner), error=str(error))
+            self._leased(None, 0.0)
+            self._registered, self._anew = False, True
+            return
+        lease_seconds = self._outbox.lease_seconds
+        self._beat_at = asked_at + lease_seconds / 3
+        # The database began to count after `asked_at`; a fifth is left for clocks that run differently and for a send that begins at the last moment.
+        self._leased(self._outbox.owner, asked_at + lease_seconds * 0.8)
+
+    def _delete(self) -> None:
+        with self._lock:
+            row_ids = self._undeleted[:_DELETE_MAX]
+        if row_ids:
+            failpoints.hit(BEFORE_DELETE)
+            self._outbox.acknowledged(row_ids)
+            failpoints.hit(AFTER_DELETE)
+            with self._lock:
+                del self._undeleted[: len(row_ids)]
+
+    def _ask(self) -> None:
+        with self._lock:
+            asked = set(self._asked) if self._clock.monotonic() >= self._ask_at else set()
+        if not asked:
+            return
+        gone = asked - self._outbox.still_there(asked)
+        with self._lock:
+            self._asked -= gone
+            self._ask_pause_seconds = min(_ASK_MOST_SECONDS, self._ask_pause_seconds * 2)
+            self._ask_at = self._clock.monotonic() + self._ask_pause_seconds
+        if gone:
+            self._gone(gone)
+
+    def _look_around(self) -> None:
+        with self._lock:
+            scan = self._scan
+        if scan is None or not self._registered:
+            return
+        known, older_than_seconds, limit = scan
+        taken = self._outbox.take_over(limit)
+        if taken:
+            failpoints.hit(AFTER_TAKE_OVER)
+            _log.info("relay.took_over", rows=len(taken))
+        left = self._outbox.left_behind(known, older_than_seconds=older_than_seconds, limit=limit)
+        with self._lock:
+            if self._scan is scan:
+                self._scan = None
+            undeleted = set(self._undeleted)
+        rows = {row.row_id: row for row in (*left, *taken) if row.row_id not in undeleted}
+        self._found([rows[row_id] for row_id in sorted(rows)], max(len(taken), len(left)) >= limit)
+
+    def _failed(self, error: OutboxUnavailable) -> None:
+        self._failures += 1
+        self.last_error = str(error)[:500]
+        seconds = backoff_seconds(self._failures, first=0.05, most=1.0, randomness=self._randomness)
+        self._not_before = self._clock.monotonic() + seconds
+        _log.warning("relay.outbox_unavailable", error=self.last_error, in_a_row=self._failures)
+
+    def _end(self) -> None:
+        """The relay publishes no more. What cannot be deleted now will be published again by whoever takes over."""
+        try:
+            while self._undeleted:
+                self._delete()
+            if self._release and self._registered:
+                self._outbox.release()
+        except OutboxUnavailable as error:
+            _log.warning("relay.not_released", error=str(error)[:500], undeleted=len(self._undeleted))
