@@ -8,8 +8,8 @@
         .reply(m.OrderCancelled(order_id="o-1"))
         .ends(Status.COMPENSATED, reason=Reason.CUSTOMER_UNKNOWN)
 
-`reply` is what a full participant says to the command that is out (it names the command); `hear` is anything else that arrives. Time
-passes only where the story says so.
+`reply` is what a full participant says to the command that is out (it names the command); `hear` is anything else
+that arrives. Time passes only where the story says so.
 """
 
 from collections.abc import Mapping

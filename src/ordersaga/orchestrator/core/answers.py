@@ -13,15 +13,15 @@ from uuid import UUID
 
 from msgspec.structs import replace
 
-from ordersaga.orchestrator.core.definition import Definition, Step, Undo
+from ordersaga.orchestrator.core.definition import Definition, Kind, Step, Undo
 from ordersaga.orchestrator.core.inputs import Happened, Verdict
 from ordersaga.orchestrator.core.instance import Acceptance, Became, Direction, Effect, Instance, Status
 from ordersaga.orchestrator.core.reasons import Reason
 from ordersaga.orchestrator.core.recording import (
-    BY_HAND,
     Observation,
     answered,
     back_off,
+    by_hand,
     cancel_asked,
     newer,
     undo_attempt_failed,
@@ -202,10 +202,20 @@ def _undone(definition: Definition, record: AnyInstance, step: Step, seen: Happe
     if undo.stands(seen.event):
         return _found_accepted(record, step, seen)
     first = record.steps.get(step.name)
-    if first is None or first.undo_attempts == 0:
+    if first is None or first.undo_attempts == 0 or _not_an_answer(definition, record, undo, seen):
         return _undone_unasked(definition, record, undo, seen)
     named = getattr(seen.event, undo.named_by, None) or _effect_of(definition, record, step, seen.causation_id)
     return _confirm_undo(definition, answered(record, step.name, Direction.UNDO), undo, named, seen.stamp)
+
+
+def _not_an_answer(definition: Definition, record: AnyInstance, undo: Undo, seen: Happened) -> bool:
+    """Somebody's own doing, or a repeat of it: a full participant's answer names its command, and no answer is older
+    than what it answers.
+    """
+    if not undo.unasked_is_request or seen.causation_id is not None:
+        return False
+    asked_at = record.requested.stamp if record.requested else None
+    return definition.kind_of(undo.ask) is Kind.FULL or (asked_at is not None and not newer(seen.stamp, asked_at))
 
 
 def _effect_of(definition: Definition, record: AnyInstance, step: Step, causation_id: UUID | None) -> str | None:
@@ -249,14 +259,14 @@ def _undone_unasked(definition: Definition, record: AnyInstance, undo: Undo, see
     under way.
     """
     if undo.unasked_is_request:
-        return cancel_asked(record, BY_HAND)
+        return cancel_asked(record, by_hand(seen.stamp))
     observation = _confirm_undo(definition, record, undo, getattr(seen.event, undo.named_by, None), seen.stamp)
     if (
         observation.verdict is Verdict.APPLIED
         and record.status in (Status.STARTED, Status.COMPLETED)
         and not record.closed
     ):
-        return cancel_asked(observation.record, BY_HAND)
+        return cancel_asked(observation.record, by_hand(seen.stamp))
     if observation.verdict is Verdict.APPLIED and record.closed:
         return Observation(with_attention(observation.record, f"{undo.name} was done by hand though the order stands"))
     return observation

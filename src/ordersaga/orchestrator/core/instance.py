@@ -113,6 +113,8 @@ class Requested(Struct, frozen=True, kw_only=True, omit_defaults=True):
     role: str
     reason: Reason
     why: str = ""
+    stamp: datetime | None = None
+    """Where an event was the request: its stamp, by which a repeat of it is told from an answer."""
 
 
 class Stuck(Struct, frozen=True, kw_only=True, omit_defaults=True):

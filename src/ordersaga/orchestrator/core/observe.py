@@ -18,10 +18,10 @@ from ordersaga.orchestrator.core.definition import Definition, Fact
 from ordersaga.orchestrator.core.inputs import CancelAsked, CommandDeadline, Happened, Input, Verdict, WindowDeadline
 from ordersaga.orchestrator.core.instance import Acceptance, Became, Direction, Effect, Instance
 from ordersaga.orchestrator.core.recording import (
-    BY_HAND,
     Observation,
     answered,
     back_off,
+    by_hand,
     cancel_asked,
     older,
     undo_attempt_failed,
@@ -92,7 +92,7 @@ def _fact(definition: Definition, record: AnyInstance, fact: Fact, seen: Happene
         case Fact.REOPENED:
             return _reopened(definition, record, seen, now)
         case Fact.CANCELLED_BY_HAND:
-            return cancel_asked(record, BY_HAND)
+            return cancel_asked(record, by_hand(seen.stamp))
 
 
 def _expired(record: AnyInstance, now: datetime) -> Observation:

@@ -13,9 +13,8 @@ from ordersaga.orchestrator.core.patience import backoff_seconds
 from ordersaga.orchestrator.core.reasons import Reason
 
 AnyInstance = Instance[Any]
-BY_HAND = Requested(
-    actor="order-service", role="operator", reason=Reason.OPERATOR_REQUEST, why="cancelled at the order service"
-)
+BY_HAND = "order-service"
+"""The actor of what somebody did at a participant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +56,15 @@ def settle(definition: Definition, record: AnyInstance, undo: Undo) -> AnyInstan
     return record
 
 
+def by_hand(stamp: datetime | None) -> Requested:
+    why = "cancelled at the order service"
+    return Requested(actor=BY_HAND, role="operator", reason=Reason.OPERATOR_REQUEST, why=why, stamp=stamp)
+
+
 def cancel_asked(record: AnyInstance, by: Requested) -> Observation:
     if record.status in (Status.CANCELLING, Status.CANCELLED):
         return Observation(record, Verdict.REPEATED, "cancelled already")
-    if by is BY_HAND and record.closed:
+    if by.actor == BY_HAND and record.closed:
         return Observation(with_attention(record, "cancelled at the order service though it was accepted"))
     if record.status not in (Status.STARTED, Status.COMPLETED) or record.closed:
         return Observation(

@@ -1,0 +1,47 @@
+"""What is counted, so that every record that came in is accounted for.
+
+records in = applied + repeated + late + stray + foreign + orphaned + dead-lettered (a record that concerns two sagas
+counts for each)
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from threading import Lock
+
+from ordersaga.orchestrator.core.inputs import Verdict
+from ordersaga.orchestrator.store.protocol import Change, DeadLetter, Orphan
+from ordersaga.wire.codec import Foreign
+
+
+class Counting:
+    """Plain counters by name and label; cheap enough for the hot path, read by metrics and by tests."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._counts: Counter[tuple[str, str]] = Counter()
+
+    def turn(
+        self, verdicts: Iterable[tuple[Verdict | None, str]], orphans: Sequence[Orphan], changes: Iterable[Change]
+    ) -> None:
+        found: Counter[tuple[str, str]] = Counter()
+        for verdict, why in verdicts:
+            found["foreign" if verdict is None else verdict.value, why] += 1
+        for change in changes:
+            if change.before is None or change.before.status is not change.after.status:
+                found["status", change.after.status.value] += 1
+        found["orphaned", ""] += len(orphans)
+        with self._lock:
+            self._counts.update(found)
+
+    def foreign(self, foreign: Iterable[Foreign]) -> None:
+        found = Counter(("foreign", one.why) for one in foreign)
+        with self._lock:
+            self._counts.update(found)
+
+    def dead(self, dead: DeadLetter) -> None:
+        with self._lock:
+            self._counts["dead", dead.reason] += 1
+
+    def snapshot(self) -> Mapping[tuple[str, str], int]:
+        with self._lock:
+            return {key: count for key, count in self._counts.items() if count}

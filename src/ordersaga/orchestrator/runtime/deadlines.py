@@ -1,0 +1,65 @@
+"""Deadlines are rows, on the database's clock: what is due is found by a query and handed to the sagas in bounded
+batches.
+
+No timer is kept in memory, so a restart loses none and two processes fire none twice: the saga's own row says whether
+a deadline has passed, and the second to ask finds that it has not. A row may be acted upon late (all processes were
+down), never early.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from ordersaga.delivery.background import Health, Loop
+from ordersaga.delivery.failpoints import declare, hit
+from ordersaga.orchestrator.runtime.handle import Handler
+from ordersaga.orchestrator.store.protocol import BadRow, Due, Store
+
+_log = structlog.get_logger(__name__)
+FOUND = declare("deadlines.found", "deadlines that are due were read, none was acted upon")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeadlineSettings:
+    every_seconds: float = 0.5
+    """How often to look: an answer's timeout is at least seconds, so half a second is early enough."""
+    batch_max: int = 200
+    """Sagas in one transaction: ten thousand due at once are worked off in fifty, and other work gets between."""
+
+
+class Deadlines:
+    """Looks for deadlines that have passed and hands them to the handler."""
+
+    def __init__(self, store: Store, handler: Handler, settings: DeadlineSettings = DeadlineSettings()) -> None:
+        self._store = store
+        self._handler = handler
+        self._settings = settings
+        self._loop = Loop("deadlines", self.turn)
+
+    def turn(self) -> None:
+        due = self._store.due(self._settings.batch_max)
+        if due:
+            hit(FOUND)
+        taken = self._act(due) if due else 0
+        if taken == 0 or len(due) < self._settings.batch_max:
+            self._loop.pause(self._settings.every_seconds)
+
+    def _act(self, due: Sequence[Due]) -> int:
+        """How many sagas were moved. One that cannot be written does not hold up the others."""
+        try:
+            return self._handler.deadlines(due)
+        except BadRow:
+            if len(due) == 1:
+                _log.exception("deadlines.cannot_be_stored", saga_id=str(due[0].saga_id))
+                return 0
+            return sum(self._act([one]) for one in due)
+
+    def start(self) -> None:
+        self._loop.start()
+
+    def stop(self, timeout_seconds: float) -> bool:
+        return self._loop.stop(timeout_seconds)
+
+    def health(self) -> Health:
+        return self._loop.health()

@@ -1,0 +1,130 @@
+"""From records to inputs: decode, and find out which saga each one may concern.
+
+Every record ends in exactly one of four piles: an input for a saga, foreign (other flows share the topics), an orphan
+(an answer in our words for a saga that nobody knows), or a dead letter (cannot be read). None is dropped without
+being counted.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from ordersaga.bus.protocol import Record
+from ordersaga.orchestrator.core.inputs import Happened
+from ordersaga.orchestrator.core.instance import Instance
+from ordersaga.orchestrator.store.protocol import DeadLetter, Loaded, Lookup, Orphan
+from ordersaga.wire.codec import Envelope, Foreign, decode_event
+from ordersaga.wire.errors import WireError
+from ordersaga.wire.messages import type_of
+
+AnyInstance = Instance[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A record that could be read."""
+
+    record: Record
+    envelope: Envelope
+
+    @property
+    def cause(self) -> str:
+        return type_of(self.envelope.body)
+
+    def happened(self) -> Happened:
+        body: Any = self.envelope.body
+        return Happened(event=body, causation_id=self.envelope.causation_id, stamp=self.envelope.timestamp)
+
+
+@dataclass(slots=True)
+class Intake:
+    """A batch of records, sorted."""
+
+    letters: list[Letter] = field(default_factory=list)
+    foreign: list[Foreign] = field(default_factory=list)
+    dead: list[DeadLetter] = field(default_factory=list)
+
+    def lookup(self) -> Lookup:
+        """Which instances to load: by saga id, and by the ids of whatever answers no command of ours."""
+        saga_ids, order_ids, payment_ids = set(), set(), set()
+        for letter in self.letters:
+            if is_saga_id(letter.envelope.saga_id):
+                saga_ids.add(letter.envelope.saga_id)
+                continue
+            order_ids.add(getattr(letter.envelope.body, "order_id", None))
+            payment_ids.add(getattr(letter.envelope.body, "payment_id", None))
+        return Lookup(
+            saga_ids={id_ for id_ in saga_ids if id_},
+            order_ids={id_ for id_ in order_ids if id_},
+            payment_ids={id_ for id_ in payment_ids if id_},
+        )
+
+
+def take_in(records: Iterable[Record]) -> Intake:
+    intake = Intake()
+    for record in records:
+        try:
+            envelope = decode_event(record.value)
+        except WireError as error:
+            intake.dead.append(dead_letter(record, "unreadable", str(error)))
+            continue
+        if isinstance(envelope, Foreign):
+            intake.foreign.append(envelope)
+        else:
+            intake.letters.append(Letter(record, envelope))
+    return intake
+
+
+def is_saga_id(saga_id: UUID | None) -> bool:
+    """Whether it can be one of ours: those are version 7."""
+    return saga_id is not None and saga_id.version == 7
+
+
+def concerned(letter: Letter, loaded: Loaded) -> Sequence[UUID]:
+    """The sagas that a letter may concern: the one that it names, else those with its order or payment."""
+    saga_id = letter.envelope.saga_id
+    if is_saga_id(saga_id) and saga_id in loaded.instances:
+        return (saga_id,)
+    order_id = getattr(letter.envelope.body, "order_id", None)
+    payment_id = getattr(letter.envelope.body, "payment_id", None)
+    return [
+        instance.saga_id
+        for instance in loaded.instances.values()
+        if (order_id and getattr(instance.data, "order_id", None) == order_id)
+        or (payment_id and getattr(instance.data, "payment_id", None) == payment_id)
+    ]
+
+
+def orphan(letter: Letter) -> Orphan | None:
+    """What to keep of a letter that concerns no saga: an answer that names a saga of ours; all else is foreign."""
+    saga_id, record = letter.envelope.saga_id, letter.record
+    if saga_id is None or not is_saga_id(saga_id):
+        return None
+    return Orphan(
+        saga_id=saga_id,
+        type=letter.cause,
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        value=record.value or b"",
+    )
+
+
+def dead_letter(record: Record, reason: str, detail: str) -> DeadLetter:
+    return DeadLetter(
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        key=record.key,
+        value=record.value,
+        headers=record.headers,
+        timestamp_ms=record.timestamp_ms,
+        reason=reason,
+        detail=detail[:1000],
+    )
+
+
+def unknown(letter: Letter, left_alone: Collection[UUID]) -> bool:
+    """Whether a letter's saga is one that this version cannot load: it must be read again by one that can."""
+    return letter.envelope.saga_id in left_alone

@@ -1,0 +1,58 @@
+"""What people may want of sagas: the verbs behind HTTP and the command line. Each takes who asks, in which role, and
+why.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from ordersaga.delivery.clock import Clock, Randomness
+from ordersaga.orchestrator.core.inputs import CancelAsked, Decision
+from ordersaga.orchestrator.core.instance import Instance, Requested
+from ordersaga.orchestrator.core.reasons import Reason
+from ordersaga.orchestrator.runtime.handle import Handler
+from ordersaga.orchestrator.sagas.create_order import CREATE_ORDER, Customer, OrderData
+from ordersaga.wire.ids import uuid7
+
+AnyInstance = Instance[Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Actor:
+    """Who asks. `role` is customer, operator, admin or service."""
+
+    name: str
+    role: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlacedOrder:
+    """An order that was checked: `amount_cents` is what its items and its fee come to."""
+
+    customer_id: str
+    order_details: dict[str, Any]
+    amount_cents: int
+    return_url: str
+
+
+class Verbs:
+    def __init__(self, handler: Handler, clock: Clock, randomness: Randomness) -> None:
+        self._handler = handler
+        self._clock = clock
+        self._randomness = randomness
+
+    def place(self, order: PlacedOrder, by: Actor, trace: tuple[str | None, str | None] = (None, None)) -> AnyInstance:
+        """A new saga for `order`, in the database when this returns. Raises `StoreError`."""
+        # The id's time only sorts and partitions; whatever is decided by time is decided by the database's clock.
+        saga_id = uuid7(int(self._clock.now().timestamp() * 1000), self._randomness.bytes(10))
+        customer = Customer(customer_id=order.customer_id, order_details=order.order_details)
+        data = OrderData(personal=customer, amount_cents=order.amount_cents, return_url=order.return_url)
+        return self._handler.begin(CREATE_ORDER.name, saga_id, data, trace)
+
+    def cancel(self, saga_id: UUID, by: Actor) -> Decision | None:
+        """Ask for a cancel; None where there is no such saga. The verdict says whether it was granted."""
+        reason = Reason.CUSTOMER_REQUEST if by.role == "customer" else Reason.OPERATOR_REQUEST
+        wish = CancelAsked(Requested(actor=by.name, role=by.role, reason=reason, why=by.reason))
+        told = {"actor": by.name, "role": by.role, "why": by.reason}
+        return self._handler.ask(saga_id, wish, "verb.cancel", told)
