@@ -1,10 +1,12 @@
 """What the rest of ordersaga may ask of a message bus.
 
-A bus has topics with partitions, records with offsets, and consumer groups. It promises *at least once*: a record is delivered
-again until its offset is committed, and may be delivered again after. It keeps the order of records with one key on one topic.
-It does not promise that a record is delivered once, nor that an outcome is always known: a publication may be `UNKNOWN`.
+A bus has topics with partitions, records with offsets, and consumer groups. It promises *at least once*: a record is
+delivered again until its offset is committed, and may be delivered again after. It keeps the order of records with
+one key on one topic. It does not promise that a record is delivered once, nor that an outcome is always known: a
+publication may be `UNKNOWN`.
 
-Two implementations: `bus.kafka` (Apache Kafka) and `bus.memory` (one process, lost with it). One suite of tests runs over both.
+Two implementations: `bus.kafka` (Apache Kafka) and `bus.memory` (one process, lost with it). One suite of tests runs
+over both.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,7 +32,9 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """One record to publish. Records with one `key` on one `topic` keep the order in which they were handed over."""
+    """One record to publish. Records with one `key` on one `topic`, a lane, keep the order in which they were handed
+    over. An empty key means none: such a record goes to any partition, in no order.
+    """
 
     topic: str
     key: bytes
@@ -44,7 +48,9 @@ class Published(Enum):
     ACKNOWLEDGED = "acknowledged"
     """Written by the broker (`acks=all`)."""
     REFUSED = "refused"
-    """Will never be written as it is: too large, unknown topic, not allowed. Another attempt fares no better until someone acts."""
+    """Will never be written as it is: too large, unknown topic, not allowed. Another attempt fares no better until
+    someone acts.
+    """
     UNKNOWN = "unknown"
     """Not acknowledged in time, or the connection broke: it may be in the log, it may be yet to come."""
 
@@ -63,14 +69,19 @@ class Consumer(Protocol):
         """Up to `max_records` next records, as soon as there is one; empty after `timeout_seconds`.
 
         Raises `BusUnavailable` while no broker answers, `FencedMember` when another live process has this member's id.
-        A paused consumer returns nothing but keeps its membership.
+        Raises `BusUnavailable` while a topic does not exist, too: it may be created yet. A paused consumer returns
+        nothing but keeps its membership. Poll often: a member that does not poll for minutes loses its partitions.
         """
+
+    def wake(self) -> None:
+        """Let a `poll` that waits return soon, or the next one. For other threads."""
 
     def commit(self, next_offsets: Mapping[tuple[str, int], int]) -> None:
         """Remember, for the group, the next offset to read of each (topic, partition).
 
-        Never raises for an outage or a rebalance: what is not committed is delivered again, which the database recognises.
-        Raises `FencedMember`.
+        Never raises for an outage or a rebalance: what is not committed is delivered again, which the database
+        recognises. Does not wait for the answer, so a `FencedMember` may be raised by a later call. Offsets of
+        partitions that are no longer this member's are left out: their new owner's count.
         """
 
     def pause(self) -> None: ...
@@ -84,15 +95,22 @@ class Consumer(Protocol):
         """Records not yet delivered, per assigned (topic, partition), as far as known without asking a broker."""
 
     def close(self, timeout_seconds: float) -> None:
-        """Leave the group. Idempotent; returns within the timeout whatever the brokers do."""
+        """Leave the group. Idempotent, and from any thread; returns within the timeout whatever the brokers do. A
+        closed consumer raises `BusError` when it is polled.
+        """
 
 
 class Producer(Protocol):
     def publish(self, records: Sequence[Outgoing], timeout_seconds: float) -> Sequence[Outcome]:
-        """Write all, wait for all: one outcome per record, in the order given. Never raises for what a broker says or does not say.
+        """Write all, wait for all: one outcome per record, in the order given. Never raises for what a broker says or
+        does not say. Calls of several threads wait for each other.
 
-        After an `UNKNOWN` outcome the caller may publish the same record again; whether it is then in the log twice is up to the
-        implementation (see `bus.kafka`) and readers must bear it.
+        After a record that was not acknowledged, later ones of its lane in the same call are held back (`UNKNOWN`),
+        so that they do not overtake it.
+
+        After an `UNKNOWN` outcome the caller may publish the same record (same topic, key, value and headers) again,
+        through the same producer, which then does its best not to have it in the log twice: see `bus.kafka`. A new
+        producer, as after a crash, knows nothing of it: ask `Bus.written_since` first where a repeat is not harmless.
         """
 
     def close(self, timeout_seconds: float) -> None: ...
@@ -108,7 +126,9 @@ class TopicSpec:
 class Bus(Protocol):
     """Constructors connect lazily: building a bus, a consumer or a producer never fails because a broker is away."""
 
-    def consumer(self, *, group: str, topics: Sequence[str], client_id: str, instance_id: str | None = None) -> Consumer:
+    def consumer(
+        self, *, group: str, topics: Sequence[str], client_id: str, instance_id: str | None = None
+    ) -> Consumer:
         """A member of `group` over `topics`, from the earliest record where the group has no offset yet.
 
         `instance_id` asks for static membership; it must be unique among live processes.
@@ -120,10 +140,21 @@ class Bus(Protocol):
         """Partition count of each topic that exists. Raises `BusUnavailable`."""
 
     def create_topics(self, topics: Sequence[TopicSpec]) -> Sequence[str]:
-        """Create those that are missing and return their names; those that exist are left as they are. Raises `BusUnavailable`, `BusRefused`."""
+        """Create those that are missing and return their names; those that exist are left as they are. Raises
+        `BusUnavailable`, `BusRefused`.
+        """
+
+    def written_since(self, records: Sequence[Outgoing], since_ms: int, timeout_seconds: float) -> Sequence[bool]:
+        """For each record, whether the same (topic, key, value, headers) was written since then (Unix time).
+
+        This reads all of the topics' partitions concerned from `since_ms` on. A producer that is alive may still write
+        a record after this said no. Raises `BusUnavailable`, also when reading takes longer than the timeout.
+        """
 
     def check(self, timeout_seconds: float) -> None:
-        """Return if a broker answers now. Raises `BusUnavailable` with the cause (wrong password, refused, no answer)."""
+        """Return if a broker answers now. Raises `BusUnavailable` with the cause (wrong password, refused, no
+        answer).
+        """
 
     def close(self, timeout_seconds: float) -> None: ...
 
