@@ -1,0 +1,161 @@
+"""Which row may go out when. Rows of one lane never overtake each other, however they arrive and whatever becomes of them."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ordersaga.delivery.lanes import Lanes
+from ordersaga.delivery.messages import OutboxRow
+
+
+def row(row_id: int, key: bytes = b"a", after: int | None = None) -> OutboxRow:
+    return OutboxRow(row_id=row_id, topic="t", key=key, value=str(row_id).encode(), after=after)
+
+
+def test_rows_of_different_lanes_go_out_together_and_rows_of_one_lane_one_at_a_time() -> None:
+    lanes = Lanes()
+    first, second, other = row(1), row(2, after=1), row(3, b"b")
+    lanes.add([first, second, other], 0.0)
+
+    assert lanes.take(10) == [first, other]
+    assert lanes.take(10) == []
+    lanes.acknowledged([first])
+    assert lanes.take(10) == [second]
+
+
+def test_a_row_that_failed_holds_up_its_lane_until_its_time_has_come() -> None:
+    lanes = Lanes()
+    first, second = row(1), row(2, after=1)
+    lanes.add([first, second], 0.0)
+    lanes.failed(lanes.take(1)[0], retry_at=5.0)
+
+    lanes.retry(4.9)
+    assert lanes.take(10) == []
+    assert (lanes.next_retry_at, lanes.blocked) == (5.0, 1)
+    lanes.retry(5.0)
+    assert lanes.take(10) == [first]
+    lanes.acknowledged([first])
+    assert (lanes.blocked, lanes.take(10)) == (0, [second])
+
+
+def test_a_row_that_follows_an_unknown_row_waits_until_that_one_is_gone() -> None:
+    lanes = Lanes()
+    later = row(7, after=3)
+    lanes.add([later], 0.0)
+
+    assert lanes.take(10) == []
+    assert (lanes.new_waits(), lanes.new_waits()) == ([3], [])
+    lanes.gone([3])
+    assert lanes.take(10) == [later]
+
+
+def test_a_row_that_follows_an_unknown_row_waits_until_that_one_has_come_and_gone_out() -> None:
+    lanes = Lanes()
+    first, second, third = row(1), row(3, after=1), row(7, after=3)
+    lanes.add([third], 0.0)
+    lanes.add([second], 0.0)
+    lanes.add([first], 0.0)
+
+    assert lanes.take(10) == [first]
+    lanes.acknowledged([first])
+    assert lanes.take(10) == [second]
+    lanes.acknowledged([second])
+    assert lanes.take(10) == [third]
+
+
+def test_a_row_that_follows_one_acknowledged_before_goes_at_once() -> None:
+    lanes = Lanes()
+    lanes.add([row(1)], 0.0)
+    lanes.acknowledged(lanes.take(1))
+    lanes.add([row(2, after=1)], 0.0)
+    assert [r.row_id for r in lanes.take(1)] == [2]
+
+
+def test_a_row_that_comes_again_is_not_held_again() -> None:
+    lanes = Lanes()
+    lanes.add([row(1), row(1)], 0.0)
+    lanes.acknowledged(lanes.take(10))
+    lanes.add([row(1)], 0.0)
+    assert (len(lanes), lanes.take(10)) == (0, [])
+
+
+def test_what_was_acknowledged_is_remembered_for_so_many_rows_at_least() -> None:
+    lanes = Lanes(remembered_max=10)
+    for row_id in range(1, 31):
+        lanes.add([row(row_id)], 0.0)
+        lanes.acknowledged(lanes.take(1))
+    lanes.add([row(row_id) for row_id in range(21, 31)], 0.0)
+    assert len(lanes) == 0
+
+
+def test_after_clearing_nothing_is_held_and_what_was_acknowledged_is_still_known() -> None:
+    lanes = Lanes()
+    lanes.add([row(1), row(2, b"b"), row(9, b"c", after=8)], 0.0)
+    lanes.acknowledged(lanes.take(1))
+    lanes.clear()
+    lanes.add([row(1)], 0.0)
+    lanes.gone([8])
+    assert (len(lanes), lanes.waiting, lanes.take(10)) == (0, 0, [])
+
+
+@given(st.data())
+def test_no_row_overtakes_another_of_its_lane(data: st.DataObject) -> None:
+    """Rows arrive in any order and more than once, some are published by others, outcomes are drawn: the order of each lane stands."""
+    lanes = Lanes()
+    keys = data.draw(st.lists(st.sampled_from([b"a", b"b", b"c"]), min_size=1, max_size=12), label="keys")
+    rows: dict[int, OutboxRow] = {}
+    last: dict[bytes, int] = {}
+    for row_id, key in enumerate(keys, start=1):
+        rows[row_id] = row(row_id, key, last.get(key))
+        last[key] = row_id
+    foreign = data.draw(st.sets(st.sampled_from(sorted(rows))), label="published by others")
+    arrivals = data.draw(st.permutations([i for i in rows if i not in foreign]), label="arrivals")
+    settled: set[int] = set()
+    out: list[OutboxRow] = []
+
+    def publish(taken: list[OutboxRow]) -> None:
+        for taken_row in taken:
+            earlier = {i for i in rows if i < taken_row.row_id and rows[i].key == taken_row.key}
+            assert earlier <= settled, f"{taken_row.row_id} went before {sorted(earlier - settled)}"
+        assert len({r.key for r in taken}) == len(taken)
+        out.extend(taken)
+
+    def settle(taken_row: OutboxRow, good: bool) -> None:
+        out.remove(taken_row)
+        if good:
+            settled.add(taken_row.row_id)
+            lanes.acknowledged([taken_row])
+        else:
+            lanes.failed(taken_row, 1.0)
+
+    def others_publish() -> None:
+        """Another process keeps the order too: only a row with nothing before it leaves."""
+        for i in sorted(foreign - settled):
+            if all(j in settled for j in rows if j < i and rows[j].key == rows[i].key):
+                settled.add(i)
+                lanes.gone([i])
+                return
+
+    pending = list(arrivals)
+    for step in data.draw(st.lists(st.sampled_from("aatsfrg"), max_size=60), label="steps"):
+        if step == "a" and pending:
+            arrived = rows[pending.pop(0)]
+            lanes.add([arrived, arrived], 0.0)
+        elif step == "t":
+            publish(lanes.take(2))
+        elif step in "sf" and out:
+            settle(data.draw(st.sampled_from(out)), step == "s")
+        elif step == "r":
+            lanes.retry(1.0)
+        elif step == "g":
+            others_publish()
+
+    lanes.add([rows[i] for i in pending], 0.0)
+    for _ in range(4 * len(rows)):
+        others_publish()
+        lanes.gone([i for i in foreign if i in settled])
+        lanes.retry(1.0)
+        publish(lanes.take(10))
+        for taken_row in list(out):
+            settle(taken_row, True)
+    assert settled == set(rows)
+    assert len(lanes) == 0

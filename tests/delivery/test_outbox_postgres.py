@@ -1,0 +1,166 @@
+"""What only a real database can show: transactions side by side, a database that hangs, one that is away."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+from psycopg import Connection
+from psycopg.rows import dict_row
+from psycopg_pool import ConnectionPool
+
+from ordersaga.bus.protocol import Outgoing
+from ordersaga.delivery.deadline import Deadline
+from ordersaga.delivery.outbox import TABLES_SQL, PostgresOutbox, write, written
+from ordersaga.delivery.outbox_protocol import OutboxUnavailable
+
+from .stage import ONE, TWO, Stage
+
+A, B = Outgoing("t", b"a", b"1"), Outgoing("t", b"b", b"2")
+
+
+@pytest.fixture
+def url(database_url: str) -> str:
+    with psycopg.connect(database_url) as connection:
+        connection.execute(TABLES_SQL)
+    return database_url
+
+
+@pytest.fixture
+def pool(url: str) -> Iterator[ConnectionPool[Connection[Any]]]:
+    with ConnectionPool(url, min_size=1, max_size=3, open=True) as pool:
+        yield pool
+
+
+def commit(url: str, owner: UUID, *records: Outgoing) -> list[int]:
+    with psycopg.connect(url) as connection, connection.cursor() as cursor:
+        write(cursor, records, owner)
+        return [row.row_id for row in written(cursor, records)]
+
+
+def living(pool: ConnectionPool[Connection[Any]], owner: UUID) -> PostgresOutbox:
+    outbox = PostgresOutbox(pool, owner, lease_seconds=600.0)
+    outbox.register()
+    return outbox
+
+
+def waits_for_a_lock(url: str) -> bool:
+    with psycopg.connect(url) as connection:
+        found = connection.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        ).fetchone()
+    return found is not None and found[0] > 0
+
+
+def test_rows_can_be_written_and_fetched_within_a_pipeline(url: str) -> None:
+    with psycopg.connect(url) as connection, connection.pipeline():
+        first, other, second = connection.cursor(), connection.cursor(), connection.cursor()
+        write(first, [A, B, A], ONE)
+        other.execute("SELECT 42")
+        write(second, [A], ONE)
+        one, _, three = written(first, [A, B, A])
+        assert other.fetchone() == (42,)
+        assert three.after == one.row_id
+        assert written(second, [A])[0].after == three.row_id
+
+
+def test_rows_can_be_fetched_as_dicts(url: str) -> None:
+    with psycopg.connect(url) as connection, connection.cursor(row_factory=dict_row) as cursor:
+        write(cursor, [A, A], ONE)
+        first, second = written(cursor, [A, A])
+    assert (second.after, second.owner) == (first.row_id, ONE)
+
+
+def test_a_batch_of_many_keeps_its_order(url: str) -> None:
+    records = [Outgoing("t", b"%d" % (n % 7), b"%d" % n) for n in range(2000)]
+    with psycopg.connect(url) as connection, connection.cursor() as cursor:
+        write(cursor, records, ONE)
+        rows = written(cursor, records)
+        stored = cursor.execute("SELECT row_id, value FROM outbox ORDER BY row_id").fetchall()
+    assert stored == [(row.row_id, row.value) for row in rows]
+    assert [row.value for row in rows] == [record.value for record in records]
+
+
+def test_a_row_whose_transaction_ends_late_is_found_though_later_ids_were_seen_before(url: str, pool: Any) -> None:
+    one = living(pool, ONE)
+    with psycopg.connect(url) as slow, slow.cursor() as cursor:
+        write(cursor, [A], ONE)
+        (early,) = written(cursor, [A])
+        (late,) = commit(url, ONE, B)
+        assert [row.row_id for row in one.left_behind((), older_than_seconds=0.0, limit=10)] == [late]
+    assert early.row_id < late
+    assert [row.row_id for row in one.left_behind([late], older_than_seconds=0.0, limit=10)] == [early.row_id]
+
+
+def test_two_that_take_over_at_once_do_not_wait_for_each_other_nor_get_the_same(url: str, pool: Any) -> None:
+    first, second = commit(url, ONE, A, B)
+    with psycopg.connect(url) as other:
+        other.execute("SELECT 1 FROM outbox WHERE row_id = %s FOR UPDATE", (first,))
+        assert [row.row_id for row in living(pool, TWO).take_over(10)] == [second]
+
+
+def test_an_owner_that_renews_while_another_buries_it_lives(url: str, pool: Any) -> None:
+    """The lease has run out, but the renewal is under way and not visible yet: burying waits for it and then finds it alive."""
+    dead = PostgresOutbox(pool, ONE, lease_seconds=0.0, deadline=Deadline(10.0))
+    dead.register()
+    commit(url, ONE, A)
+    two = living(pool, TWO)
+    with psycopg.connect(url) as renewing, ThreadPoolExecutor(1) as threads:
+        renewing.execute("UPDATE outbox_owners SET lease_until = now() + interval '1 hour' WHERE owner = %s", (ONE,))
+        taking = threads.submit(two.take_over, 10)
+        Stage().until(lambda: waits_for_a_lock(url), "the other waits for the renewal")
+        renewing.commit()
+        assert list(taking.result(10)) == []
+    dead.beat()
+
+
+def test_the_tables_may_live_in_a_schema_of_their_own(database_url: str) -> None:
+    with psycopg.connect(database_url) as connection:
+        connection.execute("CREATE SCHEMA payment")
+        connection.execute("SET LOCAL search_path TO payment")
+        connection.execute(TABLES_SQL)
+        with connection.cursor() as cursor:
+            write(cursor, [A], ONE)
+            (row,) = written(cursor, [A])
+    with ConnectionPool(database_url, min_size=1, max_size=1, open=True) as pool:
+        outbox = PostgresOutbox(pool, ONE, schema="payment")
+        outbox.register()
+        assert outbox.still_there([row.row_id]) == {row.row_id}
+        with pool.connection() as connection:
+            assert connection.execute("SHOW search_path").fetchone() == ('"$user", public',)
+
+
+def test_a_database_that_does_not_answer_is_given_up_and_its_connection_thrown_away(url: str, pool: Any) -> None:
+    (row_id,) = commit(url, ONE, A)
+    outbox = PostgresOutbox(pool, ONE, deadline=Deadline(0.2))
+    with psycopg.connect(url) as holder:
+        holder.execute("SELECT 1 FROM outbox WHERE row_id = %s FOR UPDATE", (row_id,))
+        with pytest.raises(OutboxUnavailable):
+            outbox.acknowledged([row_id])
+    outbox.acknowledged([row_id])
+    assert outbox.still_there([row_id]) == set()
+
+
+def test_a_deadline_leaves_those_alone_who_are_done(url: str, pool: Any) -> None:
+    deadline = Deadline(0.05)
+    outbox = PostgresOutbox(pool, ONE, deadline=deadline)
+    for _ in range(3):
+        outbox.register()
+        with pool.connection() as connection:
+            # Longer than the deadline, on the connection that was guarded a moment ago.
+            connection.execute("SELECT pg_sleep(0.12)")
+
+
+def test_a_database_that_is_away_is_a_reason_to_try_again(pool: Any) -> None:
+    outbox = PostgresOutbox(pool, ONE)
+    pool.close()
+    with pytest.raises(OutboxUnavailable) as caught:
+        outbox.beat()
+    assert caught.value.retriable
+
+
+def test_a_missing_table_is_no_crash_of_the_relay(database_url: str) -> None:
+    with ConnectionPool(database_url, min_size=1, max_size=1, open=True) as pool, pytest.raises(OutboxUnavailable):
+        PostgresOutbox(pool, ONE).take_over(1)
