@@ -1,0 +1,396 @@
+"""Everything that can be set from outside, with its unit, its limits and the reason for its default.
+
+A setting is read from the environment (`settings_reading.read`), once, when a command starts. `DATABASE_URL` and
+`KAFKA_BOOTSTRAP_SERVERS` are the names that the platform uses already; all others begin with `ORDERSAGA_`. There is no
+setting that turns the verification of certificates off.
+
+Descriptions say what a setting does, then why its default is what it is; the reference page and the error messages are
+made from them.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, FilePath, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+PREFIX = "ORDERSAGA_"
+PLATFORM_NAMES = {"database_url": "DATABASE_URL", "kafka_bootstrap_servers": "KAFKA_BOOTSTRAP_SERVERS"}
+"""The two settings whose names are older than this service."""
+
+Kind = Literal["bare", "full"]
+TopicName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
+Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
+
+_KIND = (
+    "Whether this service recognises repeats and undoes by saga id (full) or is one that runs in production"
+    " and cannot be changed (bare). "
+    "Bare, since a full service treated as bare is only asked less often, while a bare one treated as full"
+    " loses money."
+)
+
+
+def variable(field: str) -> str:
+    """The environment variable of a field."""
+    return PLATFORM_NAMES.get(field) or PREFIX + field.upper()
+
+
+class Settings(BaseSettings):
+    """Built from keywords alone; `settings_reading.read` is what looks at the environment."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    # --- what it is connected to --------------------------------------------------------------------------------
+
+    database_url: SecretStr | None = Field(
+        None, description="PostgreSQL, as postgresql://user:password@host:port/name. Needed to serve; no default fits."
+    )
+    database_schema: str = Field(
+        "ordersaga",
+        pattern=r"^[a-z_][a-z0-9_]{0,62}$",
+        description=(
+            "Schema of the orchestrator's tables. Its own, since the database may be shared with other services."
+        ),
+    )
+    database_connections_max: int = Field(
+        12,
+        ge=2,
+        le=500,
+        description=(
+            "Connections of this process. A few for each background loop and one for each HTTP request at work;"
+            " PostgreSQL allows 100 in all."
+        ),
+    )
+    database_timeout_seconds: Seconds = Field(
+        10,
+        description=(
+            "How long one transaction may take before its connection is dropped. Work takes milliseconds; a"
+            " frozen server is noticed no other way."
+        ),
+    )
+    kafka_bootstrap_servers: str | None = Field(
+        None, description="host:port of some brokers, separated by commas. Needed to serve; no default fits."
+    )
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT",
+        description="How brokers are spoken to. Kafka's own default; use SASL_SSL or SSL outside of a private network.",
+    )
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        "SCRAM-SHA-512",
+        description="How user and password are proven, with SASL. The strongest that the client speaks.",
+    )
+    kafka_sasl_username: str | None = Field(None, description="User, with SASL.")
+    kafka_sasl_password: SecretStr | None = Field(None, description="Password, with SASL.")
+    kafka_tls_ca_path: FilePath | None = Field(
+        None,
+        description="PEM file of the authorities that sign the brokers' certificates. The system's, where not given.",
+    )
+    kafka_tls_certificate_path: FilePath | None = Field(
+        None, description="PEM file of this client's certificate, for mutual TLS."
+    )
+    kafka_tls_key_path: FilePath | None = Field(
+        None, description="PEM file of this client's private key, for mutual TLS."
+    )
+    kafka_tls_key_password: SecretStr | None = Field(None, description="Password of the private key, where it has one.")
+    kafka_compression: Literal["none", "gzip"] = Field(
+        "none",
+        description="Of records. None: they are small, and some existing services read nothing but none and gzip.",
+    )
+    kafka_group: str = Field(
+        "create-order-saga-orchestrator",
+        min_length=1,
+        max_length=249,
+        description="Consumer group of the orchestrators. The platform's name for it.",
+    )
+    kafka_partitions: int = Field(
+        6,
+        ge=1,
+        le=1000,
+        description=(
+            "Partitions of a topic that we create; existing ones are taken as they are. Also the most"
+            " orchestrators that can share the work."
+        ),
+    )
+    kafka_replication: int = Field(
+        -1,
+        ge=-1,
+        le=10,
+        description=(
+            "Replicas of a topic that we create. -1 leaves it to the brokers, which know how many of them there are."
+        ),
+    )
+    instance_id: str = Field(
+        "", pattern=r"^[A-Za-z0-9._-]{0,100}$",
+        description=(
+            "Name of this process, unique among living ones (a pod's ordinal), so that a restart keeps its"
+            " partitions. Empty: none is kept, which is always safe."
+        ),
+    )  # fmt: skip
+
+    # --- topics -------------------------------------------------------------------------------------------------
+
+    topic_order_commands: TopicName = Field(
+        "order_commands", description="Commands to the order service. The platform's name, as with all topics."
+    )
+    topic_user_commands: TopicName = Field("user_commands", description="Commands to the user service.")
+    topic_payment_commands: TopicName = Field("payment_commands", description="Commands to the payment service.")
+    topic_timer_commands: TopicName = Field("timer_commands", description="Commands to the timer service.")
+    topic_order_events: TopicName = Field("order_events", description="What the order service says.")
+    topic_user_events: TopicName = Field("user_events", description="What the user service says.")
+    topic_payment_events: TopicName = Field("payment_events", description="What the payment service says.")
+    topic_timer_events: TopicName = Field("timer_events", description="What the timer service says.")
+    topic_notification_events: TopicName = Field("notification_events", description="What customers are to be told.")
+    topic_saga_events: TopicName = Field("saga_events", description="Each change of a saga's status, for anyone.")
+    topic_saga_dead_letters: TopicName = Field(
+        "saga_dead_letters", description="Incoming records that could not be used, with the reason."
+    )
+
+    # --- the saga -----------------------------------------------------------------------------------------------
+
+    acceptance_window_seconds: Seconds = Field(
+        1800,
+        description=(
+            "How long an order waits for a runner before it is cancelled. The platform's promise to its"
+            " customers: 30 minutes."
+        ),
+    )
+    acceptance_window_after_reopening_seconds: Seconds = Field(
+        300,
+        description=(
+            "The least that is left of the window when a runner gives an order back. Five minutes: enough for"
+            " another one to see it."
+        ),
+    )
+    step_timeout_seconds: Seconds = Field(
+        30,
+        description=(
+            "How long a step's answer is waited for. A card payment may take ten seconds; a customer waits no"
+            " longer than this."
+        ),
+    )
+    step_attempts_max: int = Field(
+        3,
+        ge=1,
+        le=100,
+        description=(
+            "How often a step is asked for, where repeating it is harmless. Three: a restart of the service falls"
+            " between two of them."
+        ),
+    )
+    undo_timeout_seconds: Seconds = Field(
+        30, description="How long the confirmation of an undo is waited for. As long as a step's."
+    )
+    undo_attempts_max: int = Field(
+        20,
+        ge=1,
+        le=10_000,
+        description=(
+            "How often an undo is asked for before a person is called. Money depends on it: twenty, about an hour"
+            " and a half."
+        ),
+    )
+    undo_backoff_seconds_max: Seconds = Field(
+        300, description="The longest wait between two attempts of an undo. Five minutes: soon enough after an outage."
+    )
+    start_timer: bool = Field(
+        True,
+        description=(
+            "Whether the timer service is asked to keep the window too. On; where there is none, off saves each"
+            " order two seconds."
+        ),
+    )
+    participant_order: Kind = Field("bare", description=_KIND)
+    participant_user: Kind = Field("bare", description=_KIND)
+    participant_payment: Kind = Field("bare", description=_KIND)
+    participant_timer: Kind = Field("bare", description=_KIND)
+    participant_notification: Kind = Field("bare", description=_KIND)
+    return_url: str = Field(
+        "",
+        max_length=2000,
+        pattern=r"^(https?://\S+)?$",
+        description=(
+            "Where a payment provider sends a customer back to; passed on with each authorization. Empty, where"
+            " none is used."
+        ),
+    )
+
+    # --- which orders are taken ---------------------------------------------------------------------------------
+
+    order_total_cents_max: int = Field(
+        99_999,
+        ge=50,
+        le=10**12,
+        description=(
+            "The largest order. 999.99 is what the order service's column holds; above it, it says nothing at all."
+        ),
+    )
+    order_address_chars_max: int = Field(
+        255,
+        ge=1,
+        le=10_000,
+        description="The longest delivery address or store address. What the order service's column holds.",
+    )
+    order_customer_id_chars_max: int = Field(
+        36, ge=1, le=255, description="The longest customer id. What the order service's column holds."
+    )
+    order_items_max: int = Field(
+        200, ge=1, le=10_000, description="The most kinds of items in one order. Far above what a person orders."
+    )
+
+    # --- HTTP ---------------------------------------------------------------------------------------------------
+
+    http_host: str = Field(
+        "127.0.0.1",
+        min_length=1,
+        max_length=255,
+        description="Address to listen on. Only this machine: whoever wants more says so (0.0.0.0 in a container).",
+    )
+    http_port: int = Field(
+        8080, ge=0, le=65_535, description="Port to listen on; 0 takes a free one. The port that the front ends know."
+    )
+    http_cors_origins: tuple[str, ...] = Field(
+        (),
+        description=(
+            "Origins of the front ends, separated by commas, such as https://shop.example. None: browsers of"
+            " other origins stay out."
+        ),
+    )
+    http_body_bytes_max: int = Field(
+        65_536,
+        ge=1024,
+        le=900_000,
+        description=(
+            "The largest request. A large order is 10 kB; the record that carries it to the order service may be 1 MB."
+        ),
+    )
+    http_connections_max: int = Field(
+        500,
+        ge=1,
+        le=100_000,
+        description="Connections at once; above it 503, so that those inside are served. Each costs about 20 kB.",
+    )
+    http_requests_at_once_max: int = Field(
+        8,
+        ge=1,
+        le=500,
+        description=(
+            "Requests at work at once; more wait. Below the number of database connections, so that none waits for one."
+        ),
+    )
+    http_read_timeout_seconds: Seconds = Field(
+        10,
+        description=(
+            "How long a client may take to send a request, headers and body. Orders are small, even on a telephone."
+        ),
+    )
+    http_idle_timeout_seconds: Seconds = Field(
+        65,
+        description=(
+            "How long an idle connection is kept. A little longer than the usual load balancer keeps it, which"
+            " must be the first to close."
+        ),
+    )
+
+    # --- the engine room ----------------------------------------------------------------------------------------
+
+    worker_batch_max: int = Field(
+        500,
+        ge=1,
+        le=10_000,
+        description="Incoming records in one transaction. More gains little and makes a batch that fails dearer.",
+    )
+    worker_poll_timeout_seconds: Seconds = Field(
+        0.5,
+        description="How long a poll waits for a record. Records come at once; this bounds how fast a stop is noticed.",
+    )
+    deadlines_every_seconds: Seconds = Field(
+        0.5, description="How often deadlines are looked for. Timeouts are seconds at least."
+    )
+    deadlines_batch_max: int = Field(
+        200,
+        ge=1,
+        le=10_000,
+        description="Deadlines in one transaction. Ten thousand due at once take fifty, and other work gets between.",
+    )
+    relay_batch_max: int = Field(
+        500, ge=1, le=10_000, description="Outgoing records in one batch. The producer's rate hardly grows above it."
+    )
+    relay_held_max: int = Field(
+        10_000,
+        ge=100,
+        le=1_000_000,
+        description="Outgoing records held in memory; more are fetched again later. About 20 MB.",
+    )
+    relay_scan_interval_seconds: Seconds = Field(
+        3, description="How often rows of dead processes are looked for. Small beside the lease."
+    )
+    outbox_lease_seconds: float = Field(
+        15,
+        ge=1,
+        le=3600,
+        allow_inf_nan=False,
+        description=(
+            "After how long a silent process counts as dead and others publish its rows. Longer than any pause of"
+            " a living one."
+        ),
+    )
+    stop_timeout_seconds: Seconds = Field(
+        9, description="How long a stop may take. Below the ten seconds after which container runtimes kill."
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="The least severe log line. One line for each that a person may want to know of."
+    )
+    log_format: Literal["auto", "json", "text"] = Field(
+        "auto", description="Of log lines on stderr. Auto: text on a terminal, JSON elsewhere."
+    )
+    failpoints: str = Field("", description="Places at which the process fails on purpose, for tests. None.")
+
+    @field_validator("http_cors_origins", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return tuple(filter(None, (part.strip() for part in value.split(",")))) if isinstance(value, str) else value
+
+    @field_validator("http_cors_origins")
+    @classmethod
+    def _are_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in origins:
+            if not origin.startswith(("http://", "https://")) or origin.count("/") != 2:
+                raise ValueError(
+                    f"{origin!r} is not an origin: scheme and host without a path, such as https://shop.example"
+                )
+        return origins
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> "Settings":
+        if self.kafka_security_protocol.startswith("SASL") and not (
+            self.kafka_sasl_username and self.kafka_sasl_password
+        ):
+            raise ValueError(
+                "ORDERSAGA_KAFKA_SECURITY_PROTOCOL asks for SASL: set ORDERSAGA_KAFKA_SASL_USERNAME and"
+                " ORDERSAGA_KAFKA_SASL_PASSWORD too"
+            )
+        if (self.kafka_tls_certificate_path is None) != (self.kafka_tls_key_path is None):
+            raise ValueError(
+                "ORDERSAGA_KAFKA_TLS_CERTIFICATE_PATH and ORDERSAGA_KAFKA_TLS_KEY_PATH belong together: set"
+                " both or none"
+            )
+        names = [getattr(self, name) for name in type(self).model_fields if name.startswith("topic_")]
+        if len(set(names)) != len(names):
+            raise ValueError("two ORDERSAGA_TOPIC_... settings have one value: each topic needs a name of its own")
+        if self.http_requests_at_once_max >= self.database_connections_max:
+            raise ValueError(
+                "ORDERSAGA_DATABASE_CONNECTIONS_MAX must be greater than ORDERSAGA_HTTP_REQUESTS_AT_ONCE_MAX:"
+                " the background loops need some"
+            )
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        # Keywords only: a test or the demo is not surprised by the environment that it runs in.
+        return (init_settings,)
