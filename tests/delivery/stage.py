@@ -106,6 +106,10 @@ class WatchedOutbox(MemoryOutbox):
 
     stage: Stage
     away: Collection[str] = ()
+    looks = 0
+    """Scans that ended."""
+    beats = 0
+    """Renewals that were tried."""
 
     def _ask(self, question: str) -> None:
         self.stage.tell()
@@ -118,6 +122,7 @@ class WatchedOutbox(MemoryOutbox):
         self.stage.tell()
 
     def beat(self) -> None:
+        self.beats += 1
         self._ask("beat")
         super().beat()
 
@@ -141,6 +146,7 @@ class WatchedOutbox(MemoryOutbox):
     def left_behind(self, known: Collection[int], *, older_than_seconds: float, limit: int) -> Sequence[OutboxRow]:
         self._ask("left_behind")
         found = super().left_behind(known, older_than_seconds=older_than_seconds, limit=limit)
+        self.looks += 1
         self.stage.tell()
         return found
 
@@ -154,6 +160,7 @@ class ListConsumer:
         self._position = 0
         self.committed = 0
         self.paused = False
+        self._woken = False
         self.polls_while_paused = 0
         self.closed = 0
         self.trouble: list[BusError] = []
@@ -167,11 +174,17 @@ class ListConsumer:
                 self.polls_while_paused += 1
                 self._stage.tell()
                 return []
-            if self._position == len(self._records):
+            if self._position == len(self._records) and not self._woken:
                 self._stage.changed.wait(min(timeout_seconds, 0.02))
+            self._woken = False
             found = self._records[self._position : self._position + max_records]
             self._position += len(found)
             return found
+
+    def wake(self) -> None:
+        with self._stage.changed:
+            self._woken = True
+            self._stage.changed.notify_all()
 
     def commit(self, next_offsets: Mapping[tuple[str, int], int]) -> None:
         with self._stage.changed:

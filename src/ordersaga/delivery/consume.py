@@ -61,7 +61,7 @@ class ConsumeLoop:
     ) -> None:
         """`park` must have put the record away durably when it returns; it is tried until it does, whatever it raises.
 
-        While `hold_back` says yes (a relay is full), nothing is polled. `poll_timeout_seconds` is also how long a stop may go unnoticed.
+        While `hold_back` says yes (a relay is full), nothing is taken in.
         """
         self._consumer = consumer
         self._handle = handle
@@ -89,7 +89,9 @@ class ConsumeLoop:
 
     def stop(self, timeout_seconds: float) -> bool:
         """Finish the batch in hand, commit, leave the group. A batch that waits for a dependency is given up: it is delivered again."""
-        ended = self._loop.stop(timeout_seconds)
+        self._loop.request_stop()
+        self._consumer.wake()
+        ended = self._loop.join(timeout_seconds)
         if not ended or not self._loop.started:
             self._consumer.close(self._close_timeout_seconds if ended else 0.1)
         return ended

@@ -100,7 +100,7 @@ class Relay:
         """Belongs to the loop's thread; others only look at its lengths."""
         self._held_as: UUID | None = None
         self._scan_at = float("inf")
-        self._scan_everything = False
+        self._begun_anew = False
         self._outage = False
         self._oldest_at: float | None = None
         self._published_total = self._unknown_total = self._refused_total = self._found_total = 0
@@ -255,7 +255,7 @@ class Relay:
         self._lanes.clear()
         self._held_as = owner
         self._scan_at = float("inf") if owner is None else self._clock.monotonic()
-        self._scan_everything = True
+        self._begun_anew = True
 
     def _idle_seconds(self) -> float:
         """How long nothing is to be done, unless somebody tells us."""
@@ -343,7 +343,7 @@ class Relay:
             self._upkeep.ask(new_waits)
         now, held = self._clock.monotonic(), len(self._lanes)
         if self._overflowed and self._held_as is not None and held <= self._held_max // 2:
-            self._scan_at, self._scan_everything = now, True
+            self._scan_at = now
         if now >= self._scan_at:
             self._scan(now, held)
 
@@ -355,9 +355,10 @@ class Relay:
             return
         with self._changed:
             # From here on offers are kept again; what was dropped before is in the database by now, so the scan sees it.
+            everything = self._begun_anew or self._overflowed
             self._overflowed = False
-        age_seconds = 0.0 if self._scan_everything else self._left_behind_after_seconds
-        self._scan_everything = False
+        self._begun_anew = False
+        age_seconds = 0.0 if everything else self._left_behind_after_seconds
         limit = min(room, max(self._batch_max, self._held_max // 2))
         self._upkeep.scan(list(self._lanes.held), older_than_seconds=age_seconds, limit=limit)
 

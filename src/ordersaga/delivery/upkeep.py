@@ -95,8 +95,10 @@ class Upkeep:
         self._loop.wake()
 
     def scan(self, known: Collection[int], *, older_than_seconds: float, limit: int) -> None:
-        """Look once for rows of dead owners, and for ours that are not among `known`."""
+        """Look once for rows of dead owners, and for ours that are not among `known`. A look that is still to come becomes part of this one."""
         with self._lock:
+            if self._scan is not None:
+                older_than_seconds = min(older_than_seconds, self._scan[1])
             self._scan = (known, older_than_seconds, limit)
         self._loop.wake()
 

@@ -1,0 +1,116 @@
+"""A loop takes turns until it is stopped, and outlives turns that fail."""
+
+from threading import Event
+
+import pytest
+
+from ordersaga.delivery.background import GiveUpError, Loop
+from ordersaga.delivery.clock import SystemClock, SystemRandom, backoff_seconds
+
+from .stage import SeededRandom, Stage
+
+
+def test_a_turn_that_raises_is_followed_by_another_and_is_not_forgotten() -> None:
+    stage = Stage()
+    turns: list[int] = []
+
+    def turn() -> None:
+        turns.append(1)
+        stage.tell()
+        if len(turns) <= 3:
+            raise RuntimeError(f"turn {len(turns)}\nsecond line")
+        loop.pause(10.0)
+
+    loop = Loop("test", turn, restart_first_seconds=0.001, restart_most_seconds=0.002)
+    loop.start()
+    stage.until(lambda: len(turns) == 4, "the loop goes on")
+    assert (loop.failures, loop.last_error) == (3, "RuntimeError: turn 3")
+    assert loop.stop(5.0)
+
+
+def test_a_loop_that_fails_in_a_row_is_unhealthy_until_a_turn_succeeds() -> None:
+    stage = Stage()
+    mended = Event()
+
+    def turn() -> None:
+        stage.tell()
+        if not mended.is_set():
+            raise RuntimeError("broken")
+        loop.pause(0.001)
+
+    loop = Loop("test", turn, restart_first_seconds=0.001, restart_most_seconds=0.002)
+    loop.start()
+    stage.until(lambda: "broken" in loop.health().detail, "the failure shows")
+    assert not loop.health().healthy
+    mended.set()
+    stage.until(lambda: loop.health().healthy, "the loop is well again")
+    assert loop.stop(5.0)
+
+
+def test_giving_up_ends_the_loop_and_its_health_says_why() -> None:
+    ended = Event()
+
+    def turn() -> None:
+        raise GiveUpError("fenced")
+
+    loop = Loop("test", turn, on_end=ended.set)
+    loop.start()
+    assert ended.wait(10.0)
+    assert loop.join(5.0)
+    assert loop.health().detail == "gave up: GiveUpError: fenced"
+
+
+def test_a_pause_ends_when_woken_also_by_a_wake_that_came_before_it() -> None:
+    stage = Stage()
+    turns: list[int] = []
+
+    def turn() -> None:
+        turns.append(1)
+        stage.tell()
+        loop.pause(None)
+
+    loop = Loop("test", turn)
+    loop.wake()
+    loop.start()
+    stage.until(lambda: len(turns) == 2, "the early wake ended the first pause")
+    loop.wake()
+    stage.until(lambda: len(turns) == 3, "the pause was ended")
+    assert loop.stop(5.0)
+    assert len(turns) == 3
+
+
+def test_a_turn_that_does_not_end_is_reported_by_stop() -> None:
+    entered, go_on = Event(), Event()
+
+    def turn() -> None:
+        entered.set()
+        assert go_on.wait(10.0)
+
+    loop = Loop("test", turn)
+    loop.start()
+    assert entered.wait(10.0)
+    assert not loop.stop(0.01)
+    go_on.set()
+    assert loop.stop(5.0)
+
+
+def test_stop_before_start_keeps_a_loop_from_running() -> None:
+    turns: list[int] = []
+    loop = Loop("test", lambda: turns.append(1))
+    assert loop.stop(1.0)
+    loop.start()
+    assert loop.stop(1.0)
+    assert turns == []
+
+
+@pytest.mark.parametrize(("attempt", "most"), [(1, 0.1), (2, 0.2), (3, 0.4), (4, 0.5), (100_000, 0.5)])
+def test_pauses_grow_to_a_limit_and_are_spread(attempt: int, most: float) -> None:
+    drawn = [backoff_seconds(attempt, first=0.1, most=0.5, randomness=SeededRandom(seed)) for seed in range(50)]
+    assert all(most / 2 <= seconds <= most for seconds in drawn)
+    assert max(drawn) - min(drawn) > most / 4
+
+
+def test_the_system_clock_is_aware_and_the_system_random_is_in_range() -> None:
+    assert SystemClock().now().tzinfo is not None
+    assert len(SystemRandom().bytes(16)) == 16
+    assert 1.0 <= SystemRandom().uniform(1.0, 2.0) <= 2.0

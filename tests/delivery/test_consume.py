@@ -1,0 +1,268 @@
+"""What becomes of records that come in: handled, tried again, or parked, and only then committed."""
+
+from collections.abc import Callable, Iterator, Sequence
+from threading import Event
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ordersaga.bus.protocol import BusUnavailable, FencedMember, Record
+from ordersaga.delivery import consume, failpoints
+from ordersaga.delivery.consume import ConsumeLoop
+
+from .stage import ListConsumer, SeededRandom, Stage
+
+
+class DatabaseAway(Exception):
+    retriable = True
+
+
+class CannotUse(Exception):
+    """No attribute `retriable`: as good as False."""
+
+
+class Desk:
+    """Handles values into a list; some of them cannot be handled. Batches are all or nothing, as transactions are."""
+
+    def __init__(self, stage: Stage, values: Sequence[bytes], bad: Sequence[bytes] = (), batch_max: int = 500) -> None:
+        self.stage = stage
+        self.consumer = ListConsumer(stage, values)
+        self.bad = bad
+        self.handled: list[bytes] = []
+        self.parked: list[bytes] = []
+        self.calls: list[int] = []
+        self.before_handle: Callable[[], None] = lambda: None
+        self.before_park: Callable[[], None] = lambda: None
+        self.full = False
+        self.loop = ConsumeLoop(
+            self.consumer,
+            self.handle,
+            self.park,
+            hold_back=lambda: self.full,
+            batch_max=batch_max,
+            poll_timeout_seconds=0.02,
+            retry_first_seconds=0.005,
+            retry_most_seconds=0.01,
+            randomness=SeededRandom(1),
+        )
+
+    def handle(self, records: Sequence[Record]) -> None:
+        self.calls.append(len(records))
+        self.stage.tell()
+        self.before_handle()
+        for record in records:
+            if record.value in self.bad:
+                raise CannotUse(f"offset {record.offset}")
+        self.handled += [record.value or b"" for record in records]
+        self.stage.tell()
+
+    def park(self, record: Record, error: Exception) -> None:
+        self.before_park()
+        assert isinstance(error, Exception)
+        self.parked.append(record.value or b"")
+        self.stage.tell()
+
+    def until(self, holds: Callable[[], bool], what: str = "what the test waits for") -> None:
+        self.stage.until(holds, what)
+
+    def until_committed(self, offset: int) -> None:
+        self.until(lambda: self.consumer.committed == offset, f"offset {offset} is committed")
+
+
+def raising(error: Exception, times: int) -> Callable[[], None]:
+    left = [times]
+
+    def action() -> None:
+        if left[0]:
+            left[0] -= 1
+            raise error
+
+    return action
+
+
+def numbers(count: int) -> list[bytes]:
+    return [b"%d" % number for number in range(count)]
+
+
+@pytest.fixture
+def desks() -> Iterator[Callable[..., Desk]]:
+    made: list[Desk] = []
+
+    def make(*args: object, **options: object) -> Desk:
+        desk = Desk(Stage(), *args, **options)  # type: ignore[arg-type]
+        made.append(desk)
+        return desk
+
+    yield make
+    for desk in made:
+        desk.loop.stop(5.0)
+
+
+Desks = Callable[..., Desk]
+
+
+def test_records_are_handled_in_batches_and_then_committed(desks: Desks) -> None:
+    desk = desks(numbers(10), batch_max=4)
+    desk.loop.start()
+    desk.until_committed(10)
+    assert desk.handled == numbers(10)
+    assert desk.calls == [4, 4, 2]
+    assert desk.loop.health().healthy
+
+
+def test_one_bad_record_among_a_hundred_is_parked_and_all_others_are_handled(desks: Desks) -> None:
+    desk = desks(numbers(100), bad=[b"37"])
+    desk.loop.start()
+    desk.until_committed(100)
+    assert desk.handled == [value for value in numbers(100) if value != b"37"]
+    assert desk.parked == [b"37"]
+    assert len(desk.calls) <= 2 * 7 + 1, "halving finds it"
+    assert (desk.loop.figures().handled_total, desk.loop.figures().parked_total) == (99, 1)
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=40), st.integers(1, 50))
+def test_every_record_is_either_handled_or_parked_whichever_are_bad(bad: list[bool], batch_max: int) -> None:
+    values = numbers(len(bad))
+    desk = Desk(Stage(), values, bad=[value for value, is_bad in zip(values, bad, strict=True) if is_bad], batch_max=batch_max)
+    desk.loop.start()
+    desk.until_committed(len(values))
+    assert desk.loop.stop(5.0)
+    assert desk.parked == list(desk.bad)
+    assert desk.handled == [value for value in values if value not in desk.bad]
+
+
+def test_while_a_dependency_is_away_the_batch_is_kept_and_nothing_is_parked(desks: Desks) -> None:
+    desk = desks(numbers(5))
+    desk.before_handle = raising(DatabaseAway("gone"), 1_000_000)
+    desk.loop.start()
+    desk.until(lambda: len(desk.calls) >= 4, "it is tried again")
+    assert not desk.loop.health().healthy
+    assert desk.loop.health().detail == "DatabaseAway: gone"
+    assert (desk.consumer.paused, desk.consumer.committed) == (True, 0)
+    assert desk.consumer.polls_while_paused > 0, "the group must hold"
+
+    desk.before_handle = lambda: None
+    desk.until_committed(5)
+    assert (desk.handled, desk.parked) == (numbers(5), [])
+    desk.until(lambda: not desk.consumer.paused, "the consumer goes on")
+    desk.until(lambda: desk.loop.health().healthy, "the loop is well again")
+
+
+def test_a_dependency_that_goes_away_while_a_bad_record_is_sought_parks_no_other(desks: Desks) -> None:
+    desk = desks(numbers(8), bad=[b"5"])
+    desk.before_handle = lambda: None if len(desk.calls) % 3 else _raise(DatabaseAway("gone"))
+    desk.loop.start()
+    desk.until_committed(8)
+    assert (desk.parked, len(desk.handled)) == ([b"5"], 7)
+
+
+@pytest.mark.parametrize("error", [DatabaseAway("gone"), CannotUse("a bug in parking")])
+def test_a_record_that_cannot_be_parked_is_not_passed_over(desks: Desks, error: Exception) -> None:
+    desk = desks(numbers(3), bad=[b"1"])
+    desk.before_park = raising(error, 1_000_000)
+    desk.loop.start()
+    desk.until(lambda: desk.loop.figures().retries_total >= 3, "parking is tried again")
+    assert desk.consumer.committed == 0
+    assert not desk.loop.health().healthy
+    desk.before_park = lambda: None
+    desk.until_committed(3)
+    assert (desk.parked, desk.handled) == ([b"1"], [b"0", b"2"])
+
+
+def test_a_bus_that_is_away_is_asked_again(desks: Desks) -> None:
+    desk = desks(numbers(2))
+    desk.consumer.trouble = [BusUnavailable("refused")] * 3
+    desk.loop.start()
+    desk.until_committed(2)
+    assert desk.loop.figures().last_error == "BusUnavailable: refused"
+    desk.until(lambda: desk.loop.health().healthy, "the loop is well again")
+
+
+def test_a_fenced_member_stops_at_once_and_says_so(desks: Desks) -> None:
+    desk = desks(numbers(2))
+    desk.consumer.trouble = [FencedMember("orchestrator-0")]
+    desk.loop.start()
+    desk.until(lambda: desk.consumer.closed > 0, "the consumer is closed")
+    assert desk.handled == []
+    assert not desk.loop.health().healthy
+    assert "orchestrator-0" in desk.loop.health().detail
+    assert desk.loop.stop(5.0)
+
+
+def test_an_error_that_nobody_foresaw_has_the_records_delivered_again(desks: Desks) -> None:
+    desk = desks(numbers(3))
+    with failpoints.armed(consume.AFTER_POLL, "raise@1"):
+        desk.loop.start()
+        desk.until_committed(3)
+    assert desk.handled == numbers(3)
+
+
+def test_a_failure_between_the_database_and_the_offsets_has_the_batch_handled_twice_not_lost(desks: Desks) -> None:
+    desk = desks(numbers(3))
+    with failpoints.armed(consume.AFTER_HANDLE, "raise@1"):
+        desk.loop.start()
+        desk.until_committed(3)
+    assert desk.handled == numbers(3) * 2
+
+
+def test_nothing_is_polled_while_others_are_full(desks: Desks) -> None:
+    desk = desks(numbers(3))
+    desk.full = True
+    desk.loop.start()
+    desk.until(lambda: desk.consumer.polls_while_paused >= 2, "the group holds")
+    assert desk.handled == []
+    desk.full = False
+    desk.until_committed(3)
+
+
+# --- the end -------------------------------------------------------------------------------------------------
+
+
+def test_a_stop_in_mid_batch_finishes_the_batch_and_commits_it(desks: Desks) -> None:
+    desk = desks(numbers(10), batch_max=4)
+    entered, go_on = Event(), Event()
+
+    def dawdle() -> None:
+        entered.set()
+        assert go_on.wait(10.0)
+
+    desk.before_handle = dawdle
+    desk.loop.start()
+    assert entered.wait(10.0)
+    assert not desk.loop.stop(0.05), "the batch is still in hand"
+    go_on.set()
+    assert desk.loop.stop(5.0)
+    assert (desk.handled, desk.consumer.committed) == (numbers(4), 4)
+    assert desk.consumer.closed > 0
+
+
+def test_a_stop_while_a_dependency_is_away_gives_the_rest_of_the_batch_up(desks: Desks) -> None:
+    """The half that was handled is committed, the other is delivered again to whoever comes next."""
+    desk = desks(numbers(8), bad=[b"1"])
+    desk.before_handle = lambda: _raise(DatabaseAway("gone")) if len(desk.handled) >= 3 else None
+    desk.loop.start()
+    desk.until(lambda: desk.loop.figures().retries_total >= 2, "the dependency is away")
+    assert desk.loop.stop(5.0)
+    assert (desk.handled, desk.parked) == ([b"0", b"2", b"3"], [b"1"])
+    assert desk.consumer.committed == 4
+
+
+def test_stop_before_start_and_stop_twice_are_no_trouble(desks: Desks) -> None:
+    idle = desks(numbers(1))
+    assert idle.loop.stop(1.0)
+    assert idle.consumer.closed == 1
+    idle.loop.start()
+    assert idle.loop.stop(1.0)
+    assert idle.handled == []
+
+    busy = desks(numbers(1))
+    busy.loop.start()
+    busy.until_committed(1)
+    assert busy.loop.stop(5.0)
+    assert busy.loop.stop(5.0)
+    assert busy.loop.health().detail == "not running"
+
+
+def _raise(error: Exception) -> None:
+    raise error
