@@ -1,0 +1,61 @@
+# Every target sets up what it needs: a machine needs Python 3.11 or newer, make and a package registry, nothing else.
+# ARGS= is handed on to the program: make demo ARGS='--exit --json'
+SHELL := /bin/sh
+MAKEFLAGS += --no-print-directory --no-builtin-rules
+.DEFAULT_GOAL := help
+
+BIN := .venv/bin
+READY := .venv/.installed
+
+.PHONY: help setup demo demo-kafka test check ci bench format constraints clean lint formatted types imports style
+
+help: ## what can be made
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1@\2/p' Makefile | awk -F@ '{ printf "%-22s%s\n", $$1, $$2 }'
+
+setup: $(READY) ## make .venv and install everything into it (each target below does it by itself)
+
+demo: $(READY) ## place orders and watch them confirmed and taken back
+	@$(BIN)/ordersaga demo $(ARGS)
+
+demo-kafka: $(READY) ## the same over a real Kafka, started here
+	@$(BIN)/ordersaga demo --kafka $(ARGS)
+
+test: $(READY) ## the tests, in under ten minutes
+	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+check: lint formatted types imports style ## what is read and not run: style, types, contracts between packages
+
+ci: $(READY) ## the longer suites, marked slow
+	@$(BIN)/python -m pytest -m slow $(ARGS)
+
+bench: $(READY) ## measure
+	@$(BIN)/python -m bench $(ARGS)
+
+format: $(READY) ## lay out the code
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+constraints: $(READY) ## write down the versions that are installed now, after changing a dependency
+	@$(BIN)/python -m pip freeze --exclude-editable > constraints.txt
+
+clean: ## remove what was made here, .venv too
+	@rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .cache src/*.egg-info
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+lint: $(READY)
+	@echo "check: ruff" && $(BIN)/ruff check .
+
+formatted: $(READY)
+	@echo "check: ruff format" && $(BIN)/ruff format --check .
+
+types: $(READY)
+	@echo "check: mypy" && $(BIN)/mypy
+
+imports: $(READY)
+	@echo "check: import contracts" && $(BIN)/lint-imports --no-cache
+
+style: $(READY)
+	@echo "check: house style" && $(BIN)/python -m pytest -q tests/test_house_style.py
+
+$(READY): pyproject.toml constraints.txt tools/setup
+	@tools/setup
