@@ -1,0 +1,222 @@
+"""The floor: what kafka-python, psycopg and msgspec cost for one five-step saga with nothing but the plumbing.
+
+The same ten messages, five commits, history, outbox and deadline as a real saga, in one loop: no HTTP, no rules, no
+retries, no recovery. What our engine does is held against it, in the same run on the same machine. Run as a process
+of its own:
+
+    python -m bench.limit SAGAS IN_FLIGHT BATCH_MAX        (KAFKA_BOOTSTRAP_SERVERS, DATABASE_URL)
+
+and prints one line of JSON: sagas_per_second, p50_ms, p99_ms, cpu_ms_per_saga (this process),
+responder_cpu_ms_per_saga.
+"""
+
+import json
+import multiprocessing
+import os
+import resource
+import sys
+import time
+import uuid
+from collections.abc import Sequence
+from multiprocessing.synchronize import Event
+from typing import Any
+
+import msgspec
+import psycopg
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.admin import NewTopic
+
+STEPS = ("CREATE_ORDER", "GET_USER_DATA", "AUTHORIZE_PAYMENT", "UPDATE_ORDER_STATUS", "START_TIMER")
+PAYLOAD = {
+    "customer_id": "c-123",
+    "order_details": {"foodItems": [{"name": "burrito", "price": 9.99, "quantity": 2}], "deliveryLocation": "room 4"},
+    "saga_id": "x" * 36,
+}
+PAYLOAD_JSON = json.dumps(PAYLOAD)
+SCHEMA = """
+create table saga (id uuid primary key, status text, step text, data jsonb, deadline timestamptz, revision int,
+updated_at timestamptz); create index on saga (deadline) where deadline is not null; create table history (saga_id
+uuid, revision int, at timestamptz, body jsonb, primary key (saga_id, revision)); create table outbox (id bigserial
+primary key, topic text, key text, value bytea);
+"""
+START = """
+with started as (
+  insert into saga select id, 'STARTED', 'CREATE_ORDER', %(payload)s::jsonb, now() + interval '30s', 1, now() from
+  unnest(%(ids)s::uuid[]) id ) insert into history select id, 1, now(), %(payload)s::jsonb from
+  unnest(%(ids)s::uuid[]) id
+"""
+LOAD = "select id::text, step, revision, data from saga where id = any(%s::uuid[]) order by id for update"
+SAVE = """
+update saga s set status = v.status, step = v.step, revision = v.revision, data = v.data, updated_at = now(),
+  deadline = case when v.status = 'STARTED' then now() + interval '30s' end
+from unnest(%s::uuid[], %s::text[], %s::text[], %s::int[], %s::jsonb[]) v(id, status, step, revision, data) where s.id
+= v.id
+"""
+REMEMBER = "insert into history select id, revision, now(), body from unnest(%s::uuid[], %s::int[], %s::jsonb[]) v(id, revision, body)"
+KEEP = (
+    "insert into outbox (topic, key, value) select %s, k, v from unnest(%s::text[], %s::bytea[]) x(k, v) returning id"
+)
+
+
+class Envelope(msgspec.Struct):
+    type: str
+    correlation_id: str
+    timestamp: str
+    payload: dict[str, Any]
+    source: str = ""
+    message_id: str = ""
+
+
+ENCODE = msgspec.json.Encoder().encode
+DECODE = msgspec.json.Decoder(Envelope).decode
+
+
+class Limit:
+    def __init__(self, sagas: int, in_flight: int, batch_max: int) -> None:
+        self.sagas, self.in_flight, self.batch_max = sagas, in_flight, batch_max
+        self.brokers = os.environ["KAFKA_BOOTSTRAP_SERVERS"].split(",")
+        run = uuid.uuid4().hex[:6]
+        self.commands, self.events = f"limit-commands-{run}", f"limit-events-{run}"
+        self.begun_at: dict[str, float] = {}
+        self.seconds: list[float] = []
+        self.started = 0
+
+    def run(self) -> dict[str, float]:
+        admin = KafkaAdminClient(bootstrap_servers=self.brokers)
+        admin.create_topics([NewTopic(self.commands, 6, 1), NewTopic(self.events, 6, 1)])
+        admin.close()
+        database = psycopg.connect(os.environ["DATABASE_URL"], autocommit=True)
+        database.execute(SCHEMA)
+        database.autocommit = False
+        stop, responder_cpu = multiprocessing.Event(), multiprocessing.Value("d", 0.0)
+        responder = multiprocessing.Process(target=respond, args=(self, stop, responder_cpu))
+        responder.start()
+        self.producer, self.consumer, self.database = producer(self.brokers), consumer(self, self.events), database
+        time.sleep(1)
+        cpu, begun = own_cpu_seconds(), time.perf_counter()
+        while len(self.seconds) < self.sagas:
+            self.turn()
+        elapsed, cpu = time.perf_counter() - begun, own_cpu_seconds() - cpu
+        stop.set()
+        responder.join(20)
+        self.seconds.sort()
+        return {
+            "sagas_per_second": round(self.sagas / elapsed, 1),
+            "p50_ms": round(self.seconds[self.sagas // 2] * 1e3, 1),
+            "p99_ms": round(self.seconds[int(self.sagas * 0.99)] * 1e3, 1),
+            "cpu_ms_per_saga": round(cpu / self.sagas * 1e3, 3),
+            "responder_cpu_ms_per_saga": round(responder_cpu.value / self.sagas * 1e3, 3),
+        }
+
+    def turn(self) -> None:
+        """One batch: begin what is missing, move on what was answered, commit, publish, delete from the outbox."""
+        room = self.in_flight - (self.started - len(self.seconds))
+        begin = [str(uuid.uuid4()) for _ in range(min(room, self.sagas - self.started, self.batch_max))]
+        self.begun_at.update(dict.fromkeys(begin, time.perf_counter()))
+        self.started += len(begin)
+        polled = self.consumer.poll(timeout_ms=0 if begin else 50)
+        events = [DECODE(record.value) for records in polled.values() for record in records]
+        if not (begin or events):
+            return
+        out = [(saga_id, command(saga_id, STEPS[0])) for saga_id in begin]
+        cursor = self.database.cursor()
+        if begin:
+            cursor.execute(START, {"payload": PAYLOAD_JSON, "ids": begin})
+        if events:
+            out += self.move_on(cursor, events)
+        kept = []
+        if out:
+            kept = cursor.execute(
+                KEEP, (self.commands, [key for key, _ in out], [value for _, value in out])
+            ).fetchall()
+        self.database.commit()
+        futures = [self.producer.send(self.commands, key=key.encode(), value=value) for key, value in out]
+        for future in futures:
+            future.get(10)
+        if kept:
+            cursor.execute("delete from outbox where id = any(%s)", ([row[0] for row in kept],))
+            self.database.commit()
+        if events:
+            self.consumer.commit_async()
+
+    def move_on(self, cursor: psycopg.Cursor[Any], events: Sequence[Envelope]) -> list[tuple[str, bytes]]:
+        rows = {row[0]: row for row in cursor.execute(LOAD, (sorted({event.correlation_id for event in events}),))}
+        out, saves, bodies = [], [], []
+        for event in events:
+            saga_id = event.correlation_id
+            _, step, revision, data = rows[saga_id]
+            position = STEPS.index(step) + 1
+            data[f"done_{position}"] = position
+            if position == len(STEPS):
+                status = "COMPLETED"
+                self.seconds.append(time.perf_counter() - self.begun_at.pop(saga_id))
+            else:
+                status, step = "STARTED", STEPS[position]
+                out.append((saga_id, command(saga_id, step)))
+            saves.append((saga_id, status, step, revision + 1, ENCODE(data).decode()))
+            bodies.append(ENCODE(event).decode())
+        columns = [list(column) for column in zip(*saves, strict=True)]
+        cursor.execute(SAVE, columns)
+        cursor.execute(REMEMBER, (columns[0], columns[3], bodies))
+        return out
+
+
+def command(saga_id: str, step: str) -> bytes:
+    message_id = str(uuid.uuid5(uuid.NAMESPACE_OID, saga_id + step))
+    return ENCODE(Envelope(step, saga_id, "2026-01-02T12:00:00Z", PAYLOAD, "limit", message_id))
+
+
+def producer(brokers: list[str]) -> KafkaProducer:
+    return KafkaProducer(bootstrap_servers=brokers, acks="all", linger_ms=2, batch_size=262144)
+
+
+def consumer(limit: Limit, topic: str) -> KafkaConsumer:
+    found = KafkaConsumer(
+        bootstrap_servers=limit.brokers,
+        auto_offset_reset="earliest",
+        enable_auto_commit=False,
+        max_poll_records=limit.batch_max,
+        fetch_max_wait_ms=50,
+        group_id=f"limit-{topic}",
+    )
+    partitions = None
+    while not partitions:
+        partitions = found.partitions_for_topic(topic)
+    found.assign([TopicPartition(topic, partition) for partition in partitions])
+    found.seek_to_beginning()
+    return found
+
+
+def respond(limit: Limit, stop: Event, cpu: Any) -> None:
+    """Answers every command at once."""
+    commands, answers = consumer(limit, limit.commands), producer(limit.brokers)
+    while not stop.is_set():
+        futures = []
+        for records in commands.poll(timeout_ms=100).values():
+            for record in records:
+                asked = DECODE(record.value)
+                answer = Envelope(
+                    "done", asked.correlation_id, asked.timestamp, asked.payload, "svc", str(uuid.uuid4())
+                )
+                futures.append(answers.send(limit.events, key=record.key, value=ENCODE(answer)))
+        for future in futures:
+            future.get(10)
+        if futures:
+            commands.commit()
+    cpu.value = own_cpu_seconds()
+
+
+def own_cpu_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def main() -> None:
+    sagas, in_flight, batch_max = (int(argument) for argument in sys.argv[1:4])
+    print(json.dumps(Limit(sagas, in_flight, batch_max).run()), flush=True)
+    # The client's threads may hang on exit; there is nothing left to lose.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,161 @@
+"""Places orders over HTTP, a fixed number in flight, and waits for each to end as `saga_events` announce it.
+
+    python -m bench.load ORDERS IN_FLIGHT URL      (KAFKA_BOOTSTRAP_SERVERS)
+
+prints one line of JSON: how each order ended, and the time from the start of its POST to the announcement of its end.
+"""
+
+import json
+import os
+import queue
+import sys
+import threading
+import time
+import uuid
+from dataclasses import dataclass, field
+from http.client import HTTPConnection
+from typing import Any
+from urllib.parse import urlsplit
+
+from bench.limit import own_cpu_seconds
+from ordersaga.bus.kafka import KafkaBus
+from ordersaga.wire.topics import Topics
+
+ENDED = frozenset({"COMPLETED", "COMPENSATED", "CANCELLED", "FAILED"})
+POSTERS_MAX = 16
+STALLED_SECONDS = 60.0
+
+
+@dataclass
+class Load:
+    orders: int
+    in_flight: int
+    url: str
+    declined_share: float = 0.0
+    begun_at: dict[str, float] = field(default_factory=dict)
+    ended_at: dict[str, tuple[str, float]] = field(default_factory=dict)
+    refused: int = 0
+
+    def run(self) -> dict[str, Any]:
+        self.tickets: queue.SimpleQueue[int | None] = queue.SimpleQueue()
+        self.slots = threading.Semaphore(self.in_flight)
+        self.lock = threading.Lock()
+        self.done = threading.Event()
+        listener = threading.Thread(target=self.listen, daemon=True)
+        self.listening = threading.Event()
+        listener.start()
+        if not self.listening.wait(30):
+            raise TimeoutError("cannot read saga_events")
+        posters = [threading.Thread(target=self.post, daemon=True) for _ in range(min(POSTERS_MAX, self.in_flight))]
+        for poster in posters:
+            poster.start()
+        cpu, begun = own_cpu_seconds(), time.perf_counter()
+        for number in range(self.orders):
+            self.wait_for_slot()
+            self.tickets.put(number)
+        for _ in posters:
+            self.tickets.put(None)
+        self.wait_for_all()
+        elapsed = max(at for _, at in self.ended_at.values()) - begun if self.ended_at else 0.0
+        return self.report(elapsed, own_cpu_seconds() - cpu)
+
+    def wait_for_slot(self) -> None:
+        if not self.slots.acquire(timeout=STALLED_SECONDS):
+            raise TimeoutError(
+                f"no order ended for {STALLED_SECONDS:.0f} s; {len(self.ended_at)} ended of {len(self.begun_at)}"
+            )
+
+    def wait_for_all(self) -> None:
+        """Until all have ended, or none does any more."""
+        last, since = -1, time.perf_counter()
+        while not self.done.wait(1.0):
+            if len(self.ended_at) != last:
+                last, since = len(self.ended_at), time.perf_counter()
+            if time.perf_counter() - since > STALLED_SECONDS:
+                return
+
+    def post(self) -> None:
+        connection = HTTPConnection(urlsplit(self.url).netloc, timeout=30)
+        while (number := self.tickets.get()) is not None:
+            customer = "declined" if number < self.declined_share * self.orders else "customer"
+            items = [{"name": "burrito", "price": 9.99, "quantity": 2}]
+            details = {"foodItems": items, "deliveryLocation": "room 4"}
+            body = json.dumps({"customer_id": f"{customer}-{number}", "order_details": details})
+            begun = time.perf_counter()
+            try:
+                connection.request("POST", "/orders", body, {"Content-Type": "application/json"})
+                answer = connection.getresponse()
+                content = answer.read()
+            except OSError:
+                connection.close()
+                self.count_refused()
+                continue
+            if answer.status != 202:
+                self.count_refused()
+                continue
+            with self.lock:
+                self.begun_at[json.loads(content)["saga_id"]] = begun
+            self.check_done()
+
+    def count_refused(self) -> None:
+        with self.lock:
+            self.refused += 1
+        self.slots.release()
+        time.sleep(0.05)
+        self.check_done()
+
+    def listen(self) -> None:
+        bus = KafkaBus(os.environ["KAFKA_BOOTSTRAP_SERVERS"])
+        consumer = bus.consumer(
+            group=f"bench-load-{uuid.uuid4().hex[:8]}", topics=[Topics().saga_events], client_id="bench-load"
+        )
+        while not self.done.is_set():
+            records = consumer.poll(1000, 0.5)
+            now = time.perf_counter()
+            self.listening.set()
+            for record in records:
+                payload = json.loads(record.value or b"{}")["payload"]
+                if payload["status"] in ENDED:
+                    self.note(payload["saga_id"], payload["status"], now)
+
+    def note(self, saga_id: str, status: str, now: float) -> None:
+        with self.lock:
+            if saga_id in self.ended_at:
+                return
+            self.ended_at[saga_id] = (status, now)
+        self.slots.release()
+        self.check_done()
+
+    def check_done(self) -> None:
+        with self.lock:
+            posted = len(self.begun_at) + self.refused == self.orders
+            if posted and len(self.ended_at.keys() & self.begun_at.keys()) == len(self.begun_at):
+                self.done.set()
+
+    def report(self, elapsed: float, cpu: float) -> dict[str, Any]:
+        ended = {saga_id: self.ended_at[saga_id] for saga_id in self.begun_at if saga_id in self.ended_at}
+        seconds = sorted(at - self.begun_at[saga_id] for saga_id, (_, at) in ended.items())
+        by_status: dict[str, int] = {}
+        for status, _ in ended.values():
+            by_status[status] = by_status.get(status, 0) + 1
+        return {
+            "orders": self.orders,
+            "refused": self.refused,
+            "ended": by_status,
+            "not_ended": len(self.begun_at) - len(ended),
+            "sagas_per_second": round(len(ended) / elapsed, 1) if elapsed else 0.0,
+            "p50_ms": round(seconds[len(seconds) // 2] * 1e3, 1) if seconds else None,
+            "p99_ms": round(seconds[int(len(seconds) * 0.99)] * 1e3, 1) if seconds else None,
+            "cpu_ms_per_saga": round(cpu / max(1, len(ended)) * 1e3, 3),
+        }
+
+
+def main() -> None:
+    orders, in_flight, url = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+    share = float(sys.argv[4]) if len(sys.argv) > 4 else 0.0
+    print(json.dumps(Load(orders, in_flight, url, share).run()), flush=True)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+"""The parts that a measurement runs on, each a process: one broker, one database server, the orchestrator, who
+answers, who orders.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import psutil
+
+from ordersaga.demo.client import Api
+from ordersaga.demo.stage import PARTICIPANTS
+from ordersaga.local.kafka import KafkaCluster
+from ordersaga.local.postgres import PostgresServer
+from ordersaga.local.processes import Process, free_port
+
+LIMIT_BATCH_MAX = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    sagas_per_second: float
+    p50_ms: float
+    p99_ms: float
+    ended: dict[str, int] = field(default_factory=dict)
+    not_ended: int = 0
+    cpu_ms: dict[str, float] = field(default_factory=dict)
+    """CPU milliseconds a saga, per group of processes; of the measured time only."""
+
+
+class Stage:
+    def __init__(self, directory: Path, *, participants: str) -> None:
+        self._directory = directory
+        self._participants = participants
+        self._processes: dict[str, list[Process]] = {}
+
+    def __enter__(self) -> Self:
+        self.kafka = KafkaCluster.start(directory=self._directory / "kafka")
+        self.postgres = PostgresServer.start(self._directory / "postgres")
+        self.database_url = self.postgres.create_database()
+        self.url = f"http://127.0.0.1:{(port := free_port())}"
+        self._environment = {
+            **os.environ,
+            "DATABASE_URL": self.database_url,
+            "KAFKA_BOOTSTRAP_SERVERS": self.kafka.bootstrap_servers,
+            "ORDERSAGA_HTTP_PORT": str(port),
+            "ORDERSAGA_LOG_LEVEL": "WARNING",
+            **{f"ORDERSAGA_PARTICIPANT_{name.upper()}": "full" for name in PARTICIPANTS},
+        }
+        orchestrator = self._start("orchestrator", "ordersaga.cli", "serve")
+        orchestrator.wait_ready(Api(self.url).ready, 60)
+        if self._participants == "light":
+            self._start("participants", "bench.responders")
+        else:
+            for name in PARTICIPANTS:
+                self._start("participants", "ordersaga.cli", "participants", name)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for process in (process for group in self._processes.values() for process in group):
+            process.terminate()
+        self.postgres.stop()
+        self.kafka.stop()
+
+    def saga(self, orders: int, in_flight: int) -> Measured:
+        self._run("bench.load", str(min(20, orders)), str(in_flight), self.url)
+        before = self._cpu_seconds()
+        found = self._run("bench.load", str(orders), str(in_flight), self.url)
+        after = self._cpu_seconds()
+        cpu_ms = {name: round((after[name] - before[name]) / orders * 1e3, 3) for name in after}
+        return Measured(
+            sagas_per_second=found["sagas_per_second"],
+            p50_ms=found["p50_ms"] or 0.0,
+            p99_ms=found["p99_ms"] or 0.0,
+            ended=found["ended"],
+            not_ended=found["not_ended"] + found["refused"],
+            cpu_ms=cpu_ms | {"load": found["cpu_ms_per_saga"]},
+        )
+
+    def limit(self, orders: int, in_flight: int) -> Measured:
+        url = self.postgres.create_database()
+        found = self._run("bench.limit", str(orders), str(in_flight), str(LIMIT_BATCH_MAX), database_url=url)
+        cpu_ms = {"loop": found["cpu_ms_per_saga"], "responder": found["responder_cpu_ms_per_saga"]}
+        return Measured(
+            sagas_per_second=found["sagas_per_second"], p50_ms=found["p50_ms"], p99_ms=found["p99_ms"], cpu_ms=cpu_ms
+        )
+
+    def _start(self, group: str, module: str, *arguments: str) -> Process:
+        log = self._directory / f"{group}-{len(self._processes.get(group, ()))}.log"
+        process = Process([sys.executable, "-m", module, *arguments], env=self._environment, log=log)
+        process.start()
+        self._processes.setdefault(group, []).append(process)
+        return process
+
+    def _run(self, module: str, *arguments: str, database_url: str = "") -> dict[str, Any]:
+        environment = self._environment | ({"DATABASE_URL": database_url} if database_url else {})
+        argv = [sys.executable, "-m", module, *arguments]
+        done = subprocess.run(argv, env=environment, stdout=subprocess.PIPE, text=True, timeout=1200, check=False)
+        if done.returncode:
+            raise RuntimeError(f"{module} ended with {done.returncode}; the logs are in {self._directory}")
+        found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        return found
+
+    def _cpu_seconds(self) -> dict[str, float]:
+        pids = {name: [process.pid for process in group] for name, group in self._processes.items()}
+        pids |= {"postgresql": [self.postgres.pid], "kafka": [node.pid for node in self.kafka.nodes]}
+        return {name: sum(tree_cpu_seconds(pid) for pid in group if pid) for name, group in pids.items()}
+
+
+def tree_cpu_seconds(pid: int) -> float:
+    """User and system time of a process and its children, those that have ended included."""
+    root = psutil.Process(pid)
+    own = root.cpu_times()
+    total = float(own.user + own.system + own.children_user + own.children_system)
+    for child in root.children(recursive=True):
+        try:
+            used = child.cpu_times()
+        except psutil.Error:
+            continue
+        total += float(used.user + used.system)
+    return total

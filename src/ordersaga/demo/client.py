@@ -1,0 +1,52 @@
+"""The demo as a client of the API: it sees what any front end sees."""
+
+import json
+from http.client import HTTPConnection, HTTPException
+from typing import Any
+from urllib.parse import urlsplit
+
+FINAL = frozenset({"COMPLETED", "COMPENSATED", "CANCELLED", "FAILED"})
+
+
+class Unanswered(Exception):
+    """The API did not answer, or not with what was asked for."""
+
+
+class Api:
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._address = urlsplit(url).netloc
+
+    def place(self, order: dict[str, Any]) -> str:
+        """Post an order; returns the saga's id."""
+        return str(self._ask("POST", "/orders", order)["saga_id"])
+
+    def saga(self, saga_id: str) -> dict[str, Any]:
+        found: dict[str, Any] = self._ask("GET", f"/sagas/{saga_id}")
+        return found
+
+    def newest(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self._ask("GET", "/sagas")
+        return found
+
+    def ready(self) -> bool:
+        try:
+            self._ask("GET", "/readyz")
+        except Unanswered:
+            return False
+        return True
+
+    def _ask(self, method: str, path: str, body: object = None) -> Any:
+        connection = HTTPConnection(self._address, timeout=5)
+        try:
+            text = json.dumps(body) if body is not None else None
+            connection.request(method, path, text, {"Content-Type": "application/json"})
+            answer = connection.getresponse()
+            content = answer.read()
+            if answer.status >= 400:
+                raise Unanswered(f"{method} {path}: {answer.status} {content.decode(errors='replace')[:300]}")
+            return json.loads(content) if content else None
+        except (OSError, HTTPException, ValueError) as error:
+            raise Unanswered(f"{method} {path}: {error}") from error
+        finally:
+            connection.close()

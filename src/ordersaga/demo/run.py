@@ -1,0 +1,120 @@
+"""`ordersaga demo`: orders on a platform of your own, in one command.
+
+Places a few orders, tells each step as it happens, kills the orchestrator in the middle of one and shows that it goes
+on. Then it stays, for you to place orders yourself, until Ctrl-C; with `--exit` it ends by itself, and with `--json`
+the last line of standard output is one line of JSON.
+"""
+
+import json
+import select
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any
+
+from ordersaga.demo.client import FINAL, Api
+from ordersaga.demo.scenes import SCENES, Scene, order_of
+from ordersaga.demo.stage import OneProcess, RealParts, Stage
+from ordersaga.demo.telling import Teller
+
+SCENE_SECONDS = 60.0
+CRASHES_MAX = 10
+
+
+def main(*, exits: bool = False, as_json: bool = False, kafka: bool = False) -> int:
+    """Returns the exit code: 0 only if each order ended as it should."""
+    directory = Path(tempfile.mkdtemp(prefix="ordersaga-demo-"))
+    # Servers that were started as root run as somebody else, who has to get in.
+    directory.chmod(0o755)
+    stage: Stage = RealParts(directory) if kafka else OneProcess(directory)
+    teller = Teller(Api(stage.url))
+    begun = monotonic()
+    orders: list[dict[str, Any]] = []
+    try:
+        teller.say(f"Starting {stage.title} ...")
+        stage.start()
+        teller.say(f"Ready after {monotonic() - begun:.1f} s: {stage.url} (data and logs: {directory})")
+        teller.start()
+        orders = [_play(scene, stage, teller) for scene in SCENES]
+        if not exits:
+            _stay(stage, teller)
+    except KeyboardInterrupt:
+        teller.say("\nEnding.")
+    finally:
+        teller.stop()
+        stage.stop()
+        shutil.rmtree(directory, ignore_errors=True)
+    ok = len(orders) == len(SCENES) and all(order["ok"] for order in orders)
+    if as_json:
+        print(json.dumps({"ok": ok, "seconds": round(monotonic() - begun, 1), "orders": orders}), flush=True)
+    elif exits:
+        teller.say("\nEach order ended as it should." if ok else "\nNot every order ended as it should.")
+    return 0 if ok else 1
+
+
+def _play(scene: Scene, stage: Stage, teller: Teller) -> dict[str, Any]:
+    teller.say(f"\n{scene.title[0].upper()}{scene.title[1:]}")
+    api = Api(stage.url)
+    saga_id = _placed(api, scene, teller)
+    if scene.crash:
+        for _ in range(CRASHES_MAX):
+            if _crash_in_the_middle(saga_id, stage, teller):
+                break
+            saga_id = _placed(api, scene, teller)
+    return _result(scene, saga_id, teller)
+
+
+def _placed(api: Api, scene: Scene, teller: Teller) -> str:
+    saga_id = api.place(order_of(scene.customer_id))
+    teller.follow(saga_id)
+    return saga_id
+
+
+def _crash_in_the_middle(saga_id: str, stage: Stage, teller: Teller) -> bool:
+    """Kill the orchestrator while the saga is under way; False where the saga was faster."""
+    api = Api(stage.url)
+    saga = api.saga(saga_id)
+    while saga["status"] not in FINAL and len(saga["steps"]) < 2:
+        saga = api.saga(saga_id)
+    stage.crash()
+    teller.say(f"             kill -9 at {saga['current_step']} ({saga['status']})")
+    begun = monotonic()
+    stage.restart()
+    teller.say(f"             started again after {monotonic() - begun:.1f} s")
+    return saga["status"] not in FINAL
+
+
+def _result(scene: Scene, saga_id: str, teller: Teller) -> dict[str, Any]:
+    try:
+        saga = teller.ended(saga_id, SCENE_SECONDS)
+    except TimeoutError as error:
+        teller.say(f"  {error}")
+        saga = {"status": "UNKNOWN"}
+    status, reason = saga["status"], saga.get("reason")
+    ok = (status, reason) == (scene.status, scene.reason)
+    return {"ok": ok, "saga_id": saga_id, "status": status, "reason": reason, "milliseconds": saga.get("milliseconds")}
+
+
+def _stay(stage: Stage, teller: Teller) -> None:
+    teller.say(
+        f"\nPlace an order yourself:\n\n  curl -s {stage.url}/orders -H 'content-type: application/json' \\\n"
+        f"       -d '{json.dumps(order_of('alice'))}'\n\n"
+        f"The API is described at {stage.url}/schema\n"
+        "c and Enter kills the orchestrator in the middle of an order and starts it again; Ctrl-C ends the demo and removes its data."
+    )
+    while True:
+        if _key_pressed() == "c":
+            _play(
+                Scene(title="killed in the middle", customer_id="carol", status="COMPLETED", crash=True), stage, teller
+            )
+
+
+def _key_pressed() -> str:
+    """What was typed within a second; nothing where there is no terminal to type at."""
+    if not sys.stdin or not sys.stdin.isatty():
+        sleep(1)
+        return ""
+    readable, _, _ = select.select([sys.stdin], [], [], 1)
+    return sys.stdin.readline().strip().lower() if readable else ""

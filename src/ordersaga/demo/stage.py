@@ -1,0 +1,135 @@
+"""Where the demo plays: all in one process beside an embedded PostgreSQL, or real parts, a process each.
+
+Both stages are processes of this machine on 127.0.0.1, and end with the demo. What they have in common: `start`,
+`crash` (SIGKILL to the orchestrator), `restart`, `stop`, and the URL of the orchestrator's API.
+"""
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+from ordersaga.demo.client import Api
+from ordersaga.local.kafka import KafkaCluster
+from ordersaga.local.postgres import PostgresServer
+from ordersaga.local.processes import Process, free_port
+
+PARTICIPANTS = ("order", "user", "payment", "timer", "notification")
+IMPATIENT = {
+    "ORDERSAGA_STEP_TIMEOUT_SECONDS": "2",
+    "ORDERSAGA_LOG_LEVEL": "WARNING",
+    **{f"ORDERSAGA_PARTICIPANT_{name.upper()}": "full" for name in PARTICIPANTS},
+}
+"""The reference participants recognise repeats; and nobody wants to watch a demo wait for thirty seconds."""
+READY_SECONDS = 60.0
+
+
+class Stage(Protocol):
+    title: str
+
+    def start(self) -> None: ...
+
+    def crash(self) -> None:
+        """SIGKILL to the orchestrator."""
+
+    def restart(self) -> None:
+        """Start the orchestrator again and wait until it is ready."""
+
+    def stop(self) -> None: ...
+
+    @property
+    def url(self) -> str: ...
+
+
+class OneProcess:
+    """Orchestrator, participants and an in-memory bus in one child process; PostgreSQL from its wheel."""
+
+    title = "embedded PostgreSQL, an in-memory bus, the orchestrator and five participants in one process"
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._port = free_port()
+        self._database: PostgresServer | None = None
+        self._child: Process | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
+
+    def start(self) -> None:
+        self._database = PostgresServer.start(self._directory / "postgres")
+        environment = {"DATABASE_URL": self._database.create_database(), "ORDERSAGA_HTTP_PORT": str(self._port)}
+        self._child = _python("ordersaga.demo.child", environment, self._directory / "demo.log")
+        self.restart()
+
+    def crash(self) -> None:
+        assert self._child
+        self._child.kill()
+
+    def restart(self) -> None:
+        assert self._child
+        self._child.start()
+        self._child.wait_ready(Api(self.url).ready, READY_SECONDS)
+
+    def stop(self) -> None:
+        if self._child:
+            self._child.terminate()
+        if self._database:
+            self._database.stop()
+
+
+class RealParts:
+    """Apache Kafka and PostgreSQL as servers; the orchestrator and each participant a process of its own."""
+
+    title = "Apache Kafka, PostgreSQL, the orchestrator and each of five participants: a process each"
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._port = free_port()
+        self._database: PostgresServer | None = None
+        self._kafka: KafkaCluster | None = None
+        self._orchestrator: Process | None = None
+        self._participants: list[Process] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
+
+    def start(self) -> None:
+        self._kafka = KafkaCluster.start(directory=self._directory / "kafka")
+        self._database = PostgresServer.start(self._directory / "postgres")
+        environment = {
+            "DATABASE_URL": self._database.create_database(),
+            "KAFKA_BOOTSTRAP_SERVERS": self._kafka.bootstrap_servers,
+            "ORDERSAGA_HTTP_PORT": str(self._port),
+        }
+        self._orchestrator = _python("ordersaga.cli", environment, self._directory / "serve.log", "serve")
+        self.restart()
+        for name in PARTICIPANTS:
+            log = self._directory / f"{name}.log"
+            process = _python("ordersaga.cli", environment, log, "participants", name)
+            process.start()
+            self._participants.append(process)
+
+    def crash(self) -> None:
+        assert self._orchestrator
+        self._orchestrator.kill()
+
+    def restart(self) -> None:
+        assert self._orchestrator
+        self._orchestrator.start()
+        self._orchestrator.wait_ready(Api(self.url).ready, READY_SECONDS)
+
+    def stop(self) -> None:
+        for process in (self._orchestrator, *self._participants):
+            if process:
+                process.terminate()
+        for server in (self._database, self._kafka):
+            if server:
+                server.stop()
+
+
+def _python(module: str, environment: Mapping[str, str], log: Path, *arguments: str) -> Process:
+    argv = [sys.executable, "-m", module, *arguments]
+    return Process(argv, env={**os.environ, **IMPATIENT, **environment}, log=log)
