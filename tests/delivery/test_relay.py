@@ -52,7 +52,8 @@ class Process:
 
     def start(self) -> "Process":
         self.relay.start()
-        self.until(lambda: self.relay.figures().leased and self.outbox.looks > 0, "the relay has its lease and looked around")
+        assert self.relay.wait_until_leased(10.0)
+        self.until(lambda: self.outbox.looks > 0, "the relay has looked around")
         return self
 
     def commit(self, *values: bytes, key: bytes | None = None) -> list[OutboxRow]:
@@ -485,6 +486,15 @@ def test_a_publication_that_hangs_does_not_hold_up_the_stop_and_keeps_its_lease(
     assert house.table.lease_until.keys() == {ONE}, "the hanging send may succeed: others must not publish it as well"
     gate.opened.set()
     one.until_published(b"a")
+
+
+def test_waiting_for_a_lease_that_is_not_to_be_had_ends(house: House) -> None:
+    one = house.process(ONE)
+    one.outbox.away = {"register"}
+    one.relay.start()
+    assert not one.relay.wait_until_leased(0.05)
+    one.outbox.away = ()
+    assert one.relay.wait_until_leased(10.0)
 
 
 def test_stop_before_start_and_stop_twice_are_no_trouble(house: House) -> None:

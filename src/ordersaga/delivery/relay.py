@@ -141,6 +141,14 @@ class Relay:
         self._upkeep.start()
         self._loop.start()
 
+    def wait_until_leased(self, timeout_seconds: float) -> bool:
+        """Rows offered before there is a lease are not kept but found by a scan, which is slower: so begin work after this."""
+        end = self._clock.monotonic() + timeout_seconds
+        with self._changed:
+            while not self._leased(now := self._clock.monotonic()) and now < end:
+                self._clock.wait(self._changed, end - now)
+            return self._leased(now)
+
     def stop(self, timeout_seconds: float) -> bool:
         """Publish what is held, as far as the time goes; then delete what was acknowledged and leave the rest to others at once."""
         end = self._clock.monotonic() + timeout_seconds
@@ -189,6 +197,7 @@ class Relay:
         with self._changed:
             self._lease = None if owner is None else _Lease(owner, until)
             self._tell()
+            self._changed.notify_all()
 
     def _on_found(self, rows: Sequence[OutboxRow], more: bool) -> None:
         with self._changed:
@@ -207,7 +216,7 @@ class Relay:
     def _tell(self) -> None:
         self._news = True
         if self._idle:
-            self._changed.notify()
+            self._changed.notify_all()
 
     # --- the loop --------------------------------------------------------------------------------------------
 
