@@ -1,0 +1,191 @@
+"""The bus on Apache Kafka.
+
+Building it, a consumer or a producer connects to nothing and fails for nothing that a broker does: connecting happens
+when it is needed, on a thread of its own, and is tried again for ever. What is promised of publishing and of reading
+stands in `bus.kafka_producer` and `bus.kafka_consumer`; `bus.kafka_client` alone knows the client library.
+
+Topics are looked up before they are used, never created by the way: a name with a typo is refused, or waited for.
+Brokers should have `auto.create.topics.enable=false` all the same.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from threading import Lock, Thread
+from typing import Literal, TypeVar
+
+from ordersaga.bus.connecting import Connecting
+from ordersaga.bus.counters import Counters
+from ordersaga.bus.kafka_client import AdminSession, KafkaClients
+from ordersaga.bus.kafka_consumer import KafkaConsumer
+from ordersaga.bus.kafka_producer import Identity, KafkaProducer, identity_of
+from ordersaga.bus.kafka_settings import KafkaSecurity, KafkaTimings
+from ordersaga.bus.partitioner import partition_of
+from ordersaga.bus.protocol import BusError, BusUnavailable, Outgoing, TopicSpec
+
+__all__ = ["KafkaBus", "KafkaSecurity", "KafkaTimings"]
+
+T = TypeVar("T")
+ADMIN_TIMEOUT_SECONDS = 10.0
+LOOK_AGAIN_SECONDS = 1.0
+"""How soon a topic that was missing is looked for again."""
+
+
+class KafkaBus:
+    """`bus.protocol.Bus`. Thread-safe; consumers and producers are as their protocol says."""
+
+    def __init__(
+        self,
+        bootstrap_servers: str,
+        *,
+        client_id: str = "ordersaga",
+        security: KafkaSecurity | None = None,
+        timings: KafkaTimings | None = None,
+        compression: Literal["gzip"] | None = None,
+        record_bytes_max: int = 1_000_000,
+    ) -> None:
+        """`record_bytes_max` is the brokers' `message.max.bytes`, or less."""
+        self.counters = Counters()
+        self._timings = timings or KafkaTimings()
+        self._clients = KafkaClients(bootstrap_servers, security or KafkaSecurity(), self._timings)
+        self._client_id = client_id
+        self._compression = compression
+        self._record_bytes_max = record_bytes_max
+        self._admin: Connecting[AdminSession] = Connecting(
+            "admin",
+            open_client=lambda: self._clients.open_admin(f"{client_id}-admin"),
+            discard=lambda client: _in_background(client.close),
+        )
+        self._admin_in_use = Lock()
+        self._topics: Mapping[str, int] = {}
+        self._looked_at = 0.0
+        self._members: list[KafkaConsumer | KafkaProducer] = []
+
+    def consumer(
+        self, *, group: str, topics: Sequence[str], client_id: str, instance_id: str | None = None
+    ) -> KafkaConsumer:
+        consumer = KafkaConsumer(
+            Connecting(
+                "consumer",
+                open_client=lambda: self._clients.open_consumer(client_id, group, topics, instance_id),
+                discard=lambda client: _in_background(lambda: client.close({}, 1.0)),
+            ),
+            topics=topics,
+            topic_exists=self._topic_exists,
+            counters=self.counters,
+            stalled_seconds=self._timings.stalled_seconds,
+        )
+        self._members.append(consumer)
+        return consumer
+
+    def producer(self, *, client_id: str) -> KafkaProducer:
+        producer = KafkaProducer(
+            Connecting(
+                "producer",
+                open_client=lambda: self._clients.open_producer(client_id, self._compression, self._record_bytes_max),
+                discard=lambda client: client.cut_off(),
+            ),
+            topic_exists=self._topic_exists,
+            written_since=self.written_since,
+            counters=self.counters,
+            record_bytes_max=self._record_bytes_max,
+            stuck_seconds=self._timings.stuck_seconds,
+        )
+        self._members.append(producer)
+        return producer
+
+    def partitions(self) -> Mapping[str, int]:
+        return self._ask(AdminSession.partitions, ADMIN_TIMEOUT_SECONDS)
+
+    def create_topics(self, topics: Sequence[TopicSpec]) -> Sequence[str]:
+        existing = self.partitions()
+        missing = [spec for spec in topics if spec.name not in existing]
+        return self._ask(lambda admin: admin.create(missing), ADMIN_TIMEOUT_SECONDS) if missing else []
+
+    def check(self, timeout_seconds: float) -> None:
+        self._ask(AdminSession.partitions, timeout_seconds)
+
+    def written_since(self, records: Sequence[Outgoing], since_ms: int, timeout_seconds: float) -> Sequence[bool]:
+        until = time.monotonic() + timeout_seconds
+        counts = self._ask(AdminSession.partitions, timeout_seconds)
+        partitions = sorted({tp for record in records for tp in _where(record, counts)})
+        wanted = {identity_of(record) for record in records}
+        found = _bounded(lambda: self._read(partitions, wanted, since_ms, until), until - time.monotonic())
+        return [_counted(found, identity_of(record)) for record in records]
+
+    def close(self, timeout_seconds: float) -> None:
+        until = time.monotonic() + timeout_seconds
+        for member in self._members:
+            member.close(max(0.0, until - time.monotonic()))
+        admin = self._admin.close()
+        if admin is not None:
+            _in_background(admin.close)
+
+    def _read(
+        self, partitions: Sequence[tuple[str, int]], wanted: set[Identity], since_ms: int, until: float
+    ) -> Counter[Identity]:
+        found: Counter[Identity] = Counter()
+        if partitions:
+            reader = self._clients.open_reader(f"{self._client_id}-reader")
+            try:
+                for record in reader.read(partitions, since_ms, until):
+                    identity = (record.topic, record.key or b"", record.value or b"", record.headers)
+                    if identity in wanted:
+                        found[identity] += 1
+            finally:
+                reader.close()
+        return found
+
+    def _topic_exists(self, topic: str, timeout_seconds: float) -> bool:
+        """What exists is remembered; what does not is looked for again, once a second at most."""
+        if topic not in self._topics and time.monotonic() - self._looked_at > LOOK_AGAIN_SECONDS:
+            self._topics = self._ask(AdminSession.partitions, timeout_seconds)
+            self._looked_at = time.monotonic()
+        return topic in self._topics
+
+    def _ask(self, question: Callable[[AdminSession], T], timeout_seconds: float) -> T:
+        until = time.monotonic() + timeout_seconds
+        admin = self._admin.get(timeout_seconds)
+        try:
+            return _bounded(lambda: question(admin), until - time.monotonic())
+        except BusUnavailable:
+            self._admin.drop(admin)
+            raise
+
+
+def _where(record: Outgoing, counts: Mapping[str, int]) -> list[tuple[str, int]]:
+    count = counts.get(record.topic, 0)
+    if not record.key or not count:
+        return [(record.topic, partition) for partition in range(count)]
+    return [(record.topic, partition_of(record.key, count))]
+
+
+def _counted(found: Counter[Identity], identity: Identity) -> bool:
+    """Two equal records asked for are there when the log has two."""
+    found[identity] -= 1
+    return found[identity] >= 0
+
+
+def _bounded(work: Callable[[], T], timeout_seconds: float) -> T:
+    """The library's own timeouts do not bound everything."""
+    results: list[T] = []
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            results.append(work())
+        except BaseException as error:  # noqa: BLE001 (it goes to the caller)
+            failures.append(error)
+
+    thread = Thread(target=run, name="kafka-ask", daemon=True)
+    thread.start()
+    thread.join(max(0.0, timeout_seconds))
+    if results:
+        return results[0]
+    if failures:
+        raise failures[0] if isinstance(failures[0], BusError) else BusUnavailable(repr(failures[0]))
+    raise BusUnavailable("no answer in time")
+
+
+def _in_background(work: Callable[[], None]) -> None:
+    Thread(target=work, name="kafka-close", daemon=True).start()

@@ -1,0 +1,443 @@
+"""The only module that imports the client library (kafka-python 3.0): it opens clients with the settings that the
+promises of `bus.kafka_producer` and `bus.kafka_consumer` need, and translates what they raise.
+
+The library is careful only in part, so:
+
+* Its checksum in Python holds the interpreter for milliseconds: the `crc32c` package is required.
+* At DEBUG it logs keys, values and passwords: its loggers are capped at INFO. The cause of a failed connection is
+  nowhere but in its log lines, and is picked up from there.
+* What it calls on its own thread (rebalance listeners) sets flags and cannot raise: it would never recover.
+* It has no way to cut a client off, to wait for some records only, or to ask whether it is connected. For these five
+  inner names are used: see `INSIDES`, which a test compares with the library.
+* A client does not survive a fork: build the bus after it.
+"""
+
+import contextlib
+import logging
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from threading import Lock, Thread
+from typing import Any, Literal, TypeVar
+
+with warnings.catch_warnings():
+    # It reads its own files in a deprecated way.
+    warnings.simplefilter("ignore", DeprecationWarning)
+    import kafka
+    from kafka import errors
+    from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+    from kafka.net.compat import KafkaNetClient
+    from kafka.record import util as record_util
+
+from ordersaga.bus.kafka_logging import CAUSES, cap_and_listen
+from ordersaga.bus.kafka_producer import Future, Refusal, one_line
+from ordersaga.bus.kafka_settings import KafkaSecurity, KafkaTimings
+from ordersaga.bus.protocol import BusRefused, BusUnavailable, FencedMember, Outgoing, Record, TopicSpec
+
+T = TypeVar("T")
+TopicPartition = tuple[str, int]
+Offsets = Mapping[TopicPartition, int]
+INSIDES = (
+    "KafkaProducer._sender.force_close",
+    "KafkaProducer._transaction_manager.has_fatal_error",
+    "KafkaProducer._accumulator.begin_flush",
+    "KafkaProducer._accumulator._flushes_in_progress.decrement",
+    "KafkaConsumer._client._manager.least_used_connections",
+)
+_REFUSALS = (
+    errors.MessageSizeTooLargeError,
+    errors.RecordListTooLargeError,
+    errors.InvalidRecordError,
+    errors.InvalidTimestampError,
+    errors.InvalidTopicError,
+    errors.PolicyViolationError,
+    errors.TopicAuthorizationFailedError,
+    errors.UnsupportedForMessageFormatError,
+    errors.UnsupportedCompressionTypeError,
+)
+_NOES = (
+    errors.AuthorizationError,
+    errors.InvalidConfigurationError,
+    errors.InvalidPartitionsError,
+    errors.InvalidReplicationFactorError,
+    errors.InvalidTopicError,
+    errors.PolicyViolationError,
+)
+
+
+class KafkaClients:
+    """How to open clients of one cluster. Each `open_` blocks for seconds and raises `BusError`."""
+
+    def __init__(self, bootstrap_servers: str, security: KafkaSecurity, timings: KafkaTimings) -> None:
+        assert record_util.crc32c_c is not None, "the crc32c package is missing"
+        cap_and_listen()
+        self._timings = timings
+        self._common: dict[str, Any] = {
+            "bootstrap_servers": [server.strip() for server in bootstrap_servers.split(",")],
+            "bootstrap_timeout_ms": timings.bootstrap_timeout_ms,
+            "reconnect_backoff_max_ms": 1_000,
+            "metadata_max_age_ms": 60_000,
+            "security_protocol": security.protocol,
+        }
+        if security.protocol.endswith("SSL"):
+            self._common["ssl_context"] = security.ssl_context
+        if security.protocol.startswith("SASL"):
+            self._common["sasl_mechanism"] = security.mechanism
+            self._common["sasl_plain_username"] = security.username
+            self._common["sasl_plain_password"] = security.password
+
+    def open_producer(
+        self, client_id: str, compression: Literal["gzip"] | None, record_bytes_max: int
+    ) -> "ProducerSession":
+        return ProducerSession(
+            self._open(
+                kafka.KafkaProducer,
+                client_id=client_id,
+                enable_idempotence=True,
+                acks="all",
+                # A batch that outlives it after a first try wedges the client for ever: outlast any outage instead.
+                delivery_timeout_ms=3_600_000,
+                # Records wait for company; `wait` ends that as soon as all of a call are there.
+                linger_ms=5,
+                batch_size=256 * 1024,
+                compression_type=compression,
+                max_request_size=max(1_048_576, record_bytes_max + 1_000),
+                max_block_ms=2_000,
+                metrics_enabled=False,
+            )
+        )
+
+    def open_consumer(
+        self, client_id: str, group: str, topics: Sequence[str], instance_id: str | None
+    ) -> "ConsumerSession":
+        client = self._open(
+            kafka.KafkaConsumer,
+            client_id=client_id,
+            group_id=group,
+            group_instance_id=instance_id,
+            auto_offset_reset="earliest",
+            enable_auto_commit=False,
+            partition_assignment_strategy=(CooperativeStickyAssignor,),
+            session_timeout_ms=self._timings.session_timeout_ms,
+            heartbeat_interval_ms=self._timings.heartbeat_interval_ms,
+            max_poll_interval_ms=self._timings.poll_interval_max_ms,
+            metrics_enabled=False,
+        )
+        return ConsumerSession(client, topics)
+
+    def open_admin(self, client_id: str) -> "AdminSession":
+        return AdminSession(self._open(kafka.KafkaAdminClient, client_id=client_id, request_timeout_ms=10_000))
+
+    def open_reader(self, client_id: str) -> "ReaderSession":
+        return ReaderSession(
+            self._open(kafka.KafkaConsumer, client_id=client_id, enable_auto_commit=False, metrics_enabled=False)
+        )
+
+    def _open(self, kind: Callable[..., Any], **settings: Any) -> Any:
+        inner: list[Any] = []
+
+        def net_client(**configs: Any) -> Any:
+            inner.append(KafkaNetClient(**configs))
+            return inner[0]
+
+        began = time.monotonic()
+        try:
+            return kind(**self._common, **settings, kafka_client=net_client)
+        except Exception as error:
+            # The library leaves the sockets and the thread of a client that it could not connect.
+            for client in inner:
+                client.close()
+            if isinstance(error, errors.KafkaError):
+                raise BusUnavailable(CAUSES.since(began) or one_line(error)) from error
+            # Its text may repeat a setting's value.
+            raise BusRefused(f"the client does not take these settings: {type(error).__name__}") from None
+
+
+class ProducerSession:
+    """`bus.kafka_producer.Session`"""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    @property
+    def fatal(self) -> bool:
+        return bool(self._client._transaction_manager.has_fatal_error())
+
+    def partition_count(self, topic: str) -> int:
+        with translated():
+            return len(self._client.partitions_for(topic))
+
+    def send(self, record: Outgoing, partition: int | None) -> Future:
+        try:
+            future: Future = self._client.send(
+                record.topic,
+                value=record.value,
+                key=record.key or None,
+                headers=list(record.headers),
+                partition=partition,
+            )
+            return future
+        except errors.KafkaError as error:
+            raise BusUnavailable(one_line(error)) from error
+        except (ValueError, TypeError) as error:
+            raise BusRefused(type(error).__name__) from error
+
+    def wait(self, futures: Sequence[Future], until: float) -> None:
+        # `flush` would wait for everything that the client has, stuck records of other topics too.
+        accumulator = self._client._accumulator
+        accumulator.begin_flush()
+        try:
+            self._client._sender.wakeup()
+            for future in futures:
+                if not future.is_done and not _is_done(future, until):
+                    return
+        finally:
+            accumulator._flushes_in_progress.decrement()
+
+    def refusal(self, future: Future) -> Refusal | None:
+        error = future.exception
+        if not isinstance(error, _REFUSALS):
+            return None
+        topic = error.args[0] if isinstance(error, errors.TopicAuthorizationFailedError) else None
+        return Refusal(one_line(error), topic)
+
+    def cut_off(self) -> None:
+        """Write nothing more. Does not block."""
+        self._client._sender.force_close()
+        Thread(target=self._tidy_up, name="producer-close", daemon=True).start()
+
+    def close(self, timeout_seconds: float) -> None:
+        closing = Thread(target=self._close, args=(timeout_seconds,), name="producer-close", daemon=True)
+        closing.start()
+        closing.join(timeout_seconds)
+        self._client._sender.force_close()
+
+    def _close(self, timeout_seconds: float) -> None:
+        try:
+            self._client.close(timeout=timeout_seconds)
+        except errors.KafkaError:
+            self._client._sender.force_close()
+            self._tidy_up()
+
+    def _tidy_up(self) -> None:
+        self._client._sender.join(10)
+        try:
+            self._client.close(timeout=0)
+        except errors.KafkaError:
+            # Else its finaliser tries again, and raises.
+            self._client._closed = True
+
+
+class ConsumerSession:
+    """`bus.kafka_consumer.Session`"""
+
+    def __init__(self, client: Any, topics: Sequence[str]) -> None:
+        self._client = client
+        self._paused = False
+        self._moved: set[Any] = set()
+        self._moved_lock = Lock()
+        client.subscribe(topics=list(topics), listener=_Listener(self))
+
+    @property
+    def connected(self) -> bool:
+        return bool(self._client._client._manager.least_used_connections())
+
+    def poll(self, max_records: int, timeout_seconds: float) -> Sequence[Record]:
+        with translated():
+            polled = self._client.poll(timeout_ms=int(timeout_seconds * 1000), max_records=max_records)
+        return [_record(found) for batch in polled.values() for found in batch]
+
+    def moved(self) -> set[TopicPartition]:
+        if not self._moved:
+            return set()
+        with self._moved_lock:
+            moved, self._moved = self._moved, set()
+        return {(tp.topic, tp.partition) for tp in moved}
+
+    def assigned(self) -> set[TopicPartition]:
+        return {(tp.topic, tp.partition) for tp in self._client.assignment()}
+
+    def pause(self, paused: bool) -> None:
+        self._paused = paused
+        self._apply_pause()
+
+    def seek(self, offsets: Offsets) -> None:
+        for (topic, partition), offset in offsets.items():
+            try:
+                self._client.seek(kafka.TopicPartition(topic, partition), offset)
+            except ValueError:  # taken away meanwhile
+                continue
+
+    def commit(self, offsets: Offsets, done: Callable[[Offsets, str], None]) -> None:
+        def answered(_: Any, answer: Any) -> None:
+            done(offsets, one_line(answer) if isinstance(answer, Exception) else "")
+
+        with translated():
+            self._client.commit_async(_as_kafka(offsets), callback=answered)
+
+    def lag(self) -> Offsets:
+        found = {}
+        for tp in self._client.assignment():
+            try:
+                end = self._client.highwater(tp)
+                position = None if end is None else self._client.position(tp, timeout_ms=0)
+            except errors.KafkaError:  # taken away meanwhile
+                continue
+            if position is not None:
+                found[(tp.topic, tp.partition)] = max(0, end - position)
+        return found
+
+    def behind(self) -> bool:
+        try:
+            assigned = list(self._client.assignment())
+            ends = self._client.end_offsets(assigned, timeout_ms=2_000) if assigned else {}
+            return any(end > (self._client.position(tp, timeout_ms=500) or 0) for tp, end in ends.items())
+        except errors.KafkaError:
+            return False
+
+    def close(self, unconfirmed: Offsets, timeout_seconds: float) -> None:
+        until = time.monotonic() + timeout_seconds
+        if unconfirmed:
+            with contextlib.suppress(errors.KafkaError):
+                self._client.commit(_as_kafka(unconfirmed), timeout_ms=timeout_seconds * 500)
+        with contextlib.suppress(errors.KafkaError):
+            self._client.close(autocommit=False, timeout_ms=max(100.0, (until - time.monotonic()) * 1000))
+
+    def took_place(self, partitions: Any) -> None:
+        with self._moved_lock:
+            self._moved |= set(partitions)
+        self._apply_pause()
+
+    def _apply_pause(self) -> None:
+        for tp in self._client.assignment():
+            try:
+                self._client.pause(tp) if self._paused else self._client.resume(tp)
+            except KeyError:  # taken away meanwhile
+                continue
+
+
+class _Listener(kafka.ConsumerRebalanceListener):  # type: ignore[misc]
+    """Called on the library's I/O thread."""
+
+    def __init__(self, session: ConsumerSession) -> None:
+        self._session = session
+
+    def on_partitions_revoked(self, revoked: Any) -> None:
+        self._note(revoked)
+
+    def on_partitions_assigned(self, assigned: Any) -> None:
+        self._note(assigned)
+
+    def on_partitions_lost(self, lost: Any) -> None:
+        self._note(lost)
+
+    def _note(self, partitions: Any) -> None:
+        try:
+            self._session.took_place(partitions)
+        except Exception:
+            logging.getLogger(__name__).exception("a rebalance could not be noted")
+
+
+class AdminSession:
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def partitions(self) -> dict[str, int]:
+        with translated():
+            return {
+                topic["name"]: len(topic["partitions"])
+                for topic in self._client.describe_topics()
+                if not topic.get("is_internal")
+            }
+
+    def create(self, specs: Sequence[TopicSpec]) -> list[str]:
+        wanted = {
+            spec.name: {"num_partitions": spec.partitions, "replication_factor": -1, "configs": dict(spec.config)}
+            for spec in specs
+        }
+        with translated():
+            answers = self._client.create_topics(wanted, raise_errors=False)["topics"]
+            created = []
+            for answer in answers:
+                error = errors.for_code(answer["error_code"])
+                if error is errors.NoError:
+                    created.append(answer["name"])
+                elif error is not errors.TopicAlreadyExistsError:
+                    raise error(f"topic {answer['name']}: {answer.get('error_message') or ''}")
+            if created:
+                self._client.wait_for_topics(created)
+            return created
+
+    def close(self) -> None:
+        self._client.close()
+
+
+class ReaderSession:
+    """Reads partitions from a time on to the end that they have now, without a group."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def read(self, partitions: Sequence[TopicPartition], since_ms: int, until: float) -> Iterator[Record]:
+        tps = [kafka.TopicPartition(topic, partition) for topic, partition in partitions]
+        with translated():
+            self._client.assign(tps)
+            ends = self._client.end_offsets(tps, timeout_ms=_left_ms(until))
+            starts = self._client.offsets_for_times(dict.fromkeys(tps, since_ms), timeout_ms=_left_ms(until))
+            open_ends = {tp: ends[tp] for tp in tps if starts[tp] is not None and starts[tp].offset < ends[tp]}
+            self._client.assign(list(open_ends))
+            for tp in open_ends:
+                self._client.seek(tp, starts[tp].offset)
+        while open_ends:
+            with translated():
+                polled = self._client.poll(timeout_ms=min(_left_ms(until), 500))
+                for tp, batch in polled.items():
+                    yield from (_record(found) for found in batch if found.offset < ends[tp])
+                for tp in list(open_ends):
+                    if (self._client.position(tp, timeout_ms=_left_ms(until)) or 0) >= open_ends[tp]:
+                        del open_ends[tp]
+
+    def close(self) -> None:
+        self._client.close(autocommit=False, timeout_ms=1_000)
+
+
+@contextlib.contextmanager
+def translated() -> Iterator[None]:
+    """Errors of the library become ours."""
+    try:
+        yield
+    except errors.FencedInstanceIdError as error:
+        raise FencedMember(one_line(error)) from error
+    except _NOES as error:
+        raise BusRefused(one_line(error)) from error
+    except errors.KafkaError as error:
+        raise BusUnavailable(one_line(error)) from error
+
+
+def _record(found: Any) -> Record:
+    return Record(
+        topic=found.topic,
+        partition=found.partition,
+        offset=found.offset,
+        key=found.key,
+        value=found.value,
+        headers=tuple(found.headers),
+        timestamp_ms=found.timestamp,
+    )
+
+
+def _as_kafka(offsets: Offsets) -> dict[Any, Any]:
+    return {kafka.TopicPartition(*tp): kafka.OffsetAndMetadata(offset, "", -1) for tp, offset in offsets.items()}
+
+
+def _is_done(future: Any, until: float) -> bool:
+    with contextlib.suppress(errors.KafkaError):
+        future.get(max(0.0, until - time.monotonic()))
+    return bool(future.is_done)
+
+
+def _left_ms(until: float) -> int:
+    left = until - time.monotonic()
+    if left <= 0:
+        raise BusUnavailable("reading took too long")
+    return max(1, int(left * 1000))

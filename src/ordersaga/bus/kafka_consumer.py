@@ -1,0 +1,259 @@
+"""Reading from Kafka as a member of a group, without ever hanging or ending for good.
+
+The promise: a record is delivered until its offset was committed, through broker restarts, rebalances and a client that
+has to be replaced. Commits are explicit, sent without waiting, and repeated until confirmed or overtaken. What this
+member holds when a partition is taken from it is the caller's to finish or not: Kafka does not protect it, and a member
+that was cut off for long may deliver what another has handled. The database decides.
+
+A client is replaced when it raises something unforeseen, and when it has records to read but delivers none for
+`stalled_seconds`. `counters` says how often.
+
+This module knows no client: `Session` is what it needs of one, and `bus.kafka` provides it.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from threading import Lock, Thread
+from typing import Protocol
+
+from ordersaga.bus.connecting import Connecting
+from ordersaga.bus.counters import Counters
+from ordersaga.bus.protocol import BusError, BusUnavailable, FencedMember, Record
+
+TopicPartition = tuple[str, int]
+Offsets = Mapping[TopicPartition, int]
+SLICE_SECONDS = 0.2
+"""The client cannot be woken, so it waits in slices."""
+UNREACHABLE_SECONDS = 1.0
+COMMIT_REPEAT_SECONDS = 1.0
+
+
+class Session(Protocol):
+    """One client, subscribed. Raises `BusError`: after any of them the client is beyond use."""
+
+    def poll(self, max_records: int, timeout_seconds: float) -> Sequence[Record]: ...
+
+    def moved(self) -> set[TopicPartition]:
+        """Partitions that came or went since the last call."""
+
+    def assigned(self) -> set[TopicPartition]: ...
+
+    def pause(self, paused: bool) -> None:
+        """Also for partitions that come later."""
+
+    def seek(self, offsets: Offsets) -> None: ...
+
+    def commit(self, offsets: Offsets, done: Callable[[Offsets, str], None]) -> None:
+        """Does not wait. `done` is called in a later `poll` or `commit`, with an error or ''."""
+
+    def lag(self) -> Offsets: ...
+
+    def behind(self) -> bool:
+        """Whether there are records that were not delivered. Asks a broker."""
+
+    @property
+    def connected(self) -> bool: ...
+
+    def close(self, unconfirmed: Offsets, timeout_seconds: float) -> None:
+        """Commit those, and leave the group."""
+
+
+class KafkaConsumer:
+    """`bus.protocol.Consumer`, see above."""
+
+    def __init__(
+        self,
+        connecting: Connecting[Session],
+        *,
+        topics: Sequence[str],
+        topic_exists: Callable[[str, float], bool],
+        counters: Counters,
+        stalled_seconds: float,
+    ) -> None:
+        self._connecting = connecting
+        self._topics = tuple(topics)
+        self._topic_exists = topic_exists
+        self._counters = counters
+        self._stalled_seconds = stalled_seconds
+        self._busy = Lock()
+        """Held while the client is used: it is not made for two threads, and `close` comes from anywhere."""
+        self._woken = False
+        self._closed = False
+        self._fenced = ""
+        self._paused = False
+        self._client: Session | None = None
+        self._first: dict[TopicPartition, int] = {}
+        """The offset of the first record delivered, of each partition since it became ours."""
+        self._committed: dict[TopicPartition, int] = {}
+        """What `commit` was last called with, of each partition since it became ours."""
+        self._unconfirmed: dict[TopicPartition, int] = {}
+        self._repeat_at: float | None = None
+        self._progress_at = 0.0
+        self._connected_at = 0.0
+
+    def poll(self, max_records: int, timeout_seconds: float) -> Sequence[Record]:
+        until = time.monotonic() + timeout_seconds
+        with self._busy:
+            client = self._use(until)
+            try:
+                records = self._poll_in_slices(client, max_records, until)
+                if not records:
+                    self._watch(client)
+                return records
+            except BusError as error:
+                raise self._lose(client, error) from error
+            finally:
+                self._woken = False
+
+    def commit(self, next_offsets: Offsets) -> None:
+        with self._busy:
+            self._raise_if_out()
+            client = self._client
+            if client is None:
+                return
+            self._forget_moved(client)
+            assigned = client.assigned()
+            ours = {tp: offset for tp, offset in next_offsets.items() if tp in assigned}
+            self._committed.update(ours)
+            self._unconfirmed.update(ours)
+            self._send_commit(client, ours)
+
+    def pause(self) -> None:
+        self._paused = True
+        if self._client is not None:
+            self._client.pause(True)
+
+    def resume(self) -> None:
+        self._paused = False
+        self._progress_at = time.monotonic()
+        if self._client is not None:
+            self._client.pause(False)
+
+    def rewind(self) -> None:
+        with self._busy:
+            if self._client is not None:
+                self._forget_moved(self._client)
+                self._client.seek({**self._first, **self._committed})
+
+    def wake(self) -> None:
+        self._woken = True
+
+    def lag(self) -> Offsets:
+        return self._client.lag() if self._client is not None else {}
+
+    def close(self, timeout_seconds: float) -> None:
+        until = time.monotonic() + timeout_seconds
+        self._closed = True
+        self._woken = True
+        client = self._connecting.close()
+        if client is None:
+            return
+        # A client that does not come back from its call is closed all the same: the process is about to end.
+        owned = self._busy.acquire(timeout=max(0.0, timeout_seconds))
+        try:
+            left = max(0.0, until - time.monotonic())
+            closing = Thread(
+                target=client.close, args=(dict(self._unconfirmed), left), name="consumer-close", daemon=True
+            )
+            closing.start()
+            closing.join(left)
+        finally:
+            if owned:
+                self._busy.release()
+
+    def _use(self, until: float) -> Session:
+        self._raise_if_out()
+        if self._client is None:
+            # Asked first: the client would make the brokers create a topic whose name is a typo.
+            for topic in self._topics:
+                if not self._topic_exists(topic, until - time.monotonic()):
+                    time.sleep(max(0.0, min(until - time.monotonic(), SLICE_SECONDS)))
+                    raise BusUnavailable(f"topic {topic} does not exist")
+            client = self._connecting.get(until - time.monotonic())
+            client.pause(self._paused)
+            self._client = client
+            self._progress_at = self._connected_at = time.monotonic()
+        return self._client
+
+    def _poll_in_slices(self, client: Session, max_records: int, until: float) -> Sequence[Record]:
+        while True:
+            self._repeat_commit(client)
+            left = until - time.monotonic()
+            records = client.poll(max_records, max(0.0, min(left, SLICE_SECONDS)))
+            self._forget_moved(client)
+            if records:
+                self._progress_at = self._connected_at = time.monotonic()
+                for record in records:
+                    self._first.setdefault((record.topic, record.partition), record.offset)
+                return records
+            if self._woken or left <= SLICE_SECONDS:
+                return []
+
+    def _watch(self, client: Session) -> None:
+        """Nothing came. Raise where that is no news, but bad news."""
+        now = time.monotonic()
+        if client.connected:
+            self._connected_at = now
+        elif now - self._connected_at > UNREACHABLE_SECONDS:
+            self._progress_at = now
+            raise _Away("no broker is connected")
+        if not self._paused and now - self._progress_at > self._stalled_seconds:
+            self._progress_at = now
+            if client.behind():
+                raise _Stalled(f"nothing was delivered for {self._stalled_seconds} s though there is something to read")
+
+    def _lose(self, client: Session, error: BusError) -> BusError:
+        """What the caller is to be told, after what must be done about it was done."""
+        if isinstance(error, _Away):
+            return BusUnavailable(str(error))
+        if isinstance(error, FencedMember):
+            self._fenced = str(error)
+        cause = "stalled" if isinstance(error, _Stalled) else "fenced" if self._fenced else "error"
+        self._counters.add(f"consumer_rebuilds.{cause}")
+        self._client = None
+        self._first, self._committed, self._unconfirmed = {}, {}, {}
+        self._connecting.drop(client)
+        return BusUnavailable(str(error)) if isinstance(error, _Stalled) else error
+
+    def _raise_if_out(self) -> None:
+        if self._fenced:
+            raise FencedMember(self._fenced)
+        if self._closed:
+            raise BusError("this consumer is closed")
+
+    def _forget_moved(self, client: Session) -> None:
+        for tp in client.moved():
+            for offsets in (self._first, self._committed, self._unconfirmed):
+                offsets.pop(tp, None)
+
+    def _send_commit(self, client: Session, offsets: Offsets) -> None:
+        if not offsets:
+            return
+        try:
+            client.commit(offsets, self._commit_done)
+        except FencedMember as error:
+            raise self._lose(client, error) from error
+        except BusError:
+            self._commit_done(offsets, "not sent")
+
+    def _commit_done(self, offsets: Offsets, error: str) -> None:
+        if error:
+            self._counters.add("consumer_commits_failed")
+            self._repeat_at = time.monotonic() + COMMIT_REPEAT_SECONDS
+            return
+        for tp, offset in offsets.items():
+            if self._unconfirmed.get(tp) == offset:
+                del self._unconfirmed[tp]
+
+    def _repeat_commit(self, client: Session) -> None:
+        if self._repeat_at is not None and time.monotonic() >= self._repeat_at:
+            self._repeat_at = None
+            self._send_commit(client, dict(self._unconfirmed))
+
+
+class _Away(BusUnavailable):
+    """The client is well and goes on trying."""
+
+
+class _Stalled(BusError):
+    pass
