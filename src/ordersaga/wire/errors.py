@@ -2,7 +2,8 @@
 
 
 class WireError(Exception):
-    """A message cannot be read or written: `field` says where (a path such as `payload.order_id`, or empty for the whole), `problem` what is wrong.
+    """A message cannot be read or written: `field` says where (a path such as `payload.order_id`, or empty for the
+    whole), `problem` what is wrong.
 
     Never retriable: the same bytes fail the same way.
     """

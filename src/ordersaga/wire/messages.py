@@ -1,10 +1,13 @@
-"""Every message of the platform, as a strict struct: commands, the events that answer them, and what is announced to all.
+"""Every message of the platform, as a strict struct: commands, the events that answer them, and what is announced to
+all.
 
-A struct here is a *payload*; the envelope around it is in `wire.codec`. Strict means: wrong types are refused, never converted.
-Fields that we act on are required; fields that only inform are optional; fields that we do not know are ignored.
+A struct here is a *payload*; the envelope around it is in `wire.codec`. Strict means: wrong types are refused, never
+converted. Fields that we act on are required; fields that only inform are optional; fields that we do not know are
+ignored.
 
-`COMMANDS`, `EVENTS` and `ANNOUNCEMENTS` map the `type` on the wire to its struct. Existing services use other names and casings for
-some events: `ALIASES` maps those to structs of their own, which `wire.codec` turns into the one internal event.
+`COMMANDS`, `EVENTS` and `ANNOUNCEMENTS` map the `type` on the wire to its struct. Existing services use other names
+and casings for some events: `ALIASES` maps those to structs of their own, which `wire.codec` turns into the one
+internal event.
 
 Money is integer cents. Times are ISO 8601 texts on the wire and aware UTC datetimes inside.
 """
@@ -33,7 +36,7 @@ class Event(Message, frozen=True, kw_only=True):
     """Says what a participant did, or refused to do."""
 
 
-# --- order service ---------------------------------------------------------------------------------------------------------------
+# --- order service --------------------------------------------------------------------------------
 
 
 class CreateOrder(Command, frozen=True, kw_only=True):
@@ -116,7 +119,7 @@ class OrderCancelledByHand(Event, frozen=True, kw_only=True):
     reason: Text | None = None
 
 
-# --- user service ----------------------------------------------------------------------------------------------------------------
+# --- user service ---------------------------------------------------------------------------------
 
 
 class GetPaymentInfo(Command, frozen=True, kw_only=True):
@@ -139,7 +142,7 @@ class PaymentInfoFailed(Event, frozen=True, kw_only=True):
     message: Text | None = None
 
 
-# --- payment service -------------------------------------------------------------------------------------------------------------
+# --- payment service ------------------------------------------------------------------------------
 
 
 class Card(Struct, frozen=True, kw_only=True):
@@ -194,7 +197,9 @@ class RevertPayment(Command, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class PaymentReleased(Event, frozen=True, kw_only=True):
-    """With status REVERTED the hold is gone. Other statuses announce payouts to runners, which are none of a saga's business."""
+    """With status REVERTED the hold is gone. Other statuses announce payouts to runners, which are none of a saga's
+    business.
+    """
 
     payment_id: Text | None = None
     status: Id
@@ -202,7 +207,7 @@ class PaymentReleased(Event, frozen=True, kw_only=True):
     order_id: Text | None = None
 
 
-# --- timer service ---------------------------------------------------------------------------------------------------------------
+# --- timer service --------------------------------------------------------------------------------
 
 
 class StartOrderTimer(Command, frozen=True, kw_only=True):
@@ -246,7 +251,7 @@ class TimerCancellationFailed(Event, frozen=True, kw_only=True):
     order_id: Text | None = None
 
 
-# --- what the orchestrator announces ---------------------------------------------------------------------------------------------
+# --- what the orchestrator announces --------------------------------------------------------------
 
 
 class Announcement(Message, frozen=True, kw_only=True):
@@ -254,7 +259,9 @@ class Announcement(Message, frozen=True, kw_only=True):
 
 
 class Notification(Announcement, frozen=True, kw_only=True):
-    """For the customer: what became of the order, why, and what happens to the money. `reason` is a code, `explanation` a sentence."""
+    """For the customer: what became of the order, why, and what happens to the money. `reason` is a code,
+    `explanation` a sentence.
+    """
 
     saga_id: Id
     customer_id: Id
@@ -285,7 +292,9 @@ class CancellationRefusedNotice(Notification, frozen=True, kw_only=True):
 
 
 class SagaStatusChanged(Announcement, frozen=True, kw_only=True):
-    """One per change of status. `revision` orders the changes of one saga; its `type` on the wire is `saga.` and the status."""
+    """One per change of status. `revision` orders the changes of one saga; its `type` on the wire is `saga.` and the
+    status.
+    """
 
     saga_id: Id
     saga: str
@@ -297,7 +306,7 @@ class SagaStatusChanged(Announcement, frozen=True, kw_only=True):
     explanation: str | None = None
 
 
-# --- names on the wire of existing services --------------------------------------------------------------------------------------
+# --- names on the wire of existing services -------------------------------------------------------
 
 
 class BareOrderAccepted(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -364,7 +373,9 @@ STATUS_ANNOUNCEMENTS: dict[str, type[Announcement]] = {
     for status in ("started", "completed", "failed", "compensating", "compensated", "cancelling", "cancelled")
 }
 
-TYPE_OF: dict[type[Struct], str] = {cls: name for table in (COMMANDS, EVENTS, ANNOUNCEMENTS) for name, cls in table.items()}
+TYPE_OF: dict[type[Struct], str] = {
+    cls: name for table in (COMMANDS, EVENTS, ANNOUNCEMENTS) for name, cls in table.items()
+}
 
 
 def type_of(message: Message) -> str:
@@ -376,4 +387,3 @@ def type_of(message: Message) -> str:
 
 OrderStatus = Literal["PENDING", "CREATED", "ACCEPTED", "PLACED", "ON_THE_WAY", "DELIVERED", "COMPLETED", "CANCELLED"]
 """The states of an order at the order service."""
-

@@ -1,4 +1,6 @@
-"""The topics that the services share: their names (settings, with the platform's defaults), owners and partition counts."""
+"""The topics that the services share: their names (settings, with the platform's defaults), owners and partition
+counts.
+"""
 
 from dataclasses import dataclass, fields
 from enum import StrEnum
