@@ -15,11 +15,12 @@ import uuid
 from datetime import UTC, datetime
 from types import FrameType
 
+from ordersaga.wire.codec import Envelope, decode_command, encode
+
 from bench.limit import own_cpu_seconds
 from ordersaga.bus.kafka import KafkaBus
 from ordersaga.bus.protocol import Outgoing, Record
 from ordersaga.wire import messages as m
-from ordersaga.wire.codec import Envelope, decode_command, encode
 from ordersaga.wire.ids import answer_id
 from ordersaga.wire.topics import Participant, Topics
 

@@ -12,11 +12,11 @@ from types import TracebackType
 from typing import Any, Self
 
 import psutil
+from ordersaga.local.postgres import PostgresServer
 
 from ordersaga.demo.client import Api
 from ordersaga.demo.stage import PARTICIPANTS
 from ordersaga.local.kafka import KafkaCluster
-from ordersaga.local.postgres import PostgresServer
 from ordersaga.local.processes import Process, free_port
 
 LIMIT_BATCH_MAX = 500

@@ -102,7 +102,8 @@ def _stay(stage: Stage, teller: Teller) -> None:
         f"\nPlace an order yourself:\n\n  curl -s {stage.url}/orders -H 'content-type: application/json' \\\n"
         f"       -d '{json.dumps(order_of('alice'))}'\n\n"
         f"The API is described at {stage.url}/schema\n"
-        "c and Enter kills the orchestrator in the middle of an order and starts it again; Ctrl-C ends the demo and removes its data."
+        "c and Enter kills the orchestrator in the middle of an order and starts it again;\n"
+        "Ctrl-C ends the demo and removes its data."
     )
     while True:
         if _key_pressed() == "c":

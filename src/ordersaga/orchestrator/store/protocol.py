@@ -1,7 +1,8 @@
 """What the orchestrator asks of its store.
 
-A store promises that one transaction holds the new state, its history, its deadlines and its outgoing messages, or none of them; and that
-two workers cannot change one saga at the same time. It has the only clock that counts: `Loaded.now`.
+A store promises that one transaction holds the new state, its history, its deadlines and its outgoing messages, or
+none of them; and that two workers cannot change one saga at the same time. It has the only clock that counts:
+`Loaded.now`.
 
 Two implementations: `store.postgres` and `store.memory`. One suite of tests runs over both.
 """
@@ -23,7 +24,9 @@ AnyInstance = Instance[Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HistoryEntry:
-    """One transition, append-only, in the same transaction as the state: what caused it, what it changed, what was sent. No personal data."""
+    """One transition, append-only, in the same transaction as the state: what caused it, what it changed, what was
+    sent. No personal data.
+    """
 
     revision: int
     cause: str
@@ -34,7 +37,9 @@ class HistoryEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """What one batch did to one saga. `before` is None for a new saga. Several decisions on one saga in a batch are one change."""
+    """What one batch did to one saga. `before` is None for a new saga. Several decisions on one saga in a batch are
+    one change.
+    """
 
     before: AnyInstance | None
     after: AnyInstance
@@ -74,7 +79,9 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Orphan:
-    """An answer in our vocabulary for a saga that nobody knows: kept and shown, never acted upon without an operator."""
+    """An answer in our vocabulary for a saga that nobody knows: kept and shown, never acted upon without an
+    operator.
+    """
 
     saga_id: UUID
     type: str
@@ -122,10 +129,12 @@ class Transaction(Protocol):
         """
 
     def save(self, batch: Batch) -> Sequence[OutboxRow]:
-        """Write everything, as arrays; returns the outbox rows of this batch in the order of `changes`, then `messages`.
+        """Write everything, as arrays; returns the outbox rows of this batch in the order of `changes`, then
+        `messages`.
 
-        Raises `BadRow` when the database refuses what a row holds, `StaleWrite` when an instance is not the one that was loaded, `StoreUnavailable`.
-        A Change with no new revision (before.revision == after.revision) is refused as an assertion: it is a bug of ours.
+        Raises `BadRow` when the database refuses what a row holds, `StaleWrite` when an instance is not the one that
+        was loaded, `StoreUnavailable`. A Change with no new revision (before.revision == after.revision) is refused
+        as an assertion: it is a bug of ours.
         """
 
 
@@ -158,12 +167,14 @@ class Store(Protocol):
     def transaction(self, *, timeout_seconds: float = 30.0) -> AbstractContextManager[Transaction]:
         """Commits on leaving the block, rolls back on an exception.
 
-        Raises `StoreUnavailable` where no connection is to be had or it broke, `CommitUnknown` where the answer to COMMIT was lost (the
-        state may or may not be written: load again and decide anew), `BadRow`, `StaleWrite`.
+        Raises `StoreUnavailable` where no connection is to be had or it broke, `CommitUnknown` where the answer to
+        COMMIT was lost (the state may or may not be written: load again and decide anew), `BadRow`, `StaleWrite`.
         """
 
     def due(self, limit: int) -> Sequence[Due]:
-        """Deadlines that have passed on the database's clock, oldest first, without a lock: whoever acts on one loads the instance and looks again."""
+        """Deadlines that have passed on the database's clock, oldest first, without a lock: whoever acts on one loads
+        the instance and looks again.
+        """
 
     def get(self, saga_id: UUID) -> AnyInstance | None: ...
 
@@ -174,7 +185,9 @@ class Store(Protocol):
     def counts(self) -> StoreCounts: ...
 
     def check(self, timeout_seconds: float) -> None:
-        """Return if the database answers now and its schema is one that this version can use. Raises `StoreUnavailable`, `SchemaMismatch`."""
+        """Return if the database answers now and its schema is one that this version can use. Raises
+        `StoreUnavailable`, `SchemaMismatch`.
+        """
 
     def close(self) -> None: ...
 
@@ -196,11 +209,11 @@ class StoreError(Exception):
     """The store could not do what was asked.
 
     StoreError
-    ├── StoreUnavailable   not reachable, restarting, too busy, read-only, a deadlock: roll back and try again (retriable)
-    │   └── CommitUnknown  the answer to COMMIT was lost: find out by loading again (retriable)
-    ├── StaleWrite         an instance was changed since it was loaded: load again and decide anew (retriable)
-    ├── BadRow             the database refuses what a row holds: split the batch, then park the record
-    └── SchemaMismatch     the schema is newer or older than this version can use: migrate first
+    ├── StoreUnavailable   not reachable, restarting, too busy, read-only, a deadlock: roll back and try again
+    (retriable) │   └── CommitUnknown  the answer to COMMIT was lost: find out by loading again (retriable) ├──
+    StaleWrite         an instance was changed since it was loaded: load again and decide anew (retriable) ├── BadRow
+    the database refuses what a row holds: split the batch, then park the record └── SchemaMismatch     the schema is
+    newer or older than this version can use: migrate first
     """
 
     retriable = False
