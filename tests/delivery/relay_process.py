@@ -5,6 +5,7 @@ Arguments: database URL, file, owner's number, what to commit (values, separated
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from uuid import UUID
 
 from psycopg_pool import ConnectionPool
@@ -19,7 +20,7 @@ class FileProducer:
     """The log is a file: one line for each record, on the disk before it is acknowledged."""
 
     def __init__(self, path: str) -> None:
-        self._file = open(path, "ab", buffering=0)  # noqa: SIM115 - open as long as the process
+        self._file = Path(path).open("ab", buffering=0)  # noqa: SIM115 - open as long as the process
 
     def publish(self, records: Sequence[Outgoing], timeout_seconds: float) -> Sequence[Outcome]:
         self._file.write(b"".join(record.value + b"\n" for record in records))
@@ -41,7 +42,6 @@ def main(url: str, path: str, number: str, values: str) -> None:
             write(cursor, records, outbox.owner)
             rows = written(cursor, records)
         relay.offer(rows)
-        print("offered", flush=True)
         sys.stdin.read()
         relay.stop(5.0)
 

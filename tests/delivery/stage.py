@@ -1,4 +1,6 @@
-"""What the tests of delivery put around the code under test: a clock that can be moved, a bus that follows a script, and waiting with a bound."""
+"""What the tests of delivery put around the code under test: a clock that can be moved, a bus that follows a script,
+and waiting with a bound.
+"""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from random import Random
@@ -72,7 +74,9 @@ class SeededRandom:
 
 
 class ScriptedProducer:
-    """Answers as `answer` says, one record at a time; acknowledges everything while there is none. `log` is what the broker has."""
+    """Answers as `answer` says, one record at a time; acknowledges everything while there is none. `log` is what the
+    broker has.
+    """
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
@@ -152,7 +156,9 @@ class WatchedOutbox(MemoryOutbox):
 
 
 class ListConsumer:
-    """A consumer over a list of records in one topic with one partition; delivers again from the committed offset after `rewind`."""
+    """A consumer over a list of records in one topic with one partition; delivers again from the committed offset after
+    `rewind`.
+    """
 
     def __init__(self, stage: Stage, values: Sequence[bytes]) -> None:
         self._stage = stage

@@ -124,7 +124,9 @@ def test_one_bad_record_among_a_hundred_is_parked_and_all_others_are_handled(des
 @given(st.lists(st.booleans(), min_size=1, max_size=40), st.integers(1, 50))
 def test_every_record_is_either_handled_or_parked_whichever_are_bad(bad: list[bool], batch_max: int) -> None:
     values = numbers(len(bad))
-    desk = Desk(Stage(), values, bad=[value for value, is_bad in zip(values, bad, strict=True) if is_bad], batch_max=batch_max)
+    desk = Desk(
+        Stage(), values, bad=[value for value, is_bad in zip(values, bad, strict=True) if is_bad], batch_max=batch_max
+    )
     desk.loop.start()
     desk.until_committed(len(values))
     assert desk.loop.stop(5.0)

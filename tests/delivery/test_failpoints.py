@@ -62,9 +62,11 @@ def test_an_empty_environment_arms_nothing() -> None:
     hit(HERE)
 
 
-@pytest.mark.parametrize("text", ["nowhere=raise", "test.here=explode", "test.here", "test.here=raise@soon", "test.here=sleep:"])
+@pytest.mark.parametrize(
+    "text", ["nowhere=raise", "test.here=explode", "test.here", "test.here=raise@soon", "test.here=sleep:"]
+)
 def test_a_mistake_in_the_environment_is_an_error(text: str) -> None:
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=r"failpoint|invalid|could not|is not"):
         arm_from_environment({VARIABLE: text})
 
 
@@ -89,7 +91,13 @@ def test_one_name_is_one_place() -> None:
 def test_every_place_of_delivery_is_declared_with_a_sentence() -> None:
     from ordersaga.delivery import consume, relay, upkeep
 
-    names = {relay.BEFORE_PUBLISH, relay.AFTER_PUBLISH, upkeep.BEFORE_DELETE, upkeep.AFTER_DELETE, upkeep.AFTER_TAKE_OVER}
+    names = {
+        relay.BEFORE_PUBLISH,
+        relay.AFTER_PUBLISH,
+        upkeep.BEFORE_DELETE,
+        upkeep.AFTER_DELETE,
+        upkeep.AFTER_TAKE_OVER,
+    }
     names |= {consume.AFTER_POLL, consume.AFTER_HANDLE, consume.AFTER_COMMIT, consume.BEFORE_PARK, consume.AFTER_PARK}
     assert names <= failpoints.declared().keys()
     assert all(sentence.endswith(".") for sentence in failpoints.declared().values())

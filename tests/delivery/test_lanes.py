@@ -1,4 +1,6 @@
-"""Which row may go out when. Rows of one lane never overtake each other, however they arrive and whatever becomes of them."""
+"""Which row may go out when. Rows of one lane never overtake each other, however they arrive and whatever becomes of
+them.
+"""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -99,7 +101,9 @@ def test_after_clearing_nothing_is_held_and_what_was_acknowledged_is_still_known
 
 @given(st.data())
 def test_no_row_overtakes_another_of_its_lane(data: st.DataObject) -> None:
-    """Rows arrive in any order and more than once, some are published by others, outcomes are drawn: the order of each lane stands."""
+    """Rows arrive in any order and more than once, some are published by others, outcomes are drawn: the order of each
+    lane stands.
+    """
     lanes = Lanes()
     keys = data.draw(st.lists(st.sampled_from([b"a", b"b", b"c"]), min_size=1, max_size=12), label="keys")
     rows: dict[int, OutboxRow] = {}
@@ -155,7 +159,7 @@ def test_no_row_overtakes_another_of_its_lane(data: st.DataObject) -> None:
         lanes.gone([i for i in foreign if i in settled])
         lanes.retry(1.0)
         publish(lanes.take(10))
-        for taken_row in list(out):
+        for taken_row in out[:]:
             settle(taken_row, True)
     assert settled == set(rows)
     assert len(lanes) == 0

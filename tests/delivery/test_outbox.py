@@ -20,7 +20,9 @@ from .stage import ONE, THREE, TWO
 
 @dataclass(frozen=True)
 class Kind:
-    """One implementation: how to write rows and commit, and an owner's view. A lease of 0 seconds has run out when it begins."""
+    """One implementation: how to write rows and commit, and an owner's view. A lease of 0 seconds has run out when it
+    begins.
+    """
 
     commit: Callable[[Sequence[Outgoing], UUID], list[OutboxRow]]
     view: Callable[[UUID, float], Outbox]

@@ -102,7 +102,9 @@ def test_two_that_take_over_at_once_do_not_wait_for_each_other_nor_get_the_same(
 
 
 def test_an_owner_that_renews_while_another_buries_it_lives(url: str, pool: Any) -> None:
-    """The lease has run out, but the renewal is under way and not visible yet: burying waits for it and then finds it alive."""
+    """The lease has run out, but the renewal is under way and not visible yet: burying waits for it and then finds it
+    alive.
+    """
     dead = PostgresOutbox(pool, ONE, lease_seconds=0.0, deadline=Deadline(10.0))
     dead.register()
     commit(url, ONE, A)

@@ -1,131 +1,16 @@
-"""What becomes of rows that are offered to a relay, and of those that are not."""
+"""What becomes of rows that are offered to a relay: published, tried again, and left in order at the end."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from random import Random
-from threading import Event
-from typing import Any
-from uuid import UUID
 
 import pytest
 
 from ordersaga.bus.protocol import Outcome, Outgoing
 from ordersaga.delivery import failpoints, relay, upkeep
 from ordersaga.delivery.messages import OutboxRow
-from ordersaga.delivery.outbox_memory import MemoryTable
-from ordersaga.delivery.relay import Relay
 
-from .stage import (
-    ACKNOWLEDGED,
-    ONE,
-    REFUSED,
-    TWO,
-    UNKNOWN,
-    MovableClock,
-    ScriptedProducer,
-    SeededRandom,
-    Stage,
-    WatchedOutbox,
-)
-
-LEASE_SECONDS = 15.0
-
-
-class Process:
-    """One process with a relay: commits rows under its own id and offers them."""
-
-    def __init__(self, house: "House", owner: UUID, **options: Any) -> None:
-        self.house = house
-        self.outbox = WatchedOutbox(
-            house.table, owner, lease_seconds=LEASE_SECONDS, randomness=SeededRandom(owner.int)
-        )
-        self.outbox.stage = house.stage
-        self.producer = ScriptedProducer(house.stage)
-        self.relay = Relay(
-            self.producer,
-            self.outbox,
-            retry_first_seconds=0.01,
-            retry_most_seconds=0.05,
-            clock=house.clock,
-            randomness=SeededRandom(1),
-            **{"scan_interval_seconds": 0.05, **options},
-        )
-
-    def start(self) -> "Process":
-        self.relay.start()
-        assert self.relay.wait_until_leased(10.0)
-        self.until(lambda: self.outbox.looks > 0, "the relay has looked around")
-        return self
-
-    def commit(self, *values: bytes, key: bytes | None = None) -> list[OutboxRow]:
-        """One transaction. Each value is a record, in a lane of its own unless `key` names one."""
-        return self.house.table.write([Outgoing("t", key or value, value) for value in values], self.outbox.owner)
-
-    def send(self, *values: bytes, key: bytes | None = None) -> list[OutboxRow]:
-        rows = self.commit(*values, key=key)
-        self.relay.offer(rows)
-        return rows
-
-    def until(self, holds: Callable[[], bool], what: str = "what the test waits for") -> None:
-        self.house.stage.until(holds, what)
-
-    def until_published(self, *values: bytes) -> None:
-        self.until(lambda: sorted(self.producer.values) == sorted(values), f"{values!r} are published")
-
-    def pass_scans(self, count: int = 2) -> None:
-        """Wait until whole scans have begun and ended from here on."""
-        looked = self.outbox.looks
-        self.until(lambda: self.outbox.looks >= looked + count + 1, "scans have passed")
-
-
-class House:
-    """What all processes share."""
-
-    def __init__(self) -> None:
-        self.stage = Stage()
-        self.clock = MovableClock()
-        self.table = MemoryTable(clock=self.clock)
-        self.processes: list[Process] = []
-
-    def process(self, owner: UUID, **options: Any) -> Process:
-        process = Process(self, owner, **options)
-        self.processes.append(process)
-        return process
-
-    def until_empty(self) -> None:
-        self.stage.until(lambda: not self.table.rows, "the outbox is empty")
-
-
-@pytest.fixture
-def house() -> Iterator[House]:
-    house = House()
-    yield house
-    for process in house.processes:
-        process.producer.before = lambda: None
-        process.producer.answer = answers()
-        process.outbox.away = ()
-        process.relay.stop(5.0)
-
-
-@pytest.fixture
-def one(house: House) -> Process:
-    return house.process(ONE).start()
-
-
-def answers(**by_value: Outcome) -> Callable[[Outgoing], Outcome]:
-    return lambda record: by_value.get(record.value.decode(), ACKNOWLEDGED)
-
-
-class Gate:
-    """Holds a producer in the middle of a publication."""
-
-    def __init__(self, process: Process) -> None:
-        self.entered, self.opened = Event(), Event()
-        process.producer.before = self
-
-    def __call__(self) -> None:
-        self.entered.set()
-        assert self.opened.wait(10.0)
-
+from .house import Gate, House, Process, answers
+from .stage import ACKNOWLEDGED, ONE, REFUSED, TWO, UNKNOWN
 
 # --- the ordinary way ----------------------------------------------------------------------------------------
 
@@ -253,62 +138,6 @@ def test_once_the_bus_is_back_nothing_waits_out_its_pause(house: House) -> None:
     assert one.producer.values == [b"c", b"a", b"b"]
 
 
-# --- the database is away, or its answer got lost ------------------------------------------------------------
-
-
-def test_an_acknowledged_row_is_not_published_again_when_its_delete_fails(house: House, one: Process) -> None:
-    one.outbox.away = {"acknowledged"}
-    one.send(b"a", b"b")
-    one.until_published(b"a", b"b")
-    house.clock.advance(6.0)
-    one.until(lambda: not one.relay.health().healthy, "the trouble shows")
-    one.outbox.away = ()
-    house.until_empty()
-    one.pass_scans()
-    assert one.producer.values == [b"a", b"b"]
-
-
-def test_an_acknowledged_row_is_not_published_again_even_by_the_next_owner_of_this_process(house: House, one: Process) -> None:
-    one.outbox.away = {"acknowledged"}
-    one.send(b"a")
-    one.until_published(b"a")
-    house.clock.advance(LEASE_SECONDS + 1)
-    with house.table.lock:
-        house.table.lease_until.clear()
-    one.until(lambda: one.outbox.owner != ONE, "the process has another owner id")
-    one.outbox.away = ()
-    house.until_empty()
-    one.pass_scans()
-    assert one.producer.values == [b"a"]
-
-
-def test_rows_whose_commit_was_not_answered_are_found(house: House, one: Process) -> None:
-    one.commit(b"a", b"b", key=b"k")
-    one.pass_scans()
-    assert one.producer.values == [], "a young row may be about to be offered"
-    house.clock.advance(6.0)
-    one.until_published(b"a", b"b")
-    assert one.producer.values == [b"a", b"b"]
-    assert one.relay.figures().found_total >= 2
-
-
-def test_a_row_that_was_found_and_published_is_not_published_again_when_it_is_offered_late(house: House, one: Process) -> None:
-    rows = one.commit(b"a")
-    house.clock.advance(6.0)
-    house.until_empty()
-    one.relay.offer(rows)
-    one.send(b"b")
-    one.until_published(b"a", b"b")
-
-
-def test_rows_from_before_the_start_are_published(house: House) -> None:
-    one = house.process(ONE)
-    one.commit(b"a")
-    one.relay.offer(one.commit(b"b"))
-    one.start()
-    one.until_published(b"a", b"b")
-
-
 # --- more than memory may hold -------------------------------------------------------------------------------
 
 
@@ -340,118 +169,6 @@ def test_memory_stays_bounded_while_the_bus_is_away(house: House) -> None:
     assert one.relay.figures().held <= 10
     one.producer.answer = answers()
     house.until_empty()
-
-
-# --- other processes -----------------------------------------------------------------------------------------
-
-
-def test_rows_of_a_living_process_are_left_to_it(house: House, one: Process) -> None:
-    two = house.process(TWO).start()
-    one.commit(b"a")
-    two.pass_scans(3)
-    assert two.producer.values == []
-
-
-def test_rows_of_a_dead_process_are_taken_over(house: House, one: Process) -> None:
-    dead = house.process(TWO)
-    dead.outbox.register()
-    dead.commit(b"a", b"b", key=b"k")
-    one.pass_scans()
-    assert one.producer.values == []
-
-    house.clock.advance(LEASE_SECONDS + 1)
-    one.until(lambda: one.producer.values == [b"a", b"b"], "the rows are taken over, in order")
-
-
-def test_a_row_waits_until_the_row_before_it_was_published_by_its_own_process(house: House, one: Process) -> None:
-    two = house.process(TWO).start()
-    gate = Gate(one)
-    one.send(b"1", key=b"k")
-    assert gate.entered.wait(10.0)
-    two.send(b"2", key=b"k")
-    two.send(b"x")
-    two.until_published(b"x")
-    assert two.relay.figures().waiting_lanes == 1
-
-    gate.opened.set()
-    two.until_published(b"x", b"2")
-    assert one.producer.values == [b"1"]
-
-
-def test_a_row_waits_for_the_row_before_it_also_when_that_must_be_taken_over_first(house: House, one: Process) -> None:
-    dead = house.process(TWO)
-    dead.outbox.register()
-    dead.commit(b"1", key=b"k")
-    one.send(b"2", key=b"k")
-    one.until(lambda: one.relay.figures().waiting_lanes == 1, "the row waits")
-    house.clock.advance(LEASE_SECONDS + 1)
-    one.until(lambda: one.producer.values == [b"1", b"2"], "both are published, in order")
-
-
-# --- the lease -----------------------------------------------------------------------------------------------
-
-
-def lose_lease_during_a_publication(house: House, one: Process) -> tuple[list[OutboxRow], Gate]:
-    """One hangs in a publication of `a`, holds `b`, and misses its lease; two takes over."""
-    gate = Gate(one)
-    one.send(b"a")
-    assert gate.entered.wait(10.0)
-    rows = one.send(b"b")
-    one.outbox.away = {"beat"}
-    house.clock.advance(LEASE_SECONDS + 1)
-    return rows, gate
-
-
-def test_a_process_that_lost_its_lease_publishes_nothing_more_from_memory(house: House, one: Process) -> None:
-    rows, gate = lose_lease_during_a_publication(house, one)
-    two = house.process(TWO).start()
-    two.until_published(b"a", b"b")
-    one.outbox.away = ()
-    one.until(lambda: one.outbox.owner != ONE, "the loss is noticed")
-    gate.opened.set()
-    one.relay.offer(rows)
-    one.pass_scans()
-    assert one.producer.values == [b"a"], "what was being sent could not be held back"
-
-
-def test_a_process_that_lost_its_lease_goes_on_under_another_id(house: House, one: Process) -> None:
-    _, gate = lose_lease_during_a_publication(house, one)
-    house.process(TWO).start().until_published(b"a", b"b")
-    one.outbox.away = ()
-    one.until(lambda: one.outbox.owner != ONE and one.relay.figures().leased, "there is a new lease")
-    gate.opened.set()
-    one.send(b"c")
-    one.until_published(b"a", b"c")
-    assert one.relay.health().healthy
-
-
-def test_a_lease_that_could_not_be_renewed_stops_publishing_before_it_ends(house: House, one: Process) -> None:
-    """Nobody has taken over, so after the renewal memory goes on where it was."""
-    one.outbox.away = {"beat", "take_over", "left_behind"}
-    house.clock.advance(LEASE_SECONDS * 0.9)
-    one.until(lambda: not one.relay.figures().leased, "the lease is over, on this process's clock")
-    one.send(b"a")
-    beats = one.outbox.beats
-    one.until(lambda: one.outbox.beats >= beats + 3, "renewing is tried again and again")
-    assert one.producer.calls == []
-    assert not one.relay.health().healthy
-
-    one.outbox.away = ()
-    one.until_published(b"a")
-    assert one.outbox.owner == ONE
-
-
-def test_an_offer_from_before_the_lease_was_lost_is_left_to_others(house: House, one: Process) -> None:
-    rows = one.commit(b"a")
-    with house.table.lock:
-        house.table.lease_until.clear()
-        house.table.owner_of[rows[0].row_id] = TWO
-        house.table.lease_until[TWO] = float("inf")
-    house.clock.advance(LEASE_SECONDS / 3)
-    one.until(lambda: one.outbox.owner != ONE and one.relay.figures().leased, "there is a new lease")
-    one.relay.offer(rows)
-    one.pass_scans()
-    assert one.producer.values == []
 
 
 # --- the end -------------------------------------------------------------------------------------------------
@@ -520,7 +237,9 @@ def test_rows_offered_after_the_end_stay_in_the_outbox(house: House, one: Proces
 # --- failures in between -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("place", [relay.BEFORE_PUBLISH, relay.AFTER_PUBLISH, upkeep.BEFORE_DELETE, upkeep.AFTER_DELETE])
+@pytest.mark.parametrize(
+    "place", [relay.BEFORE_PUBLISH, relay.AFTER_PUBLISH, upkeep.BEFORE_DELETE, upkeep.AFTER_DELETE]
+)
 def test_a_failure_in_between_loses_no_row(house: House, one: Process, place: str) -> None:
     with failpoints.armed(place, "raise@1"):
         one.send(b"1", b"2", key=b"k")
@@ -529,7 +248,9 @@ def test_a_failure_in_between_loses_no_row(house: House, one: Process, place: st
     assert one.producer.values == expected
 
 
-def test_a_bug_in_the_relay_begins_again_from_the_table(house: House, one: Process, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bug_in_the_relay_begins_again_from_the_table(
+    house: House, one: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real = one.relay._lanes.take
     broken: list[int] = []
 
@@ -559,7 +280,9 @@ def test_two_processes_over_a_flaky_bus_lose_nothing_and_keep_the_order_of_each_
                 log.append(record)
             return ACKNOWLEDGED if drawn < 0.7 else UNKNOWN
 
-    both = [house.process(owner, held_max=20, batch_max=5, left_behind_after_seconds=3600.0).start() for owner in (ONE, TWO)]
+    both = [
+        house.process(owner, held_max=20, batch_max=5, left_behind_after_seconds=3600.0).start() for owner in (ONE, TWO)
+    ]
     for process in both:
         process.producer.answer = flaky
     given: dict[bytes, list[bytes]] = {b"%d" % lane: [] for lane in range(7)}

@@ -72,7 +72,9 @@ def scene(database_url: str, tmp_path: Path) -> Scene:
 def test_who_takes_over_publishes_what_is_left_in_order(
     scene: Scene, place: str, published_before: list[str], published_twice: list[str]
 ) -> None:
-    """Only rows that were published and not deleted may be in the log twice. Before its death the process may have come further with other rows."""
+    """Only rows that were published and not deleted may be in the log twice. Before its death the process may have come
+    further with other rows.
+    """
     scene.dies(1, ",".join(GIVEN), place)
     before, left = scene.lines(), scene.waiting()
     assert before[: len(published_before)] == published_before

@@ -1,8 +1,8 @@
 """The one contract of everything that runs in the background: start, stop within a time, and say how it is.
 
-A `Loop` calls its `turn` again and again on a thread of its own. The promise: an exception that a turn did not foresee is logged with its
-traceback, counted, and followed by another turn after a growing pause; a loop never dies in silence. The non-promise: a turn that does not
-return cannot be ended, so every turn must bound its waiting.
+A `Loop` calls its `turn` again and again on a thread of its own. The promise: an exception that a turn did not foresee
+is logged with its traceback, counted, and followed by another turn after a growing pause; a loop never dies in silence.
+The non-promise: a turn that does not return cannot be ended, so every turn must bound its waiting.
 """
 
 from collections.abc import Callable
@@ -31,7 +31,9 @@ class Background(Protocol):
     def start(self) -> None: ...
 
     def stop(self, timeout_seconds: float) -> bool:
-        """Finish what is in hand and end. False when that took longer than the timeout: the thread may be running still."""
+        """Finish what is in hand and end. False when that took longer than the timeout: the thread may be running
+        still.
+        """
 
     def health(self) -> Health: ...
 
@@ -128,7 +130,11 @@ class Loop:
         if self._thread is None or not self._thread.is_alive():
             return Health(name=self.name, healthy=False, detail="not running")
         if self._failures_in_row:
-            return Health(name=self.name, healthy=False, detail=f"failed {self._failures_in_row} times in a row: {self.last_error}")
+            return Health(
+                name=self.name,
+                healthy=False,
+                detail=f"failed {self._failures_in_row} times in a row: {self.last_error}",
+            )
         return Health(name=self.name, healthy=True)
 
     def _run(self) -> None:
@@ -148,7 +154,7 @@ class Loop:
             self._gave_up = True
             self._stopping = True
             _log.error("background.gave_up", loop=self.name, error=self.last_error)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - a loop outlives whatever its turn did not foresee
             self.failures += 1
             self._failures_in_row += 1
             self.last_error = _one_line(error)
@@ -156,7 +162,9 @@ class Loop:
             self._rest()
 
     def _rest(self) -> None:
-        """Unlike `pause` it is not cut short by `wake`, so that a busy neighbour does not turn a failing loop into a hot one."""
+        """Unlike `pause` it is not cut short by `wake`, so that a busy neighbour does not turn a failing loop into a
+        hot one.
+        """
         seconds = backoff_seconds(
             self._failures_in_row,
             first=self._restart_first_seconds,

@@ -1,6 +1,7 @@
 """Time and chance, passed in, so that a seeded simulation can stand in for both.
 
-Nothing here decides when a deadline of a saga has passed: only the database's clock does. This one paces loops, retries and leases.
+Nothing here decides when a deadline of a saga has passed: only the database's clock does. This one paces loops, retries
+and leases.
 """
 
 import os
@@ -51,7 +52,8 @@ class SystemRandom:
 
 
 def backoff_seconds(attempt: int, *, first: float, most: float, randomness: Randomness) -> float:
-    """How long to wait after failure number `attempt` (from 1): doubling up to `most`, and between half of that and all of it.
+    """How long to wait after failure number `attempt` (from 1): doubling up to `most`, and between half of that and all
+    of it.
 
     The spread keeps processes that failed together from coming back together.
     """

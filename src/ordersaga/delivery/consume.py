@@ -1,11 +1,13 @@
 """Records in: poll a batch, have it handled, commit its offsets.
 
-`handle` commits to the database; offsets follow. The promise: an offset is committed only when its record was handled or parked, both
-durably. A record may be handled more than once (a crash in between, a rebalance), so `handle` must recognise what it has seen.
+`handle` commits to the database; offsets follow. The promise: an offset is committed only when its record was handled
+or parked, both durably. A record may be handled more than once (a crash in between, a rebalance), so `handle` must
+recognise what it has seen.
 
-Two kinds of failure, told apart by the attribute `retriable` of the exception. *Retriable*: something we depend on is away. The batch is kept and
-tried again, for as long as it takes; the consumer is paused but polled meanwhile, so that it stays in its group; nothing is parked. *Not retriable*:
-the batch holds a record that cannot be handled. It is split in halves until that record is alone, `park` puts it aside, and the rest goes on.
+Two kinds of failure, told apart by the attribute `retriable` of the exception. *Retriable*: something we depend on is
+away. The batch is kept and tried again, for as long as it takes; the consumer is paused but polled meanwhile, so that
+it stays in its group; nothing is parked. *Not retriable*: the batch holds a record that cannot be handled. It is split
+in halves until that record is alone, `park` puts it aside, and the rest goes on.
 """
 
 from collections.abc import Callable, Sequence
@@ -88,7 +90,9 @@ class ConsumeLoop:
         self._loop.start()
 
     def stop(self, timeout_seconds: float) -> bool:
-        """Finish the batch in hand, commit, leave the group. A batch that waits for a dependency is given up: it is delivered again."""
+        """Finish the batch in hand, commit, leave the group. A batch that waits for a dependency is given up: it is
+        delivered again.
+        """
         self._loop.request_stop()
         self._consumer.wake()
         ended = self._loop.join(timeout_seconds)
@@ -119,7 +123,8 @@ class ConsumeLoop:
         except FencedMember as error:
             raise GiveUpError(f"another live process is this member of the group: {error}") from error
         except Exception:
-            # Unforeseen: the records in hand are neither handled nor known to the next turn, so they must be delivered again.
+            # Unforeseen: the records in hand are neither handled nor known to the next turn, so they must be delivered
+            # again.
             self._carried.clear()
             self._consumer.rewind()
             raise
@@ -139,7 +144,9 @@ class ConsumeLoop:
             failpoints.hit(AFTER_COMMIT)
 
     def _settle(self, records: Sequence[Record]) -> None:
-        """Handle all, or park those that cannot be handled. Raises `_Interrupted` when the loop is stopped while a dependency is away."""
+        """Handle all, or park those that cannot be handled. Raises `_Interrupted` when the loop is stopped while a
+        dependency is away.
+        """
         error = self._until_not_retriable(lambda: self._handle(records))
         if error is None:
             self._settled += len(records)
@@ -172,7 +179,7 @@ class ConsumeLoop:
         while True:
             try:
                 action()
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - what has no `retriable` counts as not retriable
                 if not getattr(error, "retriable", False):
                     return error
                 attempt += 1

@@ -1,8 +1,9 @@
 """An end to waiting for a database that does not answer.
 
-No setting of a server or of libpq bounds the wait for a server that is frozen or cut off behind a silent network. `Deadline` does: a transaction
-that takes longer than `seconds` has its socket shut under it, so that the thread inside gets an error and the pool throws the connection away.
-The promise is an error within about `seconds`; what became of a COMMIT that was cut off is unknown.
+No setting of a server or of libpq bounds the wait for a server that is frozen or cut off behind a silent network.
+`Deadline` does: a transaction that takes longer than `seconds` has its socket shut under it, so that the thread inside
+gets an error and the pool throws the connection away. The promise is an error within about `seconds`; what became of a
+COMMIT that was cut off is unknown.
 """
 
 import os
@@ -23,9 +24,11 @@ _log = structlog.get_logger(__name__)
 
 
 class Deadline:
-    """One time limit for all who use it. Its thread starts with the first use and sleeps until the oldest transaction is due.
+    """One time limit for all who use it. Its thread starts with the first use and sleeps until the oldest transaction
+    is due.
 
-    Any wait of that thread is at most `seconds` long, so it ends before a transaction that begins meanwhile is due: starting one wakes nobody.
+    Any wait of that thread is at most `seconds` long, so it ends before a transaction that begins meanwhile is due:
+    starting one wakes nobody.
     """
 
     def __init__(self, seconds: float, *, clock: Clock | None = None) -> None:

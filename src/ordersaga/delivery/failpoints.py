@@ -1,11 +1,12 @@
 """Named places where a test, or an operator of a test system, makes a process die, fail or dawdle.
 
-Each name is declared where it stands, with a sentence, so that the list of places is read from the code and a new one cannot stay untested.
-A hit costs one look at a dictionary while nothing is armed.
+Each name is declared where it stands, with a sentence, so that the list of places is read from the code and a new one
+cannot stay untested. A hit costs one look at a dictionary while nothing is armed.
 
     ORDERSAGA_FAILPOINTS="relay.after_publish=kill@3;consume.after_handle=sleep:0.5"
 
-`kill` is SIGKILL to this process, `raise` an exception, `sleep:S` S seconds; `@N` means only the N-th hit, else every hit.
+`kill` is SIGKILL to this process, `raise` an exception, `sleep:S` S seconds; `@N` means only the N-th hit, else every
+hit.
 """
 
 import os

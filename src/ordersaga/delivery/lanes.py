@@ -24,7 +24,8 @@ class Lanes:
         self._held: dict[int, float] = {}
         """Each row held, with the time it came: in the order of coming."""
         self._lanes: dict[Lane, list[OutboxRow]] = {}
-        """Lanes that are not empty. The first row is ready, out, waiting or delayed; the others follow it by `row_id`."""
+        """Lanes that are not empty. The first row is ready, out, waiting or delayed; the others follow it by `row_id`.
+        """
         self._ready: deque[OutboxRow] = deque()
         self._waiting: dict[int, OutboxRow] = {}
         """First rows that wait for a row that is not here, by the id of that row."""

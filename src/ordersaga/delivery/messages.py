@@ -8,10 +8,11 @@ from ordersaga.bus.protocol import Headers, Outgoing
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutboxRow:
-    """A record in the outbox. Records with one `key` on one `topic` are a *lane*: they are published in the order of `row_id`.
+    """A record in the outbox. Records with one `key` on one `topic` are a *lane*: they are published in the order of
+    `row_id`.
 
-    `after` is the id of an earlier row of the lane that was still in the outbox when this one was written, or None: this row may be
-    published only once that one has been handed to the same producer or is gone from the outbox.
+    `after` is the id of an earlier row of the lane that was still in the outbox when this one was written, or None:
+    this row may be published only once that one has been handed to the same producer or is gone from the outbox.
 
     `owner` is the process under whose id the row was written: only that one publishes it, as long as it lives.
     """
@@ -23,6 +24,8 @@ class OutboxRow:
     headers: Headers = ()
     after: int | None = None
     owner: UUID | None = None
+    created_ms: int | None = None
+    """Unix time on the database's clock, for a row that was found; None for one that was just written."""
 
     def record(self) -> Outgoing:
         return Outgoing(self.topic, self.key, self.value, self.headers)

@@ -1,10 +1,12 @@
-"""The outbox in PostgreSQL: records are inserted in the transaction that changes the state, and deleted once the bus has acknowledged them.
+"""The outbox in PostgreSQL: records are inserted in the transaction that changes the state, and deleted once the bus
+has acknowledged them.
 
-`write` and `written` belong into the caller's own transaction. They promise that the rows come back in the order of the records, each with the
-row of its lane that it must wait for. That is exact where the writers of one lane exclude each other (they hold the lock of one saga); it does
-not order what two transactions write to one lane at the same time.
+`write` and `written` belong into the caller's own transaction. They promise that the rows come back in the order of the
+records, each with the row of its lane that it must wait for. That is exact where the writers of one lane exclude each
+other (they hold the lock of one saga); it does not order what two transactions write to one lane at the same time.
 
-`PostgresOutbox` is the rest: deleting, taking over, and the lease of this process, each a short transaction on a connection of the pool.
+`PostgresOutbox` is the rest: deleting, taking over, and the lease of this process, each a short transaction on a
+connection of the pool.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -39,7 +41,8 @@ _NO_HEADERS = _encode_headers(())
 def write(cursor: Cursor[Any], records: Sequence[Outgoing], owner: UUID) -> None:
     """Insert `records` in the caller's transaction, in their order. In pipeline mode this only queues the statement.
 
-    `owner` is `PostgresOutbox.owner` as of now. The cursor must not be used for anything else until `written` has read it.
+    `owner` is `PostgresOutbox.owner` as of now. The cursor must not be used for anything else until `written` has read
+    it.
     """
     if records:
         cursor.execute(
@@ -92,7 +95,8 @@ class PostgresOutbox:
         deadline: Deadline | None = None,
         randomness: Randomness | None = None,
     ) -> None:
-        """`schema` None means that the search path of the pool's connections is right. `name` tells a person whose lease it is.
+        """`schema` None means that the search path of the pool's connections is right. `name` tells a person whose
+        lease it is.
 
         A transaction that takes longer than `deadline` (a third of the lease, unless given) is cut off.
         """
@@ -149,7 +153,12 @@ class PostgresOutbox:
 
     def left_behind(self, known: Collection[int], *, older_than_seconds: float, limit: int) -> Sequence[OutboxRow]:
         with self._transaction() as connection:
-            wanted = {"owner": self._owner, "known": list(known), "older_than_seconds": older_than_seconds, "limit": limit}
+            wanted = {
+                "owner": self._owner,
+                "known": list(known),
+                "older_than_seconds": older_than_seconds,
+                "limit": limit,
+            }
             return [_row(found) for found in _ask(connection, "left_behind", wanted)]
 
     def pending(self) -> Pending:
@@ -185,12 +194,14 @@ def _text(name: str) -> bytes:
 
 
 def _ask(connection: Connection[Any], name: str, parameters: Mapping[str, Any]) -> Cursor[tuple[Any, ...]]:
-    """A cursor of its own for each statement, since in a pipeline several wait for their results; tuples, whatever the pool's rows are."""
+    """A cursor of its own for each statement, since in a pipeline several wait for their results; tuples, whatever the
+    pool's rows are.
+    """
     return connection.cursor(row_factory=tuple_row).execute(_text(name), parameters)
 
 
 def _row(found: tuple[Any, ...]) -> OutboxRow:
-    row_id, owner, topic, key, value, headers, after = found
+    row_id, owner, topic, key, value, headers, created_ms, after = found
     return OutboxRow(
         row_id=row_id,
         topic=topic,
@@ -199,4 +210,5 @@ def _row(found: tuple[Any, ...]) -> OutboxRow:
         headers=_decode_headers(headers),
         after=after,
         owner=owner,
+        created_ms=created_ms,
     )

@@ -1,6 +1,7 @@
 """The outbox of a process without a database: for tests, the simulation and the demo. Lost with the process.
 
-`MemoryTable` stands for the tables that all share, `MemoryOutbox` for one owner's view of them. A transaction is simply a call.
+`MemoryTable` stands for the tables that all share, `MemoryOutbox` for one owner's view of them. A transaction is simply
+a call.
 """
 
 from collections.abc import Collection, Sequence
@@ -23,6 +24,7 @@ class MemoryTable:
         self.rows: dict[int, OutboxRow] = {}
         self.owner_of: dict[int, UUID] = {}
         self.created_at: dict[int, float] = {}
+        self.created_ms: dict[int, int] = {}
         self.lease_until: dict[UUID, float] = {}
         self.lanes: dict[tuple[str, bytes], dict[int, None]] = {}
         """The rows of each lane, in order."""
@@ -48,13 +50,14 @@ class MemoryTable:
         self.rows[row.row_id] = row
         self.owner_of[row.row_id] = owner
         self.created_at[row.row_id] = self.clock.monotonic()
+        self.created_ms[row.row_id] = int(self.clock.now().timestamp() * 1000)
         lane[row.row_id] = None
         return row
 
     def delete(self, row_id: int) -> None:
         row = self.rows.pop(row_id, None)
         if row is not None:
-            del self.owner_of[row_id], self.created_at[row_id]
+            del self.owner_of[row_id], self.created_at[row_id], self.created_ms[row_id]
             lane = self.lanes[(row.topic, row.key)]
             del lane[row_id]
             if not lane:
@@ -153,4 +156,5 @@ class MemoryOutbox:
             headers=row.headers,
             after=max(earlier, default=None),
             owner=self._owner,
+            created_ms=self._table.created_ms[row_id],
         )

@@ -1,8 +1,9 @@
 """What the relay asks of an outbox.
 
-Each row has an owner, the process that wrote it, and that process publishes it from memory. An owner lives as long as it is registered, and
-it is removed by anyone who finds its lease run out. The promise: a row is never given to two owners that both may believe to be alive. The
-non-promise: an owner that is frozen between its last look at the clock and the send may still publish a row that another has taken over.
+Each row has an owner, the process that wrote it, and that process publishes it from memory. An owner lives as long as
+it is registered, and it is removed by anyone who finds its lease run out. The promise: a row is never given to two
+owners that both may believe to be alive. The non-promise: an owner that is frozen between its last look at the clock
+and the send may still publish a row that another has taken over.
 
 Two implementations: `outbox.PostgresOutbox` and `outbox_memory.MemoryOutbox`. One suite of tests runs over both.
 """
@@ -24,7 +25,9 @@ class Pending:
 
 
 class Outbox(Protocol):
-    """One owner's view of the outbox. Every method is a transaction of its own and raises `OutboxUnavailable` when it cannot be had."""
+    """One owner's view of the outbox. Every method is a transaction of its own and raises `OutboxUnavailable` when it
+    cannot be had.
+    """
 
     @property
     def owner(self) -> UUID:
@@ -52,7 +55,9 @@ class Outbox(Protocol):
         """Become the owner of rows whose owner is gone, oldest first."""
 
     def left_behind(self, known: Collection[int], *, older_than_seconds: float, limit: int) -> Sequence[OutboxRow]:
-        """Rows of mine that are not among `known`, oldest first: a COMMIT whose answer was lost, or more than memory would hold."""
+        """Rows of mine that are not among `known`, oldest first: a COMMIT whose answer was lost, or more than memory
+        would hold.
+        """
 
     def pending(self) -> Pending: ...
 

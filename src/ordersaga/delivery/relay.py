@@ -1,12 +1,14 @@
 """Publishes what was committed: the one way from the outbox to the bus.
 
-Whoever has committed rows offers them; they go out from memory at once, without a look at the database, and are deleted from it on their own
-acknowledgement. The promise: every committed row is published at least once, records of one lane (a key on a topic) in order, also when processes
-die, answers get lost or the bus is away. The non-promise: that it is published once only. A crash between acknowledgement and delete, an
-acknowledgement that was lost, or a process that was frozen past its lease publish a row twice.
+Whoever has committed rows offers them; they go out from memory at once, without a look at the database, and are deleted
+from it on their own acknowledgement. The promise: every committed row is published at least once, records of one lane
+(a key on a topic) in order, also when processes die, answers get lost or the bus is away. The non-promise: that it is
+published once only. A crash between acknowledgement and delete, an acknowledgement that was lost, or a process that was
+frozen past its lease publish a row twice.
 
-A row that the bus refuses stays in the outbox, blocks its lane only, and is tried again every `refused_retry_seconds`: a missing topic or a
-right may be mended. Rows that memory does not hold (more than `held_max`, a COMMIT whose answer was lost, a dead process) are found by a scan.
+A row that the bus refuses stays in the outbox, blocks its lane only, and is tried again every `refused_retry_seconds`:
+a missing topic or a right may be mended. Rows that memory does not hold (more than `held_max`, a COMMIT whose answer
+was lost, a dead process) are found by a scan.
 """
 
 from collections.abc import Collection, Sequence
@@ -21,6 +23,7 @@ from ordersaga.delivery import failpoints
 from ordersaga.delivery.background import Health, Loop
 from ordersaga.delivery.clock import Clock, Randomness, SystemClock, SystemRandom, backoff_seconds
 from ordersaga.delivery.lanes import Lanes
+from ordersaga.delivery.look_up import WasWritten
 from ordersaga.delivery.messages import OutboxRow
 from ordersaga.delivery.outbox_protocol import Outbox
 from ordersaga.delivery.upkeep import Upkeep
@@ -69,10 +72,16 @@ class Relay:
         retry_first_seconds: float = 0.1,
         retry_most_seconds: float = 2.0,
         refused_retry_seconds: float = 60.0,
+        was_written: WasWritten | None = None,
         clock: Clock | None = None,
         randomness: Randomness | None = None,
     ) -> None:
-        """`left_behind_after_seconds` is the age from which a row that was never offered is looked for: longer than COMMIT usually takes."""
+        """`left_behind_after_seconds` is the age from which a row that was never offered is looked for: longer than
+        COMMIT usually takes.
+
+        `was_written` is `Bus.written_since`, if rows of a dead process are to be looked for in the log before they are
+        published, so that a crash between acknowledgement and delete repeats nothing. It costs reading the log.
+        """
         self._producer = producer
         self._batch_max, self._held_max = batch_max, held_max
         self._publish_timeout_seconds = publish_timeout_seconds
@@ -91,7 +100,9 @@ class Relay:
         self._lease: _Lease | None = None
         self._drain_until: float | None = None
         self._overflowed = False
-        """Rows were offered and not kept. Until a scan has fetched them no later row is kept, so that memory never waits for what it dropped."""
+        """Rows were offered and not kept. Until a scan has fetched them no later row is kept, so that memory never
+        waits for what it dropped.
+        """
         self._news = False
         self._idle = False
         self._closed = False
@@ -112,6 +123,7 @@ class Relay:
             leased=self._on_lease,
             found=self._on_found,
             gone=self._on_gone,
+            was_written=was_written,
             clock=self._clock,
             randomness=self._randomness,
         )
@@ -119,7 +131,9 @@ class Relay:
     # --- for those who commit --------------------------------------------------------------------------------
 
     def offer(self, rows: Sequence[OutboxRow]) -> None:
-        """Hand over rows of one transaction, right after its COMMIT. Never waits; rows that are not kept are found by a scan."""
+        """Hand over rows of one transaction, right after its COMMIT. Never waits; rows that are not kept are found by a
+        scan.
+        """
         if not rows:
             return
         with self._changed:
@@ -142,7 +156,9 @@ class Relay:
         self._loop.start()
 
     def wait_until_leased(self, timeout_seconds: float) -> bool:
-        """Rows offered before there is a lease are not kept but found by a scan, which is slower: so begin work after this."""
+        """Rows offered before there is a lease are not kept but found by a scan, which is slower: so begin work after
+        this.
+        """
         end = self._clock.monotonic() + timeout_seconds
         with self._changed:
             while not self._leased(now := self._clock.monotonic()) and now < end:
@@ -150,7 +166,9 @@ class Relay:
             return self._leased(now)
 
     def stop(self, timeout_seconds: float) -> bool:
-        """Publish what is held, as far as the time goes; then delete what was acknowledged and leave the rest to others at once."""
+        """Publish what is held, as far as the time goes; then delete what was acknowledged and leave the rest to others
+        at once.
+        """
         end = self._clock.monotonic() + timeout_seconds
         with self._changed:
             if self._drain_until is None:
@@ -160,7 +178,8 @@ class Relay:
             self._loop.request_stop()
         ended = self._loop.join(end - self._clock.monotonic())
         self._loop.request_stop()
-        # A send that hangs may still succeed: then the lease must run out by itself before others publish the same rows.
+        # A send that hangs may still succeed: then the lease must run out by itself before others publish the same
+        # rows.
         return self._upkeep.stop(max(0.5, end - self._clock.monotonic()), release=ended) and ended
 
     def health(self) -> Health:
@@ -172,7 +191,9 @@ class Relay:
         if self._outage:
             return Health(name="relay", healthy=False, detail=f"nothing is acknowledged: {self._last_error}")
         blocked = self._lanes.blocked
-        return Health(name="relay", healthy=True, detail=f"{blocked} lanes blocked: {self._last_error}" if blocked else "")
+        return Health(
+            name="relay", healthy=True, detail=f"{blocked} lanes blocked: {self._last_error}" if blocked else ""
+        )
 
     def figures(self) -> RelayFigures:
         oldest_at, now = self._oldest_at, self._clock.monotonic()
@@ -313,7 +334,7 @@ class Relay:
             failpoints.hit(AFTER_PUBLISH)
             assert len(outcomes) == len(rows), "a producer answers for each record"
             return outcomes
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - an exception tells nothing about the rows
             _log.exception("relay.publish_failed", rows=len(rows))
             return [Outcome(Published.UNKNOWN, f"{type(error).__name__}: {error}")] * len(rows)
 
@@ -363,7 +384,8 @@ class Relay:
         if room <= 0:
             return
         with self._changed:
-            # From here on offers are kept again; what was dropped before is in the database by now, so the scan sees it.
+            # From here on offers are kept again; what was dropped before is in the database by now, so the scan sees
+            # it.
             everything = self._begun_anew or self._overflowed
             self._overflowed = False
         self._begun_anew = False

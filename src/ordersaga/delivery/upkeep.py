@@ -1,8 +1,9 @@
 """What the relay needs of the database, on a thread of its own, so that neither waits for the other.
 
-It renews the lease, deletes acknowledged rows, finds rows that nobody publishes, and asks whether rows of other owners are gone. Deletes go in the
-order of the acknowledgements: rows whose delete failed are in the next statement too, so a later row of a lane never leaves the outbox before
-an earlier one. A row that was acknowledged is never handed out again by this process, however often its delete fails.
+It renews the lease, deletes acknowledged rows, finds rows that nobody publishes, and asks whether rows of other owners
+are gone. Deletes go in the order of the acknowledgements: rows whose delete failed are in the next statement too, so a
+later row of a lane never leaves the outbox before an earlier one. A row that was acknowledged is never handed out again
+by this process, however often its delete fails.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -14,12 +15,15 @@ import structlog
 from ordersaga.delivery import failpoints
 from ordersaga.delivery.background import Health, Loop
 from ordersaga.delivery.clock import Clock, Randomness, backoff_seconds
+from ordersaga.delivery.look_up import LookUp, WasWritten
 from ordersaga.delivery.messages import OutboxRow
 from ordersaga.delivery.outbox_protocol import LeaseLost, Outbox, OutboxUnavailable
 
 _log = structlog.get_logger(__name__)
 
-BEFORE_DELETE = failpoints.declare("relay.before_delete", "Records are acknowledged, their rows are still in the outbox.")
+BEFORE_DELETE = failpoints.declare(
+    "relay.before_delete", "Records are acknowledged, their rows are still in the outbox."
+)
 AFTER_DELETE = failpoints.declare("relay.after_delete", "The rows of acknowledged records are deleted.")
 AFTER_TAKE_OVER = failpoints.declare("relay.after_take_over", "Rows of a dead owner are ours and not published yet.")
 
@@ -38,10 +42,12 @@ class Upkeep:
         leased: Callable[[UUID | None, float], None],
         found: Callable[[Sequence[OutboxRow], bool], None],
         gone: Callable[[Collection[int]], None],
+        was_written: WasWritten | None = None,
         clock: Clock,
         randomness: Randomness,
     ) -> None:
-        """`leased` gets the owner and the moment, on our clock, until which it may publish; None when the lease was lost.
+        """`leased` gets the owner and the moment, on our clock, until which it may publish; None when the lease was
+        lost.
 
         `found` gets rows to publish, and whether there may be more.
         """
@@ -55,6 +61,8 @@ class Upkeep:
         self._ask_at = 0.0
         self._ask_pause_seconds = _ASK_FIRST_SECONDS
         self._scan: tuple[Collection[int], float, int] | None = None
+        self._unsure = False
+        """The answer to a taking over was lost: rows that seem left behind may have been a dead process's."""
         self._registered = False
         self._anew = False
         self._beat_at = 0.0
@@ -62,19 +70,34 @@ class Upkeep:
         self._not_before = 0.0
         self._release = False
         self.last_error = ""
+        self._look_up: LookUp | None = None
+        if was_written is not None:
+            self._look_up = LookUp(
+                was_written,
+                written=self.acknowledged,
+                missing=self._hand_out,
+                clock=clock,
+                randomness=randomness,
+            )
         self._loop = Loop("relay-upkeep", self._turn, clock=clock, randomness=randomness, on_end=self._end)
 
     def start(self) -> None:
+        if self._look_up is not None:
+            self._look_up.start()
         self._loop.start()
 
     def stop(self, timeout_seconds: float, *, release: bool) -> bool:
         """Delete what was acknowledged; with `release`, end the lease. Without it, the lease runs out by itself."""
+        if self._look_up is not None:
+            self._look_up.stop(0.0)
         self._release = release
         return self._loop.stop(timeout_seconds)
 
     def health(self) -> Health:
         if self._failures:
             return Health(name=self._loop.name, healthy=False, detail=self.last_error)
+        if self._look_up is not None and not (health := self._look_up.health()).healthy:
+            return health
         return self._loop.health()
 
     @property
@@ -95,7 +118,9 @@ class Upkeep:
         self._loop.wake()
 
     def scan(self, known: Collection[int], *, older_than_seconds: float, limit: int) -> None:
-        """Look once for rows of dead owners, and for ours that are not among `known`. A look that is still to come becomes part of this one."""
+        """Look once for rows of dead owners, and for ours that are not among `known`. A look that is still to come
+        becomes part of this one.
+        """
         with self._lock:
             if self._scan is not None:
                 older_than_seconds = min(older_than_seconds, self._scan[1])
@@ -141,7 +166,8 @@ class Upkeep:
             return
         lease_seconds = self._outbox.lease_seconds
         self._beat_at = asked_at + lease_seconds / 3
-        # The database began to count after `asked_at`; a fifth is left for clocks that run differently and for a send that begins at the last moment.
+        # The database began to count after `asked_at`; a fifth is left for clocks that run differently and for a send
+        # that begins at the last moment.
         self._leased(self._outbox.owner, asked_at + lease_seconds * 0.8)
 
     def _delete(self) -> None:
@@ -173,17 +199,36 @@ class Upkeep:
         if scan is None or not self._registered:
             return
         known, older_than_seconds, limit = scan
+        unsure, self._unsure = self._unsure, True
         taken = self._outbox.take_over(limit)
         if taken:
             failpoints.hit(AFTER_TAKE_OVER)
             _log.info("relay.took_over", rows=len(taken))
+            self._publish_again(taken)
+        known = [*known, *(row.row_id for row in taken), *(self._look_up.held() if self._look_up is not None else ())]
         left = self._outbox.left_behind(known, older_than_seconds=older_than_seconds, limit=limit)
         with self._lock:
             if self._scan is scan:
                 self._scan = None
+        if unsure:
+            self._publish_again(left)
+        else:
+            self._hand_out(left)
+        self._unsure = unsure and len(left) >= limit
+        if max(len(taken), len(left)) >= limit:
+            self._found((), True)
+
+    def _publish_again(self, rows: Sequence[OutboxRow]) -> None:
+        """Rows that a dead process may have published."""
+        if self._look_up is None:
+            self._hand_out(rows)
+        else:
+            self._look_up.add(rows)
+
+    def _hand_out(self, rows: Sequence[OutboxRow]) -> None:
+        with self._lock:
             undeleted = set(self._undeleted)
-        rows = {row.row_id: row for row in (*left, *taken) if row.row_id not in undeleted}
-        self._found([rows[row_id] for row_id in sorted(rows)], max(len(taken), len(left)) >= limit)
+        self._found([row for row in rows if row.row_id not in undeleted], False)
 
     def _failed(self, error: OutboxUnavailable) -> None:
         self._failures += 1

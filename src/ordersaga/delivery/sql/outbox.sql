@@ -1,9 +1,10 @@
 -- name: write(owner, topics, keys, values, headers)
--- In the caller's transaction: all records of a batch. `after` is the last row of the lane that was there before this statement; what the
--- statement itself inserts is not visible to it. Ids are drawn in the order of the arrays.
+-- In the caller's transaction: all records of a batch. `after` is the last row of the lane that was there before this
+-- statement; what the statement itself inserts is not visible to it. Ids are drawn in the order of the arrays.
 INSERT INTO outbox (owner, topic, key, value, headers)
 SELECT :owner, r.topic, r.key, r.value, r.headers
-FROM unnest((:topics)::text[], (:keys)::bytea[], (:values)::bytea[], (:headers)::bytea[]) WITH ORDINALITY AS r (topic, key, value, headers, n)
+FROM unnest((:topics)::text[], (:keys)::bytea[], (:values)::bytea[], (:headers)::bytea[])
+    WITH ORDINALITY AS r (topic, key, value, headers, n)
 ORDER BY r.n
 RETURNING
     row_id,
@@ -19,26 +20,32 @@ DELETE FROM outbox WHERE row_id = ANY((:row_ids)::bigint[]);
 SELECT row_id FROM outbox WHERE row_id = ANY((:row_ids)::bigint[]);
 
 -- name: bury()!
--- Owners that did not renew in time are removed. This locks their rows: an owner that renews at this moment either is first and lives, or finds itself gone.
+-- Owners that did not renew in time are removed. This locks their rows: an owner that renews at this moment either is
+-- first and lives, or finds itself gone.
 DELETE FROM outbox_owners WHERE lease_until <= clock_timestamp();
 
 -- name: take_over(limit, owner)
--- Rows of owners that are gone become mine, oldest first. The owners come from the index one by one (a loose scan), not from reading all rows.
+-- Rows of owners that are gone become mine, oldest first. The owners come from the index one by one (a loose scan), not
+-- from reading all rows.
 WITH RECURSIVE owners AS (
     (SELECT owner FROM outbox ORDER BY owner LIMIT 1)
     UNION ALL
-    SELECT (SELECT o.owner FROM outbox AS o WHERE o.owner > owners.owner ORDER BY o.owner LIMIT 1) FROM owners WHERE owners.owner IS NOT NULL
+    SELECT (SELECT o.owner FROM outbox AS o WHERE o.owner > owners.owner ORDER BY o.owner LIMIT 1)
+    FROM owners WHERE owners.owner IS NOT NULL
 ),
 gone AS (
     SELECT owners.owner FROM owners
-    WHERE owners.owner IS NOT NULL AND NOT EXISTS (SELECT 1 FROM outbox_owners AS living WHERE living.owner = owners.owner)
+    WHERE owners.owner IS NOT NULL
+      AND NOT EXISTS (SELECT 1 FROM outbox_owners AS living WHERE living.owner = owners.owner)
 ),
 mine AS (
-    SELECT row_id FROM outbox WHERE owner IN (SELECT owner FROM gone) ORDER BY row_id LIMIT :limit FOR UPDATE SKIP LOCKED
+    SELECT row_id FROM outbox WHERE owner IN (SELECT owner FROM gone)
+    ORDER BY row_id LIMIT :limit FOR UPDATE SKIP LOCKED
 )
 UPDATE outbox AS o SET owner = :owner FROM mine WHERE o.row_id = mine.row_id
 RETURNING
     o.row_id, o.owner, o.topic, o.key, o.value, o.headers,
+    (extract(epoch FROM o.created_at) * 1000)::bigint AS created_ms,
     (SELECT max(earlier.row_id) FROM outbox AS earlier
      WHERE earlier.topic = o.topic AND earlier.key = o.key AND earlier.row_id < o.row_id) AS after;
 
@@ -46,6 +53,7 @@ RETURNING
 -- My own rows that the relay does not hold, oldest first.
 SELECT
     o.row_id, o.owner, o.topic, o.key, o.value, o.headers,
+    (extract(epoch FROM o.created_at) * 1000)::bigint AS created_ms,
     (SELECT max(earlier.row_id) FROM outbox AS earlier
      WHERE earlier.topic = o.topic AND earlier.key = o.key AND earlier.row_id < o.row_id) AS after
 FROM outbox AS o
@@ -62,8 +70,10 @@ VALUES (:owner, clock_timestamp() + make_interval(secs => :lease_seconds), :name
 ON CONFLICT (owner) DO UPDATE SET lease_until = excluded.lease_until, name = excluded.name;
 
 -- name: beat(lease_seconds, owner)
--- Renew. No row means that somebody found the lease run out: the rows may be somebody else's by now. A lease that ran out unnoticed is as good as new.
-UPDATE outbox_owners SET lease_until = clock_timestamp() + make_interval(secs => :lease_seconds) WHERE owner = :owner RETURNING owner;
+-- Renew. No row means that somebody found the lease run out: the rows may be somebody else's by now. A lease that ran
+-- out unnoticed is as good as new.
+UPDATE outbox_owners SET lease_until = clock_timestamp() + make_interval(secs => :lease_seconds)
+WHERE owner = :owner RETURNING owner;
 
 -- name: release(owner)!
 -- I stop: others need not wait for the lease to end.
@@ -71,4 +81,7 @@ DELETE FROM outbox_owners WHERE owner = :owner;
 
 -- name: pending()
 -- For health and metrics.
-SELECT count(*) AS rows, coalesce(extract(epoch FROM clock_timestamp() - min(created_at)), 0)::float8 AS oldest_age_seconds FROM outbox;
+SELECT
+    count(*) AS rows,
+    coalesce(extract(epoch FROM clock_timestamp() - min(created_at)), 0)::float8 AS oldest_age_seconds
+FROM outbox;

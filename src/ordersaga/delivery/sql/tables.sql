@@ -1,5 +1,5 @@
--- The outbox of one schema: records that were committed with a change of state and are not yet known to be in the log of the bus.
--- Included by whoever owns the schema; names are unqualified, so the search path decides where the tables live.
+-- The outbox of one schema: records that were committed with a change of state and are not yet known to be in the log
+-- of the bus. Included by whoever owns the schema; names are unqualified, so the search path decides where the tables live.
 
 CREATE TABLE outbox (
     row_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -10,7 +10,8 @@ CREATE TABLE outbox (
     headers bytea NOT NULL,
     created_at timestamptz NOT NULL DEFAULT clock_timestamp()
 ) WITH (
-    -- A row lives for milliseconds and leaves a dead one: vacuum by their number, since a share of a table that is nearly empty says nothing.
+    -- A row lives for milliseconds and leaves a dead one: vacuum by their number, since a share of a table that is
+    -- nearly empty says nothing.
     autovacuum_vacuum_scale_factor = 0,
     autovacuum_vacuum_threshold = 5000,
     -- The same for inserts without deletes (an outage of the bus).

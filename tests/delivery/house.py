@@ -1,0 +1,94 @@
+"""Processes with relays, one outbox that they share, and a bus that follows a script."""
+
+from collections.abc import Callable
+from threading import Event
+from typing import Any
+from uuid import UUID
+
+from ordersaga.bus.protocol import Outcome, Outgoing
+from ordersaga.delivery.messages import OutboxRow
+from ordersaga.delivery.outbox_memory import MemoryTable
+from ordersaga.delivery.relay import Relay
+
+from .stage import ACKNOWLEDGED, MovableClock, ScriptedProducer, SeededRandom, Stage, WatchedOutbox
+
+LEASE_SECONDS = 15.0
+
+
+class Process:
+    """One process with a relay: commits rows under its own id and offers them."""
+
+    def __init__(self, house: "House", owner: UUID, **options: Any) -> None:
+        self.house = house
+        self.outbox = WatchedOutbox(house.table, owner, lease_seconds=LEASE_SECONDS, randomness=SeededRandom(owner.int))
+        self.outbox.stage = house.stage
+        self.producer = ScriptedProducer(house.stage)
+        self.relay = Relay(
+            self.producer,
+            self.outbox,
+            retry_first_seconds=0.01,
+            retry_most_seconds=0.05,
+            clock=house.clock,
+            randomness=SeededRandom(1),
+            **{"scan_interval_seconds": 0.05, **options},
+        )
+
+    def start(self) -> "Process":
+        self.relay.start()
+        assert self.relay.wait_until_leased(10.0)
+        self.until(lambda: self.outbox.looks > 0, "the relay has looked around")
+        return self
+
+    def commit(self, *values: bytes, key: bytes | None = None) -> list[OutboxRow]:
+        """One transaction. Each value is a record, in a lane of its own unless `key` names one."""
+        return self.house.table.write([Outgoing("t", key or value, value) for value in values], self.outbox.owner)
+
+    def send(self, *values: bytes, key: bytes | None = None) -> list[OutboxRow]:
+        rows = self.commit(*values, key=key)
+        self.relay.offer(rows)
+        return rows
+
+    def until(self, holds: Callable[[], bool], what: str = "what the test waits for") -> None:
+        self.house.stage.until(holds, what)
+
+    def until_published(self, *values: bytes) -> None:
+        self.until(lambda: sorted(self.producer.values) == sorted(values), f"{values!r} are published")
+
+    def pass_scans(self, count: int = 2) -> None:
+        """Wait until whole scans have begun and ended from here on."""
+        looked = self.outbox.looks
+        self.until(lambda: self.outbox.looks >= looked + count + 1, "scans have passed")
+
+
+class House:
+    """What all processes share."""
+
+    def __init__(self) -> None:
+        self.stage = Stage()
+        self.clock = MovableClock()
+        self.table = MemoryTable(clock=self.clock)
+        self.processes: list[Process] = []
+
+    def process(self, owner: UUID, **options: Any) -> Process:
+        process = Process(self, owner, **options)
+        self.processes.append(process)
+        return process
+
+    def until_empty(self) -> None:
+        self.stage.until(lambda: not self.table.rows, "the outbox is empty")
+
+
+def answers(**by_value: Outcome) -> Callable[[Outgoing], Outcome]:
+    return lambda record: by_value.get(record.value.decode(), ACKNOWLEDGED)
+
+
+class Gate:
+    """Holds a producer in the middle of a publication."""
+
+    def __init__(self, process: Process) -> None:
+        self.entered, self.opened = Event(), Event()
+        process.producer.before = self
+
+    def __call__(self) -> None:
+        self.entered.set()
+        assert self.opened.wait(10.0)

@@ -1,0 +1,250 @@
+"""Who publishes which row: its own process, whoever takes over, nobody twice without need."""
+
+from collections.abc import Sequence
+from threading import Event
+
+from ordersaga.bus.protocol import BusUnavailable, Outgoing
+from ordersaga.delivery.messages import OutboxRow
+from ordersaga.delivery.outbox_protocol import OutboxUnavailable
+
+from .house import LEASE_SECONDS, Gate, House, Process
+from .stage import ONE, TWO
+
+# --- the database is away, or its answer got lost ------------------------------------------------------------
+
+
+def test_an_acknowledged_row_is_not_published_again_when_its_delete_fails(house: House, one: Process) -> None:
+    one.outbox.away = {"acknowledged"}
+    one.send(b"a", b"b")
+    one.until_published(b"a", b"b")
+    house.clock.advance(6.0)
+    one.until(lambda: not one.relay.health().healthy, "the trouble shows")
+    one.outbox.away = ()
+    house.until_empty()
+    one.pass_scans()
+    assert one.producer.values == [b"a", b"b"]
+
+
+def test_an_acknowledged_row_is_not_published_again_even_by_the_next_owner_of_this_process(
+    house: House, one: Process
+) -> None:
+    one.outbox.away = {"acknowledged"}
+    one.send(b"a")
+    one.until_published(b"a")
+    house.clock.advance(LEASE_SECONDS + 1)
+    with house.table.lock:
+        house.table.lease_until.clear()
+    one.until(lambda: one.outbox.owner != ONE, "the process has another owner id")
+    one.outbox.away = ()
+    house.until_empty()
+    one.pass_scans()
+    assert one.producer.values == [b"a"]
+
+
+def test_rows_whose_commit_was_not_answered_are_found(house: House, one: Process) -> None:
+    one.commit(b"a", b"b", key=b"k")
+    one.pass_scans()
+    assert one.producer.values == [], "a young row may be about to be offered"
+    house.clock.advance(6.0)
+    one.until_published(b"a", b"b")
+    assert one.producer.values == [b"a", b"b"]
+    assert one.relay.figures().found_total >= 2
+
+
+def test_a_row_that_was_found_and_published_is_not_published_again_when_it_is_offered_late(
+    house: House, one: Process
+) -> None:
+    rows = one.commit(b"a")
+    house.clock.advance(6.0)
+    house.until_empty()
+    one.relay.offer(rows)
+    one.send(b"b")
+    one.until_published(b"a", b"b")
+
+
+def test_rows_from_before_the_start_are_published(house: House) -> None:
+    one = house.process(ONE)
+    one.commit(b"a")
+    one.relay.offer(one.commit(b"b"))
+    one.start()
+    one.until_published(b"a", b"b")
+
+
+# --- other processes -----------------------------------------------------------------------------------------
+
+
+def test_rows_of_a_living_process_are_left_to_it(house: House, one: Process) -> None:
+    two = house.process(TWO).start()
+    one.commit(b"a")
+    two.pass_scans(3)
+    assert two.producer.values == []
+
+
+def test_rows_of_a_dead_process_are_taken_over(house: House, one: Process) -> None:
+    dead = house.process(TWO)
+    dead.outbox.register()
+    dead.commit(b"a", b"b", key=b"k")
+    one.pass_scans()
+    assert one.producer.values == []
+
+    house.clock.advance(LEASE_SECONDS + 1)
+    one.until(lambda: one.producer.values == [b"a", b"b"], "the rows are taken over, in order")
+
+
+def test_a_row_waits_until_the_row_before_it_was_published_by_its_own_process(house: House, one: Process) -> None:
+    two = house.process(TWO).start()
+    gate = Gate(one)
+    one.send(b"1", key=b"k")
+    assert gate.entered.wait(10.0)
+    two.send(b"2", key=b"k")
+    two.send(b"x")
+    two.until_published(b"x")
+    assert two.relay.figures().waiting_lanes == 1
+
+    gate.opened.set()
+    two.until_published(b"x", b"2")
+    assert one.producer.values == [b"1"]
+
+
+def test_a_row_waits_for_the_row_before_it_also_when_that_must_be_taken_over_first(house: House, one: Process) -> None:
+    dead = house.process(TWO)
+    dead.outbox.register()
+    dead.commit(b"1", key=b"k")
+    one.send(b"2", key=b"k")
+    one.until(lambda: one.relay.figures().waiting_lanes == 1, "the row waits")
+    house.clock.advance(LEASE_SECONDS + 1)
+    one.until(lambda: one.producer.values == [b"1", b"2"], "both are published, in order")
+
+
+# --- the lease -----------------------------------------------------------------------------------------------
+
+
+def lose_lease_during_a_publication(house: House, one: Process) -> tuple[list[OutboxRow], Gate]:
+    """One hangs in a publication of `a`, holds `b`, and misses its lease; two takes over."""
+    gate = Gate(one)
+    one.send(b"a")
+    assert gate.entered.wait(10.0)
+    rows = one.send(b"b")
+    one.outbox.away = {"beat"}
+    house.clock.advance(LEASE_SECONDS + 1)
+    return rows, gate
+
+
+def test_a_process_that_lost_its_lease_publishes_nothing_more_from_memory(house: House, one: Process) -> None:
+    rows, gate = lose_lease_during_a_publication(house, one)
+    two = house.process(TWO).start()
+    two.until_published(b"a", b"b")
+    one.outbox.away = ()
+    one.until(lambda: one.outbox.owner != ONE, "the loss is noticed")
+    gate.opened.set()
+    one.relay.offer(rows)
+    one.pass_scans()
+    assert one.producer.values == [b"a"], "what was being sent could not be held back"
+
+
+def test_a_process_that_lost_its_lease_goes_on_under_another_id(house: House, one: Process) -> None:
+    _, gate = lose_lease_during_a_publication(house, one)
+    house.process(TWO).start().until_published(b"a", b"b")
+    one.outbox.away = ()
+    one.until(lambda: one.outbox.owner != ONE and one.relay.figures().leased, "there is a new lease")
+    gate.opened.set()
+    one.send(b"c")
+    one.until_published(b"a", b"c")
+    assert one.relay.health().healthy
+
+
+def test_a_lease_that_could_not_be_renewed_stops_publishing_before_it_ends(house: House, one: Process) -> None:
+    """Nobody has taken over, so after the renewal memory goes on where it was."""
+    one.outbox.away = {"beat", "take_over", "left_behind"}
+    house.clock.advance(LEASE_SECONDS * 0.9)
+    one.until(lambda: not one.relay.figures().leased, "the lease is over, on this process's clock")
+    one.send(b"a")
+    beats = one.outbox.beats
+    one.until(lambda: one.outbox.beats >= beats + 3, "renewing is tried again and again")
+    assert one.producer.calls == []
+    assert not one.relay.health().healthy
+
+    one.outbox.away = ()
+    one.until_published(b"a")
+    assert one.outbox.owner == ONE
+
+
+def test_an_offer_from_before_the_lease_was_lost_is_left_to_others(house: House, one: Process) -> None:
+    rows = one.commit(b"a")
+    with house.table.lock:
+        house.table.lease_until.clear()
+        house.table.owner_of[rows[0].row_id] = TWO
+        house.table.lease_until[TWO] = float("inf")
+    house.clock.advance(LEASE_SECONDS / 3)
+    one.until(lambda: one.outbox.owner != ONE and one.relay.figures().leased, "there is a new lease")
+    one.relay.offer(rows)
+    one.pass_scans()
+    assert one.producer.values == []
+
+
+# --- the log of the bus --------------------------------------------------------------------------------------
+
+
+def left_by_a_dead_process(house: House) -> list[OutboxRow]:
+    """Three rows of one lane and one of another."""
+    dead = house.process(TWO)
+    rows = [*dead.commit(b"1", b"2", b"3", key=b"k"), *dead.commit(b"x")]
+    house.clock.advance(LEASE_SECONDS + 1)
+    return rows
+
+
+def test_rows_of_a_dead_process_that_are_in_the_log_are_not_published_again(house: House) -> None:
+    rows = left_by_a_dead_process(house)
+    asked: list[int] = []
+
+    def written_since(records: Sequence[Outgoing], since_ms: int, timeout_seconds: float) -> list[bool]:
+        asked.append(since_ms)
+        return [record.value in (b"1", b"x") for record in records]
+
+    created_ms = min(house.table.created_ms.values())
+    one = house.process(ONE, was_written=written_since).start()
+    house.until_empty()
+    assert one.producer.values == [b"2", b"3"]
+    assert len(rows) == 4
+    assert created_ms - 120_000 < asked[0] < created_ms
+
+
+def test_rows_of_a_dead_process_wait_until_the_log_can_be_read(house: House) -> None:
+    left_by_a_dead_process(house)
+    readable = Event()
+
+    def written_since(records: Sequence[Outgoing], since_ms: int, timeout_seconds: float) -> list[bool]:
+        if not readable.is_set():
+            raise BusUnavailable("no answer")
+        return [False] * len(records)
+
+    one = house.process(ONE, was_written=written_since).start()
+    one.send(b"own")
+    one.until_published(b"own")
+    house.clock.advance(6.0)
+    one.pass_scans()
+    assert one.producer.values == [b"own"]
+    assert "no answer" in one.relay.health().detail
+    readable.set()
+    house.clock.advance(6.0)
+    house.until_empty()
+    assert [value for value in one.producer.values if value in b"123"] == [b"1", b"2", b"3"]
+
+
+def test_rows_whose_taking_over_was_not_answered_are_looked_up_too(house: House) -> None:
+    left_by_a_dead_process(house)
+    one = house.process(ONE, was_written=lambda records, since_ms, timeout_seconds: [True] * len(records))
+    real, lost = one.outbox.take_over, Event()
+
+    def take_over(limit: int) -> Sequence[OutboxRow]:
+        taken = real(limit)
+        if taken and not lost.is_set():
+            lost.set()
+            raise OutboxUnavailable("the answer to COMMIT was lost")
+        return taken
+
+    one.outbox.take_over = take_over  # type: ignore[method-assign]
+    one.start()
+    house.until_empty()
+    assert lost.is_set()
+    assert one.producer.values == []
