@@ -36,6 +36,7 @@ format: $(READY) ## lay out the code
 	@$(BIN)/ruff check --fix .
 
 constraints: $(READY) ## write down the versions that are installed now, after changing a dependency
+	@$(BIN)/python -m pip install --quiet --editable '.[dev,java]' >&2
 	@$(BIN)/python -m pip freeze --exclude-editable > constraints.txt
 
 clean: ## remove what was made here, .venv too
@@ -52,7 +53,7 @@ types: $(READY)
 	@echo "check: mypy" && $(BIN)/mypy
 
 imports: $(READY)
-	@echo "check: import contracts" && $(BIN)/lint-imports --no-cache
+	@echo "check: import contracts" && $(BIN)/lint-imports --no-cache --no-logo
 
 style: $(READY)
 	@echo "check: house style" && $(BIN)/python -m pytest -q tests/test_house_style.py
