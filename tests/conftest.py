@@ -1,8 +1,47 @@
-"""What holds for all tests: hypothesis has no deadline per example (the machine is shared) and prints how to repeat a
-failure.
+"""Servers for tests that ask for them. One is started when the first test asks, and only then; a server that cannot be
+had fails the test with the command that cures it. Nothing skips.
 """
 
-from hypothesis import settings
+import os
+from collections.abc import Iterator
 
-settings.register_profile("ordersaga", deadline=None, print_blob=True)
-settings.load_profile("ordersaga")
+import hypothesis
+import pytest
+
+from ordersaga.local.kafka import Kafka, KafkaCluster, open_kafka
+from ordersaga.local.postgres import Postgres, open_postgres
+
+hypothesis.settings.register_profile("here", deadline=None)
+hypothesis.settings.register_profile("ci", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "here")
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Postgres]:
+    """Shared: a test that kills or freezes a server starts its own `PostgresServer`."""
+    server = open_postgres()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def database_url(postgres_server: Postgres) -> Iterator[str]:
+    """An empty database of the test's own."""
+    url = postgres_server.create_database()
+    yield url
+    postgres_server.drop_database(url)
+
+
+@pytest.fixture(scope="session")
+def kafka_cluster() -> Iterator[Kafka]:
+    """One broker, shared: a test takes topic and group names of its own, and never harms it."""
+    cluster = open_kafka()
+    yield cluster
+    cluster.stop()
+
+
+@pytest.fixture(scope="session")
+def three_brokers() -> Iterator[KafkaCluster]:
+    """Our own, to be harmed: a test that kills or freezes a node leaves all three ready again."""
+    with KafkaCluster.start(nodes=3) as cluster:
+        yield cluster
