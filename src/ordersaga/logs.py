@@ -1,0 +1,109 @@
+"""Log lines: one event each, to stderr, JSON for machines and text for a person at a terminal.
+
+Promise: whatever a stranger's text holds, a line is one line (control characters are escaped), and no secret of the
+settings is in it. The non-promise: personal data cannot be recognised here; whoever logs names ids, never payloads.
+"""
+
+import json
+import logging
+import sys
+from collections.abc import Collection, MutableMapping
+from typing import Any, TextIO, cast
+from urllib.parse import unquote, urlsplit
+
+import structlog
+from pydantic import SecretStr
+
+from ordersaga.settings import Settings
+
+Event = MutableMapping[str, Any]
+
+_QUIET = {"uvicorn": logging.WARNING, "kafka": logging.INFO}
+"""Libraries that say too much: uvicorn narrates its start, and kafka writes passwords at DEBUG."""
+
+
+def configure(settings: Settings, out: TextIO | None = None) -> None:
+    """Take over all logging of the process. May be called again."""
+    out = out or sys.stderr
+    as_text = out.isatty() if settings.log_format == "auto" else settings.log_format == "text"
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.PositionalArgumentsFormatter(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+    ]
+    structlog.configure(
+        processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=shared,
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            _text if as_text else structlog.processors.JSONRenderer(default=str),
+            cast(Any, Redact(secrets_of(settings))),
+        ],
+    )
+    handler = logging.StreamHandler(out)
+    handler.setFormatter(formatter)
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(settings.log_level)
+    for name, level in _QUIET.items():
+        logging.getLogger(name).setLevel(max(level, root.level))
+    logging.captureWarnings(capture=True)
+
+
+class Redact:
+    """The last step: takes every secret out of the finished line, however it came into it."""
+
+    def __init__(self, secrets: Collection[str]) -> None:
+        # The longest first: a URL before the password that it holds.
+        self._secrets = sorted(secrets, key=len, reverse=True)
+
+    def __call__(self, logger: Any, method: str, line: str) -> str:
+        for secret in self._secrets:
+            line = line.replace(secret, "***")
+        return line
+
+
+def secrets_of(settings: Settings) -> set[str]:
+    """Each secret as it was given, and the password inside of a URL as it stands there and as it is meant."""
+    given = [value.get_secret_value() for value in dict(settings).values() if isinstance(value, SecretStr)]
+    passwords = [password for value in given if (password := _password_of(value))]
+    found = {*given, *passwords, *map(unquote, passwords)}
+    # A line of JSON holds a secret as JSON writes it.
+    return {form for secret in found if secret for form in (secret, _in_json(secret))}
+
+
+def _password_of(value: str) -> str | None:
+    try:
+        return urlsplit(value).password
+    except ValueError:
+        return None
+
+
+def _in_json(text: str) -> str:
+    return json.dumps(text)[1:-1]
+
+
+def _text(logger: Any, method: str, event: Event) -> str:
+    """For people: time, level, event, then the rest; a traceback follows on lines of its own."""
+    time = str(event.pop("timestamp", ""))[11:23]
+    level = str(event.pop("level", "")).upper()
+    trace = event.pop("exception", None)
+    name = str(event.pop("logger", "")).removeprefix("ordersaga.")
+    said = _escaped(str(event.pop("event", "")))
+    rest = " ".join(f"{key}={_escaped(str(value))}" for key, value in event.items())
+    line = f"{time} {level:7} {said}  {rest}  [{name}]" if rest else f"{time} {level:7} {said}  [{name}]"
+    return "\n".join([line, *(f"    {_escaped(one)}" for one in str(trace).splitlines())]) if trace else line
+
+
+def _escaped(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text)

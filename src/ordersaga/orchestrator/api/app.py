@@ -1,0 +1,57 @@
+"""The ASGI application: routes, problems, cross-origin rules, limits, and the OpenAPI document at `/schema`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from litestar import Litestar
+from litestar.config.cors import CORSConfig
+from litestar.di import Provide
+from litestar.openapi import OpenAPIConfig
+
+from ordersaga.orchestrator.api.documents import components
+from ordersaga.orchestrator.api.problems import HANDLERS
+from ordersaga.orchestrator.api.routes import ROUTES, Api
+
+
+@dataclass(frozen=True, kw_only=True)
+class AppSettings:
+    cors_origins: Sequence[str] = ()
+    body_bytes_max: int = 65_536
+
+
+def create_app(api: Api, settings: AppSettings) -> Litestar:
+    return Litestar(
+        route_handlers=ROUTES,
+        dependencies={"api": Provide(lambda: api, sync_to_thread=False)},
+        exception_handlers=HANDLERS,
+        cors_config=_cors(settings.cors_origins),
+        openapi_config=_openapi(api.version),
+        request_max_body_size=settings.body_bytes_max,
+        logging_config=None,
+        debug=False,
+        pdb_on_exception=False,
+    )
+
+
+def _cors(origins: Sequence[str]) -> CORSConfig | None:
+    """None where no origin is let in: then browsers of other origins are told nothing."""
+    if not origins:
+        return None
+    return CORSConfig(
+        allow_origins=list(origins),
+        allow_methods=["GET", "POST", "OPTIONS"],
+        allow_headers=["Authorization", "Content-Type", "traceparent", "tracestate"],
+        expose_headers=["Location", "Link", "Retry-After"],
+    )
+
+
+def _openapi(version: str) -> OpenAPIConfig:
+    return OpenAPIConfig(
+        title="Order saga orchestrator",
+        version=version,
+        summary="Takes orders and says what becomes of them",
+        path="/schema",
+        components=components(),
+        use_handler_docstrings=False,
+        create_examples=False,
+    )

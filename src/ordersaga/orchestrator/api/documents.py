@@ -1,0 +1,115 @@
+"""The OpenAPI description of what the routes read themselves: request bodies, and the problems that they answer.
+
+Bodies are read by `body.read_object`, which is stricter than a schema can say, so what they look like is written here,
+as structs that serve as documents only.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, cast
+
+import msgspec
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.openapi.spec import Components, Example, OpenAPIMediaType, Operation, RequestBody
+from msgspec import Meta, Struct
+
+from ordersaga.orchestrator.api.problems import MEDIA_TYPE, Problem
+
+
+class FoodItem(Struct, kw_only=True):
+    """Further fields are passed on. `item_name` is taken for `name`."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=1000)]
+    price: Annotated[float, Meta(ge=0, description="Dollars, at most two decimals")]
+    quantity: Annotated[int, Meta(ge=1, le=10_000)]
+
+
+class OrderDetails(Struct, kw_only=True):
+    """Further fields are passed on."""
+
+    foodItems: Annotated[list[FoodItem], Meta(min_length=1, max_length=200)]  # noqa: N815, the platform's name
+    deliveryLocation: Annotated[str, Meta(min_length=1, max_length=255)]  # noqa: N815
+    storeLocation: Annotated[str, Meta(min_length=1, max_length=255)] | None = None  # noqa: N815
+    deliveryFee: Annotated[float, Meta(ge=0, description="Dollars, at most two decimals")] | None = None  # noqa: N815
+
+
+class OrderRequest(Struct, kw_only=True):
+    """An order. Its total, the sum of price times quantity and the fee, is from 0.50 to 999.99 dollars."""
+
+    customer_id: Annotated[str, Meta(min_length=1, max_length=36)]
+    order_details: OrderDetails
+
+
+class CancelRequest(Struct, kw_only=True):
+    """Who asks, and why. Recorded in the history."""
+
+    who: Annotated[str, Meta(max_length=100)] | None = None
+    why: Annotated[str, Meta(max_length=500)] | None = None
+    role: Annotated[Literal["customer", "operator"], Meta(description="customer where not given")] | None = None
+
+
+_ORDER = {
+    "customer_id": "user_2abc",
+    "order_details": {
+        "foodItems": [{"name": "Burrito", "price": 9.95, "quantity": 2}],
+        "storeLocation": "Main Street 1",
+        "deliveryLocation": "Hall B, room 4",
+        "deliveryFee": 4.35,
+    },
+}
+_CANCEL = {"who": "user_2abc", "why": "I ordered twice"}
+_REFERENCES = "#/components/schemas/{name}"
+
+
+@dataclass
+class PlaceOperation(Operation):
+    def __post_init__(self) -> None:
+        self.request_body = _body(OrderRequest, "An order of one burrito, twice", _ORDER, required=True)
+
+
+@dataclass
+class CancelOperation(Operation):
+    def __post_init__(self) -> None:
+        self.request_body = _body(CancelRequest, "A customer who changed their mind", _CANCEL, required=False)
+
+
+def components() -> Components:
+    """The schemas of the request bodies."""
+    _, found = msgspec.json.schema_components((OrderRequest, CancelRequest), ref_template=_REFERENCES)
+    return Components(schemas=cast(Any, found))
+
+
+def documented(*statuses: int) -> dict[int, ResponseSpec]:
+    """The problems that a route answers, for its `responses`."""
+    return {status: _response(status) for status in statuses}
+
+
+_SAID = {
+    400: ("invalid-request", "order_details.foodItems[0].price: must be a number of dollars, such as 4.35"),
+    404: ("no-such-saga", "There is no saga with this id."),
+    409: ("cannot-be-cancelled", "This order cannot be cancelled: it is COMPENSATED."),
+    413: ("request-entity-too-large", "Request Entity Too Large"),
+    415: ("unsupported-media-type", "The body must be application/json."),
+    500: ("internal-error", "Something went wrong on our side."),
+    503: ("unavailable", "The service cannot do this right now. Please try again in a few seconds."),
+}
+
+
+def _response(status: int) -> ResponseSpec:
+    kind, said = _SAID[status]
+    title = kind.replace("-", " ").capitalize()
+    value = {"type": f"urn:ordersaga:problem:{kind}", "title": title, "status": status, "detail": said, "error": said}
+    return ResponseSpec(
+        data_container=Problem,
+        generate_examples=False,
+        description=title,
+        media_type=MEDIA_TYPE,
+        examples=[Example(summary=title, value=value | {"success": False})],
+    )
+
+
+def _body(struct: type[Struct], summary: str, example: dict[str, Any], *, required: bool) -> RequestBody:
+    reference = cast(Any, {"$ref": _REFERENCES.format(name=struct.__name__)})
+    shown = {"example": Example(summary=summary, value=example)}
+    return RequestBody(
+        content={"application/json": OpenAPIMediaType(schema=reference, examples=cast(Any, shown))}, required=required
+    )

@@ -1,0 +1,222 @@
+"""The routes: each one reads the request, calls one verb or one query, and says what came of it."""
+
+import re
+from dataclasses import dataclass
+from typing import Annotated, Any, Protocol
+from urllib.parse import urlencode
+from uuid import UUID
+
+from litestar import Request, Response, get, post
+from litestar.datastructures import State
+from litestar.params import Dependency, Parameter
+
+from ordersaga.orchestrator.api.documents import CancelOperation, PlaceOperation, documented
+from ordersaga.orchestrator.api.orders import OrderLimits, check_order, optional_text, read_object
+from ordersaga.orchestrator.api.problems import Refused
+from ordersaga.orchestrator.api.views import (
+    CancelTaken,
+    HealthView,
+    LiveView,
+    OrderTaken,
+    PartView,
+    SagaView,
+    saga_view,
+)
+from ordersaga.orchestrator.core.definition import Definition
+from ordersaga.orchestrator.core.inputs import Verdict
+from ordersaga.orchestrator.core.instance import Instance, Status
+from ordersaga.orchestrator.runtime.sagas import Sagas
+from ordersaga.orchestrator.runtime.service import Report
+from ordersaga.orchestrator.runtime.verbs import Actor, PlacedOrder, Verbs
+from ordersaga.orchestrator.store.protocol import Store
+from ordersaga.wire.errors import WireError
+from ordersaga.wire.headers import trace_of
+from ordersaga.wire.strict_json import shown
+
+PAGE_SIZE_MAX = 100
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+AnyRequest = Request[Any, Any, State]
+
+
+class AskHealth(Protocol):
+    def __call__(self) -> Report: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Api:
+    """What the routes need."""
+
+    verbs: Verbs
+    store: Store
+    sagas: Sagas
+    health: AskHealth
+    limits: OrderLimits
+    return_url: str
+    version: str
+
+    def view(self, instance: Instance[Any]) -> SagaView:
+        known: dict[tuple[str, int], Definition] = {(one.name, one.version): one for one in self.sagas}
+        return saga_view(instance, known.get((instance.saga, instance.version)))
+
+
+TheApi = Annotated[Api, Dependency(skip_validation=True)]
+SagaId = Annotated[str, Parameter(description="A UUID, as `POST /orders` answered it")]
+
+
+@post(
+    "/orders",
+    status_code=202,
+    sync_to_thread=True,
+    operation_class=PlaceOperation,
+    responses=documented(400, 413, 415, 500, 503),
+    summary="Place an order",
+    description="The order is in the database when this answers. Follow `Location` for what becomes of it.",
+    tags=["orders"],
+)
+def place_order(request: AnyRequest, body: bytes, api: TheApi) -> Response[OrderTaken]:
+    _must_be_json(request)
+    order = check_order(read_object(body), api.limits)
+    placed = PlacedOrder(
+        customer_id=order.customer_id,
+        order_details=order.order_details,
+        amount_cents=order.amount_cents,
+        return_url=api.return_url,
+    )
+    trace = trace_of((name.decode("latin-1"), value) for name, value in request.scope["headers"])
+    saga = api.verbs.place(placed, Actor(name="customer", role="customer"), trace)
+    taken = OrderTaken(
+        success=True, message="Your order is being processed.", saga_id=str(saga.saga_id), status=Status.STARTED
+    )
+    return Response(taken, status_code=202, headers={"Location": f"/sagas/{saga.saga_id}"})
+
+
+@get(
+    "/sagas/{saga_id:str}",
+    sync_to_thread=True,
+    responses=documented(404, 500, 503),
+    summary="One saga",
+    tags=["sagas"],
+)
+def get_saga(saga_id: SagaId, api: TheApi) -> SagaView:
+    instance = api.store.get(_uuid_or_404(saga_id))
+    if instance is None:
+        raise _no_such_saga()
+    return api.view(instance)
+
+
+@get(
+    "/sagas",
+    sync_to_thread=True,
+    responses=documented(400, 500, 503),
+    summary="Sagas, newest first",
+    description='A bare list. Where there is more, `Link: <...>; rel="next"` says where the next page is.',
+    tags=["sagas"],
+)
+def list_sagas(
+    api: TheApi,
+    status: Annotated[list[str] | None, Parameter(description=f"Only these: {', '.join(Status)}")] = None,
+    before: Annotated[str | None, Parameter(description="Only sagas older than the one with this id")] = None,
+    page_token: Annotated[str | None, Parameter(description="From the `Link` of the page before")] = None,
+    page_size: Annotated[int, Parameter(description="At most 100; more is taken as 100", ge=1)] = PAGE_SIZE_MAX,
+) -> Response[list[SagaView]]:
+    statuses = [_status(one) for one in status or ()]
+    size = min(page_size, PAGE_SIZE_MAX)
+    start = _token("page_token", page_token) or _token("before", before)
+    page = api.store.page(statuses=statuses, limit=size, before=start)
+    headers = {}
+    if page.next_before is not None:
+        query = [("status", one.value) for one in statuses]
+        query += [("page_size", str(size)), ("page_token", str(page.next_before))]
+        headers["Link"] = f'</sagas?{urlencode(query)}>; rel="next"'
+    return Response([api.view(instance) for instance in page.instances], headers=headers)
+
+
+@post(
+    "/sagas/{saga_id:str}/cancel",
+    status_code=202,
+    sync_to_thread=True,
+    operation_class=CancelOperation,
+    responses=documented(400, 404, 409, 413, 415, 500, 503),
+    summary="Cancel an order",
+    description="Granted while no runner has accepted the order. Asking again is harmless.",
+    tags=["sagas"],
+)
+def cancel_saga(request: AnyRequest, saga_id: SagaId, body: bytes, api: TheApi) -> CancelTaken:
+    if body:
+        _must_be_json(request)
+    by = _actor(read_object(body) if body else {})
+    decision = api.verbs.cancel(_uuid_or_404(saga_id), by)
+    if decision is None:
+        raise _no_such_saga()
+    if decision.verdict is Verdict.REFUSED:
+        status = decision.instance.status.value
+        why = f"This order cannot be cancelled: it is {status}."
+        raise Refused(409, "cannot-be-cancelled", why, saga_status=status)
+    return CancelTaken(message="The order is being cancelled.")
+
+
+@get("/livez", sync_to_thread=False, summary="Whether the process lives; asks nothing else", tags=["health"])
+def livez() -> LiveView:
+    return LiveView()
+
+
+@get("/readyz", sync_to_thread=True, responses=documented(503), summary="Whether it can work", tags=["health"])
+def readyz(api: TheApi) -> Response[HealthView]:
+    return _health(api)
+
+
+@get("/health", sync_to_thread=True, responses=documented(503), summary="The same, for people", tags=["health"])
+def health(api: TheApi) -> Response[HealthView]:
+    return _health(api)
+
+
+def _health(api: Api) -> Response[HealthView]:
+    report = api.health()
+    parts = [PartView(name=part.name, healthy=part.healthy, detail=shown(part.detail, 500)) for part in report.parts]
+    view = HealthView(status="ready" if report.ready else "not ready", version=api.version, parts=parts)
+    return Response(view, status_code=200 if report.ready else 503, headers={"Cache-Control": "no-store"})
+
+
+def _must_be_json(request: AnyRequest) -> None:
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "application/json":
+        raise Refused(415, "unsupported-media-type", "The body must be application/json.")
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise Refused(415, "unsupported-media-type", "The body must not be compressed.")
+
+
+def _actor(wish: dict[str, Any]) -> Actor:
+    """Who asks, as they say it themselves; recorded as such."""
+    who = optional_text(wish, "who", 100) or "customer"
+    role = optional_text(wish, "role", 20) or "customer"
+    if role not in ("customer", "operator"):
+        raise WireError("role", "must be customer or operator")
+    return Actor(name=who, role=role, reason=optional_text(wish, "why", 500))
+
+
+def _uuid_or_404(text: str) -> UUID:
+    if not _UUID.fullmatch(text):
+        raise _no_such_saga()
+    return UUID(text)
+
+
+def _no_such_saga() -> Refused:
+    return Refused(404, "no-such-saga", "There is no saga with this id.")
+
+
+def _status(text: str) -> Status:
+    if text not in Status.__members__:
+        raise WireError("status", f"must be one of {', '.join(Status)}")
+    return Status(text)
+
+
+def _token(name: str, text: str | None) -> UUID | None:
+    if text is None:
+        return None
+    if not _UUID.fullmatch(text):
+        raise WireError(name, "must be a saga id")
+    return UUID(text)
+
+
+ROUTES = [place_order, get_saga, list_sagas, cancel_saga, livez, readyz, health]

@@ -1,0 +1,181 @@
+"""Serves the application over HTTP, in the background, with the same start, stop and health as every other part.
+
+The promise: a port that is taken is said at once, by `start`; a client that dawdles over its request is cut off; a stop
+answers what is in hand and then closes, also where a client keeps its connection. The non-promise: TLS, which is the
+work of what stands in front.
+"""
+
+import asyncio
+import socket
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from threading import Thread
+from typing import Any
+
+import h11
+import structlog
+import uvicorn
+from litestar.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from ordersaga.delivery.background import Health
+from ordersaga.orchestrator.api.gate import Gate
+
+_log = structlog.get_logger(__name__)
+_TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+_BACKLOG = 2048
+
+
+class CannotListen(Exception):
+    """The address cannot be listened on: the message says which, and why."""
+
+    retriable = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerSettings:
+    host: str = "127.0.0.1"
+    port: int = 8080
+    """0 takes a free one: see `HttpServer.port`."""
+    connections_max: int = 500
+    requests_at_once_max: int = 8
+    requests_waiting_max: int = 200
+    read_timeout_seconds: float = 10.0
+    idle_timeout_seconds: float = 65.0
+    headers_bytes_max: int = 16_384
+
+
+class HttpServer:
+    def __init__(self, app: ASGIApp, settings: ServerSettings) -> None:
+        self._settings = settings
+        self._listening: socket.socket | None = None
+        self._thread: Thread | None = None
+        self._stopping = False
+        self._last_error = ""
+        self._work = ThreadPoolExecutor(settings.requests_at_once_max, thread_name_prefix="http")
+        inside_max = settings.requests_at_once_max + settings.requests_waiting_max
+        self._server = uvicorn.Server(_config(Gate(app, inside_max), settings))
+
+    @property
+    def port(self) -> int:
+        """The port that is listened on, once started."""
+        assert self._listening is not None, "not started"
+        return int(self._listening.getsockname()[1])
+
+    def start(self) -> None:
+        """Listens when this returns. Raises `CannotListen`."""
+        if self._stopping:
+            return
+        self._listening = _listen(self._settings.host, self._settings.port)
+        self._thread = Thread(target=self._run, name="http", daemon=True)
+        self._thread.start()
+        _log.info("http.listening", host=self._settings.host, port=self.port)
+
+    def stop(self, timeout_seconds: float) -> bool:
+        """Take no more requests, answer those in hand, close."""
+        self._stopping = True
+        self._server.config.timeout_graceful_shutdown = max(1, int(timeout_seconds - 1))
+        self._server.should_exit = True
+        if self._thread is not None:
+            self._thread.join(timeout_seconds)
+        self._work.shutdown(wait=False, cancel_futures=True)
+        return self._thread is None or not self._thread.is_alive()
+
+    def health(self) -> Health:
+        alive = self._thread is not None and self._thread.is_alive()
+        return Health(name="http", healthy=alive, detail="" if alive else self._last_error or "not running")
+
+    def _run(self) -> None:
+        """The one place with an event loop, since that is how uvicorn works; requests are worked off on threads."""
+        loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(loop)
+        loop.set_default_executor(self._work)
+        try:
+            loop.run_until_complete(self._server.serve(sockets=[self._listening] if self._listening else None))
+            cut_off = asyncio.gather(*asyncio.all_tasks(loop), return_exceptions=True)
+            loop.run_until_complete(cut_off)
+        except Exception as error:  # noqa: BLE001 (the thread's last word: health tells it)
+            self._last_error = f"{type(error).__name__}: {error}"
+            _log.exception("http.failed")
+        finally:
+            loop.close()
+
+
+class PromptProtocol(H11Protocol):
+    """uvicorn's protocol, with a bound on the time that a client may take for its request, headers and body."""
+
+    def __init__(self, *args: Any, read_timeout_seconds: float, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._read_timeout_seconds = read_timeout_seconds
+        self._heard = False
+        self._deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._expect_request()
+
+    def data_received(self, data: bytes) -> None:
+        if self._deadline is None and self._waits_for_client():
+            self._expect_request()
+        self._heard = True
+        super().data_received(data)
+        if not self._waits_for_client():
+            self._forget_deadline()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._forget_deadline()
+        super().connection_lost(exc)
+
+    def _waits_for_client(self) -> bool:
+        """Whether a request is incomplete, or none has begun."""
+        return self.conn.their_state in (h11.IDLE, h11.SEND_BODY)
+
+    def _expect_request(self) -> None:
+        self._deadline = self.loop.call_later(self._read_timeout_seconds, self._cut_off)
+
+    def _forget_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _cut_off(self) -> None:
+        self._deadline = None
+        if self.transport.is_closing():
+            return
+        if self._heard and self.conn.our_state is h11.IDLE:
+            self.transport.write(_TOO_SLOW)
+        self.transport.close()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+        listening.listen(_BACKLOG)
+    except OSError as error:
+        listening.close()
+        raise CannotListen(f"cannot listen on {host} port {port}: {error.strerror or error}") from error
+    listening.setblocking(False)
+    return listening
+
+
+def _config(app: Callable[..., Any], settings: ServerSettings) -> uvicorn.Config:
+    protocol: Any = partial(PromptProtocol, read_timeout_seconds=settings.read_timeout_seconds)
+    return uvicorn.Config(
+        app,
+        http=protocol,
+        ws="none",
+        loop="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=settings.connections_max,
+        timeout_keep_alive=int(settings.idle_timeout_seconds),
+        h11_max_incomplete_event_size=settings.headers_bytes_max,
+    )

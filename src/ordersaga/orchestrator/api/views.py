@@ -1,0 +1,168 @@
+"""What the API answers, field for field. The first nine fields of `SagaView` are what existing front ends read."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct
+
+from ordersaga.orchestrator.core.definition import Definition
+from ordersaga.orchestrator.core.instance import Became, Instance, Status, StepRecord
+from ordersaga.orchestrator.core.reasons import Reason
+
+AnyInstance = Instance[Any]
+
+
+class OrderTaken(Struct, frozen=True, kw_only=True):
+    """The order is in the database; what becomes of it is told by its saga."""
+
+    success: Literal[True]
+    message: str
+    saga_id: str
+    status: Status
+
+
+class CancelTaken(Struct, frozen=True, kw_only=True):
+    """The cancel was granted, or had been before."""
+
+    message: str
+
+
+class EffectView(Struct, frozen=True, kw_only=True):
+    """One thing that a step made at a participant."""
+
+    ids: dict[str, str]
+    undone: bool
+
+
+class StepView(Struct, frozen=True, kw_only=True):
+    """A step that was begun, or that something was heard of."""
+
+    name: str
+    became: Annotated[Became | None, Meta(description="null: under way. IN_DOUBT: silent, so it may have happened")]
+    attempts: int
+    undo_attempts: int
+    effects: list[EffectView]
+    refusal: Annotated[str | None, Meta(description="The participant's code")]
+
+
+class WaitsFor(Struct, frozen=True, kw_only=True):
+    """What happens next, and by when at the latest."""
+
+    what: Annotated[
+        Literal["answer", "next_attempt", "late_answer", "acceptance"],
+        Meta(description="An answer to a command, the time to ask again, an answer of a step in doubt, or a runner"),
+    ]
+    until: datetime
+    step: str | None = None
+    direction: Literal["do", "undo"] | None = None
+    attempt: int | None = None
+
+
+class SagaView(Struct, frozen=True, kw_only=True):
+    """One order's saga."""
+
+    id: str
+    customer_id: Annotated[str | None, Meta(description="null once the personal data was erased")]
+    order_id: str | None
+    status: Status
+    current_step: str | None
+    error: Annotated[str | None, Meta(description="Why it was not completed, for the customer")]
+    created_at: datetime
+    updated_at: datetime
+    completed_at: datetime | None
+    reason: Annotated[Reason | None, Meta(description="The same for machines: the first cause, never overwritten")]
+    explanation: str | None
+    amount_cents: int | None
+    payment_id: str | None
+    accepted: bool
+    runner_id: str | None
+    acceptance_window_ends_at: datetime | None
+    waits_for: WaitsFor | None
+    steps: list[StepView]
+    attention: Annotated[list[str], Meta(description="Why a person should look, though the status is fine")]
+    stuck_step: Annotated[str | None, Meta(description="In FAILED: whose undo could not be confirmed")]
+    resolved: bool
+    revision: int
+    saga: str
+    version: int
+
+
+class PartView(Struct, frozen=True, kw_only=True):
+    name: str
+    healthy: bool
+    detail: str
+
+
+class LiveView(Struct, frozen=True, kw_only=True):
+    status: Literal["live"] = "live"
+
+
+class HealthView(Struct, frozen=True, kw_only=True):
+    """`status` is ready where every part is healthy."""
+
+    status: Literal["ready", "not ready"]
+    version: str
+    parts: list[PartView]
+
+
+def saga_view(instance: AnyInstance, definition: Definition | None) -> SagaView:
+    """`definition` gives the order of the steps; None where this process does not know the instance's version."""
+    data: Any = instance.data
+    order = [step.name for step in definition.steps] if definition else []
+    begun = sorted(
+        instance.steps.values(), key=lambda step: order.index(step.name) if step.name in order else len(order)
+    )
+    return SagaView(
+        id=str(instance.saga_id),
+        customer_id=getattr(data.personal, "customer_id", None),
+        order_id=getattr(data, "order_id", None),
+        status=instance.status,
+        current_step=instance.step,
+        error=instance.explanation,
+        created_at=instance.created_at,
+        updated_at=instance.updated_at or instance.created_at,
+        completed_at=instance.completed_at,
+        reason=instance.reason,
+        explanation=instance.explanation,
+        amount_cents=getattr(data, "amount_cents", None),
+        payment_id=getattr(data, "payment_id", None),
+        accepted=instance.accepted is not None,
+        runner_id=instance.accepted.runner_id if instance.accepted else None,
+        acceptance_window_ends_at=instance.window_ends_at,
+        waits_for=_waits_for(instance),
+        steps=[_step(step) for step in begun],
+        attention=list(instance.attention),
+        stuck_step=instance.stuck.step if instance.stuck else None,
+        resolved=instance.resolved is not None,
+        revision=instance.revision,
+        saga=instance.saga,
+        version=instance.version,
+    )
+
+
+def _step(step: StepRecord) -> StepView:
+    return StepView(
+        name=step.name,
+        became=step.became,
+        attempts=step.attempts,
+        undo_attempts=step.undo_attempts,
+        effects=[EffectView(ids=effect.ids, undone=effect.undone) for effect in step.effects],
+        refusal=step.refusal,
+    )
+
+
+def _waits_for(instance: AnyInstance) -> WaitsFor | None:
+    out = instance.outstanding
+    if out is not None:
+        return WaitsFor(
+            what="next_attempt" if out.backing_off else "answer",
+            until=out.due_at,
+            step=out.step,
+            direction=out.direction.value,
+            attempt=out.attempt,
+        )
+    if instance.resume_at is not None:
+        return WaitsFor(what="late_answer", until=instance.resume_at)
+    if instance.window_due_at is not None:
+        return WaitsFor(what="acceptance", until=instance.window_due_at)
+    return None
