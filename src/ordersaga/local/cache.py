@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ordersaga.local.terminal import say
+
 
 def cache_directory() -> Path:
     given = os.environ.get("XDG_CACHE_HOME")
@@ -48,10 +50,14 @@ def _build(entry: Path, build: Callable[[Path], None]) -> None:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Waits without bound: the other process is downloading, and its lock goes when it ends, however it ends."""
+    """As long as the other process takes, whose own waits are bounded; the lock goes when it ends, however it ends."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"waiting for another process that makes {path.stem.lstrip('.')}")
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
         os.close(descriptor)

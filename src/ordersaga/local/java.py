@@ -11,7 +11,8 @@ from pathlib import Path
 
 from ordersaga.local.cache import built_once
 from ordersaga.local.failures import PartMissing
-from ordersaga.local.tools import package_directory, say
+from ordersaga.local.terminal import say
+from ordersaga.local.tools import package_directory
 
 OLDEST_VERSION = 17
 """What Apache Kafka 4 asks of a broker's Java."""

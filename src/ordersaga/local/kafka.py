@@ -11,8 +11,6 @@ proxy there: faults on that proxy hit clients and leave the traffic among broker
 
 import atexit
 import os
-import shutil
-import tempfile
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +23,7 @@ from ordersaga.local.kafka_parts import KafkaParts, find_kafka_parts, properties
 from ordersaga.local.kafka_wire import accepts_partitions, answers
 from ordersaga.local.ports import free_ports, release_ports
 from ordersaga.local.processes import Process
+from ordersaga.local.temporary import make_directory, remove_directory
 
 READY_SECONDS = 60.0
 _STOP_SECONDS = 15.0
@@ -134,7 +133,7 @@ class KafkaCluster:
 
     @classmethod
     def _start(cls, parts: KafkaParts, count: int, directory: Path | None, extra: Mapping[str, str]) -> "KafkaCluster":
-        home = directory.absolute() if directory is not None else Path(tempfile.mkdtemp(prefix="ordersaga-kafka-"))
+        home = directory.absolute() if directory is not None else make_directory("kafka")
         ports = _take_ports(count)
         nodes = [_node(parts, node_id, ports, home, extra) for node_id in range(1, count + 1)]
         cluster = cls(nodes, home, is_temporary=directory is None)
@@ -171,7 +170,7 @@ class KafkaCluster:
             node.kill()
         release_ports(port for node in self.nodes for port in _all_ports(node.ports))
         if self._is_temporary:
-            shutil.rmtree(self.directory, ignore_errors=True)
+            remove_directory(self.directory)
 
     def __enter__(self) -> Self:
         return self

@@ -16,7 +16,8 @@ from pathlib import Path
 from ordersaga.local.cache import built_once
 from ordersaga.local.failures import LocalError, PartMissing
 from ordersaga.local.java import Java, base_archive, find_java
-from ordersaga.local.tools import package_directory, say
+from ordersaga.local.terminal import say
+from ordersaga.local.tools import package_directory
 
 KAFKA_VERSION = "4.3.1"
 _COORDINATES = (
@@ -39,8 +40,8 @@ _JAVA_FLAGS = (
     "-XX:MaxMetaspaceSize=128m",
     "-XX:-UsePerfData",
     "-Dlog4j2.disableJmx=true",
-    f"-Dlog4j2.configurationFile={Path(__file__).with_name('log4j2.properties')}",
 )
+_LOGGING = f"-Dlog4j2.configurationFile={Path(__file__).with_name('log4j2.properties')}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +56,7 @@ class KafkaParts:
     """The first file of an empty store, the same for all of one version."""
 
     def command(self, main_class: str, *arguments: str, flags: Sequence[str] = ()) -> list[str]:
-        all_flags = [*_JAVA_FLAGS, *self.archive_flags, *flags]
+        all_flags = [*_JAVA_FLAGS, _LOGGING, *self.archive_flags, *flags]
         return [str(self.java.executable), *all_flags, "-cp", ":".join(map(str, self.jars)), main_class, *arguments]
 
 

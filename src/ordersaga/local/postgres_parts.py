@@ -18,7 +18,7 @@ from pathlib import Path
 from ordersaga.local.accounts import Account, popen_arguments, shared_directory, unprivileged
 from ordersaga.local.cache import built_once
 from ordersaga.local.failures import LocalError, PartMissing
-from ordersaga.local.tools import say
+from ordersaga.local.terminal import say
 
 USER = "ordersaga"
 """The superuser of every server of ours. It has no password: whoever is on this machine may connect."""

@@ -9,14 +9,9 @@ from pathlib import Path
 
 from ordersaga.local.cache import built_once
 from ordersaga.local.failures import PartMissing
+from ordersaga.local.terminal import say
 
 _INSTALL_SECONDS = 900
-
-
-def say(text: str) -> None:
-    """For whoever waits at the terminal: a first start downloads for a while."""
-    sys.stderr.write(f"ordersaga: {text}\n")
-    sys.stderr.flush()
 
 
 def package_directory(package: str, requirement: str, purpose: str) -> Path:
