@@ -17,6 +17,10 @@ _PAUSE_FIRST_SECONDS = 0.1
 _PAUSE_MOST_SECONDS = 2.0
 
 
+class StillConnecting(BusUnavailable):
+    """No attempt has failed yet."""
+
+
 class Connecting(Generic[Client]):
     def __init__(self, name: str, *, open_client: Callable[[], Client], discard: Callable[[Client], None]) -> None:
         """`open_client` raises `BusError`. `discard` is called on any thread, once per client; it must not block."""
@@ -32,7 +36,7 @@ class Connecting(Generic[Client]):
         self._closed = False
 
     def get(self, timeout_seconds: float) -> Client:
-        """The client, or `BusUnavailable` with the cause of the last failed attempt."""
+        """Raises `BusUnavailable` with the cause of the last failed attempt; `StillConnecting` during the first."""
         until = time.monotonic() + timeout_seconds
         with self._changed:
             while self._client is None:
@@ -40,7 +44,7 @@ class Connecting(Generic[Client]):
                 if self._closed:
                     raise BusError(f"{self._name} is closed")
                 if now >= until:
-                    raise self._error or BusUnavailable("no broker has answered yet")
+                    raise self._error or StillConnecting("no broker has answered yet")
                 if not self._opening and now >= self._next_attempt_at:
                     self._start()
                 self._changed.wait(until - now if self._opening else min(until, self._next_attempt_at) - now)

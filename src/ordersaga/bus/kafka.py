@@ -8,6 +8,7 @@ Topics are looked up before they are used, never created by the way: a name with
 Brokers should have `auto.create.topics.enable=false` all the same.
 """
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +28,7 @@ __all__ = ["KafkaBus", "KafkaSecurity", "KafkaTimings"]
 
 T = TypeVar("T")
 ADMIN_TIMEOUT_SECONDS = 10.0
+ANSWER_SECONDS = 1.0
 LOOK_AGAIN_SECONDS = 1.0
 """How soon a topic that was missing is looked for again."""
 
@@ -58,7 +60,7 @@ class KafkaBus:
         )
         self._admin_in_use = Lock()
         self._topics: Mapping[str, int] = {}
-        self._looked_at = 0.0
+        self._missing_at: dict[str, float] = {}
         self._members: list[KafkaConsumer | KafkaProducer] = []
 
     def consumer(
@@ -100,7 +102,10 @@ class KafkaBus:
     def create_topics(self, topics: Sequence[TopicSpec]) -> Sequence[str]:
         existing = self.partitions()
         missing = [spec for spec in topics if spec.name not in existing]
-        return self._ask(lambda admin: admin.create(missing), ADMIN_TIMEOUT_SECONDS) if missing else []
+        created = self._ask(lambda admin: admin.create(missing), ADMIN_TIMEOUT_SECONDS) if missing else []
+        for name in created:
+            self._missing_at.pop(name, None)
+        return created
 
     def check(self, timeout_seconds: float) -> None:
         self._ask(AdminSession.partitions, timeout_seconds)
@@ -137,17 +142,24 @@ class KafkaBus:
         return found
 
     def _topic_exists(self, topic: str, timeout_seconds: float) -> bool:
-        """What exists is remembered; what does not is looked for again, once a second at most."""
-        if topic not in self._topics and time.monotonic() - self._looked_at > LOOK_AGAIN_SECONDS:
-            self._topics = self._ask(AdminSession.partitions, timeout_seconds)
-            self._looked_at = time.monotonic()
+        """What exists is remembered; what does not is looked for again, each name once a second at most."""
+        if topic in self._topics:
+            return True
+        now = time.monotonic()
+        if now - self._missing_at.get(topic, -math.inf) < LOOK_AGAIN_SECONDS:
+            return False
+        self._topics = self._ask(AdminSession.partitions, timeout_seconds)
+        self._missing_at = {name: at for name, at in self._missing_at.items() if now - at < LOOK_AGAIN_SECONDS}
+        if topic not in self._topics:
+            self._missing_at[topic] = now
         return topic in self._topics
 
     def _ask(self, question: Callable[[AdminSession], T], timeout_seconds: float) -> T:
         until = time.monotonic() + timeout_seconds
         admin = self._admin.get(timeout_seconds)
         try:
-            return _bounded(lambda: question(admin), until - time.monotonic())
+            # A connected client is given a moment even by those who would not wait: it would never answer them else.
+            return _bounded(lambda: question(admin), max(until - time.monotonic(), ANSWER_SECONDS))
         except BusUnavailable:
             self._admin.drop(admin)
             raise

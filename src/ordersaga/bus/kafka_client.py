@@ -236,6 +236,9 @@ class ConsumerSession:
         self._paused = False
         self._moved: set[Any] = set()
         self._moved_lock = Lock()
+        for topic in topics:
+            # A member that joins before it knows the partitions is given none, and has to join again.
+            client.partitions_for_topic(topic)
         client.subscribe(topics=list(topics), listener=_Listener(self))
 
     @property

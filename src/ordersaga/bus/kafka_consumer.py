@@ -12,11 +12,11 @@ This module knows no client: `Session` is what it needs of one, and `bus.kafka` 
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from threading import Lock, Thread
 from typing import Protocol
 
-from ordersaga.bus.connecting import Connecting
+from ordersaga.bus.connecting import Connecting, StillConnecting
 from ordersaga.bus.counters import Counters
 from ordersaga.bus.protocol import BusError, BusUnavailable, FencedMember, Record
 
@@ -94,7 +94,10 @@ class KafkaConsumer:
     def poll(self, max_records: int, timeout_seconds: float) -> Sequence[Record]:
         until = time.monotonic() + timeout_seconds
         with self._busy:
-            client = self._use(until)
+            try:
+                client = self._use(until)
+            except StillConnecting:
+                return []
             try:
                 records = self._poll_in_slices(client, max_records, until)
                 if not records:
@@ -137,6 +140,9 @@ class KafkaConsumer:
 
     def wake(self) -> None:
         self._woken = True
+
+    def assigned(self) -> Collection[TopicPartition]:
+        return self._client.assigned() if self._client is not None else ()
 
     def lag(self) -> Offsets:
         return self._client.lag() if self._client is not None else {}

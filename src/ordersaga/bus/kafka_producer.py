@@ -216,7 +216,7 @@ class KafkaProducer:
         now, since_ms = time.monotonic(), time.time_ns() // 1_000_000 - CLOCK_MARGIN_MS
         for index in indices:
             record = call.records[index]
-            if call.blocked and call.lane(index) in call.blocked:
+            if call.blocked and call.blocked.get(call.lane(index), index) < index:
                 call.outcomes[index] = _HELD_BACK
                 continue
             if self._unresolved and (earlier := self._take_unresolved(record)):
@@ -313,7 +313,8 @@ class _Call:
         self.outcomes: list[Outcome | None] = [None] * len(records)
         """None: still open."""
         self.attempts: dict[int, Attempt] = {}
-        self.blocked: set[Lane] = set()
+        self.blocked: dict[Lane, int] = {}
+        """Lanes with a record that will not be written, and its index: later ones must not overtake it."""
 
     def open(self) -> list[int]:
         return [index for index, outcome in enumerate(self.outcomes) if outcome is None]
@@ -336,7 +337,8 @@ class _Call:
     def _fail(self, index: int, outcome: Outcome) -> None:
         self.outcomes[index] = outcome
         if self.records[index].key:
-            self.blocked.add(self.lane(index))
+            lane = self.lane(index)
+            self.blocked[lane] = min(index, self.blocked.get(lane, index))
 
     def _unknown(self, index: int, reason: str) -> Outcome:
         attempt = self.attempts.get(index)

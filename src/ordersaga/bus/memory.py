@@ -9,7 +9,8 @@ timeouts of those who wait. Nothing survives the process.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from threading import Condition
 
 from ordersaga.bus.memory_group import Group, Member
@@ -19,6 +20,7 @@ from ordersaga.bus.protocol import (
     BusRefused,
     BusUnavailable,
     FencedMember,
+    Headers,
     Outcome,
     Outgoing,
     Published,
@@ -77,8 +79,17 @@ class MemoryBus:
             return [spec.name for spec in missing]
 
     def written_since(self, records: Sequence[Outgoing], since_ms: int, timeout_seconds: float) -> Sequence[bool]:
+        """Two equal records asked for are there when the log has two."""
         with self._changed:
-            return [self._is_written(record, since_ms) for record in records]
+            topics = {record.topic for record in records} & self._log.keys()
+            logs = [log for topic in topics for log in self._log[topic]]
+            found = Counter(identity_of(record) for log in logs for record in log if record.timestamp_ms >= since_ms)
+        answers = []
+        for record in records:
+            identity = identity_of(record)
+            answers.append(found[identity] > 0)
+            found[identity] -= 1
+        return answers
 
     def check(self, timeout_seconds: float) -> None:
         pass
@@ -129,10 +140,6 @@ class MemoryBus:
         number = self._keyless_next.get(topic, 0)
         self._keyless_next[topic] = number + 1
         return number % len(self._log[topic])
-
-    def _is_written(self, record: Outgoing, since_ms: int) -> bool:
-        logs = self._log.get(record.topic, [])
-        return any(same(record, found) and found.timestamp_ms >= since_ms for log in logs for found in log)
 
 
 class MemoryProducer:
@@ -194,6 +201,10 @@ class MemoryConsumer:
             self._woken = True
             self._changed.notify_all()
 
+    def assigned(self) -> Collection[TopicPartition]:
+        with self._changed:
+            return tuple(self._member.positions)
+
     def lag(self) -> Mapping[TopicPartition, int]:
         with self._changed:
             return {tp: self._end(tp) - position for tp, position in self._member.positions.items()}
@@ -249,5 +260,5 @@ def size_bytes(record: Outgoing) -> int:
     return len(record.key) + len(record.value) + sum(len(name) + len(value) for name, value in record.headers)
 
 
-def same(record: Outgoing, found: Record) -> bool:
-    return (record.key or None, record.value, record.headers) == (found.key, found.value, found.headers)
+def identity_of(record: Outgoing | Record) -> tuple[str, bytes, bytes | None, Headers]:
+    return record.topic, record.key or b"", record.value, record.headers

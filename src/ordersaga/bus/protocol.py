@@ -9,7 +9,7 @@ Two implementations: `bus.kafka` (Apache Kafka) and `bus.memory` (one process, l
 over both.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
@@ -90,6 +90,9 @@ class Consumer(Protocol):
 
     def rewind(self) -> None:
         """Deliver again, from the last committed offset of each assigned partition."""
+
+    def assigned(self) -> Collection[tuple[str, int]]:
+        """The (topic, partition) pairs that are this member's, as far as it knows."""
 
     def lag(self) -> Mapping[tuple[str, int], int]:
         """Records not yet delivered, per assigned (topic, partition), as far as known without asking a broker."""

@@ -1,0 +1,442 @@
+"""What every bus promises: `bus.protocol`, sentence by sentence, over both implementations."""
+
+import time
+from contextlib import suppress
+from threading import Event
+
+import pytest
+
+from ordersaga.bus.protocol import (
+    Bus,
+    BusError,
+    BusRefused,
+    BusUnavailable,
+    FencedMember,
+    Outgoing,
+    Published,
+    Record,
+    TopicSpec,
+)
+from tests.bus.conftest import PARTITIONS, new_topic, unique
+from tests.bus.reading import (
+    all_acknowledged,
+    commit,
+    eventually,
+    meanwhile,
+    member,
+    nothing_comes,
+    publish,
+    published,
+    read,
+    read_all,
+    values,
+)
+
+
+def numbered(topic: str, count: int, keys: int = 8) -> list[Outgoing]:
+    return [Outgoing(topic, b"key-%d" % (n % keys), b"%d" % n) for n in range(count)]
+
+
+def test_a_record_is_delivered_as_it_was_handed_over(bus: Bus, topic: str, group: str) -> None:
+    before_ms = time.time_ns() // 1_000_000
+    record = Outgoing(topic, b"\x00key", b"\xff\x00value", (("traceparent", b"00-1"), ("empty", b"")))
+    assert all_acknowledged(publish(bus, record))
+
+    (found,) = read_all(bus, topic, 1, group)
+
+    assert (found.topic, found.key, found.value, found.headers) == (topic, record.key, record.value, record.headers)
+    assert 0 <= found.partition < PARTITIONS and found.offset == 0
+    assert before_ms <= found.timestamp_ms <= time.time_ns() // 1_000_000
+
+
+def test_an_empty_value_is_a_value(bus: Bus, topic: str, group: str) -> None:
+    publish(bus, Outgoing(topic, b"k", b""))
+    assert values(read_all(bus, topic, 1, group)) == [b""]
+
+
+def test_records_with_one_key_keep_their_order_on_one_partition(bus: Bus, topic: str, group: str) -> None:
+    records = numbered(topic, 200)
+    assert all_acknowledged(publish(bus, *records))
+
+    found = read_all(bus, topic, 200, group)
+
+    for key in {record.key for record in records}:
+        of_key = [record for record in found if record.key == key]
+        assert values(of_key) == [record.value for record in records if record.key == key]
+        assert len({record.partition for record in of_key}) == 1
+
+
+def test_both_buses_send_a_key_to_the_same_partition(bus: Bus, topic: str, group: str) -> None:
+    publish(bus, *[Outgoing(topic, b"saga-%d" % n, b"") for n in (1, 2, 3, 5)])
+    found = {record.key: record.partition for record in read_all(bus, topic, 4, group)}
+    assert found == {b"saga-1": 1, b"saga-2": 2, b"saga-3": 0, b"saga-5": 3}
+
+
+def test_records_without_a_key_are_spread_and_come_without_one(bus: Bus, topic: str, group: str) -> None:
+    assert all_acknowledged(publish(bus, *[Outgoing(topic, b"", b"%d" % n) for n in range(60)]))
+    found = read_all(bus, topic, 60, group)
+    assert {record.key for record in found} == {None}
+    assert len({record.partition for record in found}) == PARTITIONS
+
+
+def test_a_topic_that_does_not_exist_is_refused_and_others_are_not(bus: Bus, topic: str) -> None:
+    outcomes = publish(bus, Outgoing("no-such-topic", b"a", b""), Outgoing(topic, b"b", b""))
+    assert published(outcomes) == [Published.REFUSED, Published.ACKNOWLEDGED]
+    assert "no-such-topic" in outcomes[0].error
+    assert "no-such-topic" not in bus.partitions()
+
+
+def test_a_record_that_is_too_large_is_refused_and_others_are_not(bus: Bus, topic: str, group: str) -> None:
+    large = Outgoing(topic, b"a", b"x" * 1_000_001)
+    outcomes = publish(bus, large, Outgoing(topic, b"b", b"small"))
+    assert published(outcomes) == [Published.REFUSED, Published.ACKNOWLEDGED]
+    assert values(read_all(bus, topic, 1, group)) == [b"small"]
+
+
+def test_what_follows_a_refused_record_in_its_lane_is_held_back(bus: Bus, topic: str, group: str) -> None:
+    outcomes = publish(
+        bus,
+        Outgoing(topic, b"a", b"1"),
+        Outgoing(topic, b"a", b"x" * 1_000_001),
+        Outgoing(topic, b"a", b"3"),
+        Outgoing(topic, b"b", b"4"),
+    )
+    assert published(outcomes) == [
+        Published.ACKNOWLEDGED,
+        Published.REFUSED,
+        Published.UNKNOWN,
+        Published.ACKNOWLEDGED,
+    ]
+    assert sorted(filter(None, values(read_all(bus, topic, 2, group)))) == [b"1", b"4"]
+
+
+def test_a_closed_producer_sends_nothing_and_says_so(bus: Bus, topic: str) -> None:
+    producer = bus.producer(client_id="p")
+    producer.close(1)
+    producer.close(1)
+    (outcome,) = producer.publish([Outgoing(topic, b"k", b"v")], 1)
+    assert outcome.published is Published.UNKNOWN and "closed" in outcome.error
+
+
+def test_several_threads_may_publish_through_one_producer(bus: Bus, topic: str, group: str) -> None:
+    producer = bus.producer(client_id="p")
+
+    def work(name: bytes) -> None:
+        for n in range(20):
+            assert all_acknowledged(producer.publish([Outgoing(topic, name, b"%d" % n)], 20))
+
+    with meanwhile(lambda: work(b"a")), meanwhile(lambda: work(b"b")), meanwhile(lambda: work(b"c")):
+        pass
+    producer.close(5)
+
+    found = read_all(bus, topic, 60, group)
+    for name in (b"a", b"b", b"c"):
+        assert [record.value for record in found if record.key == name] == [b"%d" % n for n in range(20)]
+
+
+def test_a_record_is_delivered_again_until_its_offset_is_committed(bus: Bus, topic: str, group: str) -> None:
+    publish(bus, *numbered(topic, 20))
+    first = read_all(bus, topic, 20, group)
+
+    with member(bus, group, topic) as consumer:
+        again = read(consumer, 20)
+        assert sorted(values(again)) == sorted(values(first))  # type: ignore[type-var]
+        commit(consumer, again)
+
+    publish(bus, Outgoing(topic, b"key-1", b"later"))
+    with member(bus, group, topic) as consumer:
+        assert values(read(consumer, 1)) == [b"later"]
+
+
+def test_only_what_was_committed_is_not_delivered_again(bus: Bus, topic: str, group: str) -> None:
+    publish(bus, *[Outgoing(topic, b"k", b"%d" % n) for n in range(10)])
+    with member(bus, group, topic) as consumer:
+        commit(consumer, read(consumer, 10)[:4])
+    assert values(read_all(bus, topic, 6, group)) == [b"4", b"5", b"6", b"7", b"8", b"9"]
+
+
+def test_each_group_reads_everything(bus: Bus, topic: str) -> None:
+    publish(bus, *numbered(topic, 10))
+    with member(bus, unique("group"), topic) as one, member(bus, unique("group"), topic) as other:
+        commit(one, read(one, 10))
+        assert len(read(other, 10)) == 10
+
+
+def test_a_consumer_reads_several_topics(bus: Bus, topic: str, group: str) -> None:
+    other = new_topic(bus)
+    publish(bus, Outgoing(topic, b"k", b"1"), Outgoing(other, b"k", b"2"))
+    with member(bus, group, topic, other) as consumer:
+        assert {(record.topic, record.value) for record in read(consumer, 2)} == {(topic, b"1"), (other, b"2")}
+
+
+def test_a_poll_returns_no_more_than_asked_for_and_loses_nothing(bus: Bus, topic: str, group: str) -> None:
+    publish(bus, *[Outgoing(topic, b"k", b"%d" % n) for n in range(30)])
+    with member(bus, group, topic) as consumer:
+        found = read(consumer, 1)
+        batch = list(consumer.poll(7, 10))
+        assert len(batch) <= 7
+        found += batch
+        assert values(found + read(consumer, 30 - len(found), max_records=5)) == [b"%d" % n for n in range(30)]
+
+
+def test_rewinding_delivers_again_what_was_not_committed(bus: Bus, topic: str, group: str) -> None:
+    publish(bus, *[Outgoing(topic, b"k", b"%d" % n) for n in range(10)])
+    with member(bus, group, topic) as consumer:
+        first = read(consumer, 10)
+        consumer.rewind()
+        assert values(read(consumer, 10)) == values(first)
+        commit(consumer, first[:6])
+        consumer.rewind()
+        assert values(read(consumer, 4)) == [b"6", b"7", b"8", b"9"]
+
+
+def test_rewinding_at_the_start_is_harmless(bus: Bus, topic: str, group: str) -> None:
+    publish(bus, Outgoing(topic, b"k", b"1"))
+    with member(bus, group, topic) as consumer:
+        consumer.rewind()
+        assert values(read(consumer, 1)) == [b"1"]
+
+
+def test_a_waiting_poll_returns_as_soon_as_a_record_comes(bus: Bus, topic: str, group: str) -> None:
+    producer = bus.producer(client_id="p")
+    publish(bus, Outgoing(topic, b"k", b"first"))
+    with member(bus, group, topic) as consumer:
+        read(consumer, 1)
+        waiting = Event()
+
+        def later() -> None:
+            waiting.wait(10)
+            producer.publish([Outgoing(topic, b"k", b"second")], 10)
+
+        with meanwhile(later):
+            waiting.set()
+            began = time.monotonic()
+            (record,) = consumer.poll(10, 15)
+            assert record.value == b"second"
+            assert time.monotonic() - began < 3
+    producer.close(5)
+
+
+def test_a_poll_that_finds_nothing_returns_at_its_timeout(bus: Bus, topic: str, group: str) -> None:
+    with member(bus, group, topic) as consumer:
+        publish(bus, Outgoing(topic, b"k", b"1"))
+        read(consumer, 1)
+        began = time.monotonic()
+        assert not list(consumer.poll(10, 0.5))
+        assert 0.3 < time.monotonic() - began < 1.5
+        began = time.monotonic()
+        assert not list(consumer.poll(10, 0))
+        assert time.monotonic() - began < 0.5
+
+
+def test_a_waiting_poll_can_be_woken(bus: Bus, topic: str, group: str) -> None:
+    with member(bus, group, topic) as consumer:
+        publish(bus, Outgoing(topic, b"k", b"1"))
+        read(consumer, 1)
+        began = time.monotonic()
+        with meanwhile(consumer.wake):
+            assert not list(consumer.poll(10, 10))
+        assert time.monotonic() - began < 3
+
+
+def test_a_paused_consumer_reads_nothing_and_goes_on_where_it_was(bus: Bus, topic: str, group: str) -> None:
+    publish(bus, Outgoing(topic, b"k", b"1"), Outgoing(topic, b"k", b"2"))
+    with member(bus, group, topic) as consumer:
+        read(consumer, 1)
+        consumer.pause()
+        publish(bus, Outgoing(topic, b"k", b"3"))
+        assert nothing_comes(consumer)
+        consumer.resume()
+        assert values(read(consumer, 2)) == [b"2", b"3"]
+
+
+def test_a_consumer_may_be_paused_before_its_first_poll(bus: Bus, topic: str, group: str) -> None:
+    publish(bus, Outgoing(topic, b"k", b"1"))
+    with member(bus, group, topic) as consumer:
+        consumer.pause()
+        assert nothing_comes(consumer, 1.5)
+        consumer.resume()
+        assert values(read(consumer, 1)) == [b"1"]
+
+
+def test_two_members_share_the_partitions(bus: Bus, topic: str, group: str) -> None:
+    with member(bus, group, topic) as one, member(bus, group, topic) as other:
+
+        def shared() -> bool:
+            one.poll(10, 0.1)
+            other.poll(10, 0.1)
+            return len(one.assigned()) == len(other.assigned()) == PARTITIONS // 2
+
+        eventually(shared, "not shared")
+        assert not set(one.assigned()) & set(other.assigned())
+
+
+def test_what_a_leaving_member_did_not_commit_goes_to_the_other(bus: Bus, topic: str, group: str) -> None:
+    publish(bus, *numbered(topic, 40, keys=40))
+    with member(bus, group, topic) as staying, member(bus, group, topic) as leaving:
+        found = read(staying, 40)
+        commit(staying, found)
+        eventually(
+            lambda: bool(leaving.poll(10, 0.1) or staying.poll(10, 0.1) or leaving.assigned()), "nothing assigned"
+        )
+        publish(bus, *[Outgoing(topic, b"new-%d" % n, b"new-%d" % n) for n in range(40)])
+        hers: list[Record] = []
+
+        def she_has_read() -> bool:
+            staying.poll(1, 0.1)
+            hers.extend(leaving.poll(100, 0.2))
+            return bool(hers)
+
+        eventually(she_has_read, "the second member read nothing")
+        leaving.close(5)
+        staying.rewind()
+        missing = {b"new-%d" % n for n in range(40)}
+
+        def all_came() -> bool:
+            missing.difference_update(filter(None, values(staying.poll(100, 0.5))))
+            return not missing
+
+        eventually(all_came, f"records are missing: {missing}")
+
+
+def test_partitions_that_come_while_paused_are_paused_too(bus: Bus, topic: str, group: str) -> None:
+    with member(bus, group, topic) as paused, member(bus, group, topic) as leaving:
+        eventually(lambda: bool(paused.poll(1, 0.1) or leaving.poll(1, 0.1) or leaving.assigned()), "nothing assigned")
+        paused.pause()
+        leaving.close(5)
+        publish(bus, *numbered(topic, 20))
+        found: list[Record] = []
+
+        def has_all_partitions() -> bool:
+            found.extend(paused.poll(10, 0.2))
+            return len(paused.assigned()) == PARTITIONS
+
+        eventually(has_all_partitions, "not all assigned")
+        assert not found and nothing_comes(paused)
+        paused.resume()
+        assert len(read(paused, 20)) == 20
+
+
+def test_offsets_of_partitions_that_moved_are_not_committed(bus: Bus, topic: str, group: str) -> None:
+    publish(bus, *numbered(topic, 20, keys=20))
+    with member(bus, group, topic) as one:
+        found = read(one, 20)
+        with member(bus, group, topic) as other:
+
+            def shared() -> bool:
+                one.poll(10, 0.1)
+                other.poll(10, 0.1)
+                return len(one.assigned()) == len(other.assigned()) == PARTITIONS // 2
+
+            eventually(shared, "not shared")
+            kept = set(one.assigned())
+            commit(one, found)
+    moved = {record.value for record in found if (record.topic, record.partition) not in kept}
+    assert moved
+    with member(bus, group, topic) as next_one:
+
+        def all_moved_came() -> bool:
+            moved.difference_update(values(next_one.poll(100, 0.5)))
+            return not moved
+
+        eventually(all_moved_came, f"committed though they had moved: {moved}")
+
+
+def test_of_two_members_with_one_instance_id_the_older_is_told_to_stop(bus: Bus, topic: str, group: str) -> None:
+    publish(bus, *[Outgoing(topic, b"k", b"%d" % n) for n in range(4)])
+    with member(bus, group, topic, instance_id="same") as older:
+        found = read(older, 1)
+        with member(bus, group, topic, instance_id="same") as newer:
+            read(newer, 1)
+
+            def older_is_fenced() -> bool:
+                try:
+                    commit(older, found)
+                    older.poll(1, 0.1)
+                except FencedMember:
+                    return True
+                return False
+
+            eventually(older_is_fenced, "the older member was not told")
+            with pytest.raises(FencedMember):
+                older.poll(1, 0.1)
+            with pytest.raises(FencedMember):
+                commit(older, found)
+
+
+def test_lag_counts_what_was_not_delivered(bus: Bus, topic: str, group: str) -> None:
+    publish(bus, *[Outgoing(topic, b"k", b"%d" % n) for n in range(5)])
+    with member(bus, group, topic) as consumer:
+        read(consumer, 2)
+        assert sum(consumer.lag().values()) == 3
+        read(consumer, 3)
+        assert sum(consumer.lag().values()) == 0
+
+
+def test_closing_ends_a_waiting_poll_and_twice_is_once(bus: Bus, topic: str, group: str) -> None:
+    publish(bus, Outgoing(topic, b"k", b"1"))
+    consumer = bus.consumer(group=group, topics=[topic], client_id="c")
+    read(consumer, 1)
+    began = time.monotonic()
+    # Where closing is quicker than the poll's beginning, the poll says that the consumer is closed.
+    with meanwhile(lambda: consumer.close(5)), suppress(BusError):
+        assert not list(consumer.poll(10, 15))
+    assert time.monotonic() - began < 6
+    consumer.close(5)
+    with pytest.raises(BusError, match="closed"):
+        consumer.poll(1, 0.1)
+
+
+def test_closing_what_never_read_is_quick(bus: Bus, topic: str, group: str) -> None:
+    consumer = bus.consumer(group=group, topics=[topic], client_id="c")
+    began = time.monotonic()
+    consumer.close(5)
+    assert time.monotonic() - began < 1
+
+
+def test_a_consumer_waits_for_a_topic_that_does_not_exist_yet(bus: Bus, group: str) -> None:
+    name = unique("late-topic")
+    with member(bus, group, name) as consumer:
+        with pytest.raises(BusUnavailable, match=name):
+            consumer.poll(1, 0.5)
+        assert name not in bus.partitions()
+        bus.create_topics([TopicSpec(name=name, partitions=1, config={})])
+        publish(bus, Outgoing(name, b"k", b"1"))
+        assert values(read(consumer, 1)) == [b"1"]
+
+
+def test_topics_that_exist_are_left_as_they_are(bus: Bus, topic: str) -> None:
+    other = unique("topic")
+    specs = [TopicSpec(name=name, partitions=2, config={"retention.ms": "600000"}) for name in (topic, other)]
+    assert list(bus.create_topics(specs)) == [other]
+    assert list(bus.create_topics(specs)) == []
+    found = bus.partitions()
+    assert (found[topic], found[other]) == (PARTITIONS, 2)
+
+
+def test_a_topic_without_partitions_is_refused(bus: Bus) -> None:
+    with pytest.raises(BusRefused):
+        bus.create_topics([TopicSpec(name=unique("topic"), partitions=0, config={})])
+
+
+def test_what_is_in_the_log_can_be_found(bus: Bus, topic: str) -> None:
+    since_ms = time.time_ns() // 1_000_000 - 1_000
+    record = Outgoing(topic, b"k", b"1", (("ce_id", b"7"),))
+    keyless = Outgoing(topic, b"", b"2")
+    publish(bus, record, keyless, *numbered(topic, 20))
+
+    asked = [
+        record,
+        keyless,
+        record,  # a second one like the first is not there
+        Outgoing(topic, b"other", b"1", (("ce_id", b"7"),)),
+        Outgoing(topic, b"k", b"1"),
+        Outgoing("no-such-topic", b"k", b"1"),
+    ]
+    assert list(bus.written_since(asked, since_ms, 10)) == [True, True, False, False, False, False]
+    assert list(bus.written_since([record], since_ms + 3_600_000, 10)) == [False]
+    assert list(bus.written_since([], since_ms, 10)) == []
+
+
+def test_a_bus_that_answers_says_so(bus: Bus) -> None:
+    bus.check(5)
