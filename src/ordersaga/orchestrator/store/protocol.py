@@ -164,7 +164,7 @@ class StoreCounts:
 
 
 class Store(Protocol):
-    def transaction(self, *, timeout_seconds: float = 30.0) -> AbstractContextManager[Transaction]:
+    def transaction(self) -> AbstractContextManager[Transaction]:
         """Commits on leaving the block, rolls back on an exception.
 
         Raises `StoreUnavailable` where no connection is to be had or it broke, `CommitUnknown` where the answer to

@@ -1,0 +1,51 @@
+-- Looking without a lock.
+
+-- name: due(limit)
+-- Deadlines that have passed, oldest first.
+SELECT saga_id, kind, due_at FROM deadlines WHERE due_at <= clock_timestamp() ORDER BY due_at LIMIT :limit;
+
+-- name: get(id)
+-- One saga.
+SELECT s.id, s.saga, s.version, s.state, p.data
+FROM sagas s LEFT JOIN saga_personal p ON p.saga_id = s.id WHERE s.id = :id;
+
+-- name: page(before, limit)
+-- Newest first.
+SELECT s.id, s.saga, s.version, s.state, p.data
+FROM sagas s LEFT JOIN saga_personal p ON p.saga_id = s.id
+WHERE (:before)::uuid IS NULL OR s.id < (:before)::uuid
+ORDER BY s.id DESC LIMIT :limit;
+
+-- name: page_of_statuses(statuses, before, limit)
+-- Newest first, of some statuses: a page of each from its index, then the newest of all.
+SELECT s.id, s.saga, s.version, s.state, p.data
+FROM (
+    SELECT one.id, one.saga, one.version, one.state
+    FROM unnest((:statuses)::text[]) wanted (status)
+    CROSS JOIN LATERAL (
+        SELECT id, saga, version, state FROM sagas
+        WHERE sagas.status = wanted.status AND sagas.id < coalesce((:before)::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff')
+        ORDER BY id DESC LIMIT :limit
+    ) one
+) s LEFT JOIN saga_personal p ON p.saga_id = s.id
+ORDER BY s.id DESC LIMIT :limit;
+
+-- name: history(id)
+-- Every transition of one saga.
+SELECT revision, at, cause, body FROM saga_history WHERE saga_id = :id ORDER BY revision;
+
+-- name: count_statuses()
+-- How many sagas there are in each status.
+SELECT status, count(*) FROM sagas GROUP BY status;
+
+-- name: count_others()
+-- What waits, and what could not be used.
+SELECT
+    (SELECT count(*) FROM outbox),
+    (SELECT count(*) FROM deadlines WHERE due_at <= clock_timestamp()),
+    (SELECT count(*) FROM dead_letters),
+    (SELECT count(*) FROM orphans);
+
+-- name: schema_version()$
+-- The newest migration that was applied.
+SELECT coalesce(max(version), 0) FROM schema_migrations;
