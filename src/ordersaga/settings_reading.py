@@ -6,11 +6,12 @@ empty value is the same as none, since that is what a compose file makes of a va
 
 import difflib
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
+from dotenv import dotenv_values
 from pydantic import SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
@@ -71,6 +72,21 @@ def read(
     return settings
 
 
+def listing(settings: Settings) -> Iterator[str]:
+    """Every setting: its value, and what it is for. A secret's value is not shown."""
+    for name, info in Settings.model_fields.items():
+        value = getattr(settings, name)
+        shown = "(not set)" if value in (None, "", ()) else "(secret)" if name in SECRETS else _text(value)
+        yield f"{variable(name)}={shown}"
+        yield f"    {info.description} Allowed: {allowed(name)}."
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return ",".join(value) if isinstance(value, tuple) else f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def _gather(environment: Mapping[str, str], env_file: Path | None) -> dict[str, Given]:
     """What is ours of the file and of the environment; in small letters too, so that a misspelt name is noticed."""
     given: dict[str, Given] = {}
@@ -83,8 +99,6 @@ def _gather(environment: Mapping[str, str], env_file: Path | None) -> dict[str, 
 
 
 def _lines(env_file: Path) -> Mapping[str, str | None]:
-    from dotenv import dotenv_values
-
     if not env_file.is_file():
         raise SettingsError(
             [f"there is no file {env_file}: give the path of a file with lines such as {PREFIX}HTTP_PORT=8080"]

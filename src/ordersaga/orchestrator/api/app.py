@@ -8,7 +8,6 @@ from litestar.config.cors import CORSConfig
 from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
 
-from ordersaga.orchestrator.api.documents import components
 from ordersaga.orchestrator.api.problems import HANDLERS
 from ordersaga.orchestrator.api.routes import ROUTES, Api
 
@@ -51,7 +50,6 @@ def _openapi(version: str) -> OpenAPIConfig:
         version=version,
         summary="Takes orders and says what becomes of them",
         path="/schema",
-        components=components(),
         use_handler_docstrings=False,
         create_examples=False,
     )

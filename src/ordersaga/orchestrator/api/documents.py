@@ -9,10 +9,11 @@ from typing import Annotated, Any, Literal, cast
 
 import msgspec
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.openapi.spec import Components, Example, OpenAPIMediaType, Operation, RequestBody
+from litestar.openapi.spec import Example, OpenAPIMediaType, Operation, RequestBody
 from msgspec import Meta, Struct
 
 from ordersaga.orchestrator.api.problems import MEDIA_TYPE, Problem
+from ordersaga.orchestrator.api.views import HealthView
 
 
 class FoodItem(Struct, kw_only=True):
@@ -57,7 +58,6 @@ _ORDER = {
     },
 }
 _CANCEL = {"who": "user_2abc", "why": "I ordered twice"}
-_REFERENCES = "#/components/schemas/{name}"
 
 
 @dataclass
@@ -72,16 +72,12 @@ class CancelOperation(Operation):
         self.request_body = _body(CancelRequest, "A customer who changed their mind", _CANCEL, required=False)
 
 
-def components() -> Components:
-    """The schemas of the request bodies."""
-    _, found = msgspec.json.schema_components((OrderRequest, CancelRequest), ref_template=_REFERENCES)
-    return Components(schemas=cast(Any, found))
-
-
 def documented(*statuses: int) -> dict[int, ResponseSpec]:
     """The problems that a route answers, for its `responses`."""
     return {status: _response(status) for status in statuses}
 
+
+NOT_READY = {503: ResponseSpec(HealthView, generate_examples=False, description="Not ready: see the parts")}
 
 _SAID = {
     400: ("invalid-request", "order_details.foodItems[0].price: must be a number of dollars, such as 4.35"),
@@ -108,8 +104,19 @@ def _response(status: int) -> ResponseSpec:
 
 
 def _body(struct: type[Struct], summary: str, example: dict[str, Any], *, required: bool) -> RequestBody:
-    reference = cast(Any, {"$ref": _REFERENCES.format(name=struct.__name__)})
-    shown = {"example": Example(summary=summary, value=example)}
-    return RequestBody(
-        content={"application/json": OpenAPIMediaType(schema=reference, examples=cast(Any, shown))}, required=required
-    )
+    found = msgspec.json.schema(struct)
+    schema = cast(Any, _in_place(found["$defs"][struct.__name__], found["$defs"]))
+    shown = cast(Any, {"example": Example(summary=summary, value=example)})
+    return RequestBody(content={"application/json": OpenAPIMediaType(schema=schema, examples=shown)}, required=required)
+
+
+def _in_place(part: Any, definitions: dict[str, Any]) -> Any:
+    """`part` with each reference replaced by what it refers to: the framework keeps no definitions but its own."""
+    match part:
+        case {"$ref": str(reference)}:
+            return _in_place(definitions[reference.rpartition("/")[2]], definitions)
+        case dict():
+            return {key: _in_place(value, definitions) for key, value in part.items()}
+        case list():
+            return [_in_place(value, definitions) for value in part]
+    return part

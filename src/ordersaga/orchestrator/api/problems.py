@@ -74,7 +74,7 @@ def unavailable() -> Response[bytes]:
 
 
 def _invalid(_: AnyRequest, error: WireError) -> Response[bytes]:
-    return _answer(as_problem(400, "invalid-request", str(error), field=error.field))
+    return _answer(as_problem(400, "invalid-request", f"{error.field or 'body'}: {error.problem}", field=error.field))
 
 
 def _refused(_: AnyRequest, error: Refused) -> Response[bytes]:

@@ -10,7 +10,7 @@ from litestar import Request, Response, get, post
 from litestar.datastructures import State
 from litestar.params import Dependency, Parameter
 
-from ordersaga.orchestrator.api.documents import CancelOperation, PlaceOperation, documented
+from ordersaga.orchestrator.api.documents import NOT_READY, CancelOperation, PlaceOperation, documented
 from ordersaga.orchestrator.api.orders import OrderLimits, check_order, optional_text, read_object
 from ordersaga.orchestrator.api.problems import Refused
 from ordersaga.orchestrator.api.views import (
@@ -94,7 +94,7 @@ def place_order(request: AnyRequest, body: bytes, api: TheApi) -> Response[Order
 @get(
     "/sagas/{saga_id:str}",
     sync_to_thread=True,
-    responses=documented(404, 500, 503),
+    responses=documented(400, 404, 500, 503),
     summary="One saga",
     tags=["sagas"],
 )
@@ -161,12 +161,12 @@ def livez() -> LiveView:
     return LiveView()
 
 
-@get("/readyz", sync_to_thread=True, responses=documented(503), summary="Whether it can work", tags=["health"])
+@get("/readyz", sync_to_thread=True, responses=NOT_READY, summary="Whether it can work", tags=["health"])
 def readyz(api: TheApi) -> Response[HealthView]:
     return _health(api)
 
 
-@get("/health", sync_to_thread=True, responses=documented(503), summary="The same, for people", tags=["health"])
+@get("/health", sync_to_thread=True, responses=NOT_READY, summary="The same, for people", tags=["health"])
 def health(api: TheApi) -> Response[HealthView]:
     return _health(api)
 

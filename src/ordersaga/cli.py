@@ -1,0 +1,231 @@
+"""The command line. Each command reads the settings, builds what it needs and runs it.
+
+Everything but Typer is imported inside of the commands, so that `--help` answers at once. An error is a line on stderr
+that says what to do; the exit code is 2 for what was given wrongly and 1 for what failed.
+"""
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from ordersaga.settings import Settings
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Create-order saga orchestrator. Settings come from the environment: `ordersaga settings` lists them.",
+)
+
+
+class Part(StrEnum):
+    API = "api"
+    WORKER = "worker"
+    RELAY = "relay"
+    DEADLINES = "deadlines"
+
+
+class Name(StrEnum):
+    ORDER = "order"
+    USER = "user"
+    PAYMENT = "payment"
+    TIMER = "timer"
+    NOTIFICATION = "notification"
+
+
+EnvFile = Annotated[Path | None, typer.Option(help="Read settings from this file too; the environment goes before.")]
+Migrate = Annotated[bool, typer.Option(help="Bring the database's schema up to date first.")]
+CreateTopics = Annotated[bool, typer.Option(help="Create topics that are missing first.")]
+
+
+@app.command()
+def serve(
+    only: Annotated[list[Part] | None, typer.Option(help="Only this part; may be repeated. Default: all.")] = None,
+    *,
+    migrate: Migrate = True,
+    create_topics: CreateTopics = True,
+    env_file: EnvFile = None,
+) -> None:
+    """Run the orchestrator: API, worker, relay and deadlines in one process.
+
+    Each process publishes what it writes itself, so a relay runs beside every part; `--only relay` is one that has
+    nothing of its own and takes over from processes that died.
+
+    Example: ordersaga serve --only api --only deadlines
+    """
+    with _told_in_one_line():
+        settings = _settings(env_file, needs=("database_url", "kafka_bootstrap_servers"))
+        from ordersaga import bootstrap
+
+        built = bootstrap.orchestrator(
+            settings,
+            bootstrap.kafka_bus(settings),
+            only=frozenset(only or Part),
+            migrate=migrate,
+            create_topics=create_topics,
+        )
+        _run(built, settings)
+
+
+@app.command()
+def participants(
+    names: Annotated[list[Name] | None, typer.Argument(help="Which ones. Default: all.")] = None,
+    *,
+    migrate: Migrate = True,
+    create_topics: CreateTopics = True,
+    env_file: EnvFile = None,
+) -> None:
+    """Run reference participants, each with its own schema in the database.
+
+    Example: ordersaga participants order payment
+    """
+    with _told_in_one_line():
+        settings = _settings(env_file, needs=("database_url", "kafka_bootstrap_servers"))
+        from ordersaga import bootstrap
+
+        built = bootstrap.participants(
+            settings,
+            bootstrap.kafka_bus(settings),
+            names=[one.value for one in names or Name],
+            migrate=migrate,
+            create_topics=create_topics,
+        )
+        _run(built, settings)
+
+
+@app.command()
+def migrate(*, env_file: EnvFile = None) -> None:
+    """Bring the orchestrator's database schema up to date.
+
+    Example: DATABASE_URL=postgresql://saga@db/saga ordersaga migrate
+    """
+    with _told_in_one_line():
+        settings = _settings(env_file, needs=("database_url",))
+        from ordersaga import bootstrap
+
+        for line in bootstrap.migrate(settings):
+            typer.echo(line)
+
+
+@app.command()
+def topics(
+    *,
+    create: Annotated[bool, typer.Option(help="Create those that are missing.")] = True,
+    env_file: EnvFile = None,
+) -> None:
+    """List the topics with their partitions, and create those that are missing.
+
+    Example: KAFKA_BOOTSTRAP_SERVERS=broker:9092 ordersaga topics --no-create
+    """
+    with _told_in_one_line():
+        settings = _settings(env_file, needs=("kafka_bootstrap_servers",))
+        from ordersaga import bootstrap
+
+        missing = False
+        for name, partitions, created in bootstrap.topics(settings, create=create):
+            missing = missing or partitions is None
+            count = "missing" if partitions is None else f"{partitions} partitions{', created' if created else ''}"
+            typer.echo(f"{name:24} {count}")
+    if missing:
+        raise typer.Exit(1)
+
+
+@app.command()
+def settings(*, env_file: EnvFile = None) -> None:
+    """List every setting with its value, and what it is for.
+
+    Example: ordersaga settings --env-file .env
+    """
+    with _told_in_one_line():
+        from ordersaga.settings_reading import listing, read
+
+        for line in listing(read(env_file=env_file)):
+            typer.echo(line)
+
+
+@app.command()
+def version() -> None:
+    """Say which version this is.
+
+    Example: ordersaga version
+    """
+    from ordersaga import __version__
+
+    typer.echo(__version__)
+
+
+@app.command()
+def demo(
+    *,
+    exit: Annotated[bool, typer.Option("--exit", help="End once the orders are done, instead of staying.")] = False,  # noqa: A002
+    json: Annotated[bool, typer.Option("--json", help="Say the result as one line of JSON at the end.")] = False,
+    kafka: Annotated[bool, typer.Option("--kafka", help="On a real Kafka, started here, with a process each.")] = False,
+) -> None:
+    """Place orders on a platform of your own and watch them confirmed and taken back.
+
+    Example: ordersaga demo --exit
+    """
+    try:
+        from ordersaga.demo.run import main as run_demo
+    except ModuleNotFoundError as error:
+        _fail(f"the demo needs {error.name}: install it with pip install 'ordersaga[local]'", code=1)
+    raise typer.Exit(run_demo(exits=exit, as_json=json, kafka=kafka))
+
+
+def _settings(env_file: Path | None, needs: Collection[str]) -> "Settings":
+    """Read, and take over what belongs to the whole process: logging and failpoints."""
+    from ordersaga.logs import configure
+    from ordersaga.settings_reading import read
+
+    found = read(env_file=env_file, needs=needs)
+    configure(found)
+    return found
+
+
+def _run(built: Any, settings: "Settings") -> None:
+    from ordersaga.delivery.failpoints import VARIABLE, arm_from_environment
+    from ordersaga.process import leave, run_until_signalled
+
+    # Now that everything is imported, every failpoint is declared.
+    arm_from_environment({VARIABLE: settings.failpoints})
+    leave(run_until_signalled(built, settings.stop_timeout_seconds))
+
+
+@contextmanager
+def _told_in_one_line() -> Iterator[None]:
+    """What a person can do something about is told in a line for each problem, without a traceback."""
+    from ordersaga.settings_reading import SettingsError
+
+    try:
+        yield
+    except SettingsError as error:
+        _fail(*error.problems, code=2)
+    except Exception as error:
+        if not _is_foreseen(error):
+            raise
+        _fail(str(error), code=1)
+
+
+def _is_foreseen(error: Exception) -> bool:
+    """Our own exceptions say in `retriable` that they were thought of."""
+    return hasattr(error, "retriable")
+
+
+def _fail(*lines: str, code: int) -> NoReturn:
+    for line in lines:
+        typer.echo(f"ordersaga: {' '.join(line.split())}", err=True)
+    raise typer.Exit(code)
+
+
+def main() -> None:
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""A process from its start to its signal: run something until SIGTERM or SIGINT, then stop it in good order.
+
+The first signal asks: what is in hand is finished, within the time given. The second one insists: the process ends at
+once, and whatever was in hand is recovered from the database, as after a crash.
+"""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from types import FrameType
+from typing import Protocol
+
+import structlog
+
+_log = structlog.get_logger(__name__)
+STOPPED, FAILED, INSISTED = 0, 1, 130
+
+
+class Runnable(Protocol):
+    def start(self) -> None: ...
+
+    def stop(self, timeout_seconds: float) -> bool: ...
+
+
+def run_until_signalled(what: Runnable, stop_timeout_seconds: float) -> int:
+    """Returns the exit code. To be called on the main thread, since signals arrive there."""
+    asked = threading.Event()
+    with _Signals(asked.set):
+        try:
+            what.start()
+            asked.wait()
+        finally:
+            _log.info("process.stopping")
+            ended = what.stop(stop_timeout_seconds)
+    if not ended:
+        _log.error("process.not_stopped_in_time", timeout_seconds=stop_timeout_seconds)
+        return FAILED
+    _log.info("process.stopped")
+    return STOPPED
+
+
+def leave(exit_code: int) -> None:
+    """End the process, also where a thread still hangs in a call that cannot be cut short."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    hanging = [one for one in threading.enumerate() if not one.daemon and one is not threading.main_thread()]
+    for thread in hanging:
+        thread.join(0.2)
+    if any(thread.is_alive() for thread in hanging):
+        os._exit(exit_code)
+    sys.exit(exit_code)
+
+
+class _Signals:
+    """While it is entered: the first signal calls `ask`, the second ends the process."""
+
+    def __init__(self, ask: Callable[[], None]) -> None:
+        self._ask = ask
+        self._count = 0
+        self._before: dict[signal.Signals, object] = {}
+
+    def __enter__(self) -> None:
+        for one in (signal.SIGTERM, signal.SIGINT):
+            self._before[one] = signal.signal(one, self._came)
+
+    def __exit__(self, *_: object) -> None:
+        for one, handler in self._before.items():
+            signal.signal(one, handler)  # type: ignore[arg-type]
+
+    def _came(self, number: int, frame: FrameType | None) -> None:
+        self._count += 1
+        if self._count > 1:
+            os._exit(INSISTED)
+        self._ask()

@@ -1,0 +1,177 @@
+"""Settings come from the environment; what is wrong with them is said all at once, in words."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ordersaga.settings import Settings, variable
+from ordersaga.settings_reading import SECRETS, SettingsError, allowed, listing, read
+
+CANARY = "canary-7f3a"
+
+
+def given(environment: Mapping[str, str], **more: Any) -> Settings:
+    return read(environment=environment, **more)
+
+
+def problems_of(environment: Mapping[str, str], **more: Any) -> tuple[str, ...]:
+    with pytest.raises(SettingsError) as caught:
+        read(environment=environment, **more)
+    return caught.value.problems
+
+
+def test_every_setting_has_a_default_except_where_it_is_connected_to() -> None:
+    settings = given({})
+    assert settings.http_host == "127.0.0.1"
+    assert settings.acceptance_window_seconds == 1800
+    assert settings.participant_payment == "bare"
+    assert settings.database_url is None
+    assert settings.kafka_bootstrap_servers is None
+
+
+def test_the_platform_names_have_no_prefix_and_all_others_have() -> None:
+    environment = {"DATABASE_URL": "postgresql://saga@db/saga", "ORDERSAGA_HTTP_PORT": "27001"}
+    settings = given(environment)
+    assert settings.database_url is not None
+    assert settings.database_url.get_secret_value() == "postgresql://saga@db/saga"
+    assert settings.http_port == 27001
+
+
+def test_an_unknown_name_is_an_error_that_suggests_the_near_one() -> None:
+    (problem,) = problems_of({"ORDERSAGA_STRAT_TIMER": "off"})
+    assert problem == "ORDERSAGA_STRAT_TIMER (from the environment) is no setting; did you mean ORDERSAGA_START_TIMER?"
+
+
+def test_an_unknown_name_that_is_near_to_none_points_to_the_list() -> None:
+    (problem,) = problems_of({"ORDERSAGA_XYZZY": "1"})
+    assert "did you mean" not in problem
+    assert "ordersaga settings" in problem
+
+
+def test_a_name_in_small_letters_is_not_taken_silently_for_nothing() -> None:
+    (problem,) = problems_of({"ordersaga_http_port": "1"})
+    assert "did you mean ORDERSAGA_HTTP_PORT?" in problem
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "must_be"),
+    [
+        ("ORDERSAGA_HTTP_PORT", "eighty", "a whole number from 0 up to 65535"),
+        ("ORDERSAGA_HTTP_PORT", "70000", "a whole number from 0 up to 65535"),
+        ("ORDERSAGA_STEP_TIMEOUT_SECONDS", "nan", "a number above 0 up to 86400"),
+        ("ORDERSAGA_STEP_TIMEOUT_SECONDS", "inf", "a number above 0 up to 86400"),
+        ("ORDERSAGA_STEP_TIMEOUT_SECONDS", "-1", "a number above 0 up to 86400"),
+        ("ORDERSAGA_START_TIMER", "perhaps", "on or off"),
+        ("ORDERSAGA_PARTICIPANT_USER", "half", "bare or full"),
+        ("ORDERSAGA_KAFKA_COMPRESSION", "lz4", "none or gzip"),
+        ("ORDERSAGA_KAFKA_TLS_CA_PATH", "/nowhere/ca.pem", "the path of a file that exists"),
+        ("ORDERSAGA_TOPIC_ORDER_EVENTS", "order events", "text that matches"),
+        ("ORDERSAGA_HTTP_CORS_ORIGINS", "shop.example", "is not an origin"),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_it_may_be(name: str, value: str, must_be: str) -> None:
+    (problem,) = problems_of({name: value})
+    assert problem.startswith(f"{name}={value!r} (from the environment): ")
+    assert must_be in problem
+
+
+def test_everything_that_is_wrong_is_said_at_once() -> None:
+    environment = {"ORDERSAGA_HTP_PORT": "1", "ORDERSAGA_HTTP_PORT": "x", "ORDERSAGA_START_TIMER": "x"}
+    problems = problems_of(environment, needs=("database_url",))
+    assert [problem.split("=")[0].split(" ")[0] for problem in problems] == [
+        "ORDERSAGA_HTP_PORT",
+        "DATABASE_URL",
+        "ORDERSAGA_START_TIMER",
+        "ORDERSAGA_HTTP_PORT",
+    ]
+
+
+@pytest.mark.parametrize("field", sorted(SECRETS))
+def test_a_secret_can_be_read_from_a_file(tmp_path: Path, field: str) -> None:
+    file = tmp_path / "secret"
+    file.write_text(f"{CANARY}\n")
+    settings = given({f"{variable(field)}_FILE": str(file)}, needs=(field,))
+    assert getattr(settings, field).get_secret_value() == CANARY
+    assert CANARY not in repr(settings)
+    assert CANARY not in "\n".join(listing(settings))
+
+
+def test_a_secret_given_twice_or_in_a_file_that_cannot_be_read_is_an_error_without_the_secret(tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    file.write_text(CANARY)
+    (twice,) = problems_of({"DATABASE_URL": CANARY, "DATABASE_URL_FILE": str(file)})
+    assert "both set" in twice
+    (unread,) = problems_of({"DATABASE_URL_FILE": str(tmp_path / "none")}, needs=("database_url",))
+    assert "cannot be read" in unread
+    file.write_text("\n")
+    (empty,) = problems_of({"DATABASE_URL_FILE": str(file)}, needs=("database_url",))
+    assert "empty" in empty
+    assert CANARY not in twice + unread + empty
+
+
+def test_a_file_of_settings_is_read_when_asked_and_the_environment_goes_before(tmp_path: Path) -> None:
+    file = tmp_path / "settings.env"
+    file.write_text("# ours\nORDERSAGA_HTTP_PORT=27001\nORDERSAGA_HTTP_HOST='0.0.0.0'\nPATH_OF_SOMEBODY_ELSE=1\n")
+    settings = given({"ORDERSAGA_HTTP_PORT": "27002"}, env_file=file)
+    assert (settings.http_port, settings.http_host) == (27002, "0.0.0.0")
+
+
+def test_an_unknown_name_in_a_file_says_which_file(tmp_path: Path) -> None:
+    file = tmp_path / "settings.env"
+    file.write_text("ORDERSAGA_HTTP_PROT=27001\n")
+    (problem,) = problems_of({}, env_file=file)
+    assert str(file) in problem
+    assert "did you mean ORDERSAGA_HTTP_PORT?" in problem
+
+
+def test_a_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    (problem,) = problems_of({}, env_file=tmp_path / "none.env")
+    assert problem.startswith("there is no file")
+
+
+def test_an_empty_value_is_the_same_as_none() -> None:
+    assert given({"ORDERSAGA_HTTP_PORT": ""}).http_port == 8080
+    assert problems_of({"DATABASE_URL": ""}, needs=("database_url",))[0].startswith("DATABASE_URL is not set")
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({"ORDERSAGA_KAFKA_SECURITY_PROTOCOL": "SASL_SSL"}, "ORDERSAGA_KAFKA_SASL_USERNAME"),
+        ({"ORDERSAGA_TOPIC_ORDER_EVENTS": "order_commands"}, "a name of its own"),
+        ({"ORDERSAGA_HTTP_REQUESTS_AT_ONCE_MAX": "50"}, "ORDERSAGA_DATABASE_CONNECTIONS_MAX"),
+    ],
+)
+def test_settings_that_do_not_fit_together_are_an_error(environment: dict[str, str], said: str) -> None:
+    (problem,) = problems_of(environment)
+    assert said in problem
+
+
+def test_a_client_certificate_needs_its_key(tmp_path: Path) -> None:
+    file = tmp_path / "certificate.pem"
+    file.write_text("-")
+    (problem,) = problems_of({"ORDERSAGA_KAFKA_TLS_CERTIFICATE_PATH": str(file)})
+    assert "belong together" in problem
+
+
+def test_origins_are_separated_by_commas() -> None:
+    origins = given({"ORDERSAGA_HTTP_CORS_ORIGINS": "https://shop.example, http://localhost:3000"}).http_cors_origins
+    assert origins == ("https://shop.example", "http://localhost:3000")
+
+
+def test_settings_built_in_code_do_not_look_at_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORDERSAGA_HTTP_PORT", "27001")
+    monkeypatch.setenv("HTTP_PORT", "27001")
+    assert Settings().http_port == 8080
+
+
+@pytest.mark.parametrize("name", list(Settings.model_fields))
+def test_every_setting_says_what_it_does_and_what_it_may_be(name: str) -> None:
+    info = Settings.model_fields[name]
+    assert info.description
+    assert info.description.endswith(".")
+    assert allowed(name)
+    if info.annotation in (int, float):
+        assert " from " in allowed(name) or " above " in allowed(name), "a number has bounds"
