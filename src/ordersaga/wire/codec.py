@@ -1,47 +1,61 @@
-"""Bytes to messages and back.
+"""Messages to bytes and back: the envelope that every record carries, and the payload that its `type` promises.
 
-Reading has two stages. The first reads only the envelope's `type`: whatever is not in our vocabulary is `Foreign` and costs no more than that, since
-other flows share the topics. The second is strict: what is in our vocabulary decodes into its struct, or raises `WireError` with the field and the
-problem. Nothing else is ever raised, whatever the bytes are; and what decodes can be stored by PostgreSQL as it is (no NUL, no lone surrogate, no
-number that one side takes and the other refuses, no key twice).
+Reading goes in two stages. First only the `type`: traffic of other flows shares our topics, and what is not of our
+vocabulary is `Foreign`, told apart without a look at the rest. Only then is the record held to everything:
+`strict_json` for what no service should have to store, then strict structs for the envelope and the payload.
+
+Promised: whatever bytes arrive, the outcome is an `Envelope`, a `Foreign` or a `WireError` that names the field, and
+the body of an `Envelope` can be stored and sent on as it is. Not promised: that a message concerns a saga that exists,
+nor that a foreign one is sound. Of two `type` fields the last decides whether a record is foreign.
 """
 
-import json
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
+from msgspec import Meta, Raw, Struct
 
 from ordersaga.wire.errors import WireError
-from ordersaga.wire.messages import ALIASES, ANNOUNCEMENTS, COMMANDS, EVENTS, STATUS_ANNOUNCEMENTS, Message, type_of
+from ordersaga.wire.messages import (
+    ALIASES,
+    ANNOUNCEMENTS,
+    COMMANDS,
+    EVENTS,
+    STATUS_ANNOUNCEMENTS,
+    CreateOrder,
+    Event,
+    Id,
+    Message,
+    type_of,
+)
+from ordersaga.wire.strict_json import LIMITS, Limits, check_size, check_storable, decoded, shown, strict_json
 from ordersaga.wire.times import parse_time, time_text
 
+__all__ = [
+    "LIMITS",
+    "Envelope",
+    "Foreign",
+    "Limits",
+    "decode_announcement",
+    "decode_command",
+    "decode_event",
+    "encode",
+]
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    value_bytes_max: int = 1_000_000
-    """Larger records are refused before they are parsed. The brokers' own limit is about the same."""
-    depth_max: int = 32
-    """Objects and arrays inside each other."""
 
-
-LIMITS = Limits()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Envelope:
-    """A message with what travels around it."""
+class Envelope(Struct, frozen=True, kw_only=True):
+    """A message of our vocabulary, with what came around it. (A struct is built in a fifth of a dataclass's time.)"""
 
     body: Message
     correlation_id: str
+    """As sent; empty where an existing service's news of an order has none that can be kept."""
     saga_id: UUID | None
-    """The correlation id, where it is a UUID."""
+    """The correlation id, where that is a UUID."""
     timestamp: datetime | None
-    """The sender's clock, aware UTC."""
+    """The sender's clock, aware, in UTC; None where the sender gave none."""
     message_id: UUID | None = None
     causation_id: UUID | None = None
     source: str | None = None
@@ -49,9 +63,10 @@ class Envelope:
 
 @dataclass(frozen=True, slots=True)
 class Foreign:
-    """A record of another flow."""
+    """A message of another flow: to be counted, nothing more."""
 
     type: str
+    """As sent, shortened, and escaped where it cannot be printed."""
     why: str
 
 
@@ -64,37 +79,74 @@ def encode(
     message_id: UUID | None = None,
     causation_id: UUID | None = None,
 ) -> bytes:
-    return _ENCODER.encode(
-        _Written(
-            type=type_of(body),
-            correlation_id=str(correlation_id),
-            timestamp=time_text(timestamp),
-            payload=body,
-            source=source,
-            message_id=message_id,
-            causation_id=causation_id,
+    """The value of a record. Raises `WireError` for texts, numbers and depths that every reader would refuse."""
+    if isinstance(body, CreateOrder):  # the one payload with a part of the customer's own making
+        check_storable(body.order_details, "payload.order_details", LIMITS.depth_max - 2)
+    try:
+        return _ENCODER.encode(
+            _Written(
+                type=type_of(body),
+                correlation_id=correlation_id,
+                timestamp=time_text(timestamp),
+                payload=body,
+                source=source,
+                message_id=message_id,
+                causation_id=causation_id,
+            )
         )
-    )
+    except UnicodeEncodeError:
+        raise WireError("payload", "has half a surrogate pair") from None
 
 
 def decode_event(value: bytes | None, limits: Limits = LIMITS) -> Envelope | Foreign:
-    """For the orchestrator: what participants say."""
-    return _decode(value, _EVENTS, limits)
+    """An answer or news of a participant, for the orchestrator. Raises `WireError`."""
+    return _decode(value, _EVENT_FORMS, limits)
 
 
 def decode_command(value: bytes | None, limits: Limits = LIMITS) -> Envelope | Foreign:
-    """For participants: what the orchestrator asks."""
-    return _decode(value, _COMMANDS, limits)
+    """A command, for a participant. Raises `WireError`."""
+    return _decode(value, _COMMAND_FORMS, limits)
 
 
 def decode_announcement(value: bytes | None, limits: Limits = LIMITS) -> Envelope | Foreign:
-    """For the notification service and whoever follows sagas."""
-    return _decode(value, _ANNOUNCEMENTS, limits)
+    """A notification or a saga's change of status, for whoever listens to the orchestrator. Raises `WireError`."""
+    return _decode(value, _ANNOUNCEMENT_FORMS, limits)
 
 
-class _Written(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+# --- the forms that a record may have -------------------------------------------------------------
+
+
+class _Typed(Struct):
+    """The first look."""
+
     type: str
-    correlation_id: str
+
+
+class _Head(Struct, kw_only=True):
+    """The envelope as it comes in."""
+
+    payload: Raw
+    timestamp: str | None = None
+    source: Annotated[str, Meta(max_length=255)] | None = None
+    message_id: UUID | None = None
+    causation_id: UUID | None = None
+
+
+class _OwnHead(_Head, kw_only=True):
+    correlation_id: Id
+
+
+class _BareHead(_Head, kw_only=True):
+    """Existing services put ids of their own making, or none, into their news of orders."""
+
+    correlation_id: Any = None
+
+
+class _Written(Struct, kw_only=True, omit_defaults=True):
+    """The envelope as it goes out."""
+
+    type: str
+    correlation_id: UUID | str
     timestamp: str
     payload: Message
     source: str
@@ -102,147 +154,79 @@ class _Written(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     causation_id: UUID | None = None
 
 
-class _Typed(msgspec.Struct, frozen=True):
-    type: str
+_Decoder = msgspec.json.Decoder[Any]
 
 
-class _Read(msgspec.Struct, frozen=True, kw_only=True):
-    payload: msgspec.Raw
-    correlation_id: str | None = None
-    timestamp: str | None = None
-    message_id: UUID | None = None
-    causation_id: UUID | None = None
-    source: str | None = None
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """How records of one type are read. `event` is what a payload under another service's name means inside."""
+
+    head: _Decoder
+    payload: _Decoder
+    event: type[Event] | None = None
 
 
-Reader = Callable[[msgspec.Raw], Message]
 _ENCODER = msgspec.json.Encoder()
 _TYPED = msgspec.json.Decoder(_Typed)
-_READ = msgspec.json.Decoder(_Read)
+_OWN_HEAD = msgspec.json.Decoder(_OwnHead)
+_BARE_HEAD = msgspec.json.Decoder(_BareHead)
 
 
-def _reader(struct: type[msgspec.Struct], meaning: type[Message]) -> Reader:
-    decoder = msgspec.json.Decoder(struct)
-    if struct is meaning:
-        return decoder.decode
-
-    def read(payload: msgspec.Raw) -> Message:
-        found = decoder.decode(payload)
-        fields = {name: getattr(found, name) for name in meaning.__struct_fields__ if hasattr(found, name)}
-        return meaning(**fields)
-
-    return read
+def _forms(table: Mapping[str, type[Message]]) -> dict[str, _Form]:
+    return {name: _Form(_OWN_HEAD, msgspec.json.Decoder(cls)) for name, cls in table.items()}
 
 
-def _readers(table: Mapping[str, type[Message]]) -> dict[str, Reader]:
-    return {name: _reader(struct, struct) for name, struct in table.items()}
+_COMMAND_FORMS = _forms(COMMANDS)
+_ANNOUNCEMENT_FORMS = _forms(ANNOUNCEMENTS) | _forms(STATUS_ANNOUNCEMENTS)
+_EVENT_FORMS = _forms(EVENTS) | {
+    name: _Form(_BARE_HEAD, msgspec.json.Decoder(cls), event) for name, (cls, event) in ALIASES.items()
+}
 
 
-_COMMANDS = _readers(COMMANDS)
-_ANNOUNCEMENTS = _readers(ANNOUNCEMENTS) | _readers(STATUS_ANNOUNCEMENTS)
-_EVENTS = _readers(EVENTS) | {name: _reader(struct, meaning) for name, (struct, meaning) in ALIASES.items()}
+# --- reading --------------------------------------------------------------------------------------
 
 
-def _decode(value: bytes | None, readers: Mapping[str, Reader], limits: Limits) -> Envelope | Foreign:
-    if not value:
-        raise WireError("", "the record is empty")
-    if len(value) > limits.value_bytes_max:
-        raise WireError("", f"the record has {len(value)} bytes; at most {limits.value_bytes_max} are read")
-    name = _guard("type", lambda: _TYPED.decode(value)).type
-    reader = readers.get(name)
-    if reader is None:
-        return Foreign(name[:100], "unknown type")
-    _check_plain(value, limits)
-    read = _guard("", lambda: _READ.decode(value))
-    correlation_id = read.correlation_id or ""
-    if len(correlation_id) > 255 or (not correlation_id and name not in ALIASES):
-        raise WireError("correlation_id", "1 to 255 characters are needed")
+def _decode(value: bytes | None, forms: Mapping[str, _Form], limits: Limits) -> Envelope | Foreign:
+    if value is None:
+        raise WireError("", "has no value")
+    check_size(value, limits)
+    name = decoded(_TYPED, value).type
+    form = forms.get(name)
+    if form is None:
+        return Foreign(shown(name), "unknown type")
+    strict_json(value, limits)
+    return _envelope(decoded(form.head, value), form)
+
+
+def _envelope(head: Any, form: _Form) -> Envelope:
+    body = decoded(form.payload, head.payload, "payload")
+    correlation_id = head.correlation_id
+    if form.event is not None:
+        body = _meaning(body, form.event)
+        correlation_id = _kept(correlation_id)
     return Envelope(
-        body=_guard("payload", lambda: reader(read.payload)),
+        body=body,
         correlation_id=correlation_id,
         saga_id=_uuid(correlation_id),
-        timestamp=parse_time(read.timestamp, "timestamp") if read.timestamp else None,
-        message_id=read.message_id,
-        causation_id=read.causation_id,
-        source=read.source,
+        timestamp=None if head.timestamp is None else parse_time(head.timestamp, "timestamp"),
+        message_id=head.message_id,
+        causation_id=head.causation_id,
+        source=head.source,
     )
 
 
-def _guard(field: str, action: Callable[[], Any]) -> Any:
-    """Run a decoder; whatever it makes of strangers' bytes, it is a `WireError` that names the field."""
-    try:
-        return action()
-    except msgspec.ValidationError as error:
-        problem, _, path = str(error).partition(" - at `$")
-        raise WireError(f"{field}{path.rstrip('`')}".lstrip("."), problem) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
-        raise WireError(field, f"cannot be read as JSON: {error}"[:300]) from None
+def _meaning(alias: Struct, event: type[Event]) -> Event:
+    return event(**{field: getattr(alias, field) for field in event.__struct_fields__})
 
 
-def _check_plain(value: bytes, limits: Limits) -> None:
-    """Refuse what a struct decoder lets pass and a database does not take."""
-    found = _guard("", lambda: _PLAIN.decode(value.decode()))
-    if b"\\u0000" in value:
-        _refuse_nul(found, "")
-    # Most messages are too shallow to count.
-    if value.count(b"{") + value.count(b"[") > limits.depth_max and _depth(found) > limits.depth_max:
-        raise WireError("", f"objects inside each other, more than {limits.depth_max} deep")
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("an object has one key twice")
-    return found
-
-
-def _integer(text: str) -> int:
-    if len(text) > 20 or not -(2**63) <= int(text) < 2**63:
-        raise ValueError("an integer does not fit into 64 bits")
-    return int(text)
-
-
-def _number(text: str) -> float:
-    if not math.isfinite(number := float(text)):
-        raise ValueError("a number is too large")
-    return number
-
-
-def _constant(text: str) -> float:
-    raise ValueError(f"{text} is not JSON")
-
-
-_PLAIN = json.JSONDecoder(
-    object_pairs_hook=_object, parse_int=_integer, parse_float=_number, parse_constant=_constant, strict=True
-)
-
-
-def _refuse_nul(found: Any, path: str) -> None:
-    stack = [(found, path)]
-    while stack:
-        value, where = stack.pop()
-        if isinstance(value, str) and "\0" in value:
-            raise WireError(where.lstrip("."), "a text holds the character NUL")
-        if isinstance(value, dict):
-            stack += [(key, f"{where}.(key)") for key in value]
-            stack += [(inner, f"{where}.{key}") for key, inner in value.items()]
-        elif isinstance(value, list):
-            stack += [(inner, f"{where}[{index}]") for index, inner in enumerate(value)]
-
-
-def _depth(found: Any) -> int:
-    level, deepest = [found], 0
-    while level := [inner for outer in level if isinstance(outer, dict | list) for inner in _inside(outer)]:
-        deepest += 1
-    return deepest
-
-
-def _inside(outer: dict[str, Any] | list[Any]) -> list[Any]:
-    return list(outer.values()) if isinstance(outer, dict) else outer
+def _kept(correlation_id: Any) -> str:
+    return correlation_id if isinstance(correlation_id, str) and len(correlation_id) <= 255 else ""
 
 
 def _uuid(text: str) -> UUID | None:
+    if len(text) != 36:
+        return None
     try:
-        return UUID(text) if len(text) == 36 else None
-    except ValueError:
+        return msgspec.convert(text, UUID)
+    except msgspec.ValidationError:
         return None

@@ -16,6 +16,9 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
+from msgspec.structs import force_setattr
+
+from ordersaga.wire.times import in_utc
 
 Id = Annotated[str, Meta(min_length=1, max_length=255)]
 """An id of a stranger's making: 1 to 255 characters."""
@@ -215,6 +218,9 @@ class StartOrderTimer(Command, frozen=True, kw_only=True):
     customer_id: Id
     timeout_at: datetime
 
+    def __post_init__(self) -> None:
+        force_setattr(self, "timeout_at", in_utc(self.timeout_at, "timeout_at"))
+
 
 class TimerStarted(Event, frozen=True, kw_only=True):
     order_id: Id
@@ -373,9 +379,10 @@ STATUS_ANNOUNCEMENTS: dict[str, type[Announcement]] = {
     for status in ("started", "completed", "failed", "compensating", "compensated", "cancelling", "cancelled")
 }
 
-TYPE_OF: dict[type[Struct], str] = {
+TYPE_OF: dict[type[Struct], str] = {event: name for name, (_, event) in ALIASES.items()} | {
     cls: name for table in (COMMANDS, EVENTS, ANNOUNCEMENTS) for name, cls in table.items()
 }
+"""An event that only existing services send goes by their name for it."""
 
 
 def type_of(message: Message) -> str:
