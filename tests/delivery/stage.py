@@ -206,6 +206,9 @@ class ListConsumer:
     def rewind(self) -> None:
         self._position = self.committed
 
+    def assigned(self) -> frozenset[tuple[str, int]]:
+        return frozenset({("in", 0)})
+
     def lag(self) -> Mapping[tuple[str, int], int]:
         return {("in", 0): len(self._records) - self._position}
 

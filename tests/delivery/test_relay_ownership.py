@@ -6,23 +6,50 @@ from threading import Event
 from ordersaga.bus.protocol import BusUnavailable, Outgoing
 from ordersaga.delivery.messages import OutboxRow
 from ordersaga.delivery.outbox_protocol import OutboxUnavailable
+from ordersaga.delivery.upkeep import Upkeep
 
 from .house import LEASE_SECONDS, Gate, House, Process
-from .stage import ONE, TWO
+from .stage import ONE, TWO, SeededRandom
 
 # --- the database is away, or its answer got lost ------------------------------------------------------------
 
 
-def test_an_acknowledged_row_is_not_published_again_when_its_delete_fails(house: House, one: Process) -> None:
+def test_acknowledged_rows_are_not_published_again_when_their_delete_fails(house: House) -> None:
+    """More of them than the relay remembers for other reasons."""
+    one = house.process(ONE, held_max=3).start()
     one.outbox.away = {"acknowledged"}
-    one.send(b"a", b"b")
-    one.until_published(b"a", b"b")
-    house.clock.advance(6.0)
+    given = [b"%02d" % number for number in range(20)]
+    for count, value in enumerate(given, start=1):
+        one.send(value)
+        one.until(lambda count=count: len(one.producer.log) >= count, "the row is published")  # type: ignore[misc]
     one.until(lambda: not one.relay.health().healthy, "the trouble shows")
+    house.clock.advance(6.0)
     one.outbox.away = ()
     house.until_empty()
     one.pass_scans()
-    assert one.producer.values == [b"a", b"b"]
+    assert one.producer.values == given
+
+
+def test_rows_that_are_acknowledged_and_not_deleted_are_not_found_either(house: House, one: Process) -> None:
+    found: list[OutboxRow] = []
+    kept = Upkeep(
+        one.outbox,
+        leased=lambda owner, until: None,
+        found=lambda rows, more: found.extend(rows),
+        gone=lambda row_ids: None,
+        clock=house.clock,
+        randomness=SeededRandom(1),
+    )
+    rows = one.commit(b"a", b"b")
+    one.outbox.away = {"beat", "register"}
+    kept.acknowledged([rows[0].row_id])
+    kept._registered, kept._beat_at = True, float("inf")
+    kept.scan((), older_than_seconds=0.0, limit=10)
+    kept.scan((), older_than_seconds=3600.0, limit=10)
+    kept._look_around()
+    assert [row.value for row in found] == [b"b"], (
+        "and the look for all rows was not forgotten for the later, narrower one"
+    )
 
 
 def test_an_acknowledged_row_is_not_published_again_even_by_the_next_owner_of_this_process(

@@ -137,7 +137,7 @@ class Relay:
         if not rows:
             return
         with self._changed:
-            if self._closed or self._lease is None or rows[0].owner not in (None, self._lease.owner):
+            if self._closed or self._lease is None:
                 return
             if self._overflowed or len(self._lanes) + self._offered_rows + len(rows) > self._held_max:
                 self._overflowed = True
