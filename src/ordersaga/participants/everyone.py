@@ -1,0 +1,56 @@
+"""The five reference participants, ready to run."""
+
+from dataclasses import replace
+from uuid import uuid4
+
+from ordersaga.bus.protocol import Bus
+from ordersaga.delivery.clock import Clock, Randomness
+from ordersaga.delivery.outbox import PostgresOutbox
+from ordersaga.delivery.relay import Relay
+from ordersaga.participants.host import Host
+from ordersaga.participants.ledger import Ledger, open_pool
+from ordersaga.participants.notification.service import SERVICE as NOTIFICATION
+from ordersaga.participants.order.service import SERVICE as ORDER
+from ordersaga.participants.payment.consult import ConsultProvider
+from ordersaga.participants.payment.provider import SandboxProvider
+from ordersaga.participants.payment.service import SERVICE as PAYMENT
+from ordersaga.participants.service import ServiceSpec
+from ordersaga.participants.timer.service import SERVICE as TIMER
+from ordersaga.participants.timer.service import expire
+from ordersaga.participants.user.service import SERVICE as USER
+from ordersaga.participants.user.service import answer_anyone
+from ordersaga.wire.topics import Participant, Topics
+
+SERVICES: dict[Participant, ServiceSpec] = {
+    spec.participant: spec for spec in (ORDER, USER, PAYMENT, TIMER, NOTIFICATION)
+}
+
+
+def host_of(
+    participant: Participant,
+    bus: Bus,
+    database_url: str,
+    *,
+    topics: Topics,
+    clock: Clock,
+    randomness: Randomness,
+    anyone_may_order: bool = True,
+) -> Host:
+    """`anyone_may_order`: the user service makes up users that it does not know, for demos and load."""
+    spec = SERVICES[participant]
+    if participant is Participant.USER and anyone_may_order:
+        spec = replace(spec, answer=answer_anyone)
+    pool = open_pool(database_url, spec.schema)
+    outbox = PostgresOutbox(pool, uuid4(), name=spec.schema)
+    relay = Relay(bus.producer(client_id=f"{participant.value}-service"), outbox, clock=clock, randomness=randomness)
+    return Host(
+        spec,
+        bus,
+        Ledger(pool, spec, outbox),
+        relay,
+        topics=topics,
+        clock=clock,
+        randomness=randomness,
+        consult=ConsultProvider(SandboxProvider(pool)) if participant is Participant.PAYMENT else None,
+        expire=expire if participant is Participant.TIMER else None,
+    )

@@ -1,0 +1,16 @@
+-- What customers were told.
+CREATE TABLE IF NOT EXISTS rows (
+    key text PRIMARY KEY,
+    saga_id text NOT NULL,
+    type text NOT NULL,
+    customer_id text NOT NULL,
+    order_id text,
+    status text NOT NULL,
+    title text NOT NULL,
+    explanation text NOT NULL,
+    money text NOT NULL,
+    reason text,
+    received_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+-- One customer's inbox, newest first.
+CREATE INDEX IF NOT EXISTS rows_customer ON rows (customer_id, received_at DESC);

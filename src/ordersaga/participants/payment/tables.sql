@@ -1,0 +1,23 @@
+-- Payments, one per saga. A revert that came before its authorization is a row without an intent.
+CREATE TABLE IF NOT EXISTS rows (
+    key text PRIMARY KEY,
+    payment_id text NOT NULL UNIQUE,
+    order_id text,
+    customer_id text,
+    amount_cents bigint NOT NULL,
+    payment_intent_id text,
+    status text NOT NULL,
+    reason text
+) WITH (fillfactor = 70);
+
+-- The sandbox provider's own ledger: one row per hold. It commits by itself, as a real provider does.
+CREATE TABLE IF NOT EXISTS sandbox_intents (
+    idempotency_key text PRIMARY KEY,
+    intent_id text UNIQUE,
+    amount_cents bigint NOT NULL,
+    payment_method_id text NOT NULL,
+    decline_code text,
+    status text NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    released_at timestamptz
+);

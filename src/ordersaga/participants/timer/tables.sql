@@ -1,0 +1,10 @@
+-- Timers, one per saga. A cancel that came before its timer is a row without a time.
+CREATE TABLE IF NOT EXISTS rows (
+    key text PRIMARY KEY,
+    timer_id text NOT NULL,
+    order_id text NOT NULL,
+    timeout_at timestamptz,
+    status text NOT NULL
+) WITH (fillfactor = 70);
+-- What is due, oldest first.
+CREATE INDEX IF NOT EXISTS rows_due ON rows (timeout_at) WHERE status = 'STARTED';
