@@ -16,9 +16,9 @@ class Codec:
 
     def __init__(self, data_types: Mapping[tuple[str, int], type[SagaData]]) -> None:
         self._encode = msgspec.json.Encoder().encode
-        self._states = {key: msgspec.json.Decoder(Instance[data]) for key, data in data_types.items()}  # type:
-        ignore[valid-type] self._personal = { key: msgspec.json.Decoder(get_type_hints(data)["personal"]) for key, data
-        in data_types.items() }
+        self._states = {key: _decoder_of(data) for key, data in data_types.items()}
+        hints = {key: get_type_hints(data)["personal"] for key, data in data_types.items()}
+        self._personal = {key: msgspec.json.Decoder(hint) for key, hint in hints.items()}
 
     def knows(self, saga: str, version: int) -> bool:
         return (saga, version) in self._states
@@ -36,3 +36,7 @@ class Codec:
 
     def encode_personal(self, data: SagaData) -> bytes | None:
         return None if data.personal is None else self._encode(data.personal)
+
+
+def _decoder_of(data: Any) -> msgspec.json.Decoder[AnyInstance]:
+    return msgspec.json.Decoder(Instance[data])
