@@ -110,14 +110,6 @@ class Settings(BaseSettings):
             " orchestrators that can share the work."
         ),
     )
-    kafka_replication: int = Field(
-        -1,
-        ge=-1,
-        le=10,
-        description=(
-            "Replicas of a topic that we create. -1 leaves it to the brokers, which know how many of them there are."
-        ),
-    )
     instance_id: str = Field(
         "", pattern=r"^[A-Za-z0-9._-]{0,100}$",
         description=(

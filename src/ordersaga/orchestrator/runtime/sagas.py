@@ -1,6 +1,6 @@
 """The sagas that this process knows, by name and version."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ordersaga.orchestrator.core.definition import Definition, DefinitionError
@@ -10,7 +10,9 @@ from ordersaga.orchestrator.core.instance import Instance, SagaData
 class Sagas:
     """Definitions by name and version. An instance keeps the version that it started with."""
 
-    def __init__(self, definitions: Iterable[Definition]) -> None:
+    def __init__(self, definitions: Iterable[Definition], begins: Mapping[str, int] | None = None) -> None:
+        """`begins`: which version new sagas of a name have; the newest, where it does not say."""
+        self._begins = dict(begins or {})
         self._by_version: dict[tuple[str, int], Definition] = {}
         for definition in definitions:
             if self._by_version.setdefault((definition.name, definition.version), definition) is not definition:
@@ -20,7 +22,8 @@ class Sagas:
         return self._by_version[instance.saga, instance.version]
 
     def newest(self, name: str) -> Definition:
-        return self._by_version[max(key for key in self._by_version if key[0] == name)]
+        version = self._begins.get(name) or max(version for known, version in self._by_version if known == name)
+        return self._by_version[name, version]
 
     def data_types(self) -> dict[tuple[str, int], type[SagaData]]:
         return {key: definition.data for key, definition in self._by_version.items()}

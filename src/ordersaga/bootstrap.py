@@ -1,0 +1,289 @@
+"""The one page that knows every concrete class: plain constructor calls, top to bottom. Nothing here connects.
+
+A process that writes rows publishes them itself, so each gets a relay beside whatever else it runs; a relay alone only
+takes over what dead processes left.
+"""
+
+import os
+import socket
+import ssl
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
+from threading import Lock
+from time import monotonic
+from uuid import uuid4
+
+from ordersaga import __version__
+from ordersaga.bus.kafka import KafkaBus, KafkaSecurity
+from ordersaga.bus.protocol import Bus, TopicSpec
+from ordersaga.delivery.background import Background
+from ordersaga.delivery.clock import SystemClock, SystemRandom
+from ordersaga.delivery.consume import ConsumeLoop
+from ordersaga.delivery.outbox import PostgresOutbox
+from ordersaga.delivery.relay import Relay
+from ordersaga.orchestrator.api.app import AppSettings, create_app
+from ordersaga.orchestrator.api.orders import OrderLimits
+from ordersaga.orchestrator.api.routes import Api
+from ordersaga.orchestrator.api.server import HttpServer, ServerSettings
+from ordersaga.orchestrator.core.definition import BACKWARD, FORWARD, Definition, Kind, Patience, Step, Undo
+from ordersaga.orchestrator.runtime.counting import Counting
+from ordersaga.orchestrator.runtime.deadlines import Deadlines, DeadlineSettings
+from ordersaga.orchestrator.runtime.handle import Handler
+from ordersaga.orchestrator.runtime.sagas import Sagas
+from ordersaga.orchestrator.runtime.service import Report, Service
+from ordersaga.orchestrator.runtime.verbs import Verbs
+from ordersaga.orchestrator.sagas.create_order import CREATE_ORDER
+from ordersaga.orchestrator.store import migrate as migrations
+from ordersaga.orchestrator.store.codec import Codec
+from ordersaga.orchestrator.store.postgres import PostgresStore, open_pool
+from ordersaga.preparing import Prepared
+from ordersaga.preparing import Step as Preparation
+from ordersaga.settings import Settings
+from ordersaga.settings_reading import SettingsError
+from ordersaga.wire.topics import Participant, Topics
+
+ALL_PARTS = frozenset({"api", "worker", "relay", "deadlines"})
+HEALTH_SECONDS = 0.5
+WITHOUT_TIMER = 1000
+"""Added to the version of a saga that leaves the timer service out: a saga under way goes on as it began."""
+
+
+class App:
+    """The orchestrator, or some of its parts: something to start, to stop and to ask how it is."""
+
+    def __init__(self, service: Service, preparation: Prepared, store: PostgresStore, bus: Bus) -> None:
+        self.http: HttpServer | None = None
+        self._service = service
+        self._preparation = preparation
+        self._store = store
+        self._bus = bus
+        self._asking = Lock()
+        self._report: tuple[float, Report] | None = None
+
+    def start(self) -> None:
+        """Returns at once: what is not there yet is waited for in the background. Raises `CannotListen`."""
+        if self.http is not None:
+            self.http.start()
+        self._preparation.start()
+
+    def stop(self, timeout_seconds: float) -> bool:
+        end = monotonic() + timeout_seconds
+        ended = self.http is None or self.http.stop(min(2.0, timeout_seconds))
+        ended = self._preparation.stop(max(0.1, end - monotonic() - 0.5)) and ended
+        self._bus.close(max(0.1, end - monotonic()))
+        self._store.close()
+        return ended
+
+    def health(self) -> Report:
+        """At most half a second old, so that many who ask are no burden."""
+        with self._asking:
+            if self._report is None or monotonic() - self._report[0] > HEALTH_SECONDS:
+                found = self._service.health()
+                parts = [self._preparation.health(), *found.parts]
+                self._report = monotonic(), Report(ready=all(part.healthy for part in parts), parts=parts)
+            return self._report[1]
+
+
+def orchestrator(
+    settings: Settings, bus: Bus, *, only: Collection[str] = ALL_PARTS, migrate: bool = True, create_topics: bool = True
+) -> App:
+    topics = topics_of(settings)
+    sagas = sagas_of(settings)
+    name = settings.instance_id or f"{socket.gethostname()}-{os.getpid()}"
+    pool = open_pool(_database_url(settings), settings.database_schema, size_max=settings.database_connections_max)
+    outbox = PostgresOutbox(pool, uuid4(), lease_seconds=settings.outbox_lease_seconds, name=name)
+    store = PostgresStore(pool, Codec(sagas.data_types()), outbox, timeout_seconds=settings.database_timeout_seconds)
+    relay = Relay(
+        bus.producer(client_id=f"ordersaga-{name}"),
+        outbox,
+        batch_max=settings.relay_batch_max,
+        held_max=settings.relay_held_max,
+        scan_interval_seconds=settings.relay_scan_interval_seconds,
+    )
+    handler = Handler(store, sagas, relay.offer, topics=topics, counting=Counting())
+    parts: list[Background] = [relay]
+    if "deadlines" in only:
+        pace = DeadlineSettings(every_seconds=settings.deadlines_every_seconds, batch_max=settings.deadlines_batch_max)
+        parts.append(Deadlines(store, handler, pace))
+    if "worker" in only:
+        parts.append(_worker(settings, bus, handler, relay, name))
+    service = Service(store, bus, parts)
+    steps = []
+    if migrate:
+        url, schema = _database_url(settings), settings.database_schema
+        steps.append(Preparation(name="migrate", do=lambda: migrations.migrate(url, schema)))
+    if create_topics:
+        specs = topic_specs(settings)
+        steps.append(Preparation(name="topics", do=lambda: bus.create_topics(specs), required=False))
+    app = App(service, Prepared(steps, service), store, bus)
+    if "api" in only:
+        app.http = _http(settings, app, Verbs(handler, SystemClock(), SystemRandom()), store, sagas)
+    return app
+
+
+def _worker(settings: Settings, bus: Bus, handler: Handler, relay: Relay, name: str) -> ConsumeLoop:
+    consumer = bus.consumer(
+        group=settings.kafka_group,
+        topics=topics_of(settings).answers(),
+        client_id=f"ordersaga-{name}",
+        instance_id=settings.instance_id or None,
+    )
+    return ConsumeLoop(
+        consumer,
+        handler.records,
+        handler.park,
+        name="worker",
+        hold_back=lambda: relay.full,
+        batch_max=settings.worker_batch_max,
+        poll_timeout_seconds=settings.worker_poll_timeout_seconds,
+    )
+
+
+def _http(settings: Settings, app: App, verbs: Verbs, store: PostgresStore, sagas: Sagas) -> HttpServer:
+    limits = OrderLimits(
+        total_cents_max=settings.order_total_cents_max,
+        address_chars_max=settings.order_address_chars_max,
+        customer_id_chars_max=settings.order_customer_id_chars_max,
+        items_max=settings.order_items_max,
+    )
+    api = Api(
+        verbs=verbs,
+        store=store,
+        sagas=sagas,
+        health=app.health,
+        limits=limits,
+        return_url=settings.return_url,
+        version=__version__,
+    )
+    served = AppSettings(cors_origins=settings.http_cors_origins, body_bytes_max=settings.http_body_bytes_max)
+    listening = ServerSettings(
+        host=settings.http_host,
+        port=settings.http_port,
+        connections_max=settings.http_connections_max,
+        requests_at_once_max=settings.http_requests_at_once_max,
+        read_timeout_seconds=settings.http_read_timeout_seconds,
+        idle_timeout_seconds=settings.http_idle_timeout_seconds,
+    )
+    return HttpServer(create_app(api, served), listening)
+
+
+# --- the saga, as it is set ---------------------------------------------------------------------------------------
+
+
+def sagas_of(settings: Settings) -> Sagas:
+    """Both kinds, with and without the timer service, so that a change of the setting strands no saga under way."""
+    with_timer = definition_of(settings)
+    without = _without_timer(with_timer)
+    begins = with_timer if settings.start_timer else without
+    return Sagas([with_timer, without], begins={begins.name: begins.version})
+
+
+def definition_of(settings: Settings) -> Definition:
+    """The create-order saga with the patience and the window that are set."""
+    forward = replace(FORWARD, timeout_seconds=settings.step_timeout_seconds, attempts_max=settings.step_attempts_max)
+    backward = replace(
+        BACKWARD,
+        timeout_seconds=settings.undo_timeout_seconds,
+        attempts_max=settings.undo_attempts_max,
+        backoff_seconds_max=settings.undo_backoff_seconds_max,
+    )
+    patience = {FORWARD: forward, BACKWARD: backward}
+    # Steps share an undo, and go on sharing it: one new undo for each old one.
+    undos = {undo.name: replace(undo, patience=_set(patience, undo.patience)) for undo in CREATE_ORDER.undos()}
+    return replace(
+        CREATE_ORDER,
+        steps=tuple(_as_set(step, patience, undos) for step in CREATE_ORDER.steps),
+        undo_order=tuple(undos[undo.name] for undo in CREATE_ORDER.undo_order),
+        window_seconds=settings.acceptance_window_seconds,
+        window_after_reopening_seconds=settings.acceptance_window_after_reopening_seconds,
+        kinds={one: Kind(getattr(settings, f"participant_{one.value}")) for one in Participant},
+    )
+
+
+def _as_set(step: Step, patience: dict[Patience, Patience], undos: dict[str, Undo]) -> Step:
+    undo = undos[step.undo.name] if step.undo else None
+    return replace(step, patience=_set(patience, step.patience), undo=undo)
+
+
+def _set(patience: dict[Patience, Patience], given: Patience) -> Patience:
+    """What a step says of its own stays; the two defaults are settings."""
+    return patience.get(given, given)
+
+
+def _without_timer(definition: Definition) -> Definition:
+    steps = tuple(step for step in definition.steps if step.do.to is not Participant.TIMER)
+    kept = {step.undo.name for step in steps if step.undo}
+    return replace(
+        definition,
+        version=definition.version + WITHOUT_TIMER,
+        steps=steps,
+        undo_order=tuple(undo for undo in definition.undo_order if undo.name in kept),
+    )
+
+
+# --- Kafka and the database ---------------------------------------------------------------------------------------
+
+
+def kafka_bus(settings: Settings) -> KafkaBus:
+    assert settings.kafka_bootstrap_servers, "the command said that it needs it"
+    password = settings.kafka_sasl_password
+    security = KafkaSecurity(
+        protocol=settings.kafka_security_protocol,
+        mechanism=settings.kafka_sasl_mechanism,
+        username=settings.kafka_sasl_username or "",
+        password=password.get_secret_value() if password else "",
+        ssl_context=_ssl_context(settings) if settings.kafka_security_protocol.endswith("SSL") else None,
+    )
+    return KafkaBus(
+        settings.kafka_bootstrap_servers,
+        security=security,
+        compression="gzip" if settings.kafka_compression == "gzip" else None,
+    )
+
+
+def _ssl_context(settings: Settings) -> ssl.SSLContext:
+    password = settings.kafka_tls_key_password
+    try:
+        context = ssl.create_default_context(cafile=settings.kafka_tls_ca_path)
+        if settings.kafka_tls_certificate_path:
+            context.load_cert_chain(
+                settings.kafka_tls_certificate_path,
+                settings.kafka_tls_key_path,
+                # Without a password OpenSSL would ask for one at the terminal, and wait.
+                password.get_secret_value() if password else "",
+            )
+    except (OSError, ssl.SSLError) as error:
+        raise SettingsError([f"the certificates in ORDERSAGA_KAFKA_TLS_... cannot be used: {error}"]) from None
+    return context
+
+
+def topics_of(settings: Settings) -> Topics:
+    return Topics(**{name: getattr(settings, f"topic_{name}") for name in Topics.__dataclass_fields__})
+
+
+def topic_specs(settings: Settings) -> Sequence[TopicSpec]:
+    return [TopicSpec(name, settings.kafka_partitions, {}) for name in topics_of(settings).all()]
+
+
+def topics(settings: Settings, *, create: bool) -> Iterator[tuple[str, int | None, bool]]:
+    """Each topic, its partitions (None: missing), whether it was created now. Raises `BusError`."""
+    bus = kafka_bus(settings)
+    try:
+        created = set(bus.create_topics(topic_specs(settings))) if create else set()
+        found = bus.partitions()
+    finally:
+        bus.close(2.0)
+    for name in topics_of(settings).all():
+        yield name, found.get(name), name in created
+
+
+def migrate(settings: Settings) -> Iterator[str]:
+    """A line for each migration that was applied. Raises `StoreError`."""
+    applied = migrations.migrate(_database_url(settings), settings.database_schema)
+    yield from (f"applied {name}" for name in applied)
+    yield f"the schema {settings.database_schema} is up to date"
+
+
+def _database_url(settings: Settings) -> str:
+    assert settings.database_url, "the command said that it needs it"
+    return settings.database_url.get_secret_value()
