@@ -1,4 +1,5 @@
-"""The one page that knows every concrete class: plain constructor calls, top to bottom. Nothing here connects.
+"""The one page that knows every concrete class: plain constructor calls, top to bottom. Nothing here connects, and who
+makes a bus closes it.
 
 A process that writes rows publishes them itself, so each gets a relay beside whatever else it runs; a relay alone only
 takes over what dead processes left.
@@ -7,7 +8,7 @@ takes over what dead processes left.
 import os
 import socket
 import ssl
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from threading import Lock
 from time import monotonic
@@ -36,6 +37,7 @@ from ordersaga.orchestrator.sagas.create_order import CREATE_ORDER
 from ordersaga.orchestrator.store import migrate as migrations
 from ordersaga.orchestrator.store.codec import Codec
 from ordersaga.orchestrator.store.postgres import PostgresStore, open_pool
+from ordersaga.participants.everyone import host_of
 from ordersaga.preparing import Prepared
 from ordersaga.preparing import Step as Preparation
 from ordersaga.settings import Settings
@@ -51,12 +53,11 @@ WITHOUT_TIMER = 1000
 class App:
     """The orchestrator, or some of its parts: something to start, to stop and to ask how it is."""
 
-    def __init__(self, service: Service, preparation: Prepared, store: PostgresStore, bus: Bus) -> None:
+    def __init__(self, service: Service, preparation: Prepared, store: PostgresStore) -> None:
         self.http: HttpServer | None = None
         self._service = service
         self._preparation = preparation
         self._store = store
-        self._bus = bus
         self._asking = Lock()
         self._report: tuple[float, Report] | None = None
 
@@ -70,7 +71,6 @@ class App:
         end = monotonic() + timeout_seconds
         ended = self.http is None or self.http.stop(min(2.0, timeout_seconds))
         ended = self._preparation.stop(max(0.1, end - monotonic() - 0.5)) and ended
-        self._bus.close(max(0.1, end - monotonic()))
         self._store.close()
         return ended
 
@@ -108,14 +108,9 @@ def orchestrator(
     if "worker" in only:
         parts.append(_worker(settings, bus, handler, relay, name))
     service = Service(store, bus, parts)
-    steps = []
-    if migrate:
-        url, schema = _database_url(settings), settings.database_schema
-        steps.append(Preparation(name="migrate", do=lambda: migrations.migrate(url, schema)))
-    if create_topics:
-        specs = topic_specs(settings)
-        steps.append(Preparation(name="topics", do=lambda: bus.create_topics(specs), required=False))
-    app = App(service, Prepared(steps, service), store, bus)
+    url, schema = _database_url(settings), settings.database_schema
+    steps = _steps(settings, bus, (lambda: migrations.migrate(url, schema)) if migrate else None, create_topics)
+    app = App(service, Prepared(steps, service), store)
     if "api" in only:
         app.http = _http(settings, app, Verbs(handler, SystemClock(), SystemRandom()), store, sagas)
     return app
@@ -165,6 +160,58 @@ def _http(settings: Settings, app: App, verbs: Verbs, store: PostgresStore, saga
         idle_timeout_seconds=settings.http_idle_timeout_seconds,
     )
     return HttpServer(create_app(api, served), listening)
+
+
+# --- the reference participants -----------------------------------------------------------------------------------
+
+
+class Participants:
+    """Some of the reference participants in one process, each with its own schema, relay and consumer."""
+
+    def __init__(self, hosts: Sequence[Prepared]) -> None:
+        self._hosts = hosts
+
+    def start(self) -> None:
+        """Returns at once: what is not there yet is waited for in the background."""
+        for host in self._hosts:
+            host.start()
+
+    def stop(self, timeout_seconds: float) -> bool:
+        end = monotonic() + timeout_seconds
+        ended = [host.stop(max(0.1, end - monotonic())) for host in self._hosts]
+        return all(ended)
+
+
+def participants(
+    settings: Settings,
+    bus: Bus,
+    *,
+    names: Collection[str] = tuple(Participant),
+    migrate: bool = True,
+    create_topics: bool = True,
+) -> Participants:
+    def prepared(name: str) -> Prepared:
+        host = host_of(
+            Participant(name),
+            bus,
+            _database_url(settings),
+            topics=topics_of(settings),
+            clock=SystemClock(),
+            randomness=SystemRandom(),
+        )
+        return Prepared(_steps(settings, bus, host.create_tables if migrate else None, create_topics), host)
+
+    return Participants([prepared(name) for name in names])
+
+
+def _steps(
+    settings: Settings, bus: Bus, migrate: Callable[[], object] | None, create_topics: bool
+) -> list[Preparation]:
+    specs = topic_specs(settings)
+    steps = [Preparation(name="migrate", do=migrate)] if migrate else []
+    if create_topics:
+        steps.append(Preparation(name="topics", do=lambda: bus.create_topics(specs), required=False))
+    return steps
 
 
 # --- the saga, as it is set ---------------------------------------------------------------------------------------

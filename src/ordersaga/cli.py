@@ -63,14 +63,15 @@ def serve(
         settings = _settings(env_file, needs=("database_url", "kafka_bootstrap_servers"))
         from ordersaga import bootstrap
 
+        bus = bootstrap.kafka_bus(settings)
         built = bootstrap.orchestrator(
             settings,
-            bootstrap.kafka_bus(settings),
+            bus,
             only=frozenset(only or Part),
             migrate=migrate,
             create_topics=create_topics,
         )
-        _run(built, settings)
+        _run(built, settings, bus)
 
 
 @app.command()
@@ -89,14 +90,15 @@ def participants(
         settings = _settings(env_file, needs=("database_url", "kafka_bootstrap_servers"))
         from ordersaga import bootstrap
 
+        bus = bootstrap.kafka_bus(settings)
         built = bootstrap.participants(
             settings,
-            bootstrap.kafka_bus(settings),
+            bus,
             names=[one.value for one in names or Name],
             migrate=migrate,
             create_topics=create_topics,
         )
-        _run(built, settings)
+        _run(built, settings, bus)
 
 
 @app.command()
@@ -188,13 +190,15 @@ def _settings(env_file: Path | None, needs: Collection[str]) -> "Settings":
     return found
 
 
-def _run(built: Any, settings: "Settings") -> None:
+def _run(built: Any, settings: "Settings", bus: Any) -> None:
     from ordersaga.delivery.failpoints import VARIABLE, arm_from_environment
     from ordersaga.process import leave, run_until_signalled
 
     # Now that everything is imported, every failpoint is declared.
     arm_from_environment({VARIABLE: settings.failpoints})
-    leave(run_until_signalled(built, settings.stop_timeout_seconds))
+    exit_code = run_until_signalled(built, settings.stop_timeout_seconds)
+    bus.close(1.0)
+    leave(exit_code)
 
 
 @contextmanager
