@@ -1,8 +1,8 @@
 """Messages to bytes and back: the envelope that every record carries, and the payload that its `type` promises.
 
 Reading goes in two stages. First only the `type`: traffic of other flows shares our topics, and what is not of our
-vocabulary is `Foreign`, told apart without a look at the rest. Only then is the record held to everything:
-`strict_json` for what no service should have to store, then strict structs for the envelope and the payload.
+vocabulary is `Foreign`, told apart without a look at the rest. Only then is the record held to everything: strict
+structs for the envelope and the payload, and `strict_json` for what no service should have to store.
 
 Promised: whatever bytes arrive, the outcome is an `Envelope`, a `Foreign` or a `WireError` that names the field, and
 the body of an `Envelope` can be stored and sent on as it is. Not promised: that a message concerns a saga that exists,
@@ -194,8 +194,9 @@ def _decode(value: bytes | None, forms: Mapping[str, _Form], limits: Limits) -> 
     form = forms.get(name)
     if form is None:
         return Foreign(shown(name), "unknown type")
+    envelope = _envelope(decoded(form.head, value), form)  # first, since the structs know the fields by name
     strict_json(value, limits)
-    return _envelope(decoded(form.head, value), form)
+    return envelope
 
 
 def _envelope(head: Any, form: _Form) -> Envelope:

@@ -13,7 +13,7 @@ YEAR_MIN, YEAR_MAX = 1970, 9998
 
 def parse_time(text: str, field: str) -> datetime:
     """The instant that `text` names, in UTC; digits beyond microseconds are cut. Raises `WireError` naming `field`."""
-    if len(text) < 19 or text[4] != "-" or text[10] not in "T ":
+    if len(text) < 19 or text[4] != "-" or text[7] != "-" or text[10] not in "T " or not text.isprintable():
         raise WireError(field, "is no time in ISO 8601")
     try:
         moment = datetime.fromisoformat(text)
