@@ -44,6 +44,11 @@ def open_kafka(nodes: int = 1, directory: Path | None = None) -> Kafka:
     return ExternalKafka(bootstrap_servers=given) if given else KafkaCluster.start(nodes, directory)
 
 
+def prepare_kafka() -> KafkaParts:
+    """Fetch and make what a start needs, where the cache lacks it. Raises `PartMissing`."""
+    return find_kafka_parts(_rehearse, _sample_properties())
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExternalKafka:
     """A cluster that was there before us: used, never stopped."""
@@ -129,7 +134,7 @@ class KafkaCluster:
 
         Raises `PartMissing`, `NotReady`.
         """
-        return cls._start(find_kafka_parts(_rehearse, _sample_properties()), nodes, directory, extra or {})
+        return cls._start(prepare_kafka(), nodes, directory, extra or {})
 
     @classmethod
     def _start(cls, parts: KafkaParts, count: int, directory: Path | None, extra: Mapping[str, str]) -> "KafkaCluster":

@@ -99,14 +99,14 @@ def _find_jars(java: Java) -> tuple[Path, ...]:
 
 def _download(java: Java, directory: Path) -> None:
     say(f"downloading Apache Kafka {KAFKA_VERSION} (44 MB), once")
-    problems = []
-    for way in (_download_with_maven, _download_with_jgo):
+    try:
+        _download_with_maven(java, directory)
+    except PartMissing as without_maven:
+        say(f"without Maven, for {str(without_maven).splitlines()[0]}")
         try:
-            way(java, directory)
-            return
-        except PartMissing as failure:
-            problems.append(str(failure))
-    raise PartMissing("\n".join([_CURE, *problems]))
+            _download_with_jgo(directory)
+        except PartMissing as without_jgo:
+            raise PartMissing(f"{_CURE}\n{without_maven}\n{without_jgo}") from None
 
 
 def _download_with_maven(java: Java, directory: Path) -> None:
@@ -119,7 +119,7 @@ def _download_with_maven(java: Java, directory: Path) -> None:
     _run_download([maven, "-q", "-B", "-f", str(pom), *goal], {"JAVA_HOME": str(java.home)})
 
 
-def _download_with_jgo(java: Java, directory: Path) -> None:
+def _download_with_jgo(directory: Path) -> None:
     packages = package_directory("jgo", _JGO, "downloads Java's jars where there is no Maven")
     _run_download([sys.executable, "-c", _FETCH, str(directory), *_COORDINATES], {"PYTHONPATH": str(packages)})
 

@@ -1,8 +1,8 @@
 """Free ports on 127.0.0.1, never handed out twice at one time.
 
 They lie below 32768, where the kernel does not take ports for outgoing connections: a broker that is restarted must
-find its port free. A port is held, against every other process that asks here, by a lock on a file named after it,
-until it is released or this process ends. It is not held against programs that do not ask here.
+find its port free. A port is held, against every other process that asks here, by a lock on one byte of a file, until
+it is released or this process ends. It is not held against programs that do not ask here.
 """
 
 import fcntl
@@ -11,6 +11,7 @@ import random
 import socket
 import tempfile
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 from threading import Lock
 
@@ -19,7 +20,7 @@ from ordersaga.local.failures import LocalError
 FIRST_PORT = 21_000
 LAST_PORT = 23_999
 
-_held: dict[int, int] = {}
+_held: set[int] = set()
 _guard = Lock()
 
 
@@ -51,26 +52,23 @@ def hold_port(port: int) -> None:
 
 def release_ports(ports: Iterable[int]) -> None:
     with _guard:
-        for port in ports:
-            lock = _held.pop(port, None)
-            if lock is not None:
-                os.close(lock)
+        for port in _held.intersection(ports):
+            _held.remove(port)
+            fcntl.lockf(_lock_file(), fcntl.LOCK_UN, 1, port)
 
 
 def _hold(port: int) -> bool:
     with _guard:
         if port in _held:
             return False
-        lock = os.open(_lock_directory() / str(port), os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(lock)
+            fcntl.lockf(_lock_file(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+        except OSError:  # another process has this byte
             return False
         if not _is_free(port):
-            os.close(lock)
+            fcntl.lockf(_lock_file(), fcntl.LOCK_UN, 1, port)
             return False
-        _held[port] = lock
+        _held.add(port)
         return True
 
 
@@ -84,7 +82,7 @@ def _is_free(port: int) -> bool:
         return True
 
 
-def _lock_directory() -> Path:
-    directory = Path(tempfile.gettempdir()) / f"ordersaga-ports-{os.geteuid()}"
-    directory.mkdir(mode=0o700, exist_ok=True)
-    return directory
+@lru_cache(maxsize=1)
+def _lock_file() -> int:
+    """Open as long as this process lives: closing it once would give up all its locks."""
+    return os.open(Path(tempfile.gettempdir()) / f"ordersaga-ports-{os.geteuid()}.lock", os.O_RDWR | os.O_CREAT, 0o600)

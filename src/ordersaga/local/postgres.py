@@ -30,6 +30,7 @@ from ordersaga.local.temporary import make_directory, remove_directory
 READY_SECONDS = 60.0
 _STOP_SECONDS = 30.0
 _CONNECT_SECONDS = 5
+_LINKED_FROM = "linked-from"
 _CREATE: LiteralString = "CREATE DATABASE {} TEMPLATE {}"
 _CREATE_BY_FILES: LiteralString = "CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy"
 """Without 8 MB of log for each; the checkpoint that it takes is no matter on a server that nobody else uses."""
@@ -225,6 +226,7 @@ def _fill(data: Path, parts: PostgresParts) -> None:
     account = parts.account
     place = data.parent
     if account is not None and not account.can_enter(place):
+        _sweep_unlinked(shared_directory())
         place = Path(tempfile.mkdtemp(prefix="postgres-", dir=shared_directory()))
         place.chmod(0o755)
     scratch = place / ".data"
@@ -235,8 +237,20 @@ def _fill(data: Path, parts: PostgresParts) -> None:
     if place == data.parent:
         scratch.rename(data)
     else:
-        data.unlink(missing_ok=True)  # a link to data that are gone
-        data.symlink_to(scratch.rename(place / "data"))
+        _link(data, scratch.rename(place / "data"))
+
+
+def _link(data: Path, target: Path) -> None:
+    data.unlink(missing_ok=True)  # a link to data that are gone
+    data.symlink_to(target)
+    (target.parent / _LINKED_FROM).write_text(str(data))
+
+
+def _sweep_unlinked(shared: Path) -> None:
+    """Remove data whose link has been deleted."""
+    for note in shared.glob(f"*/{_LINKED_FROM}"):
+        if Path(note.read_text()).resolve() != (note.parent / "data").resolve():
+            shutil.rmtree(note.parent, ignore_errors=True)
 
 
 def _create_database(server_url: str, statement: LiteralString, template: str | None) -> str:
