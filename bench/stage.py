@@ -11,13 +11,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import psutil
+import psutil  # type: ignore[import-untyped]
+from ordersaga.local.ports import free_port
 from ordersaga.local.postgres import PostgresServer
 
 from ordersaga.demo.client import Api
 from ordersaga.demo.stage import PARTICIPANTS
 from ordersaga.local.kafka import KafkaCluster
-from ordersaga.local.processes import Process, free_port
+from ordersaga.local.processes import Process
 
 LIMIT_BATCH_MAX = 500
 
@@ -65,7 +66,7 @@ class Stage:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for process in (process for group in self._processes.values() for process in group):
-            process.terminate()
+            process.stop(12.0)
         self.postgres.stop()
         self.kafka.stop()
 
@@ -93,8 +94,9 @@ class Stage:
         )
 
     def _start(self, group: str, module: str, *arguments: str) -> Process:
-        log = self._directory / f"{group}-{len(self._processes.get(group, ()))}.log"
-        process = Process([sys.executable, "-m", module, *arguments], env=self._environment, log=log)
+        name = f"{group}-{len(self._processes.get(group, ()))}"
+        argv = [sys.executable, "-m", module, *arguments]
+        process = Process(name, argv, env=self._environment, log_path=self._directory / f"{name}.log")
         process.start()
         self._processes.setdefault(group, []).append(process)
         return process

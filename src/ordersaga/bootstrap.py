@@ -198,6 +198,7 @@ def participants(
             topics=topics_of(settings),
             clock=SystemClock(),
             randomness=SystemRandom(),
+            lease_seconds=settings.outbox_lease_seconds,
         )
         return Prepared(_steps(settings, bus, host.create_tables if migrate else None, create_topics), host)
 

@@ -1,20 +1,40 @@
-"""The whole platform in one process, for the demo: orchestrator and participants over an in-memory bus, state in
-PostgreSQL.
+"""The whole platform in one process, for the demo: orchestrator and participants over an in-memory bus, state in PostgreSQL.
 
-What is not durable here is the bus: it is lost with the process. What was committed is not: commands that were on
-their way are asked for again.
+What is not durable here is the bus: it is lost with the process. What was committed is not: commands that were on their
+way are asked for again.
 """
 
-from ordersaga.bootstrap import serve_all
+from time import monotonic
+
+from ordersaga import bootstrap
 from ordersaga.bus.memory import MemoryBus
 from ordersaga.logs import configure
+from ordersaga.process import Runnable, leave, run_until_signalled
+from ordersaga.settings import Settings
 from ordersaga.settings_reading import read
+
+
+class Platform:
+    """The orchestrator and everyone it works with."""
+
+    def __init__(self, settings: Settings, bus: MemoryBus) -> None:
+        # The participants first: an order that comes in finds somebody to answer.
+        self._apps: list[Runnable] = [bootstrap.participants(settings, bus), bootstrap.orchestrator(settings, bus)]
+
+    def start(self) -> None:
+        for app in self._apps:
+            app.start()
+
+    def stop(self, timeout_seconds: float) -> bool:
+        end = monotonic() + timeout_seconds
+        return all([app.stop(max(0.1, end - monotonic())) for app in reversed(self._apps)])
 
 
 def main() -> None:
     settings = read(needs=("database_url",))
     configure(settings)
-    serve_all(settings, MemoryBus(partitions=settings.kafka_partitions))
+    bus = MemoryBus(partitions=settings.kafka_partitions)
+    leave(run_until_signalled(Platform(settings, bus), settings.stop_timeout_seconds))
 
 
 if __name__ == "__main__":

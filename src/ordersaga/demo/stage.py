@@ -11,18 +11,21 @@ from pathlib import Path
 from typing import Protocol
 
 from ordersaga.demo.client import Api
-from ordersaga.local.kafka import KafkaCluster
-from ordersaga.local.postgres import PostgresServer
-from ordersaga.local.processes import Process, free_port
+from ordersaga.local.kafka import Kafka, open_kafka
+from ordersaga.local.ports import free_port
+from ordersaga.local.postgres import Postgres, open_postgres
+from ordersaga.local.processes import Process
 
 PARTICIPANTS = ("order", "user", "payment", "timer", "notification")
 IMPATIENT = {
-    "ORDERSAGA_STEP_TIMEOUT_SECONDS": "2",
+    "ORDERSAGA_STEP_TIMEOUT_SECONDS": "3",
+    "ORDERSAGA_OUTBOX_LEASE_SECONDS": "2",
     "ORDERSAGA_LOG_LEVEL": "WARNING",
     **{f"ORDERSAGA_PARTICIPANT_{name.upper()}": "full" for name in PARTICIPANTS},
 }
-"""The reference participants recognise repeats; and nobody wants to watch a demo wait for thirty seconds."""
+"""The reference participants recognise repeats; and nobody wants to watch a demo wait until a dead process counts as dead."""
 READY_SECONDS = 60.0
+STOP_SECONDS = 12.0
 
 
 class Stage(Protocol):
@@ -50,7 +53,7 @@ class OneProcess:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._port = free_port()
-        self._database: PostgresServer | None = None
+        self._database: Postgres | None = None
         self._child: Process | None = None
 
     @property
@@ -58,7 +61,7 @@ class OneProcess:
         return f"http://127.0.0.1:{self._port}"
 
     def start(self) -> None:
-        self._database = PostgresServer.start(self._directory / "postgres")
+        self._database = open_postgres(self._directory / "postgres")
         environment = {"DATABASE_URL": self._database.create_database(), "ORDERSAGA_HTTP_PORT": str(self._port)}
         self._child = _python("ordersaga.demo.child", environment, self._directory / "demo.log")
         self.restart()
@@ -74,7 +77,7 @@ class OneProcess:
 
     def stop(self) -> None:
         if self._child:
-            self._child.terminate()
+            self._child.stop(STOP_SECONDS)
         if self._database:
             self._database.stop()
 
@@ -87,8 +90,8 @@ class RealParts:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._port = free_port()
-        self._database: PostgresServer | None = None
-        self._kafka: KafkaCluster | None = None
+        self._database: Postgres | None = None
+        self._kafka: Kafka | None = None
         self._orchestrator: Process | None = None
         self._participants: list[Process] = []
 
@@ -97,8 +100,8 @@ class RealParts:
         return f"http://127.0.0.1:{self._port}"
 
     def start(self) -> None:
-        self._kafka = KafkaCluster.start(directory=self._directory / "kafka")
-        self._database = PostgresServer.start(self._directory / "postgres")
+        self._kafka = open_kafka(directory=self._directory / "kafka")
+        self._database = open_postgres(self._directory / "postgres")
         environment = {
             "DATABASE_URL": self._database.create_database(),
             "KAFKA_BOOTSTRAP_SERVERS": self._kafka.bootstrap_servers,
@@ -124,7 +127,7 @@ class RealParts:
     def stop(self) -> None:
         for process in (self._orchestrator, *self._participants):
             if process:
-                process.terminate()
+                process.stop(STOP_SECONDS)
         for server in (self._database, self._kafka):
             if server:
                 server.stop()
@@ -132,4 +135,4 @@ class RealParts:
 
 def _python(module: str, environment: Mapping[str, str], log: Path, *arguments: str) -> Process:
     argv = [sys.executable, "-m", module, *arguments]
-    return Process(argv, env={**os.environ, **IMPATIENT, **environment}, log=log)
+    return Process(log.stem, argv, env={**os.environ, **IMPATIENT, **environment}, log_path=log)

@@ -35,13 +35,14 @@ def host_of(
     clock: Clock,
     randomness: Randomness,
     anyone_may_order: bool = True,
+    lease_seconds: float = 15.0,
 ) -> Host:
     """`anyone_may_order`: the user service makes up users that it does not know, for demos and load."""
     spec = SERVICES[participant]
     if participant is Participant.USER and anyone_may_order:
         spec = replace(spec, answer=answer_anyone)
     pool = open_pool(database_url, spec.schema)
-    outbox = PostgresOutbox(pool, uuid4(), name=spec.schema)
+    outbox = PostgresOutbox(pool, uuid4(), lease_seconds=lease_seconds, name=spec.schema)
     relay = Relay(bus.producer(client_id=f"{participant.value}-service"), outbox, clock=clock, randomness=randomness)
     return Host(
         spec,

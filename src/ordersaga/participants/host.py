@@ -86,7 +86,6 @@ class Host:
         name = spec.participant.value
         self._source = f"{name}-service"
         self._decode = decode_command if spec.answers else decode_announcement
-        self._tables = False
         consumer = bus.consumer(
             group=self._source, topics=[topics.commands_of(spec.participant)], client_id=self._source
         )
@@ -98,9 +97,11 @@ class Host:
             self._expiring = Loop(f"{name}-expire", self._expire_turn)
             self._parts.append(self._expiring)
 
-    def start(self) -> None:
-        """Raises `LedgerError` where the tables cannot be made."""
+    def create_tables(self) -> None:
+        """To be called before `start`. Raises `LedgerError`."""
         self._ledger.create_tables()
+
+    def start(self) -> None:
         for part in self._parts:
             part.start()
 

@@ -84,7 +84,7 @@ def is_saga_id(saga_id: UUID | None) -> bool:
 def concerned(letter: Letter, loaded: Loaded) -> Sequence[UUID]:
     """The sagas that a letter may concern: the one that it names, else those with its order or payment."""
     saga_id = letter.envelope.saga_id
-    if is_saga_id(saga_id) and saga_id in loaded.instances:
+    if saga_id is not None and saga_id in loaded.instances:
         return (saga_id,)
     order_id = getattr(letter.envelope.body, "order_id", None)
     payment_id = getattr(letter.envelope.body, "payment_id", None)
