@@ -51,7 +51,7 @@ def breakable() -> Iterator[KafkaCluster]:
 
 @pytest.fixture
 def impatient() -> KafkaTimings:
-    return KafkaTimings(bootstrap_timeout_ms=1_000, stuck_seconds=1.5, stalled_seconds=2.0)
+    return KafkaTimings(bootstrap_timeout_ms=1_000, stuck_seconds=1.5)
 
 
 def unique(what: str) -> str:

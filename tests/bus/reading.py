@@ -10,6 +10,10 @@ from ordersaga.bus.protocol import Bus, BusUnavailable, Consumer, Outcome, Outgo
 PATIENCE_SECONDS = 20.0
 
 
+def numbered(topic: str, count: int, keys: int = 8) -> list[Outgoing]:
+    return [Outgoing(topic, b"key-%d" % (n % keys), b"%d" % n) for n in range(count)]
+
+
 def publish(bus: Bus, *records: Outgoing) -> Sequence[Outcome]:
     producer = bus.producer(client_id="test-producer")
     try:

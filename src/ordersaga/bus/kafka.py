@@ -12,9 +12,9 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from threading import Lock, Thread
 from typing import Literal, TypeVar
 
+from ordersaga.bus.bounded import bounded, in_background
 from ordersaga.bus.connecting import Connecting
 from ordersaga.bus.counters import Counters
 from ordersaga.bus.kafka_client import AdminSession, KafkaClients
@@ -22,7 +22,7 @@ from ordersaga.bus.kafka_consumer import KafkaConsumer
 from ordersaga.bus.kafka_producer import Identity, KafkaProducer, identity_of
 from ordersaga.bus.kafka_settings import KafkaSecurity, KafkaTimings
 from ordersaga.bus.partitioner import partition_of
-from ordersaga.bus.protocol import BusError, BusUnavailable, Outgoing, TopicSpec
+from ordersaga.bus.protocol import BusError, BusRefused, BusUnavailable, Outgoing, TopicSpec
 
 __all__ = ["KafkaBus", "KafkaSecurity", "KafkaTimings"]
 
@@ -56,9 +56,8 @@ class KafkaBus:
         self._admin: Connecting[AdminSession] = Connecting(
             "admin",
             open_client=lambda: self._clients.open_admin(f"{client_id}-admin"),
-            discard=lambda client: _in_background(client.close),
+            discard=lambda client: in_background(client.close),
         )
-        self._admin_in_use = Lock()
         self._topics: Mapping[str, int] = {}
         self._missing_at: dict[str, float] = {}
         self._members: list[KafkaConsumer | KafkaProducer] = []
@@ -70,7 +69,7 @@ class KafkaBus:
             Connecting(
                 "consumer",
                 open_client=lambda: self._clients.open_consumer(client_id, group, topics, instance_id),
-                discard=lambda client: _in_background(lambda: client.close({}, 1.0)),
+                discard=lambda client: in_background(lambda: client.close({}, 1.0)),
             ),
             topics=topics,
             topic_exists=self._topic_exists,
@@ -115,7 +114,10 @@ class KafkaBus:
         counts = self._ask(AdminSession.partitions, timeout_seconds)
         partitions = sorted({tp for record in records for tp in _where(record, counts)})
         wanted = {identity_of(record) for record in records}
-        found = _bounded(lambda: self._read(partitions, wanted, since_ms, until), until - time.monotonic())
+        try:
+            found = bounded(lambda: self._read(partitions, wanted, since_ms, until), until - time.monotonic())
+        except BusError as error:
+            raise BusUnavailable(str(error)) from error
         return [_counted(found, identity_of(record)) for record in records]
 
     def close(self, timeout_seconds: float) -> None:
@@ -124,7 +126,7 @@ class KafkaBus:
             member.close(max(0.0, until - time.monotonic()))
         admin = self._admin.close()
         if admin is not None:
-            _in_background(admin.close)
+            in_background(admin.close)
 
     def _read(
         self, partitions: Sequence[tuple[str, int]], wanted: set[Identity], since_ms: int, until: float
@@ -159,10 +161,12 @@ class KafkaBus:
         admin = self._admin.get(timeout_seconds)
         try:
             # A connected client is given a moment even by those who would not wait: it would never answer them else.
-            return _bounded(lambda: question(admin), max(until - time.monotonic(), ANSWER_SECONDS))
-        except BusUnavailable:
-            self._admin.drop(admin)
+            return bounded(lambda: question(admin), max(until - time.monotonic(), ANSWER_SECONDS))
+        except BusRefused:
             raise
+        except BusError as error:
+            self._admin.drop(admin)
+            raise BusUnavailable(str(error)) from error
 
 
 def _where(record: Outgoing, counts: Mapping[str, int]) -> list[tuple[str, int]]:
@@ -176,28 +180,3 @@ def _counted(found: Counter[Identity], identity: Identity) -> bool:
     """Two equal records asked for are there when the log has two."""
     found[identity] -= 1
     return found[identity] >= 0
-
-
-def _bounded(work: Callable[[], T], timeout_seconds: float) -> T:
-    """The library's own timeouts do not bound everything."""
-    results: list[T] = []
-    failures: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            results.append(work())
-        except BaseException as error:  # noqa: BLE001 (it goes to the caller)
-            failures.append(error)
-
-    thread = Thread(target=run, name="kafka-ask", daemon=True)
-    thread.start()
-    thread.join(max(0.0, timeout_seconds))
-    if results:
-        return results[0]
-    if failures:
-        raise failures[0] if isinstance(failures[0], BusError) else BusUnavailable(repr(failures[0]))
-    raise BusUnavailable("no answer in time")
-
-
-def _in_background(work: Callable[[], None]) -> None:
-    Thread(target=work, name="kafka-close", daemon=True).start()

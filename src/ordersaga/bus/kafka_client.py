@@ -17,7 +17,7 @@ import logging
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from threading import Lock, Thread
+from threading import Lock
 from typing import Any, Literal, TypeVar
 
 with warnings.catch_warnings():
@@ -29,10 +29,17 @@ with warnings.catch_warnings():
     from kafka.net.compat import KafkaNetClient
     from kafka.record import util as record_util
 
+from ordersaga.bus.bounded import bounded, in_background
 from ordersaga.bus.kafka_logging import CAUSES, cap_and_listen
 from ordersaga.bus.kafka_producer import Future, Refusal, one_line
-from ordersaga.bus.kafka_settings import KafkaSecurity, KafkaTimings
-from ordersaga.bus.protocol import BusRefused, BusUnavailable, FencedMember, Outgoing, Record, TopicSpec
+from ordersaga.bus.kafka_settings import (
+    KafkaSecurity,
+    KafkaTimings,
+    common_settings,
+    consumer_settings,
+    producer_settings,
+)
+from ordersaga.bus.protocol import BusError, BusRefused, BusUnavailable, FencedMember, Outgoing, Record, TopicSpec
 
 T = TypeVar("T")
 TopicPartition = tuple[str, int]
@@ -72,68 +79,31 @@ class KafkaClients:
         assert record_util.crc32c_c is not None, "the crc32c package is missing"
         cap_and_listen()
         self._timings = timings
-        self._common: dict[str, Any] = {
-            "bootstrap_servers": [server.strip() for server in bootstrap_servers.split(",")],
-            "bootstrap_timeout_ms": timings.bootstrap_timeout_ms,
-            "reconnect_backoff_max_ms": 1_000,
-            "metadata_max_age_ms": 60_000,
-            "security_protocol": security.protocol,
-        }
-        if security.protocol.endswith("SSL"):
-            self._common["ssl_context"] = security.ssl_context
-        if security.protocol.startswith("SASL"):
-            self._common["sasl_mechanism"] = security.mechanism
-            self._common["sasl_plain_username"] = security.username
-            self._common["sasl_plain_password"] = security.password
+        self._common = common_settings(bootstrap_servers, security, timings)
 
     def open_producer(
         self, client_id: str, compression: Literal["gzip"] | None, record_bytes_max: int
     ) -> "ProducerSession":
         return ProducerSession(
-            self._open(
-                kafka.KafkaProducer,
-                client_id=client_id,
-                enable_idempotence=True,
-                acks="all",
-                # A batch that outlives it after a first try wedges the client for ever: outlast any outage instead.
-                delivery_timeout_ms=3_600_000,
-                # Records wait for company; `wait` ends that as soon as all of a call are there.
-                linger_ms=5,
-                batch_size=256 * 1024,
-                compression_type=compression,
-                max_request_size=max(1_048_576, record_bytes_max + 1_000),
-                max_block_ms=2_000,
-                metrics_enabled=False,
-            )
+            self._open(kafka.KafkaProducer, client_id, **producer_settings(compression, record_bytes_max))
         )
 
     def open_consumer(
         self, client_id: str, group: str, topics: Sequence[str], instance_id: str | None
     ) -> "ConsumerSession":
-        client = self._open(
-            kafka.KafkaConsumer,
-            client_id=client_id,
-            group_id=group,
-            group_instance_id=instance_id,
-            auto_offset_reset="earliest",
-            enable_auto_commit=False,
-            partition_assignment_strategy=(CooperativeStickyAssignor,),
-            session_timeout_ms=self._timings.session_timeout_ms,
-            heartbeat_interval_ms=self._timings.heartbeat_interval_ms,
-            max_poll_interval_ms=self._timings.poll_interval_max_ms,
-            metrics_enabled=False,
-        )
-        return ConsumerSession(client, topics)
+        settings = consumer_settings(group, instance_id, self._timings)
+        settings["partition_assignment_strategy"] = (CooperativeStickyAssignor,)
+        return ConsumerSession(self._open(kafka.KafkaConsumer, client_id, **settings), topics)
 
     def open_admin(self, client_id: str) -> "AdminSession":
-        return AdminSession(self._open(kafka.KafkaAdminClient, client_id=client_id, request_timeout_ms=10_000))
+        return AdminSession(self._open(kafka.KafkaAdminClient, client_id, request_timeout_ms=10_000))
 
     def open_reader(self, client_id: str) -> "ReaderSession":
         return ReaderSession(
-            self._open(kafka.KafkaConsumer, client_id=client_id, enable_auto_commit=False, metrics_enabled=False)
+            self._open(kafka.KafkaConsumer, client_id, enable_auto_commit=False, metrics_enabled=False)
         )
 
-    def _open(self, kind: Callable[..., Any], **settings: Any) -> Any:
+    def _open(self, kind: Callable[..., Any], client_id: str, **settings: Any) -> Any:
         inner: list[Any] = []
 
         def net_client(**configs: Any) -> Any:
@@ -142,7 +112,7 @@ class KafkaClients:
 
         began = time.monotonic()
         try:
-            return kind(**self._common, **settings, kafka_client=net_client)
+            return kind(**self._common, **settings, client_id=client_id, kafka_client=net_client)
         except Exception as error:
             # The library leaves the sockets and the thread of a client that it could not connect.
             for client in inner:
@@ -204,20 +174,12 @@ class ProducerSession:
     def cut_off(self) -> None:
         """Write nothing more. Does not block."""
         self._client._sender.force_close()
-        Thread(target=self._tidy_up, name="producer-close", daemon=True).start()
+        in_background(self._tidy_up)
 
     def close(self, timeout_seconds: float) -> None:
-        closing = Thread(target=self._close, args=(timeout_seconds,), name="producer-close", daemon=True)
-        closing.start()
-        closing.join(timeout_seconds)
-        self._client._sender.force_close()
-
-    def _close(self, timeout_seconds: float) -> None:
-        try:
-            self._client.close(timeout=timeout_seconds)
-        except errors.KafkaError:
-            self._client._sender.force_close()
-            self._tidy_up()
+        with contextlib.suppress(BusError, errors.KafkaError):
+            bounded(lambda: self._client.close(timeout=timeout_seconds), timeout_seconds)
+        self.cut_off()
 
     def _tidy_up(self) -> None:
         self._client._sender.join(10)
@@ -325,20 +287,13 @@ class _Listener(kafka.ConsumerRebalanceListener):  # type: ignore[misc]
     def __init__(self, session: ConsumerSession) -> None:
         self._session = session
 
-    def on_partitions_revoked(self, revoked: Any) -> None:
-        self._note(revoked)
-
-    def on_partitions_assigned(self, assigned: Any) -> None:
-        self._note(assigned)
-
-    def on_partitions_lost(self, lost: Any) -> None:
-        self._note(lost)
-
-    def _note(self, partitions: Any) -> None:
+    def on_partitions_assigned(self, partitions: Any) -> None:
         try:
             self._session.took_place(partitions)
         except Exception:
             logging.getLogger(__name__).exception("a rebalance could not be noted")
+
+    on_partitions_revoked = on_partitions_lost = on_partitions_assigned
 
 
 class AdminSession:
@@ -359,14 +314,13 @@ class AdminSession:
             for spec in specs
         }
         with translated():
-            answers = self._client.create_topics(wanted, raise_errors=False)["topics"]
             created = []
-            for answer in answers:
-                error = errors.for_code(answer["error_code"])
+            for answer in self._client.create_topics(wanted, raise_errors=False)["topics"]:
+                name, error = answer["name"], errors.for_code(answer["error_code"])
                 if error is errors.NoError:
-                    created.append(answer["name"])
+                    created.append(name)
                 elif error is not errors.TopicAlreadyExistsError:
-                    raise error(f"topic {answer['name']}: {answer.get('error_message') or ''}")
+                    raise error(f"topic {name}: {answer.get('error_message') or ''}")
             if created:
                 self._client.wait_for_topics(created)
             return created
@@ -413,8 +367,10 @@ def translated() -> Iterator[None]:
         raise FencedMember(one_line(error)) from error
     except _NOES as error:
         raise BusRefused(one_line(error)) from error
-    except errors.KafkaError as error:
+    except errors.RetriableError as error:
         raise BusUnavailable(one_line(error)) from error
+    except errors.KafkaError as error:
+        raise BusError(one_line(error)) from error
 
 
 def _record(found: Any) -> Record:

@@ -5,20 +5,22 @@ has to be replaced. Commits are explicit, sent without waiting, and repeated unt
 member holds when a partition is taken from it is the caller's to finish or not: Kafka does not protect it, and a member
 that was cut off for long may deliver what another has handled. The database decides.
 
-A client is replaced when it raises something unforeseen, and when it has records to read but delivers none for
-`stalled_seconds`. `counters` says how often.
+A client is replaced when it raises what no waiting cures, when it has had no broker for `stalled_seconds`, and when it
+has records to read but delivers none for as long. `counters` says how often.
 
 This module knows no client: `Session` is what it needs of one, and `bus.kafka` provides it.
 """
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from threading import Lock, Thread
+from contextlib import suppress
+from threading import Lock
 from typing import Protocol
 
+from ordersaga.bus.bounded import bounded
 from ordersaga.bus.connecting import Connecting, StillConnecting
 from ordersaga.bus.counters import Counters
-from ordersaga.bus.protocol import BusError, BusUnavailable, FencedMember, Record
+from ordersaga.bus.protocol import BusError, BusRefused, BusUnavailable, FencedMember, Record
 
 TopicPartition = tuple[str, int]
 Offsets = Mapping[TopicPartition, int]
@@ -29,7 +31,9 @@ COMMIT_REPEAT_SECONDS = 1.0
 
 
 class Session(Protocol):
-    """One client, subscribed. Raises `BusError`: after any of them the client is beyond use."""
+    """One client, subscribed. After `BusUnavailable` it goes on trying by itself, after any other `BusError` it is
+    beyond use.
+    """
 
     def poll(self, max_records: int, timeout_seconds: float) -> Sequence[Record]: ...
 
@@ -158,11 +162,8 @@ class KafkaConsumer:
         owned = self._busy.acquire(timeout=max(0.0, timeout_seconds))
         try:
             left = max(0.0, until - time.monotonic())
-            closing = Thread(
-                target=client.close, args=(dict(self._unconfirmed), left), name="consumer-close", daemon=True
-            )
-            closing.start()
-            closing.join(left)
+            with suppress(BusError):
+                bounded(lambda: client.close(dict(self._unconfirmed), left), left)
         finally:
             if owned:
                 self._busy.release()
@@ -201,8 +202,7 @@ class KafkaConsumer:
         if client.connected:
             self._connected_at = now
         elif now - self._connected_at > UNREACHABLE_SECONDS:
-            self._progress_at = now
-            raise _Away("no broker is connected")
+            raise BusUnavailable("no broker is connected")
         if not self._paused and now - self._progress_at > self._stalled_seconds:
             self._progress_at = now
             if client.behind():
@@ -210,16 +210,21 @@ class KafkaConsumer:
 
     def _lose(self, client: Session, error: BusError) -> BusError:
         """What the caller is to be told, after what must be done about it was done."""
-        if isinstance(error, _Away):
-            return BusUnavailable(str(error))
-        if isinstance(error, FencedMember):
+        if isinstance(error, BusUnavailable):
+            # Replaced, it would be a new member, and its partitions wait for the old one's session to end.
+            if time.monotonic() - self._connected_at < self._stalled_seconds:
+                return error
+            cause = "away"
+        elif isinstance(error, FencedMember):
             self._fenced = str(error)
-        cause = "stalled" if isinstance(error, _Stalled) else "fenced" if self._fenced else "error"
+            cause = "fenced"
+        else:
+            cause = "stalled" if isinstance(error, _Stalled) else "error"
         self._counters.add(f"consumer_rebuilds.{cause}")
         self._client = None
         self._first, self._committed, self._unconfirmed = {}, {}, {}
         self._connecting.drop(client)
-        return BusUnavailable(str(error)) if isinstance(error, _Stalled) else error
+        return error if isinstance(error, FencedMember | BusRefused) else BusUnavailable(str(error))
 
     def _raise_if_out(self) -> None:
         if self._fenced:
@@ -255,10 +260,6 @@ class KafkaConsumer:
         if self._repeat_at is not None and time.monotonic() >= self._repeat_at:
             self._repeat_at = None
             self._send_commit(client, dict(self._unconfirmed))
-
-
-class _Away(BusUnavailable):
-    """The client is well and goes on trying."""
 
 
 class _Stalled(BusError):

@@ -15,8 +15,9 @@ class Causes(logging.Handler):
         self._message = ""
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._at = time.monotonic()
-        self._message = record.getMessage().replace("\n", " ")[:300]
+        message = record.getMessage().replace("\n", " ")[:300]
+        if not message.startswith("Bootstrap failed"):  # which says only that all attempts did
+            self._at, self._message = time.monotonic(), message
 
     def since(self, began: float) -> str:
         return self._message if self._at >= began else ""

@@ -1,0 +1,153 @@
+"""What every bus promises to the members of a group, over both implementations."""
+
+import pytest
+
+from ordersaga.bus.protocol import (
+    Bus,
+    FencedMember,
+    Outgoing,
+    Record,
+)
+from tests.bus.conftest import PARTITIONS, unique
+from tests.bus.reading import (
+    commit,
+    eventually,
+    member,
+    nothing_comes,
+    numbered,
+    publish,
+    read,
+    values,
+)
+
+
+def test_each_group_reads_everything(bus: Bus, topic: str) -> None:
+    publish(bus, *numbered(topic, 10))
+    with member(bus, unique("group"), topic) as one, member(bus, unique("group"), topic) as other:
+        commit(one, read(one, 10))
+        assert len(read(other, 10)) == 10
+
+
+def test_a_paused_consumer_reads_nothing_and_goes_on_where_it_was(bus: Bus, topic: str, group: str) -> None:
+    publish(bus, Outgoing(topic, b"k", b"1"), Outgoing(topic, b"k", b"2"))
+    with member(bus, group, topic) as consumer:
+        read(consumer, 1)
+        consumer.pause()
+        publish(bus, Outgoing(topic, b"k", b"3"))
+        assert nothing_comes(consumer)
+        consumer.resume()
+        assert values(read(consumer, 2)) == [b"2", b"3"]
+
+
+def test_a_consumer_may_be_paused_before_its_first_poll(bus: Bus, topic: str, group: str) -> None:
+    publish(bus, Outgoing(topic, b"k", b"1"))
+    with member(bus, group, topic) as consumer:
+        consumer.pause()
+        assert nothing_comes(consumer, 1.5)
+        consumer.resume()
+        assert values(read(consumer, 1)) == [b"1"]
+
+
+def test_two_members_share_the_partitions(bus: Bus, topic: str, group: str) -> None:
+    with member(bus, group, topic) as one, member(bus, group, topic) as other:
+
+        def shared() -> bool:
+            one.poll(10, 0.1)
+            other.poll(10, 0.1)
+            return len(one.assigned()) == len(other.assigned()) == PARTITIONS // 2
+
+        eventually(shared, "not shared")
+        assert not set(one.assigned()) & set(other.assigned())
+
+
+def test_what_a_leaving_member_did_not_commit_goes_to_the_other(bus: Bus, topic: str, group: str) -> None:
+    publish(bus, *numbered(topic, 40, keys=40))
+    with member(bus, group, topic) as staying, member(bus, group, topic) as leaving:
+        found = read(staying, 40)
+        commit(staying, found)
+        eventually(
+            lambda: bool(leaving.poll(10, 0.1) or staying.poll(10, 0.1) or leaving.assigned()), "nothing assigned"
+        )
+        publish(bus, *[Outgoing(topic, b"new-%d" % n, b"new-%d" % n) for n in range(40)])
+        hers: list[Record] = []
+
+        def she_has_read() -> bool:
+            staying.poll(1, 0.1)
+            hers.extend(leaving.poll(100, 0.2))
+            return bool(hers)
+
+        eventually(she_has_read, "the second member read nothing")
+        leaving.close(5)
+        staying.rewind()
+        missing = {b"new-%d" % n for n in range(40)}
+
+        def all_came() -> bool:
+            missing.difference_update(filter(None, values(staying.poll(100, 0.5))))
+            return not missing
+
+        eventually(all_came, f"records are missing: {missing}")
+
+
+def test_partitions_that_come_while_paused_are_paused_too(bus: Bus, topic: str, group: str) -> None:
+    with member(bus, group, topic) as paused, member(bus, group, topic) as leaving:
+        eventually(lambda: bool(paused.poll(1, 0.1) or leaving.poll(1, 0.1) or leaving.assigned()), "nothing assigned")
+        paused.pause()
+        leaving.close(5)
+        publish(bus, *numbered(topic, 20))
+        found: list[Record] = []
+
+        def has_all_partitions() -> bool:
+            found.extend(paused.poll(10, 0.2))
+            return len(paused.assigned()) == PARTITIONS
+
+        eventually(has_all_partitions, "not all assigned")
+        assert not found and nothing_comes(paused)
+        paused.resume()
+        assert len(read(paused, 20)) == 20
+
+
+def test_offsets_of_partitions_that_moved_are_not_committed(bus: Bus, topic: str, group: str) -> None:
+    publish(bus, *numbered(topic, 20, keys=20))
+    with member(bus, group, topic) as one:
+        found = read(one, 20)
+        with member(bus, group, topic) as other:
+
+            def shared() -> bool:
+                one.poll(10, 0.1)
+                other.poll(10, 0.1)
+                return len(one.assigned()) == len(other.assigned()) == PARTITIONS // 2
+
+            eventually(shared, "not shared")
+            kept = set(one.assigned())
+            commit(one, found)
+    moved = {record.value for record in found if (record.topic, record.partition) not in kept}
+    assert moved
+    with member(bus, group, topic) as next_one:
+
+        def all_moved_came() -> bool:
+            moved.difference_update(values(next_one.poll(100, 0.5)))
+            return not moved
+
+        eventually(all_moved_came, f"committed though they had moved: {moved}")
+
+
+def test_of_two_members_with_one_instance_id_the_older_is_told_to_stop(bus: Bus, topic: str, group: str) -> None:
+    publish(bus, *[Outgoing(topic, b"k", b"%d" % n) for n in range(4)])
+    with member(bus, group, topic, instance_id="same") as older:
+        found = read(older, 1)
+        with member(bus, group, topic, instance_id="same") as newer:
+            read(newer, 1)
+
+            def older_is_fenced() -> bool:
+                try:
+                    commit(older, found)
+                    older.poll(1, 0.1)
+                except FencedMember:
+                    return True
+                return False
+
+            eventually(older_is_fenced, "the older member was not told")
+            with pytest.raises(FencedMember):
+                older.poll(1, 0.1)
+            with pytest.raises(FencedMember):
+                commit(older, found)

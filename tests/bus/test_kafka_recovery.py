@@ -1,0 +1,186 @@
+"""What a consumer does about a client that fails it: with a client that fails to order."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import pytest
+
+from ordersaga.bus import kafka_consumer
+from ordersaga.bus.connecting import Connecting
+from ordersaga.bus.counters import Counters
+from ordersaga.bus.kafka_consumer import KafkaConsumer, Session
+from ordersaga.bus.protocol import BusError, BusUnavailable, FencedMember, Record
+
+Offsets = Mapping[tuple[str, int], int]
+
+
+@dataclass
+class Client:
+    """Delivers `records` one by one, or raises what stands in their place."""
+
+    records: list[Record | Exception] = field(default_factory=list)
+    is_behind: bool = False
+    commit_error: str = ""
+    connected: bool = True
+    commits: list[Offsets] = field(default_factory=list)
+    sought: list[Offsets] = field(default_factory=list)
+    closed: bool = False
+
+    def poll(self, max_records: int, timeout_seconds: float) -> Sequence[Record]:
+        match self.records.pop(0) if self.records else None:
+            case None:
+                return []
+            case Exception() as error:
+                raise error
+            case record:
+                return [record]
+
+    def moved(self) -> set[tuple[str, int]]:
+        return set()
+
+    def assigned(self) -> set[tuple[str, int]]:
+        return {("t", 0)}
+
+    def pause(self, paused: bool) -> None: ...
+
+    def seek(self, offsets: Offsets) -> None:
+        self.sought.append(offsets)
+
+    def commit(self, offsets: Offsets, done: Callable[[Offsets, str], None]) -> None:
+        self.commits.append(offsets)
+        done(offsets, self.commit_error)
+
+    def lag(self) -> Offsets:
+        return {}
+
+    def behind(self) -> bool:
+        return self.is_behind
+
+    def close(self, unconfirmed: Offsets, timeout_seconds: float) -> None:
+        self.commits.append(unconfirmed)
+        self.closed = True
+
+
+@dataclass
+class Stage:
+    clients: list[Client]
+    stalled_seconds: float = 60.0
+    counters: Counters = field(default_factory=Counters)
+    dropped: list[Session] = field(default_factory=list)
+
+    def consumer(self) -> KafkaConsumer:
+        waiting = iter(self.clients)
+        connecting: Connecting[Session] = Connecting(
+            "test", open_client=lambda: next(waiting), discard=self.dropped.append
+        )
+        return KafkaConsumer(
+            connecting,
+            topics=["t"],
+            topic_exists=lambda topic, timeout_seconds: True,
+            counters=self.counters,
+            stalled_seconds=self.stalled_seconds,
+        )
+
+
+def record(offset: int) -> Record:
+    return Record("t", 0, offset, b"k", b"v", (), 0)
+
+
+def offsets_read(consumer: KafkaConsumer) -> list[int]:
+    return [found.offset for found in consumer.poll(1, 5)]
+
+
+def test_a_client_that_raises_is_replaced() -> None:
+    stage = Stage([Client([record(0), BusError("broken")]), Client([record(0), record(1)])])
+    consumer = stage.consumer()
+    assert offsets_read(consumer) == [0]
+    with pytest.raises(BusUnavailable, match="broken"):
+        consumer.poll(1, 5)
+    assert offsets_read(consumer) == [0]
+    assert offsets_read(consumer) == [1]
+    assert stage.counters["consumer_rebuilds.error"] == 1 and stage.dropped == [stage.clients[0]]
+
+
+def test_a_client_that_waits_for_a_broker_is_kept_for_a_while() -> None:
+    away = BusUnavailable("refused")
+    stage = Stage([Client([record(0), away, record(1), away]), Client([record(0)])])
+    consumer = stage.consumer()
+    assert offsets_read(consumer) == [0]
+    with pytest.raises(BusUnavailable, match="refused"):
+        consumer.poll(1, 5)
+    assert offsets_read(consumer) == [1]
+    assert not stage.dropped
+    stage.clients[0].records = [away]
+    consumer._stalled_seconds = 0.0
+    with pytest.raises(BusUnavailable, match="refused"):
+        consumer.poll(1, 5)
+    assert stage.counters["consumer_rebuilds.away"] == 1
+    assert offsets_read(consumer) == [0]
+
+
+def test_a_client_that_delivers_nothing_though_there_is_something_is_replaced() -> None:
+    stage = Stage([Client([record(0)], is_behind=True), Client([record(1)])], stalled_seconds=0.0)
+    consumer = stage.consumer()
+    assert offsets_read(consumer) == [0]
+    with pytest.raises(BusUnavailable, match="nothing was delivered"):
+        consumer.poll(1, 0)
+    assert offsets_read(consumer) == [1]
+    assert stage.counters["consumer_rebuilds.stalled"] == 1
+
+
+def test_a_client_that_has_nothing_to_deliver_is_kept() -> None:
+    stage = Stage([Client([])], stalled_seconds=0.0)
+    consumer = stage.consumer()
+    assert not list(consumer.poll(1, 0.3))
+    assert not stage.dropped
+
+
+def test_a_paused_client_is_not_taken_for_a_stalled_one() -> None:
+    stage = Stage([Client([], is_behind=True)], stalled_seconds=0.0)
+    consumer = stage.consumer()
+    consumer.pause()
+    assert not list(consumer.poll(1, 0.3))
+    assert not stage.dropped
+
+
+def test_a_fenced_member_stays_fenced() -> None:
+    stage = Stage([Client([FencedMember("another")]), Client([record(0)])])
+    consumer = stage.consumer()
+    for _ in range(2):
+        with pytest.raises(FencedMember):
+            consumer.poll(1, 5)
+    with pytest.raises(FencedMember):
+        consumer.commit({("t", 0): 1})
+
+
+def test_a_commit_that_failed_is_repeated_until_it_is_confirmed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kafka_consumer, "COMMIT_REPEAT_SECONDS", 0.0)
+    client = Client([record(0), record(1), record(2)], commit_error="RebalanceInProgressError")
+    consumer = Stage([client]).consumer()
+    offsets_read(consumer)
+    consumer.commit({("t", 0): 1})
+    offsets_read(consumer)
+    client.commit_error = ""
+    offsets_read(consumer)
+    consumer.poll(1, 0)
+    assert client.commits == [{("t", 0): 1}] * 3
+
+
+def test_closing_commits_what_is_not_confirmed() -> None:
+    client = Client([record(0)], commit_error="NotCoordinatorError")
+    consumer = Stage([client]).consumer()
+    offsets_read(consumer)
+    consumer.commit({("t", 0): 1, ("other", 0): 5})
+    consumer.close(1)
+    assert client.closed and client.commits == [{("t", 0): 1}] * 2
+
+
+def test_rewinding_goes_to_the_commit_or_else_to_where_delivery_began() -> None:
+    client = Client([record(7), record(8)])
+    consumer = Stage([client]).consumer()
+    offsets_read(consumer)
+    offsets_read(consumer)
+    consumer.rewind()
+    consumer.commit({("t", 0): 8})
+    consumer.rewind()
+    assert client.sought == [{("t", 0): 7}, {("t", 0): 8}]
