@@ -106,6 +106,8 @@ class RealParts:
             "DATABASE_URL": self._database.create_database(),
             "KAFKA_BOOTSTRAP_SERVERS": self._kafka.bootstrap_servers,
             "ORDERSAGA_HTTP_PORT": str(self._port),
+            # With a name of its own a member that comes back has its partitions at once.
+            "ORDERSAGA_INSTANCE_ID": "orchestrator-1",
         }
         self._orchestrator = _python("ordersaga.cli", environment, self._directory / "serve.log", "serve")
         self.restart()
