@@ -75,9 +75,11 @@ def test_a_killed_broker_comes_back_with_its_data_on_its_port(broker: KafkaClust
 def test_a_frozen_broker_does_not_answer_until_it_is_thawed(broker: KafkaCluster) -> None:
     node = broker.nodes[0]
     node.freeze()
-    assert not answers(node.ports.client)
-    node.thaw()
-    node.wait_ready()
+    try:
+        assert not answers(node.ports.client)
+    finally:
+        node.thaw()
+        node.wait_ready()
 
 
 def test_clients_of_the_second_listener_are_sent_to_the_proxy(broker: KafkaCluster) -> None:

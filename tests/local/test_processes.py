@@ -81,7 +81,7 @@ def test_a_process_that_does_not_obey_is_killed_at_the_end_of_the_timeout(log: P
 
 def test_a_frozen_process_stands_still_until_it_is_thawed(sleeper: Process) -> None:
     sleeper.freeze()
-    until(lambda: is_frozen(sleeper.pid), "frozen")
+    assert is_frozen(sleeper.pid)
     assert sleeper.is_running
     sleeper.thaw()
     until(lambda: not is_frozen(sleeper.pid), "thawed")

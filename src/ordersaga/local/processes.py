@@ -28,7 +28,7 @@ from ordersaga.local.accounts import Account, popen_arguments
 from ordersaga.local.failures import NotReady
 
 _POLL_SECONDS = 0.02
-_KILL_SECONDS = 10.0
+_SIGNAL_SECONDS = 10.0
 _PR_SET_PDEATHSIG = 1
 
 
@@ -122,12 +122,17 @@ class Process:
             return
         family = self._family()
         _signal_all(family, signal.SIGKILL)
-        self._child.wait(_KILL_SECONDS)
-        _wait_gone(family[1:], _KILL_SECONDS)
+        self._child.wait(_SIGNAL_SECONDS)
+        _wait_gone(family[1:], _SIGNAL_SECONDS)
 
     def freeze(self) -> None:
-        """SIGSTOP: alive, holding its connections, and silent."""
-        _signal_all(self._family(), signal.SIGSTOP)
+        """SIGSTOP: alive, holding its connections, and silent. Returns when every thread stands still."""
+        deadline = time.monotonic() + _SIGNAL_SECONDS
+        while moving := [member for member in self._family() if not _is_frozen(member)]:
+            if time.monotonic() > deadline:
+                raise NotReady(f"{self.name} was not frozen within {_SIGNAL_SECONDS:g} s")
+            _signal_all(moving, signal.SIGSTOP)
+            time.sleep(_POLL_SECONDS)
 
     def thaw(self) -> None:
         _signal_all(self._family(), signal.SIGCONT)
@@ -222,6 +227,16 @@ def _signal_all(family: Sequence[psutil.Process], number: signal.Signals) -> Non
     for member in family:
         with suppress(psutil.NoSuchProcess):
             member.send_signal(number)
+
+
+def _is_frozen(member: psutil.Process) -> bool:
+    try:
+        if sys.platform != "linux":
+            return bool(member.status() == psutil.STATUS_STOPPED)
+        threads = [path.read_text() for path in Path(f"/proc/{member.pid}/task").glob("*/stat")]
+    except (OSError, psutil.NoSuchProcess):  # it is ending, or one of its threads is: look again
+        return not _is_alive(member)
+    return all(stat.rpartition(")")[2].split()[0] in "TZX" for stat in threads)
 
 
 def _wait_gone(family: Sequence[psutil.Process], timeout_seconds: float) -> None:
