@@ -8,7 +8,8 @@ from uuid import UUID
 
 from litestar import Request, Response, get, post
 from litestar.datastructures import State
-from litestar.params import Dependency, Parameter
+from litestar.di import NamedDependency
+from litestar.params import PathParameter, QueryParameter, RawBody, SkipValidation
 
 from ordersaga.orchestrator.api.documents import NOT_READY, CancelOperation, PlaceOperation, documented
 from ordersaga.orchestrator.api.orders import OrderLimits, check_order, optional_text, read_object
@@ -60,8 +61,8 @@ class Api:
         return saga_view(instance, known.get((instance.saga, instance.version)))
 
 
-TheApi = Annotated[Api, Dependency(skip_validation=True)]
-SagaId = Annotated[str, Parameter(description="A UUID, as `POST /orders` answered it")]
+TheApi = NamedDependency[SkipValidation[Api]]
+SagaId = Annotated[str, PathParameter(description="A UUID, as `POST /orders` answered it")]
 
 
 @post(
@@ -74,7 +75,7 @@ SagaId = Annotated[str, Parameter(description="A UUID, as `POST /orders` answere
     description="The order is in the database when this answers. Follow `Location` for what becomes of it.",
     tags=["orders"],
 )
-def place_order(request: AnyRequest, body: bytes, api: TheApi) -> Response[OrderTaken]:
+def place_order(request: AnyRequest, body: RawBody, api: TheApi) -> Response[OrderTaken]:
     _must_be_json(request)
     order = check_order(read_object(body), api.limits)
     placed = PlacedOrder(
@@ -115,10 +116,10 @@ def get_saga(saga_id: SagaId, api: TheApi) -> SagaView:
 )
 def list_sagas(
     api: TheApi,
-    status: Annotated[list[str] | None, Parameter(description=f"Only these: {', '.join(Status)}")] = None,
-    before: Annotated[str | None, Parameter(description="Only sagas older than the one with this id")] = None,
-    page_token: Annotated[str | None, Parameter(description="From the `Link` of the page before")] = None,
-    page_size: Annotated[int, Parameter(description="At most 100; more is taken as 100", ge=1)] = PAGE_SIZE_MAX,
+    status: Annotated[list[str] | None, QueryParameter(description=f"Only these: {', '.join(Status)}")] = None,
+    before: Annotated[str | None, QueryParameter(description="Only sagas older than the one with this id")] = None,
+    page_token: Annotated[str | None, QueryParameter(description="From the `Link` of the page before")] = None,
+    page_size: Annotated[int, QueryParameter(description="At most 100; more is taken as 100", ge=1)] = PAGE_SIZE_MAX,
 ) -> Response[list[SagaView]]:
     statuses = [_status(one) for one in status or ()]
     size = min(page_size, PAGE_SIZE_MAX)
@@ -142,7 +143,7 @@ def list_sagas(
     description="Granted while no runner has accepted the order. Asking again is harmless.",
     tags=["sagas"],
 )
-def cancel_saga(request: AnyRequest, saga_id: SagaId, body: bytes, api: TheApi) -> CancelTaken:
+def cancel_saga(request: AnyRequest, saga_id: SagaId, body: RawBody, api: TheApi) -> CancelTaken:
     if body:
         _must_be_json(request)
     by = _actor(read_object(body) if body else {})

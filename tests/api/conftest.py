@@ -1,0 +1,97 @@
+"""The API over a real handler and a real store, without sockets and without a bus: what goes out is kept in a list."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from litestar.testing import TestClient
+
+from ordersaga.delivery.background import Health
+from ordersaga.delivery.clock import SystemClock, SystemRandom
+from ordersaga.delivery.messages import OutboxRow
+from ordersaga.local.postgres import Postgres
+from ordersaga.orchestrator.api.app import AppSettings, create_app
+from ordersaga.orchestrator.api.orders import OrderLimits
+from ordersaga.orchestrator.api.routes import Api
+from ordersaga.orchestrator.runtime.counting import Counting
+from ordersaga.orchestrator.runtime.handle import Handler
+from ordersaga.orchestrator.runtime.sagas import Sagas
+from ordersaga.orchestrator.runtime.service import Report
+from ordersaga.orchestrator.runtime.verbs import Verbs
+from ordersaga.orchestrator.sagas.create_order import CREATE_ORDER
+from ordersaga.orchestrator.store.codec import Codec
+from ordersaga.orchestrator.store.migrate import migrate
+from ordersaga.orchestrator.store.postgres import PostgresStore, open_pool
+from ordersaga.wire.topics import Topics
+
+SHOP = "https://shop.example"
+BODY_BYTES_MAX = 20_000
+
+
+@dataclass
+class _Owner:
+    owner: UUID = field(default_factory=uuid4)
+
+
+@dataclass
+class Stage:
+    """What a test has in hand."""
+
+    api: Api
+    published: list[OutboxRow]
+    health: list[Health]
+    """What the service will say of its parts."""
+    client: TestClient[Any]
+
+    def place(self, **more: Any) -> str:
+        """An order; returns the id of its saga."""
+        answer = self.client.post("/orders", json=order(**more))
+        assert answer.status_code == 202, answer.text
+        return str(answer.json()["saga_id"])
+
+
+def order(**more: Any) -> dict[str, Any]:
+    """One that is in order; `more` goes into its details."""
+    item = {"name": "Burrito", "price": 9.95, "quantity": 2}
+    details = {"foodItems": [item], "deliveryLocation": "Hall B, room 4", "deliveryFee": 4.35}
+    return {"customer_id": "user-1", "order_details": details | more}
+
+
+def stage_of(store: Any, health: list[Health], published: list[OutboxRow]) -> Api:
+    sagas = Sagas([CREATE_ORDER])
+    handler = Handler(store, sagas, published.extend, topics=Topics(), counting=Counting())
+    return Api(
+        verbs=Verbs(handler, SystemClock(), SystemRandom()),
+        store=store,
+        sagas=sagas,
+        health=lambda: report_of(health),
+        limits=OrderLimits(),
+        return_url="https://shop.example/back",
+        version="0.0.0",
+    )
+
+
+def report_of(health: Sequence[Health]) -> Report:
+    return Report(ready=all(part.healthy for part in health), parts=health)
+
+
+@pytest.fixture(scope="session")
+def store(postgres_server: Postgres) -> Iterator[PostgresStore]:
+    url = postgres_server.create_database()
+    migrate(url, "saga")
+    store = PostgresStore(open_pool(url, "saga", size_max=4), Codec(Sagas([CREATE_ORDER]).data_types()), _Owner())
+    yield store
+    store.close()
+    postgres_server.drop_database(url)
+
+
+@pytest.fixture
+def stage(store: PostgresStore) -> Iterator[Stage]:
+    health = [Health(name="database", healthy=True), Health(name="relay", healthy=True)]
+    published: list[OutboxRow] = []
+    api = stage_of(store, health, published)
+    app = create_app(api, AppSettings(cors_origins=[SHOP], body_bytes_max=BODY_BYTES_MAX))
+    with TestClient(app, raise_server_exceptions=False) as client:
+        yield Stage(api=api, published=published, health=health, client=client)
