@@ -1,0 +1,110 @@
+"""A handler on a real database, with a participant's voice to speak to it: what the tests of the runtime stand on."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from itertools import count
+from typing import Any
+from uuid import UUID, uuid4
+
+from psycopg_pool import ConnectionPool
+
+from ordersaga.bus.protocol import Record
+from ordersaga.delivery.messages import OutboxRow
+from ordersaga.delivery.outbox import PostgresOutbox
+from ordersaga.orchestrator.core.instance import Instance
+from ordersaga.orchestrator.runtime.counting import Counting
+from ordersaga.orchestrator.runtime.handle import Handler
+from ordersaga.orchestrator.runtime.sagas import Sagas
+from ordersaga.orchestrator.sagas.create_order import CREATE_ORDER, Customer, OrderData
+from ordersaga.orchestrator.store.codec import Codec
+from ordersaga.orchestrator.store.migrate import migrate
+from ordersaga.orchestrator.store.postgres import PostgresStore, open_pool
+from ordersaga.testing.story import FULL
+from ordersaga.wire import messages as m
+from ordersaga.wire.codec import Envelope, decode_command, encode
+from ordersaga.wire.ids import uuid7
+from ordersaga.wire.topics import Topics
+
+TOPICS = Topics()
+DEFINITION = replace(CREATE_ORDER, kinds=FULL)
+_offsets = count()
+
+
+def new_saga_id() -> UUID:
+    return uuid7(int(datetime.now(UTC).timestamp() * 1000), uuid4().bytes)
+
+
+@dataclass
+class Stage:
+    """`sent` holds the outbox rows that were handed to the relay, in order."""
+
+    store: PostgresStore
+    pool: ConnectionPool[Any]
+    counting: Counting = field(default_factory=Counting)
+    sent: list[OutboxRow] = field(default_factory=list)
+    sagas: Sagas = field(default_factory=lambda: Sagas([DEFINITION]))
+
+    @property
+    def handler(self) -> Handler:
+        return Handler(self.store, self.sagas, self.sent.extend, topics=TOPICS, counting=self.counting)
+
+    def begin(self) -> UUID:
+        customer = Customer(customer_id="c-1", order_details={"foodItems": []})
+        data = OrderData(personal=customer, amount_cents=870)
+        return self.handler.begin("create_order", new_saga_id(), data, (None, None)).saga_id
+
+    def get(self, saga_id: UUID) -> Instance[Any]:
+        found = self.store.get(saga_id)
+        assert found
+        return found
+
+    def commands(self) -> list[m.Message]:
+        """What was sent to participants since the last look."""
+        sent, self.sent[:] = list(self.sent), []
+        read = [decode_command(row.value) for row in sent if row.topic.endswith("_commands")]
+        return [envelope.body for envelope in read if isinstance(envelope, Envelope)]
+
+    def answer(self, saga_id: UUID, event: m.Event) -> Record:
+        """A full participant's answer to the command that is out."""
+        out = self.get(saga_id).outstanding
+        return record(event, saga_id, causation_id=out.message_id if out else None)
+
+    def one(self, sql: str, *parameters: Any) -> Any:
+        with self.pool.connection() as connection:
+            row = connection.execute(sql.encode(), parameters).fetchone()
+        assert row
+        return row[0]
+
+    def execute(self, sql: str, *parameters: Any) -> None:
+        with self.pool.connection() as connection:
+            connection.execute(sql.encode(), parameters)
+
+
+def record(
+    event: m.Event, correlation_id: UUID | str, *, causation_id: UUID | None = None, topic: str = "order_events"
+) -> Record:
+    value = encode(
+        event, correlation_id=correlation_id, timestamp=datetime.now(UTC), source="test", causation_id=causation_id
+    )
+    return raw(value, topic)
+
+
+def raw(value: bytes | None, topic: str = "order_events") -> Record:
+    return Record(topic, 0, next(_offsets), None, value, (), 0)
+
+
+@contextmanager
+def opened(database_url: str) -> Iterator[Stage]:
+    migrate(database_url, "ordersaga")
+    pool = open_pool(database_url, "ordersaga", size_max=8)
+    outbox = PostgresOutbox(pool, uuid4())
+    yield Stage(PostgresStore(pool, Codec({("create_order", 1): OrderData}), outbox), pool)
+    pool.close()
+
+
+def settle(stage: Stage, saga_id: UUID, events: Sequence[m.Event]) -> None:
+    """Answer the commands of one saga, one after the other."""
+    for event in events:
+        stage.handler.records([stage.answer(saga_id, event)])

@@ -1,0 +1,100 @@
+"""Deadlines are rows: they fire once, late rather than never, and never early."""
+
+from threading import Thread
+from uuid import UUID
+
+from ordersaga.orchestrator.core.instance import Became, Status
+from ordersaga.orchestrator.runtime.deadlines import Deadlines, DeadlineSettings
+from ordersaga.orchestrator.store.protocol import Lookup
+from ordersaga.wire import messages as m
+from tests.runtime.stage import Stage, settle
+from tests.sagas.stories import AUTHORIZED, CARD, CREATED, OPENED, TIMER
+
+ALL = (CREATED, CARD, AUTHORIZED, OPENED, TIMER)
+
+
+def test_a_deadline_that_has_not_passed_does_nothing(stage: Stage) -> None:
+    saga_id = stage.begin()
+    before = stage.get(saga_id)
+    assert stage.store.due(10) == []
+    _turn(stage)
+    assert stage.get(saga_id) == before
+
+
+def test_a_silent_step_is_asked_again_when_its_time_has_passed(stage: Stage) -> None:
+    saga_id = stage.begin()
+    stage.commands()
+    _pass_time(stage, saga_id)
+    _turn(stage)
+    assert stage.get(saga_id).outstanding
+    _pass_time(stage, saga_id)
+    _turn(stage)
+    assert [type(command) for command in stage.commands()] == [m.CreateOrder]
+    assert stage.get(saga_id).steps["CREATE_ORDER"].attempts == 2
+
+
+def test_an_order_that_nobody_accepts_in_time_is_taken_back(stage: Stage) -> None:
+    saga_id = stage.begin()
+    settle(stage, saga_id, ALL)
+    stage.commands()
+    _pass_time(stage, saga_id)
+    _turn(stage)
+    assert stage.get(saga_id).status is Status.CANCELLING
+    assert stage.commands() == [m.CancelOrder(order_id="o-1", saga_id=str(saga_id), reason="ACCEPTANCE_TIMEOUT")]
+
+
+def test_hundreds_that_are_due_at_once_are_worked_off_in_bounded_batches(stage: Stage) -> None:
+    ids = [stage.begin() for _ in range(50)]
+    for saga_id in ids:
+        _pass_time(stage, saga_id)
+    deadlines = Deadlines(stage.store, stage.handler, DeadlineSettings(every_seconds=0.001, batch_max=7))
+    for _ in range(8):
+        deadlines.turn()
+    assert all(stage.get(saga_id).outstanding.backing_off for saga_id in ids)  # type: ignore[union-attr]
+
+
+def test_two_processes_fire_a_deadline_once(stage: Stage) -> None:
+    saga_id = stage.begin()
+    _pass_time(stage, saga_id)
+    due = stage.store.due(10)
+    threads = [Thread(target=stage.handler.deadlines, args=(due,)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert stage.get(saga_id).revision == 2
+
+
+def test_a_saga_that_a_worker_holds_is_left_for_the_next_time(stage: Stage) -> None:
+    saga_id = stage.begin()
+    _pass_time(stage, saga_id)
+    due = stage.store.due(10)
+    with stage.store.transaction() as transaction:
+        transaction.load(Lookup(saga_ids={saga_id}))
+        assert stage.handler.deadlines(due) == 0
+    assert stage.handler.deadlines(due) == 1
+
+
+def test_the_timer_service_is_given_up_and_the_order_is_confirmed(stage: Stage) -> None:
+    saga_id = stage.begin()
+    settle(stage, saga_id, ALL[:4])
+    _pass_time(stage, saga_id, window=False)
+    _turn(stage)
+    saga = stage.get(saga_id)
+    assert (saga.status, saga.steps["START_TIMER"].became) == (Status.COMPLETED, Became.IN_DOUBT)
+
+
+def _turn(stage: Stage) -> None:
+    Deadlines(stage.store, stage.handler, DeadlineSettings(every_seconds=0.001)).turn()
+
+
+def _pass_time(stage: Stage, saga_id: UUID, *, window: bool = True) -> None:
+    """As if an hour had gone by: the database's clock cannot be set, so what is compared with it is."""
+    state = stage.one("select state from sagas where id = %s", saga_id)
+    saga = stage.get(saga_id)
+    for kind, due in (("command", saga.command_due_at), ("window", saga.window_due_at if window else None)):
+        if due:
+            state = state.replace(due.isoformat().replace("+00:00", "Z").encode(), b"2020-01-01T00:00:00Z")
+            moved = "update deadlines set due_at = '2020-01-01' where saga_id = %s and kind = %s"
+            stage.execute(moved, saga_id, kind)
+    stage.execute("update sagas set state = %s::jsonb where id = %s", state.decode(), saga_id)

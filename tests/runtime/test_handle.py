@@ -1,0 +1,205 @@
+"""One transaction per batch: what a batch does, what a bad record in it does not, and what comes of doing it twice."""
+
+from threading import Barrier, Thread
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from ordersaga.delivery.failpoints import FailpointError, armed
+from ordersaga.orchestrator.core.inputs import CancelAsked
+from ordersaga.orchestrator.core.instance import Requested, Status
+from ordersaga.orchestrator.core.reasons import Reason
+from ordersaga.orchestrator.runtime import handle
+from ordersaga.orchestrator.runtime.handle import AFTER_COMMIT, BEFORE_COMMIT
+from ordersaga.wire import messages as m
+from tests.runtime.stage import Stage, new_saga_id, raw, record, settle
+from tests.sagas.stories import AUTHORIZED, CARD, CREATED, OPENED, TIMER
+
+ALL = (CREATED, CARD, AUTHORIZED, OPENED, TIMER)
+CUSTOMER = CancelAsked(Requested(actor="c-1", role="customer", reason=Reason.CUSTOMER_REQUEST))
+
+
+def test_a_batch_moves_every_saga_that_it_concerns(stage: Stage) -> None:
+    ids = [stage.begin() for _ in range(20)]
+    for event in ALL:
+        stage.handler.records([stage.answer(saga_id, _own(event, saga_id)) for saga_id in ids])
+    assert {stage.get(saga_id).status for saga_id in ids} == {Status.COMPLETED}
+    assert stage.counting.snapshot()["status", "COMPLETED"] == 20
+
+
+def test_several_events_of_one_saga_in_one_batch_are_one_change(stage: Stage) -> None:
+    saga_id = stage.begin()
+    stage.handler.records([record(CREATED, saga_id), record(CREATED, saga_id), record(CARD, saga_id)])
+    assert stage.get(saga_id).step == "AUTHORIZE_PAYMENT"
+    assert [entry.revision for entry in stage.store.history(saga_id)] == [1, 2, 3]
+
+
+def test_a_batch_that_is_delivered_again_has_no_second_effect(stage: Stage) -> None:
+    saga_id = stage.begin()
+    batch = [stage.answer(saga_id, CREATED)]
+    stage.handler.records(batch)
+    once, rows = stage.get(saga_id), stage.one("select count(*) from outbox")
+    stage.commands()
+    stage.handler.records(batch)
+    assert stage.get(saga_id) == once
+    assert stage.one("select count(*) from outbox") == rows
+    assert stage.commands() == []
+    assert stage.counting.snapshot()["repeated", "done already"] == 1
+
+
+def test_nothing_is_left_of_a_batch_that_was_not_committed(stage: Stage) -> None:
+    saga_id = stage.begin()
+    batch = [stage.answer(saga_id, CREATED)]
+    before, rows = stage.get(saga_id), stage.one("select count(*) from outbox")
+    with armed(BEFORE_COMMIT, "raise"), pytest.raises(FailpointError):
+        stage.handler.records(batch)
+    assert stage.get(saga_id) == before
+    assert stage.one("select count(*) from outbox") == rows
+    stage.handler.records(batch)
+    assert stage.get(saga_id).step == "GET_USER_DATA"
+
+
+def test_what_was_committed_and_not_published_stays_in_the_outbox(stage: Stage) -> None:
+    saga_id = stage.begin()
+    stage.commands()
+    with armed(AFTER_COMMIT, "raise"), pytest.raises(FailpointError):
+        stage.handler.records([stage.answer(saga_id, CREATED)])
+    assert stage.commands() == []
+    assert stage.one("select count(*) from outbox where topic = 'user_commands'") == 1
+
+
+def test_an_unreadable_record_is_kept_whole_and_holds_up_nobody(stage: Stage) -> None:
+    saga_id = stage.begin()
+    poison = [
+        raw(b"{"),
+        raw(None),
+        raw(b'{"type": "order.created", "correlation_id": "x", "payload": {"order_id": 7}}'),
+    ]
+    stage.handler.records([poison[0], stage.answer(saga_id, CREATED), *poison[1:]])
+    assert stage.get(saga_id).step == "GET_USER_DATA"
+    assert stage.one("select array_agg(value order by id) from dead_letters") == [one.value for one in poison]
+    assert stage.one("select count(*) from outbox where topic = 'saga_dead_letters'") == 3
+
+
+def test_a_dead_letter_that_is_delivered_again_is_kept_once(stage: Stage) -> None:
+    poison = raw(b"{")
+    stage.handler.records([poison])
+    stage.handler.records([poison])
+    assert stage.one("select count(*) from dead_letters") == 1
+
+
+def test_an_answer_for_a_saga_that_nobody_knows_is_an_orphan(stage: Stage) -> None:
+    stranger = new_saga_id()
+    stage.handler.records([record(CREATED, stranger)])
+    assert stage.one("select saga_id from orphans") == stranger
+
+
+def test_foreign_traffic_is_only_counted(stage: Stage) -> None:
+    payout = m.PaymentReleased(payment_id="payout-1", status="SUCCEEDED")
+    other = b'{"type": "shipment.left", "correlation_id": "s-1", "timestamp": "2026-01-02T12:00:00", "payload": []}'
+    stage.handler.records([raw(other), record(payout, "flow-17")])
+    counted = stage.counting.snapshot()
+    assert sum(count for (pile, _), count in counted.items() if pile == "foreign") == 2
+    assert stage.one("select count(*) from dead_letters") == stage.one("select count(*) from orphans") == 0
+
+
+def test_an_acceptance_finds_its_saga_by_the_order(stage: Stage) -> None:
+    saga_id = stage.begin()
+    settle(stage, saga_id, ALL)
+    accepted = (
+        b'{"type": "ORDER_ACCEPTED", "correlation_id": "order-20260123002439-f6d8f364", '
+        b'"timestamp": "2099-01-02T12:00:00",'
+        b' "payload": {"orderId": "o-1", "customerId": "c-1", "runnerId": "r-1", "status": "accepted", "event": "{}"}}'
+    )
+    stage.handler.records([raw(accepted)])
+    assert stage.get(saga_id).closed
+    assert stage.one("select count(*) from deadlines") == 0
+
+
+def test_a_fault_in_deciding_sets_aside_that_letter_alone(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    bad, good = stage.begin(), stage.begin()
+    decide = handle.decide
+
+    def faulty(definition: Any, instance: Any, seen: Any, now: Any) -> Any:
+        if instance.saga_id == bad:
+            raise ZeroDivisionError("a bug of ours")
+        return decide(definition, instance, seen, now)
+
+    monkeypatch.setattr(handle, "decide", faulty)
+    stage.handler.records([stage.answer(bad, CREATED), stage.answer(good, CREATED)])
+    assert (stage.get(bad).step, stage.get(good).step) == ("CREATE_ORDER", "GET_USER_DATA")
+    assert stage.one("select reason from dead_letters") == "decide_failed"
+
+
+def test_every_record_ends_in_exactly_one_pile(stage: Stage) -> None:
+    saga_id = stage.begin()
+    created = stage.answer(saga_id, CREATED)
+    batch = [
+        created,
+        created,
+        raw(b"?"),
+        record(CREATED, new_saga_id()),
+        raw(b'{"type": "other", "payload": {}}'),
+        record(AUTHORIZED, saga_id),
+        record(m.OrderAccepted(order_id="nobody's"), "x"),
+    ]
+    stage.handler.records(batch)
+    counted = stage.counting.snapshot()
+    piles = ("applied", "repeated", "late", "stray", "foreign", "orphaned", "dead")
+    assert sum(count for (pile, _), count in counted.items() if pile in piles) == len(batch)
+
+
+def test_of_two_workers_with_one_saga_one_moves_it_and_the_other_sees_that(stage: Stage) -> None:
+    saga_id = stage.begin()
+    answer = stage.answer(saga_id, CREATED)
+    together = Barrier(4)
+
+    def work() -> None:
+        together.wait()
+        stage.handler.records([answer])
+
+    threads = [Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert stage.get(saga_id).revision == 2
+    counted = stage.counting.snapshot()
+    assert (counted["applied", ""], counted["repeated", "done already"]) == (1, 3)
+
+
+def test_a_cancel_and_an_answer_at_the_same_moment_have_one_order(stage: Stage) -> None:
+    ids = [stage.begin() for _ in range(10)]
+    answers = {saga_id: stage.answer(saga_id, CREATED) for saga_id in ids}
+    threads = [Thread(target=_cancel, args=(stage, saga_id)) for saga_id in ids]
+    threads += [Thread(target=stage.handler.records, args=([answers[saga_id]],)) for saga_id in reversed(ids)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    for saga_id in ids:
+        saga = stage.get(saga_id)
+        assert (saga.status, saga.revision) == (Status.CANCELLING, 3)
+        assert saga.outstanding
+        assert saga.data.order_id == "o-1"
+
+
+def test_personal_data_is_in_its_own_table_and_nowhere_else(stage: Stage) -> None:
+    saga_id = stage.begin()
+    settle(stage, saga_id, (CREATED, CARD))
+    assert stage.one("select data ->> 'stripe_customer_id' from saga_personal") == "cus_1"
+    for table in ("sagas", "saga_history", "deadlines"):
+        assert "cus_1" not in stage.one(f"select string_agg({table}::text, '') from {table}")
+        assert "c-1" not in stage.one(f"select string_agg({table}::text, '') from {table}")
+
+
+def _cancel(stage: Stage, saga_id: UUID) -> None:
+    stage.handler.ask(saga_id, CUSTOMER, "verb.cancel", {})
+
+
+def _own(event: m.Event, saga_id: UUID) -> m.Event:
+    """The event with ids of this saga's own."""
+    own = {"order_id": f"o-{saga_id}", "payment_id": f"p-{saga_id}", "payment_intent_id": f"pi-{saga_id}"}
+    fields = {name: own.get(name) or getattr(event, name) for name in event.__struct_fields__}
+    return type(event)(**fields)
