@@ -1,6 +1,6 @@
 """Places orders over HTTP, a fixed number in flight, and waits for each to end as `saga_events` announce it.
 
-    python -m bench.load ORDERS IN_FLIGHT URL      (KAFKA_BOOTSTRAP_SERVERS)
+    python -m bench.load ORDERS IN_FLIGHT URL [URL ...]      (KAFKA_BOOTSTRAP_SERVERS)
 
 prints one line of JSON: how each order ended, and the time from the start of its POST to the announcement of its end.
 """
@@ -13,7 +13,7 @@ import threading
 import time
 import uuid
 from dataclasses import dataclass, field
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPException
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -30,7 +30,7 @@ STALLED_SECONDS = 60.0
 class Load:
     orders: int
     in_flight: int
-    url: str
+    urls: list[str]
     declined_share: float = 0.0
     begun_at: dict[str, float] = field(default_factory=dict)
     ended_at: dict[str, tuple[str, float]] = field(default_factory=dict)
@@ -46,7 +46,8 @@ class Load:
         listener.start()
         if not self.listening.wait(30):
             raise TimeoutError("cannot read saga_events")
-        posters = [threading.Thread(target=self.post, daemon=True) for _ in range(min(POSTERS_MAX, self.in_flight))]
+        count = min(POSTERS_MAX, self.in_flight)
+        posters = [threading.Thread(target=self.post, args=(number,), daemon=True) for number in range(count)]
         for poster in posters:
             poster.start()
         cpu, begun = own_cpu_seconds(), time.perf_counter()
@@ -74,8 +75,8 @@ class Load:
             if time.perf_counter() - since > STALLED_SECONDS:
                 return
 
-    def post(self) -> None:
-        connection = HTTPConnection(urlsplit(self.url).netloc, timeout=30)
+    def post(self, poster: int) -> None:
+        connection = HTTPConnection(urlsplit(self.urls[poster % len(self.urls)]).netloc, timeout=30)
         while (number := self.tickets.get()) is not None:
             customer = "declined" if number < self.declined_share * self.orders else "customer"
             items = [{"name": "burrito", "price": 9.99, "quantity": 2}]
@@ -86,7 +87,7 @@ class Load:
                 connection.request("POST", "/orders", body, {"Content-Type": "application/json"})
                 answer = connection.getresponse()
                 content = answer.read()
-            except OSError:
+            except (OSError, HTTPException):
                 connection.close()
                 self.count_refused()
                 continue
@@ -151,9 +152,9 @@ class Load:
 
 
 def main() -> None:
-    orders, in_flight, url = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
-    share = float(sys.argv[4]) if len(sys.argv) > 4 else 0.0
-    print(json.dumps(Load(orders, in_flight, url, share).run()), flush=True)
+    orders, in_flight, urls = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
+    share = float(os.environ.get("BENCH_DECLINED_SHARE", "0"))
+    print(json.dumps(Load(orders, in_flight, urls, share).run()), flush=True)
     os._exit(0)
 
 

@@ -6,17 +6,18 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import psutil  # type: ignore[import-untyped]
-from ordersaga.local.ports import free_port
+from ordersaga.local.ports import free_ports
 from ordersaga.local.postgres import PostgresServer
 
 from ordersaga.demo.client import Api
-from ordersaga.demo.stage import PARTICIPANTS
+from ordersaga.demo.stage import PARTICIPANTS, READY_SECONDS
 from ordersaga.local.kafka import KafkaCluster
 from ordersaga.local.processes import Process
 
@@ -35,32 +36,48 @@ class Measured:
 
 
 class Stage:
-    def __init__(self, directory: Path, *, participants: str) -> None:
+    def __init__(self, directory: Path, *, participants: str, orchestrators: int = 1, kinds: str = "full") -> None:
+        """`participants` are light or reference; `kinds` is what the orchestrator takes them for: bare or full."""
         self._directory = directory
         self._participants = participants
+        self._ports = free_ports(orchestrators)
+        self._kinds = kinds
         self._processes: dict[str, list[Process]] = {}
+
+    @property
+    def urls(self) -> list[str]:
+        return [f"http://127.0.0.1:{port}" for port in self._ports]
 
     def __enter__(self) -> Self:
         self.kafka = KafkaCluster.start(directory=self._directory / "kafka")
         self.postgres = PostgresServer.start(self._directory / "postgres")
         self.database_url = self.postgres.create_database()
-        self.url = f"http://127.0.0.1:{(port := free_port())}"
         self._environment = {
             **os.environ,
             "DATABASE_URL": self.database_url,
             "KAFKA_BOOTSTRAP_SERVERS": self.kafka.bootstrap_servers,
-            "ORDERSAGA_HTTP_PORT": str(port),
             "ORDERSAGA_LOG_LEVEL": "WARNING",
-            **{f"ORDERSAGA_PARTICIPANT_{name.upper()}": "full" for name in PARTICIPANTS},
+            **{f"ORDERSAGA_PARTICIPANT_{name.upper()}": self._kinds for name in PARTICIPANTS},
         }
-        orchestrator = self._start("orchestrator", "ordersaga.cli", "serve")
-        orchestrator.wait_ready(Api(self.url).ready, 60)
+        for number, port in enumerate(self._ports):
+            own = {"ORDERSAGA_HTTP_PORT": str(port), "ORDERSAGA_INSTANCE_ID": f"orchestrator-{number}"}
+            self._start("orchestrator", "ordersaga.cli", "serve", environment=own)
         if self._participants == "light":
             self._start("participants", "bench.responders")
         else:
             for name in PARTICIPANTS:
                 self._start("participants", "ordersaga.cli", "participants", name)
+        for number in range(len(self._ports)):
+            self.wait_ready(number)
         return self
+
+    @property
+    def orchestrators(self) -> list[Process]:
+        return self._processes["orchestrator"]
+
+    def wait_ready(self, number: int) -> None:
+        """Until orchestrator `number` says that it is."""
+        self.orchestrators[number].wait_ready(Api(self.urls[number]).ready, READY_SECONDS)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -71,9 +88,9 @@ class Stage:
         self.kafka.stop()
 
     def saga(self, orders: int, in_flight: int) -> Measured:
-        self._run("bench.load", str(min(20, orders)), str(in_flight), self.url)
+        self._run("bench.load", str(min(200, orders)), str(in_flight), *self.urls)
         before = self._cpu_seconds()
-        found = self._run("bench.load", str(orders), str(in_flight), self.url)
+        found = self._run("bench.load", str(orders), str(in_flight), *self.urls)
         after = self._cpu_seconds()
         cpu_ms = {name: round((after[name] - before[name]) / orders * 1e3, 3) for name in after}
         return Measured(
@@ -93,10 +110,16 @@ class Stage:
             sagas_per_second=found["sagas_per_second"], p50_ms=found["p50_ms"], p99_ms=found["p99_ms"], cpu_ms=cpu_ms
         )
 
-    def _start(self, group: str, module: str, *arguments: str) -> Process:
+    def load(self, orders: int, in_flight: int) -> "subprocess.Popen[str]":
+        """Orders that come in while the test does something else."""
+        argv = [sys.executable, "-m", "bench.load", str(orders), str(in_flight), *self.urls]
+        return subprocess.Popen(argv, env=self._environment, stdout=subprocess.PIPE, text=True)
+
+    def _start(self, group: str, module: str, *arguments: str, environment: Mapping[str, str] | None = None) -> Process:
         name = f"{group}-{len(self._processes.get(group, ()))}"
         argv = [sys.executable, "-m", module, *arguments]
-        process = Process(name, argv, env=self._environment, log_path=self._directory / f"{name}.log")
+        env = {**self._environment, **(environment or {})}
+        process = Process(name, argv, env=env, log_path=self._directory / f"{name}.log")
         process.start()
         self._processes.setdefault(group, []).append(process)
         return process

@@ -4,7 +4,7 @@ CREATE TABLE IF NOT EXISTS rows (
     order_id text UNIQUE,
     customer_id text,
     status text NOT NULL,
-    details jsonb NOT NULL,
+    details jsonb,
     runner_id text,
     reason text
 ) WITH (fillfactor = 70);

@@ -1,0 +1,24 @@
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from bench.stage import Stage
+
+
+@pytest.fixture
+def deployment(tmp_path: Path) -> Iterator[Callable[..., Stage]]:
+    """Real parts, a process each: Apache Kafka, PostgreSQL, orchestrators, the five reference participants."""
+    open_stages: list[Stage] = []
+    # Servers that run as somebody else have to get in.
+    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
+        folder.chmod(0o755)
+
+    def start(*, orchestrators: int = 1) -> Stage:
+        stage = Stage(tmp_path, participants="reference", orchestrators=orchestrators)
+        open_stages.append(stage)
+        return stage.__enter__()
+
+    yield start
+    for stage in open_stages:
+        stage.__exit__(None, None, None)

@@ -1,0 +1,86 @@
+"""Orders over HTTP, Apache Kafka and PostgreSQL, with processes that are killed in the middle of them."""
+
+import json
+import subprocess
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from bench.stage import Stage
+from tests.e2e.ledgers import CHECKS, PLANTED, Ledgers
+
+DRAIN_SECONDS = 90.0
+Deployment = Callable[..., Stage]
+
+
+@pytest.mark.timeout(300)
+def test_orders_go_through_five_services_and_every_ledger_agrees(deployment: Deployment) -> None:
+    stage = deployment()
+    report = _report(stage.load(60, 16))
+    ledgers = _drained(stage)
+    assert report["ended"] == {"COMPLETED": 60}
+    assert ledgers.violations() == {}
+    for name in CHECKS:
+        assert name in ledgers.violations(planted=PLANTED[name]), f"the check does not notice what it is for: {name}"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_thousand_orders_survive_the_kill_of_their_orchestrator(deployment: Deployment) -> None:
+    stage = deployment()
+    load = stage.load(1000, 128)
+    for ended in (200, 500):
+        _until(lambda ended=ended: Ledgers(stage.database_url).ended() >= ended, load)
+        stage.orchestrators[0].kill()
+        stage.orchestrators[0].start()
+        stage.wait_ready(0)
+    _report(load)
+    _all_accounted_for(stage)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_two_orchestrators_share_the_work_and_one_of_them_may_die(deployment: Deployment) -> None:
+    stage = deployment(orchestrators=2)
+    load = stage.load(1000, 128)
+    _until(lambda: Ledgers(stage.database_url).ended() >= 300, load)
+    stage.orchestrators[1].kill()
+    _until(lambda: Ledgers(stage.database_url).ended() >= 600, load)
+    stage.orchestrators[1].start()
+    _report(load)
+    _all_accounted_for(stage)
+
+
+def _report(load: "subprocess.Popen[str]") -> dict[str, Any]:
+    out, _ = load.communicate(timeout=600)
+    assert load.returncode == 0
+    report: dict[str, Any] = json.loads(out.splitlines()[-1])
+    assert report["not_ended"] == 0, report
+    return report
+
+
+def _all_accounted_for(stage: Stage) -> None:
+    ledgers = _drained(stage)
+    assert ledgers.violations() == {}
+    assert ledgers.count("select count(*) from ordersaga.sagas") >= 700
+    doubled = "select count(*) from (select idempotency_key from participant_payment.sandbox_intents) i"
+    assert ledgers.count(doubled) == ledgers.count("select count(*) from ordersaga.sagas")
+
+
+def _drained(stage: Stage) -> Ledgers:
+    """Until nothing is on its way any more: the last notifications and deletes come after the last saga has ended."""
+    ledgers = Ledgers(stage.database_url)
+    end = time.monotonic() + DRAIN_SECONDS
+    while ledgers.violations() and time.monotonic() < end:
+        time.sleep(0.25)
+    return ledgers
+
+
+def _until(reached: Callable[[], bool], load: "subprocess.Popen[str]") -> None:
+    end = time.monotonic() + 240
+    while not reached():
+        assert load.poll() is None, "the load ended before the test had done its part"
+        assert time.monotonic() < end, "not reached in time"
+        time.sleep(0.05)
