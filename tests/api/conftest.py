@@ -40,6 +40,7 @@ class Stage:
     """What a test has in hand."""
 
     api: Api
+    handler: Handler
     published: list[OutboxRow]
     health: list[Health]
     """What the service will say of its parts."""
@@ -59,10 +60,10 @@ def order(**more: Any) -> dict[str, Any]:
     return {"customer_id": "user-1", "order_details": details | more}
 
 
-def stage_of(store: Any, health: list[Health], published: list[OutboxRow]) -> Api:
+def stage_of(store: Any, health: list[Health], published: list[OutboxRow]) -> tuple[Api, Handler]:
     sagas = Sagas([CREATE_ORDER])
     handler = Handler(store, sagas, published.extend, topics=Topics(), counting=Counting())
-    return Api(
+    api = Api(
         verbs=Verbs(handler, SystemClock(), SystemRandom()),
         store=store,
         sagas=sagas,
@@ -71,6 +72,7 @@ def stage_of(store: Any, health: list[Health], published: list[OutboxRow]) -> Ap
         return_url="https://shop.example/back",
         version="0.0.0",
     )
+    return api, handler
 
 
 def report_of(health: Sequence[Health]) -> Report:
@@ -91,7 +93,7 @@ def store(postgres_server: Postgres) -> Iterator[PostgresStore]:
 def stage(store: PostgresStore) -> Iterator[Stage]:
     health = [Health(name="database", healthy=True), Health(name="relay", healthy=True)]
     published: list[OutboxRow] = []
-    api = stage_of(store, health, published)
+    api, handler = stage_of(store, health, published)
     app = create_app(api, AppSettings(cors_origins=[SHOP], body_bytes_max=BODY_BYTES_MAX))
     with TestClient(app, raise_server_exceptions=False) as client:
-        yield Stage(api=api, published=published, health=health, client=client)
+        yield Stage(api=api, handler=handler, published=published, health=health, client=client)

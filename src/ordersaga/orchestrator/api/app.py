@@ -7,6 +7,7 @@ from litestar import Litestar
 from litestar.config.cors import CORSConfig
 from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
 
 from ordersaga.orchestrator.api.problems import HANDLERS
 from ordersaga.orchestrator.api.routes import ROUTES, Api
@@ -50,6 +51,8 @@ def _openapi(version: str) -> OpenAPIConfig:
         version=version,
         summary="Takes orders and says what becomes of them",
         path="/schema",
+        # The pages that the framework offers fetch their scripts from other sites.
+        render_plugins=[JsonRenderPlugin(path=["/", "/openapi.json"])],
         use_handler_docstrings=False,
         create_examples=False,
     )

@@ -16,7 +16,7 @@ from litestar.exceptions import HTTPException
 from litestar.types import ExceptionHandlersMap
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from ordersaga.orchestrator.store.protocol import StoreError
+from ordersaga.orchestrator.store.protocol import BadRow, StoreError
 from ordersaga.wire.errors import WireError
 
 _log = structlog.get_logger(__name__)
@@ -82,7 +82,7 @@ def _refused(_: AnyRequest, error: Refused) -> Response[bytes]:
 
 
 def _store(request: AnyRequest, error: StoreError) -> Response[bytes]:
-    if not error.retriable:
+    if isinstance(error, BadRow):
         return _unexpected(request, error)
     _log.warning("api.store_unavailable", method=request.method, route=_route(request), error=type(error).__name__)
     return unavailable()
