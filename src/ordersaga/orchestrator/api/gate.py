@@ -1,42 +1,63 @@
-"""A bound on the requests in the house: one more is told to come back, so that those inside are served in time."""
+"""The door: who is not let in, before anything is read or worked on.
+
+A bound on the requests in the house, so that those inside are served in time and one more is told to come back; a bound
+on headers; and no request whose length is said in two ways, since a proxy in front may have believed the other one.
+"""
 
 import msgspec
 from litestar.enums import ScopeType
-from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
-from ordersaga.orchestrator.api.problems import MEDIA_TYPE, RETRY_AFTER_SECONDS, as_problem
+from ordersaga.orchestrator.api.problems import MEDIA_TYPE, RETRY_AFTER_SECONDS, Problem, as_problem
 
 ALWAYS_LET_IN = frozenset({"/livez"})
+
+_BUSY = as_problem(503, "busy", "Too many requests at once. Please try again in a few seconds.")
+_HEADERS = as_problem(431, "request-header-fields-too-large", "The headers are too large.")
+_AMBIGUOUS = as_problem(400, "invalid-request", "The length of the body is said in two ways.")
 
 
 class Gate:
     """Counts on the event loop's thread alone, so it needs no lock."""
 
-    def __init__(self, app: ASGIApp, requests_max: int) -> None:
+    def __init__(self, app: ASGIApp, *, requests_max: int, headers_bytes_max: int) -> None:
         self._app = app
         self._requests_max = requests_max
+        self._headers_bytes_max = headers_bytes_max
         self._inside = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != ScopeType.HTTP or scope["path"] in ALWAYS_LET_IN:
+        if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
-        elif self._inside >= self._requests_max:
-            await _turn_away(send)
-        else:
-            self._inside += 1
-            try:
-                await self._app(scope, receive, send)
-            finally:
-                self._inside -= 1
+            return
+        problem = self._objection(scope)
+        if problem is not None:
+            await _turn_away(problem, send)
+            return
+        self._inside += 1
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._inside -= 1
+
+    def _objection(self, scope: HTTPScope) -> Problem | None:
+        headers = scope["headers"]
+        if sum(len(name) + len(value) for name, value in headers) > self._headers_bytes_max:
+            return _HEADERS
+        if {b"content-length", b"transfer-encoding"} <= {name for name, _ in headers}:
+            return _AMBIGUOUS
+        crowded = self._inside >= self._requests_max and scope["path"] not in ALWAYS_LET_IN
+        return _BUSY if crowded else None
 
 
-async def _turn_away(send: Send) -> None:
-    body = msgspec.json.encode(as_problem(503, "busy", "Too many requests at once. Please try again in a few seconds."))
+async def _turn_away(problem: Problem, send: Send) -> None:
+    body = msgspec.json.encode(problem)
     headers = [
         (b"content-type", MEDIA_TYPE.encode()),
         (b"content-length", str(len(body)).encode()),
-        (b"retry-after", str(RETRY_AFTER_SECONDS).encode()),
+        (b"connection", b"close"),
     ]
-    start: Message = {"type": "http.response.start", "status": 503, "headers": headers}
-    await send(start)
+    if problem is _BUSY:
+        headers.append((b"retry-after", str(RETRY_AFTER_SECONDS).encode()))
+    await send({"type": "http.response.start", "status": problem.status, "headers": headers})
     await send({"type": "http.response.body", "body": body, "more_body": False})

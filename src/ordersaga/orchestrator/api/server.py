@@ -56,7 +56,8 @@ class HttpServer:
         self._last_error = ""
         self._work = ThreadPoolExecutor(settings.requests_at_once_max, thread_name_prefix="http")
         inside_max = settings.requests_at_once_max + settings.requests_waiting_max
-        self._server = uvicorn.Server(_config(Gate(app, inside_max), settings))
+        gate = Gate(app, requests_max=inside_max, headers_bytes_max=settings.headers_bytes_max)
+        self._server = uvicorn.Server(_config(gate, settings))
 
     @property
     def port(self) -> int:

@@ -1,0 +1,261 @@
+"""The server over real sockets: clients that dawdle, crowds, a port that is taken, and a stop in good order."""
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from time import monotonic, sleep
+from typing import Any
+
+import pytest
+from litestar.types import ASGIApp
+
+from ordersaga.delivery.background import Health
+from ordersaga.orchestrator.api.app import AppSettings, create_app
+from ordersaga.orchestrator.api.server import CannotListen, HttpServer, ServerSettings
+from ordersaga.orchestrator.runtime.service import Report
+from tests.api.conftest import Stage, stage_of
+from tests.api.test_edges import Away
+
+SHORT_SECONDS = 0.3
+
+
+class Gate:
+    """A health question that is answered when the test says so: a request that takes its time."""
+
+    def __init__(self) -> None:
+        self.asked = threading.Semaphore(0)
+        self.go_on = threading.Event()
+
+    def __call__(self) -> Report:
+        self.asked.release()
+        assert self.go_on.wait(20)
+        return Report(ready=True, parts=[Health(name="gate", healthy=True)])
+
+
+def app_of(health: Callable[[], Report] | None = None) -> ASGIApp:
+    api, _ = stage_of(Away(RuntimeError()), [], [])
+    if health is not None:
+        object.__setattr__(api, "health", health)
+    return create_app(api, AppSettings())
+
+
+@contextmanager
+def serving(app: ASGIApp, **settings: Any) -> Iterator[HttpServer]:
+    server = HttpServer(app, ServerSettings(port=0, **settings))
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop(5)
+
+
+def get(server: HttpServer, path: str) -> tuple[int, dict[str, str]]:
+    connection = HTTPConnection("127.0.0.1", server.port, timeout=20)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        answer.read()
+        return answer.status, {name.lower(): value for name, value in answer.getheaders()}
+    finally:
+        connection.close()
+
+
+@contextmanager
+def connected(server: HttpServer) -> Iterator[socket.socket]:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
+        yield client
+
+
+def until_closed(client: socket.socket) -> bytes:
+    """Everything that comes until the server closes."""
+    found = b""
+    while data := client.recv(4096):
+        found += data
+    return found
+
+
+def test_it_listens_when_start_returns_and_says_that_it_is_well() -> None:
+    with serving(app_of()) as server:
+        assert get(server, "/livez")[0] == 200
+        assert server.health().healthy
+    assert not server.health().healthy
+
+
+def test_a_port_that_is_taken_is_said_by_start() -> None:
+    with serving(app_of()) as server:
+        another = HttpServer(app_of(), ServerSettings(port=server.port))
+        with pytest.raises(CannotListen, match=f"cannot listen on 127.0.0.1 port {server.port}"):
+            another.start()
+        assert another.stop(1)
+
+
+def test_stop_may_come_first_and_twice() -> None:
+    server = HttpServer(app_of(), ServerSettings(port=0))
+    assert server.stop(1)
+    server.start()
+    assert server.stop(1)
+
+
+@pytest.mark.parametrize(
+    "sent", [b"GET /livez HT", b"GET /livez HTTP/1.1\r\nHost: x\r\nX-Slow: ", b"POST /orders HTTP/1.1\r\n"]
+)
+def test_a_client_that_never_ends_its_headers_is_cut_off(sent: bytes) -> None:
+    with serving(app_of(), read_timeout_seconds=SHORT_SECONDS) as server, connected(server) as client:
+        client.sendall(sent)
+        assert until_closed(client).startswith(b"HTTP/1.1 408 ")
+
+
+def test_a_client_that_sends_a_byte_now_and_then_is_cut_off_all_the_same() -> None:
+    with serving(app_of(), read_timeout_seconds=SHORT_SECONDS) as server, connected(server) as client:
+        begun = monotonic()
+        client.settimeout(0.05)
+        closed = False
+        while not closed and monotonic() - begun < 5:
+            try:
+                client.sendall(b"G")
+                closed = client.recv(100) != b""
+            except TimeoutError:
+                continue
+            except OSError:
+                closed = True
+        assert closed
+        assert monotonic() - begun < 3
+
+
+def test_a_client_that_never_ends_its_body_is_cut_off() -> None:
+    with serving(app_of(), read_timeout_seconds=SHORT_SECONDS) as server, connected(server) as client:
+        client.sendall(
+            b"POST /orders HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
+        )
+        assert b" 202 " not in until_closed(client)
+
+
+def test_a_client_that_says_nothing_is_left_without_a_word() -> None:
+    with serving(app_of(), read_timeout_seconds=SHORT_SECONDS) as server, connected(server) as client:
+        assert until_closed(client) == b""
+
+
+def test_a_client_that_keeps_its_connection_may_pause_between_requests() -> None:
+    with serving(app_of(), read_timeout_seconds=SHORT_SECONDS) as server:
+        connection = HTTPConnection("127.0.0.1", server.port, timeout=10)
+        for _ in range(2):
+            connection.request("GET", "/livez")
+            assert connection.getresponse().read()
+            sleep(2 * SHORT_SECONDS)  # the pause itself is what is tested
+        connection.close()
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 not HTTP at all\r\n\r\n", b"400"),
+        (b"GET /livez HTTP/1.1\r\nHost: x\r\nX-Large: " + b"x" * 30_000 + b"\r\n\r\n", b"431"),
+        (b"GET /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", b"400"),
+    ],
+)
+def test_what_is_no_request_is_refused(sent: bytes, status: bytes) -> None:
+    with serving(app_of()) as server, connected(server) as client:
+        client.sendall(sent)
+        assert until_closed(client).startswith(b"HTTP/1.1 " + status)
+        assert get(server, "/livez")[0] == 200
+
+
+def test_a_body_that_goes_on_for_ever_is_refused_without_being_kept() -> None:
+    with serving(app_of()) as server, connected(server) as client:
+        client.sendall(
+            b"POST /orders HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+        )
+        chunk = b"4000\r\n" + b"x" * 0x4000 + b"\r\n"
+        client.settimeout(10)
+        try:
+            for _ in range(200):
+                client.sendall(chunk)
+        except OSError:
+            return
+        assert client.recv(4096).startswith(b"HTTP/1.1 413 ")
+
+
+def test_a_crowd_is_told_to_come_back_while_those_inside_are_served() -> None:
+    gate = Gate()
+    with (
+        serving(app_of(gate), requests_at_once_max=2, requests_waiting_max=1) as server,
+        ThreadPoolExecutor(3) as crowd,
+    ):
+        inside = [crowd.submit(get, server, "/readyz") for _ in range(3)]
+        for _ in range(2):
+            assert gate.asked.acquire(timeout=10)
+        status, headers = _until_turned_away(server)
+        assert (status, headers["content-type"]) == (503, "application/problem+json")
+        assert int(headers["retry-after"]) > 0
+        assert get(server, "/livez")[0] == 200, "whether the process lives is always answered"
+        gate.go_on.set()
+        assert [one.result()[0] for one in inside] == [200, 200, 200]
+        assert get(server, "/readyz")[0] == 200
+
+
+def _until_turned_away(server: HttpServer) -> tuple[int, dict[str, str]]:
+    """The third one inside waits for a thread, which nobody can see: so ask for what is not there until it is in."""
+    end = monotonic() + 10
+    while monotonic() < end:
+        status, headers = get(server, "/nothing")
+        if status == 503:
+            return status, headers
+    raise AssertionError("nobody was turned away")
+
+
+def test_a_stop_answers_what_is_in_hand_and_takes_no_more() -> None:
+    gate = Gate()
+    with serving(app_of(gate)) as server, ThreadPoolExecutor(2) as others:
+        answer = others.submit(get, server, "/readyz")
+        assert gate.asked.acquire(timeout=10)
+        stopped = others.submit(server.stop, 10)
+        _until_refused(server.port)
+        gate.go_on.set()
+        assert answer.result(10)[0] == 200
+        assert stopped.result(10)
+
+
+def _until_refused(port: int) -> None:
+    end = monotonic() + 10
+    while monotonic() < end:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            return
+    raise AssertionError("it still takes connections")
+
+
+def test_a_stop_is_quick_though_clients_keep_their_connections() -> None:
+    with serving(app_of()) as server, connected(server) as idle, connected(server) as silent:
+        idle.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert b"200 OK" in idle.recv(4096)
+        silent.sendall(b"GET /li")
+        begun = monotonic()
+        assert server.stop(5)
+        assert monotonic() - begun < 2
+
+
+def test_a_stop_does_not_wait_for_a_request_that_hangs() -> None:
+    gate = Gate()
+    with serving(app_of(gate)) as server, ThreadPoolExecutor(1) as others:
+        others.submit(_ignoring_errors, server)
+        assert gate.asked.acquire(timeout=10)
+        begun = monotonic()
+        assert server.stop(2)
+        assert monotonic() - begun < 2.5
+        gate.go_on.set()
+
+
+def _ignoring_errors(server: HttpServer) -> None:
+    try:
+        get(server, "/readyz")
+    except OSError:
+        return
+
+
+def test_orders_are_taken_over_a_socket(stage: Stage) -> None:
+    with serving(create_app(stage.api, AppSettings())) as server:
+        assert get(server, "/sagas")[0] == 200
