@@ -98,7 +98,7 @@ class Stage:
             p50_ms=found["p50_ms"] or 0.0,
             p99_ms=found["p99_ms"] or 0.0,
             ended=found["ended"],
-            not_ended=found["not_ended"] + found["refused"],
+            not_ended=found["not_ended"],
             cpu_ms=cpu_ms | {"load": found["cpu_ms_per_saga"]},
         )
 
