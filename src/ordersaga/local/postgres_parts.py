@@ -98,15 +98,18 @@ def _major_in_path(path: Path) -> int:
 def _reachable(programs: Path, account: Account | None) -> Path:
     if account is None or account.can_enter(programs):
         return programs
-    installation = programs.parent
-    place = hashlib.sha256(f"{installation} {installation.stat().st_mtime_ns}".encode()).hexdigest()[:12]
+    installation, package = programs.parent, programs.parent.parent
+    libraries = package.with_name(f"{package.name}.libs")  # beside the package, where its programs look for them
 
     def copy(directory: Path) -> None:
-        shutil.copytree(
-            installation, directory, symlinks=True, dirs_exist_ok=True, ignore=shutil.ignore_patterns("include", "*.a")
-        )
+        unused = shutil.ignore_patterns("include", "*.a")
+        shutil.copytree(installation, directory / package.name / installation.name, symlinks=True, ignore=unused)
+        if libraries.is_dir():
+            shutil.copytree(libraries, directory / libraries.name, symlinks=True)
 
-    return built_once(f"postgres-programs-{place}", copy, within=shared_directory()) / "bin"
+    place = hashlib.sha256(f"{installation} {installation.stat().st_mtime_ns}".encode()).hexdigest()[:12]
+    copied = built_once(f"postgres-programs-{place}", copy, within=shared_directory())
+    return copied / package.name / installation.name / programs.name
 
 
 def _version(programs: Path, account: Account | None) -> str:
