@@ -82,6 +82,7 @@ def test_a_parent_of_a_later_version_may_say_more() -> None:
         *(b"", b",", b"a", b"a=", b"=1", b"A=1", b"a=1=2", b"a=1,a=2", b"a=\xc3\xa4", b"a=\0", b"a=1\n", b"a@=1"),
         *(b"a@B=1", b"1a=1", b"a=" + b"x" * 257, b"a" * 257 + b"=1", b"a=" + b"x" * 600),
         b",".join(b"k%d=1" % number for number in range(33)),
+        b"a=" + b"x" * 255 + b",b=" + b"x" * 253,  # 513 bytes
     ],
 )
 def test_a_malformed_state_is_left_out_and_the_parent_kept(state: bytes) -> None:
@@ -93,6 +94,7 @@ def test_a_malformed_state_is_left_out_and_the_parent_kept(state: bytes) -> None
     [
         *(b"a=1", b"a=1,b=2", b"a=1 , b=2", b"a=1,,b=2", b"a= 1", b"0@a=1", b"a_-*/=<>;!", b"a=" + b"x" * 256),
         b",".join(b"k%d=1" % number for number in range(32)),
+        b"a=" + b"x" * 255 + b",b=" + b"x" * 252,  # 512 bytes
     ],
 )
 def test_a_state_in_the_format_is_kept(state: bytes) -> None:

@@ -129,7 +129,7 @@ def _named(problem: str, field: str) -> WireError:
     """A complaint of the parser, its place put in the form `payload.order_id`."""
     if place := _PLACE.fullmatch(problem):
         problem, path = place.groups()
-        field = _joined(field, path.replace("[...]", ""))  # the parser's way to say that it does not know
+        field = _joined(field, path.partition("[...]")[0])  # so far it knows the way
     if missing := _MISSING.fullmatch(problem):
         return WireError(_joined(field, missing[1]), "is missing")
     return WireError(field, problem[0].lower() + problem[1:])
