@@ -2,8 +2,9 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from threading import Thread
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from threading import Event, Thread
 
 from ordersaga.bus.protocol import Bus, BusUnavailable, Consumer, Outcome, Outgoing, Producer, Published, Record
 
@@ -84,6 +85,31 @@ def eventually(holds: Callable[[], bool], what: str) -> None:
     until = time.monotonic() + PATIENCE_SECONDS
     while not holds():
         assert time.monotonic() < until, what
+
+
+def poll_until(holds: Callable[[], bool], what: str, *consumers: Consumer) -> list[list[Record]]:
+    """All of them poll, each on a thread of its own as in life, until `holds`. What each of them read."""
+    found: list[list[Record]] = [[] for _ in consumers]
+    done = Event()
+
+    def go_on_polling(consumer: Consumer, records: list[Record]) -> None:
+        while not done.is_set():
+            records.extend(consumer.poll(100, 0.3))
+
+    with ExitStack() as threads:
+        for consumer, records in zip(consumers, found, strict=True):
+            threads.enter_context(meanwhile(partial(go_on_polling, consumer, records)))
+        threads.callback(done.set)
+        until = time.monotonic() + PATIENCE_SECONDS
+        while not holds():
+            assert time.monotonic() < until, what
+            done.wait(0.02)
+    return found
+
+
+def poll_for(seconds: float, *consumers: Consumer) -> list[list[Record]]:
+    until = time.monotonic() + seconds
+    return poll_until(lambda: time.monotonic() > until, "", *consumers)
 
 
 def values(records: Sequence[Record]) -> list[bytes | None]:

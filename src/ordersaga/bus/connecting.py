@@ -14,7 +14,7 @@ from ordersaga.bus.protocol import BusError, BusUnavailable
 
 Client = TypeVar("Client")
 _PAUSE_FIRST_SECONDS = 0.1
-_PAUSE_MOST_SECONDS = 2.0
+_PAUSE_MOST_SECONDS = 1.0
 
 
 class StillConnecting(BusUnavailable):

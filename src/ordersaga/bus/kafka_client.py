@@ -7,8 +7,7 @@ The library is careful only in part, so:
 * At DEBUG it logs keys, values and passwords: its loggers are capped at INFO. The cause of a failed connection is
   nowhere but in its log lines, and is picked up from there.
 * What it calls on its own thread (rebalance listeners) sets flags and cannot raise: it would never recover.
-* It has no way to cut a client off, to wait for some records only, or to ask whether it is connected. For these five
-  inner names are used: see `INSIDES`, which a test compares with the library.
+* It cannot be cut off, wait for some records only, or say whether it is connected: `INSIDES` are used for that.
 * A client does not survive a fork: build the bus after it.
 """
 
@@ -18,7 +17,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from threading import Lock
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 with warnings.catch_warnings():
     # It reads its own files in a deprecated way.
@@ -41,10 +40,9 @@ from ordersaga.bus.kafka_settings import (
 )
 from ordersaga.bus.protocol import BusError, BusRefused, BusUnavailable, FencedMember, Outgoing, Record, TopicSpec
 
-T = TypeVar("T")
 TopicPartition = tuple[str, int]
 Offsets = Mapping[TopicPartition, int]
-INSIDES = (
+INSIDES = (  # a test compares them with the library
     "KafkaProducer._sender.force_close",
     "KafkaProducer._transaction_manager.has_fatal_error",
     "KafkaProducer._accumulator.begin_flush",
@@ -217,10 +215,10 @@ class ConsumerSession:
             return set()
         with self._moved_lock:
             moved, self._moved = self._moved, set()
-        return {(tp.topic, tp.partition) for tp in moved}
+        return {tuple(tp) for tp in moved}
 
     def assigned(self) -> set[TopicPartition]:
-        return {(tp.topic, tp.partition) for tp in self._client.assignment()}
+        return {tuple(tp) for tp in self._client.assignment()}
 
     def pause(self, paused: bool) -> None:
         self._paused = paused
@@ -249,7 +247,7 @@ class ConsumerSession:
             except errors.KafkaError:  # taken away meanwhile
                 continue
             if position is not None:
-                found[(tp.topic, tp.partition)] = max(0, end - position)
+                found[tuple(tp)] = max(0, end - position)
         return found
 
     def behind(self) -> bool:
