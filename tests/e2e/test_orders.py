@@ -32,7 +32,7 @@ def test_a_thousand_orders_survive_the_kill_of_their_orchestrator(deployment: De
     stage = deployment()
     load = stage.load(1000, 128)
     for ended in (200, 500):
-        _until(lambda ended=ended: Ledgers(stage.database_url).ended() >= ended, load)
+        _until_ended(stage, ended, load)
         stage.orchestrators[0].kill()
         stage.orchestrators[0].start()
         stage.wait_ready(0)
@@ -45,9 +45,9 @@ def test_a_thousand_orders_survive_the_kill_of_their_orchestrator(deployment: De
 def test_two_orchestrators_share_the_work_and_one_of_them_may_die(deployment: Deployment) -> None:
     stage = deployment(orchestrators=2)
     load = stage.load(1000, 128)
-    _until(lambda: Ledgers(stage.database_url).ended() >= 300, load)
+    _until_ended(stage, 300, load)
     stage.orchestrators[1].kill()
-    _until(lambda: Ledgers(stage.database_url).ended() >= 600, load)
+    _until_ended(stage, 600, load)
     stage.orchestrators[1].start()
     _report(load)
     _all_accounted_for(stage)
@@ -78,9 +78,10 @@ def _drained(stage: Stage) -> Ledgers:
     return ledgers
 
 
-def _until(reached: Callable[[], bool], load: "subprocess.Popen[str]") -> None:
-    end = time.monotonic() + 240
-    while not reached():
+def _until_ended(stage: Stage, number: int, load: "subprocess.Popen[str]") -> None:
+    """Until so many sagas have ended, while the load goes on."""
+    ledgers, end = Ledgers(stage.database_url), time.monotonic() + 240
+    while ledgers.ended() < number:
         assert load.poll() is None, "the load ended before the test had done its part"
         assert time.monotonic() < end, "not reached in time"
         time.sleep(0.05)

@@ -7,6 +7,7 @@ from uuid import UUID
 import pytest
 
 from ordersaga.delivery.failpoints import FailpointError, armed
+from ordersaga.orchestrator.core.decide import decide
 from ordersaga.orchestrator.core.inputs import CancelAsked
 from ordersaga.orchestrator.core.instance import Requested, Status
 from ordersaga.orchestrator.core.reasons import Reason
@@ -119,7 +120,6 @@ def test_an_acceptance_finds_its_saga_by_the_order(stage: Stage) -> None:
 
 def test_a_fault_in_deciding_sets_aside_that_letter_alone(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     bad, good = stage.begin(), stage.begin()
-    decide = handle.decide
 
     def faulty(definition: Any, instance: Any, seen: Any, now: Any) -> Any:
         if instance.saga_id == bad:

@@ -23,6 +23,7 @@ from psycopg.rows import tuple_row
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
 from ordersaga.bus.protocol import Headers, Outgoing
+from ordersaga.delivery.arrays import Bytes, Texts, register
 from ordersaga.delivery.clock import Randomness, SystemRandom
 from ordersaga.delivery.deadline import Deadline
 from ordersaga.delivery.messages import OutboxRow
@@ -38,6 +39,10 @@ _decode_headers = msgspec.msgpack.Decoder(Headers).decode
 _NO_HEADERS = _encode_headers(())
 
 
+# Wherever a connection comes from, it can send our arrays.
+register(psycopg.adapters)
+
+
 def write(cursor: Cursor[Any], records: Sequence[Outgoing], owner: UUID) -> None:
     """Insert `records` in the caller's transaction, in their order. In pipeline mode this only queues the statement.
 
@@ -49,10 +54,10 @@ def write(cursor: Cursor[Any], records: Sequence[Outgoing], owner: UUID) -> None
             _text("write"),
             {
                 "owner": owner,
-                "topics": [r.topic for r in records],
-                "keys": [r.key for r in records],
-                "values": [r.value for r in records],
-                "headers": [_encode_headers(r.headers) if r.headers else _NO_HEADERS for r in records],
+                "topics": Texts([r.topic for r in records]),
+                "keys": Bytes([r.key for r in records]),
+                "values": Bytes([r.value for r in records]),
+                "headers": Bytes([_encode_headers(r.headers) if r.headers else _NO_HEADERS for r in records]),
             },
         )
 

@@ -21,6 +21,7 @@ from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
 from ordersaga.bus.protocol import Headers, Outgoing, Record
 from ordersaga.delivery import outbox
+from ordersaga.delivery.arrays import Array, Bytes, Texts, Uuids
 from ordersaga.delivery.messages import OutboxRow
 from ordersaga.participants.service import Row, ServiceSpec
 
@@ -205,13 +206,13 @@ class LedgerTransaction:
         self.connection.execute(_text("dead_letter"), columns)
 
 
-def _answer_columns(answers: Mapping[UUID, Outgoing]) -> dict[str, list[Any]]:
+def _answer_columns(answers: Mapping[UUID, Outgoing]) -> Mapping[str, Array]:
     return {
-        "message_ids": list(answers),
-        "topics": [one.topic for one in answers.values()],
-        "keys": [one.key for one in answers.values()],
-        "values": [one.value for one in answers.values()],
-        "headers": [_encode_headers(one.headers) for one in answers.values()],
+        "message_ids": Uuids(list(answers)),
+        "topics": Texts([one.topic for one in answers.values()]),
+        "keys": Bytes([one.key for one in answers.values()]),
+        "values": Bytes([one.value for one in answers.values()]),
+        "headers": Bytes([_encode_headers(one.headers) for one in answers.values()]),
     }
 
 
