@@ -62,6 +62,8 @@ class Api:
 
 
 TheApi = NamedDependency[SkipValidation[Api]]
+_ID = {"format": "uuid"}
+_STATUSES = {"items": {"type": "string", "enum": list(Status.__members__)}}
 SagaId = Annotated[str, PathParameter(description="A UUID, as `POST /orders` answered it")]
 
 
@@ -116,9 +118,11 @@ def get_saga(saga_id: SagaId, api: TheApi) -> SagaView:
 )
 def list_sagas(
     api: TheApi,
-    status: Annotated[list[str] | None, QueryParameter(description=f"Only these: {', '.join(Status)}")] = None,
-    before: Annotated[str | None, QueryParameter(description="Only sagas older than the one with this id")] = None,
-    page_token: Annotated[str | None, QueryParameter(description="From the `Link` of the page before")] = None,
+    status: Annotated[list[str] | None, QueryParameter(description="Only these", schema_extra=_STATUSES)] = None,
+    before: Annotated[
+        str | None, QueryParameter(description="Older than the one with this id", schema_extra=_ID)
+    ] = None,
+    page_token: Annotated[str | None, QueryParameter(description="From a `Link`", schema_extra=_ID)] = None,
     page_size: Annotated[int, QueryParameter(description="At most 100; more is taken as 100", ge=1)] = PAGE_SIZE_MAX,
 ) -> Response[list[SagaView]]:
     statuses = [_status(one) for one in status or ()]

@@ -1,0 +1,82 @@
+"""From start to signal: the first asks, the second insists, and a thread that hangs holds nobody up."""
+
+import os
+import signal
+import subprocess
+import sys
+from time import monotonic
+
+import pytest
+
+from ordersaga.process import FAILED, STOPPED, run_until_signalled
+
+STUBBORN = """
+import sys, time
+from ordersaga.process import leave, run_until_signalled
+class Stubborn:
+    def start(self): print("started", flush=True)
+    def stop(self, timeout_seconds):
+        print("stopping", flush=True)
+        time.sleep(60)
+        return True
+leave(run_until_signalled(Stubborn(), 60))
+"""
+HANGING = """
+import threading, time
+from ordersaga.process import leave
+threading.Thread(target=time.sleep, args=(60,)).start()
+leave(3)
+"""
+
+
+class Part:
+    def __init__(self, *, ends: bool = True, starts: bool = True) -> None:
+        self.ends = ends
+        self.starts = starts
+        self.stopped_within: list[float] = []
+
+    def start(self) -> None:
+        if not self.starts:
+            raise RuntimeError("cannot start")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def stop(self, timeout_seconds: float) -> bool:
+        self.stopped_within.append(timeout_seconds)
+        return self.ends
+
+
+def test_a_signal_stops_it_within_the_time_given() -> None:
+    part = Part()
+    before = signal.getsignal(signal.SIGTERM)
+    assert run_until_signalled(part, 7) == STOPPED
+    assert part.stopped_within == [7]
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_stop_that_took_too_long_is_a_failure() -> None:
+    assert run_until_signalled(Part(ends=False), 7) == FAILED
+
+
+def test_what_began_to_start_is_stopped_when_the_start_fails() -> None:
+    part = Part(starts=False)
+    with pytest.raises(RuntimeError, match="cannot start"):
+        run_until_signalled(part, 7)
+    assert part.stopped_within == [7]
+
+
+def test_the_second_signal_ends_it_in_the_middle_of_its_stop() -> None:
+    with subprocess.Popen([sys.executable, "-c", STUBBORN], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "started\n"
+        process.send_signal(signal.SIGTERM)
+        while process.stdout.readline() != "stopping\n":
+            pass
+        begun = monotonic()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 130
+        assert monotonic() - begun < 10
+
+
+def test_leaving_does_not_wait_for_a_thread_that_hangs() -> None:
+    found = subprocess.run([sys.executable, "-c", HANGING], timeout=30)
+    assert found.returncode == 3

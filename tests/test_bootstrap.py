@@ -1,0 +1,70 @@
+"""The saga as it is set: patience, window, kinds, and a timer service that may be left out."""
+
+import pytest
+
+from ordersaga.bootstrap import WITHOUT_TIMER, definition_of, sagas_of, topic_specs, topics_of
+from ordersaga.orchestrator.core.definition import Kind
+from ordersaga.orchestrator.sagas.create_order import CREATE_ORDER
+from ordersaga.settings import Settings
+from ordersaga.wire.topics import Participant, Topics
+
+
+def test_the_defaults_of_the_settings_are_the_saga_as_it_is_written() -> None:
+    assert definition_of(Settings()) == CREATE_ORDER or _same(definition_of(Settings()))
+
+
+def _same(definition: object) -> bool:
+    """But for the kinds, which a definition may leave out."""
+    left, right = vars(definition), vars(CREATE_ORDER)
+    return all(left[name] == right[name] for name in left if name not in ("kinds", "_steps"))
+
+
+def test_every_participant_is_bare_until_it_is_set_to_be_full() -> None:
+    definition = definition_of(Settings(participant_payment="full"))
+    assert definition.kinds[Participant.PAYMENT] is Kind.FULL
+    assert {kind for one, kind in definition.kinds.items() if one is not Participant.PAYMENT} == {Kind.BARE}
+
+
+def test_patience_and_window_are_set_where_a_step_has_none_of_its_own() -> None:
+    settings = Settings(
+        step_timeout_seconds=2, step_attempts_max=5, undo_timeout_seconds=3, acceptance_window_seconds=60
+    )
+    definition = definition_of(settings)
+    assert definition.window_seconds == 60
+    create, timer = definition.step("CREATE_ORDER"), definition.step("START_TIMER")
+    assert (create.patience.timeout_seconds, create.patience.attempts_max) == (2, 5)
+    assert create.undo is not None
+    assert create.undo.patience.timeout_seconds == 3
+    assert timer.patience == CREATE_ORDER.step("START_TIMER").patience
+    assert timer.undo is not None
+    assert timer.undo.patience.attempts_max == 3
+
+
+def test_steps_that_share_an_undo_go_on_sharing_it() -> None:
+    definition = definition_of(Settings(undo_timeout_seconds=3))
+    create, update = definition.step("CREATE_ORDER"), definition.step("UPDATE_ORDER_STATUS")
+    assert create.undo is update.undo
+    assert create.undo is definition.undo_order[0]
+    assert definition.steps_undone_by(definition.undo_order[0]) == (create, update)
+
+
+@pytest.mark.parametrize(("start_timer", "begins"), [(True, 1), (False, 1 + WITHOUT_TIMER)])
+def test_a_saga_under_way_finds_its_version_whichever_way_the_timer_is_set(start_timer: bool, begins: int) -> None:
+    sagas = sagas_of(Settings(start_timer=start_timer))
+    assert sagas.newest("create_order").version == begins
+    assert {one.version for one in sagas} == {1, 1 + WITHOUT_TIMER}
+
+
+def test_without_the_timer_service_it_is_neither_asked_nor_taken_back() -> None:
+    definition = sagas_of(Settings(start_timer=False)).newest("create_order")
+    assert [step.name for step in definition.steps][-1] == "UPDATE_ORDER_STATUS"
+    assert [undo.name for undo in definition.undo_order] == ["cancel_order", "revert_payment"]
+
+
+def test_topics_are_named_by_the_settings() -> None:
+    assert topics_of(Settings()) == Topics()
+    settings = Settings(topic_order_events="shop.order_events", kafka_partitions=3)
+    assert topics_of(settings).order_events == "shop.order_events"
+    specs = {spec.name: spec.partitions for spec in topic_specs(settings)}
+    assert specs["shop.order_events"] == 3
+    assert len(specs) == len(Topics().all())
