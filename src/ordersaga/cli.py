@@ -193,9 +193,13 @@ def _settings(env_file: Path | None, needs: Collection[str]) -> "Settings":
 def _run(built: Any, settings: "Settings", bus: Any) -> None:
     from ordersaga.delivery.failpoints import VARIABLE, arm_from_environment
     from ordersaga.process import leave, run_until_signalled
+    from ordersaga.settings_reading import SettingsError
 
-    # Now that everything is imported, every failpoint is declared.
-    arm_from_environment({VARIABLE: settings.failpoints})
+    try:
+        # Now that everything is imported, every failpoint is declared.
+        arm_from_environment({VARIABLE: settings.failpoints})
+    except ValueError as error:
+        raise SettingsError([str(error)]) from None
     exit_code = run_until_signalled(built, settings.stop_timeout_seconds)
     bus.close(1.0)
     leave(exit_code)

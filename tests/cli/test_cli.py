@@ -97,6 +97,14 @@ def test_an_unknown_part_is_refused_with_those_that_there_are() -> None:
     assert "deadlines" in found.stderr
 
 
+def test_a_failpoint_that_is_none_is_refused_with_those_that_there_are() -> None:
+    settings = {"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/x", "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
+    found = ordersaga("serve", "--only", "relay", ORDERSAGA_FAILPOINTS="relay.nowhere=kill", **settings)
+    assert found.returncode == 2
+    assert "relay.after_publish" in found.stderr
+    assert "Traceback" not in found.stderr
+
+
 def test_the_settings_are_listed_with_their_values_and_without_secrets(tmp_path: Path) -> None:
     file = tmp_path / "settings.env"
     file.write_text("ORDERSAGA_HTTP_PORT=27001\nDATABASE_URL=postgresql://u:canary@h/x\n")
