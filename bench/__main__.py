@@ -80,20 +80,18 @@ def _report(rows: list[dict[str, Any]], participants: str) -> dict[str, Any]:
 def _line(row: dict[str, Any]) -> str:
     saga, limit = row["saga"], row["limit"]
     cpu = ", ".join(f"{name} {milliseconds:.2f}" for name, milliseconds in saga["cpu_ms"].items())
-    return (
-        f"  {row['in_flight']:>4} in flight: {saga['sagas_per_second']:.0f}/s, p50 {saga['p50_ms']:.0f} ms, p99 {saga['p99_ms']:.0f} ms; "
-        f"limit {limit['sagas_per_second']:.0f}/s; ratio {row['ratio_to_limit']}; CPU ms a saga: {cpu}"
-    )
+    speed = f"{saga['sagas_per_second']:.0f}/s, p50 {saga['p50_ms']:.0f} ms, p99 {saga['p99_ms']:.0f} ms"
+    beside = f"limit {limit['sagas_per_second']:.0f}/s, ratio {row['ratio_to_limit']}"
+    return f"  {row['in_flight']:>4} in flight: {speed}; {beside}; CPU ms a saga: {cpu}"
 
 
 def _table(rows: list[dict[str, Any]]) -> None:
-    _say(f"\n{'in flight':>9} {'sagas/s':>8} {'limit/s':>8} {'ratio':>6} {'p50 ms':>8} {'p99 ms':>8} {'limit p50':>9}")
+    _say("\nin flight   sagas/s   limit/s   ratio   p50 ms   p99 ms   limit p50")
     for row in rows:
         saga, limit = row["saga"], row["limit"]
-        _say(
-            f"{row['in_flight']:>9} {saga['sagas_per_second']:>8.0f} {limit['sagas_per_second']:>8.0f} {row['ratio_to_limit']:>6.2f} "
-            f"{saga['p50_ms']:>8.1f} {saga['p99_ms']:>8.1f} {limit['p50_ms']:>9.1f}"
-        )
+        rates = f"{row['in_flight']:>9} {saga['sagas_per_second']:>9.0f} {limit['sagas_per_second']:>9.0f}"
+        times = f"{saga['p50_ms']:>8.1f} {saga['p99_ms']:>8.1f} {limit['p50_ms']:>11.1f}"
+        _say(f"{rates} {row['ratio_to_limit']:>7.2f} {times}")
 
 
 def _say(text: str) -> None:

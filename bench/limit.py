@@ -52,7 +52,10 @@ update saga s set status = v.status, step = v.step, revision = v.revision, data 
 from unnest(%s::uuid[], %s::text[], %s::text[], %s::int[], %s::jsonb[]) v(id, status, step, revision, data) where s.id
 = v.id
 """
-REMEMBER = "insert into history select id, revision, now(), body from unnest(%s::uuid[], %s::int[], %s::jsonb[]) v(id, revision, body)"
+REMEMBER = """
+insert into history select id, revision, now(), body
+from unnest(%s::uuid[], %s::int[], %s::jsonb[]) v(id, revision, body)
+"""
 KEEP = (
     "insert into outbox (topic, key, value) select %s, k, v from unnest(%s::text[], %s::bytea[]) x(k, v) returning id"
 )

@@ -13,12 +13,12 @@ from types import TracebackType
 from typing import Any, Self
 
 import psutil  # type: ignore[import-untyped]
-from ordersaga.local.ports import free_ports
-from ordersaga.local.postgres import PostgresServer
 
 from ordersaga.demo.client import Api
 from ordersaga.demo.stage import PARTICIPANTS, READY_SECONDS
 from ordersaga.local.kafka import KafkaCluster
+from ordersaga.local.ports import free_ports
+from ordersaga.local.postgres import PostgresServer
 from ordersaga.local.processes import Process
 
 LIMIT_BATCH_MAX = 500

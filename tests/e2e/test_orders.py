@@ -2,14 +2,15 @@
 
 import json
 import subprocess
-import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
 from bench.stage import Stage
 from tests.e2e.ledgers import CHECKS, PLANTED, Ledgers
+from tests.waiting import until
 
 DRAIN_SECONDS = 90.0
 Deployment = Callable[..., Stage]
@@ -70,18 +71,20 @@ def _all_accounted_for(stage: Stage) -> None:
 
 
 def _drained(stage: Stage) -> Ledgers:
-    """Until nothing is on its way any more: the last notifications and deletes come after the last saga has ended."""
+    """When nothing is on its way any more: the last notifications and deletes come after the last saga has ended."""
     ledgers = Ledgers(stage.database_url)
-    end = time.monotonic() + DRAIN_SECONDS
-    while ledgers.violations() and time.monotonic() < end:
-        time.sleep(0.25)
+    # Where the ledgers never agree, the assertion of the test shows how they differ; it says more than this wait.
+    with suppress(AssertionError):
+        until(lambda: not ledgers.violations(), "the ledgers agree", within_seconds=DRAIN_SECONDS)
     return ledgers
 
 
 def _until_ended(stage: Stage, number: int, load: "subprocess.Popen[str]") -> None:
     """Until so many sagas have ended, while the load goes on."""
-    ledgers, end = Ledgers(stage.database_url), time.monotonic() + 240
-    while ledgers.ended() < number:
+    ledgers = Ledgers(stage.database_url)
+
+    def ended() -> bool:
         assert load.poll() is None, "the load ended before the test had done its part"
-        assert time.monotonic() < end, "not reached in time"
-        time.sleep(0.05)
+        return ledgers.ended() >= number
+
+    until(ended, f"{number} sagas have ended", within_seconds=240)

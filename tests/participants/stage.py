@@ -103,7 +103,7 @@ def hosted(participant: Participant, database_url: str) -> Iterator[Hosted]:
     bus = MemoryBus(topics=TOPICS.all())
     host = host_of(participant, bus, database_url, topics=TOPICS, clock=SystemClock(), randomness=SystemRandom())
     found = Hosted(host, database_url, participant)
-    host._relay.offer = found.offered.extend  # type: ignore[method-assign]
+    host._relay.offer = found.offered.extend  # type: ignore[method-assign, assignment]
     host.create_tables()
     yield found
     host.stop(5)

@@ -1,11 +1,12 @@
 """Columns of a batch as PostgreSQL arrays in the binary format.
 
-psycopg sends a list as text, with every quote and backslash of every element escaped: for JSON and bytes that costs more
-than all the rest of a transaction together. These arrays are the bytes themselves behind a length. Their type is fixed
-by their class and not by what is in them, so that a statement keeps one prepared plan, with empty arrays and NULLs too.
+psycopg sends a list as text, with every quote and backslash of every element escaped: for JSON and bytes that costs
+more than all the rest of a transaction together. These arrays are the bytes themselves behind a length. Their type is
+fixed by their class and not by what is in them, so that a statement keeps one prepared plan, with empty arrays and
+NULLs too.
 
 They promise nothing about what is inside: a NUL in a text is refused by the server (an error of class 22), half a
-surrogate pair and a number that does not fit by Python (`ValueError`, `struct.error` is turned into one).
+surrogate pair and a number that does not fit by Python, before anything is sent (`ValueError`).
 """
 
 import struct
@@ -69,12 +70,19 @@ class Uuids(Array):
 
 class Texts(Array):
     element_oid, oid = 25, 1009
-    pack = staticmethod(str.encode)
+
+    @staticmethod
+    def pack(value: Any) -> bytes:
+        packed: bytes = value.encode()
+        return packed
 
 
 class Bytes(Array):
     element_oid, oid = 17, 1001
-    pack = staticmethod(bytes)
+
+    @staticmethod
+    def pack(value: Any) -> bytes:
+        return bytes(value)
 
 
 class Json(Array):
@@ -84,22 +92,32 @@ class Json(Array):
 
     @staticmethod
     def pack(value: Any) -> bytes:
-        return b"\x01" + value  # type: ignore[no-any-return]
+        packed: bytes = b"\x01" + value
+        return packed
 
 
 class Integers(Array):
     element_oid, oid = 23, 1007
-    pack = staticmethod(struct.Struct("!i").pack)
+
+    @staticmethod
+    def pack(value: Any) -> bytes:
+        return struct.pack("!i", value)
 
 
 class Bigints(Array):
     element_oid, oid = 20, 1016
-    pack = staticmethod(struct.Struct("!q").pack)
+
+    @staticmethod
+    def pack(value: Any) -> bytes:
+        return struct.pack("!q", value)
 
 
 class Booleans(Array):
     element_oid, oid = 16, 1000
-    pack = staticmethod(struct.Struct("!?").pack)
+
+    @staticmethod
+    def pack(value: Any) -> bytes:
+        return struct.pack("!?", value)
 
 
 class Times(Array):

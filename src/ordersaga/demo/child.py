@@ -1,4 +1,4 @@
-"""The whole platform in one process, for the demo: orchestrator and participants over an in-memory bus, state in PostgreSQL.
+"""The whole platform in one process, for the demo: orchestrator and participants over an in-memory bus.
 
 What is not durable here is the bus: it is lost with the process. What was committed is not: commands that were on their
 way are asked for again.
@@ -27,7 +27,8 @@ class Platform:
 
     def stop(self, timeout_seconds: float) -> bool:
         end = monotonic() + timeout_seconds
-        return all([app.stop(max(0.1, end - monotonic())) for app in reversed(self._apps)])
+        ended = [app.stop(max(0.1, end - monotonic())) for app in reversed(self._apps)]
+        return all(ended)
 
 
 def main() -> None:

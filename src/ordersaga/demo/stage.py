@@ -23,7 +23,7 @@ IMPATIENT = {
     "ORDERSAGA_LOG_LEVEL": "WARNING",
     **{f"ORDERSAGA_PARTICIPANT_{name.upper()}": "full" for name in PARTICIPANTS},
 }
-"""The reference participants recognise repeats; and nobody wants to watch a demo wait until a dead process counts as dead."""
+"""The reference participants recognise repeats; and nobody wants to wait long until a dead process counts as dead."""
 READY_SECONDS = 60.0
 STOP_SECONDS = 12.0
 

@@ -35,3 +35,16 @@ ON CONFLICT DO NOTHING;
 -- name: inbox(customer_id)
 -- What one customer was told, newest first.
 SELECT to_jsonb(rows) FROM rows WHERE customer_id = :customer_id ORDER BY received_at DESC;
+
+-- name: save(rows)!
+-- All rows of a batch as one document; the columns are the fields of the participant's row.
+INSERT INTO rows ({columns}) SELECT {columns} FROM jsonb_populate_recordset(null::rows, (:rows)::jsonb)
+ON CONFLICT (key) DO UPDATE SET {updates};
+
+-- name: lock(name)
+-- One host at a time makes the tables; the lock ends with the transaction, however that ends.
+SELECT pg_advisory_xact_lock(hashtext(:name));
+
+-- name: outbox_table()
+-- Whether the outbox is there.
+SELECT to_regclass('outbox');

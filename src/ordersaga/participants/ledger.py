@@ -28,10 +28,6 @@ from ordersaga.participants.service import Row, ServiceSpec
 AnyConnection = Connection[tuple[Any, ...]]
 _FOLDER = files("ordersaga.participants")
 _SQL = aiosql.from_str((_FOLDER / "host.sql").read_text("utf-8"), "psycopg")
-_SAVE = sql.SQL(
-    "INSERT INTO rows ({columns}) SELECT {columns} FROM jsonb_populate_recordset(null::rows, %(rows)s::jsonb)"
-    " ON CONFLICT (key) DO UPDATE SET {updates}"
-)
 _encode_headers = msgspec.msgpack.Encoder().encode
 _decode_headers = msgspec.msgpack.Decoder(Headers).decode
 _BAD_ROW_CLASSES = ("22", "23", "54")
@@ -104,7 +100,9 @@ class Ledger:
         self._decode: Callable[[bytes], Any] = msgspec.json.Decoder(spec.row).decode
         columns = [sql.Identifier(name) for name in spec.row.__struct_fields__]
         updates = [sql.SQL("{0} = excluded.{0}").format(column) for column in columns]
-        self._save = _SAVE.format(columns=sql.SQL(", ").join(columns), updates=sql.SQL(", ").join(updates))
+        self._save = sql.SQL(_text("save")).format(
+            columns=sql.SQL(", ").join(columns), updates=sql.SQL(", ").join(updates)
+        )
 
     def create_tables(self) -> None:
         """Make what is missing. Ten hosts may do so at once: the lock ends with the transaction."""
@@ -112,10 +110,10 @@ class Ledger:
         tables = (_FOLDER / name / "tables.sql").read_text("utf-8")
         with self.transaction() as transaction:
             connection = transaction.connection
-            connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (self._spec.schema,))
+            connection.execute(_text("lock"), {"name": self._spec.schema})
             connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(self._spec.schema)))
             connection.execute(((_FOLDER / "host_tables.sql").read_text("utf-8") + tables).encode())
-            found = connection.execute("SELECT to_regclass('outbox')").fetchone()
+            found = connection.execute(_text("outbox_table")).fetchone()
             if found is None or found[0] is None:
                 connection.execute(outbox.TABLES_SQL.encode())
 

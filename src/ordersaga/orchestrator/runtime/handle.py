@@ -175,7 +175,7 @@ class Turn:
         for saga_id in saga_ids:
             try:
                 self.take(saga_id, letter.happened(), letter.cause, _origin(letter))
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 (a bug of ours, whatever it is, must not hold up the others)
                 _log.exception("handle.decide_failed", saga_id=str(saga_id), type=letter.cause)
                 self.dead.append(dead_letter(letter.record, "decide_failed", f"{type(error).__name__}: {error}"))
 
