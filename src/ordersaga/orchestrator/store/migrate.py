@@ -2,26 +2,35 @@
 
 All of it is one transaction under a transaction-level advisory lock. Ten processes may start at once: one migrates, the
 others wait and find nothing to do. A process that is killed in the middle leaves nothing behind, neither half a
-migration nor a lock: both end with its connection. (Migration libraries keep their lock as a row of a table, which
-outlives a killed process, or commit between migrations; what is left of one without that is this page.)
+migration nor a lock: both end with its connection. (Libraries for migrations keep their lock as a row of a table, which
+outlives a killed process, and commit between migrations. Without those two, what is left of one is this page.)
 
 Migrations must be safe while workers of the version before are running: they add, and take away only what that version
-no longer uses.
+no longer uses. A file that has been released is never edited: what it made stands in databases already. That holds for
+the outbox's tables too, which `delivery` owns and the first migration includes.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from typing import Any
 
 import psycopg
-from psycopg import sql
 
+from ordersaga.delivery.deadline import Deadline
 from ordersaga.delivery.outbox import TABLES_SQL
-from ordersaga.orchestrator.store.protocol import SchemaMismatch, StoreUnavailable
+from ordersaga.orchestrator.store.connections import AnyConnection, statements
+from ordersaga.orchestrator.store.protocol import SchemaMismatch, StoreError, StoreUnavailable
+from ordersaga.orchestrator.store.sqlstates import meaning_of, one_line
 
+_SQL = statements("migrate.sql")
+_PARTITIONS = statements("read.sql")["upkeep"]
 _LOCK = "ordersaga.migrate"
 _LOCK_TIMEOUT = "10s"
-"""For locks on tables: a migration gives up rather than queue in front of running workers."""
+_CONNECT_SECONDS = 10
+_TIMEOUT_SECONDS = 600.0
+"""For all of it, waiting for another process included: a frozen server is given up some time."""
+_WEEKS_AHEAD = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,42 +41,62 @@ class Migration:
 
 
 def migrations() -> Sequence[Migration]:
-    """All that this version knows, in order. The outbox's tables come from `delivery`, which owns them."""
+    """All that this version knows, in order."""
     folder = files("ordersaga.orchestrator.store") / "migrations"
     names = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".sql"))
     found = [Migration(int(name[:4]), name.removesuffix(".sql"), (folder / name).read_text("utf-8")) for name in names]
     return [Migration(1, found[0].name, found[0].text + "\n" + TABLES_SQL), *found[1:]]
 
 
-NEWEST = len(migrations())
+NEWEST = migrations()[-1].version
 
 
-def migrate(database_url: str, schema: str) -> Sequence[str]:
+def migrate(
+    database_url: str,
+    schema: str,
+    *,
+    known: Sequence[Migration] | None = None,
+    timeout_seconds: float = _TIMEOUT_SECONDS,
+) -> Sequence[str]:
     """Apply what is missing; returns the names of what was applied. Raises `StoreUnavailable`, `SchemaMismatch`."""
     try:
-        with psycopg.connect(database_url, connect_timeout=10) as connection:
-            return _apply(connection, schema)
-    except psycopg.OperationalError as error:
-        raise StoreUnavailable(f"cannot migrate: {error}".strip()) from error
+        connection: AnyConnection = psycopg.connect(database_url, connect_timeout=_CONNECT_SECONDS)
+        with connection, Deadline(timeout_seconds).guard(connection):
+            applied = _apply(connection, schema, migrations() if known is None else known)
+            connection.commit()
+            return applied
+    except psycopg.Error as error:
+        raise _cannot_migrate(error) from error
 
 
-def _apply(connection: psycopg.Connection[tuple[object, ...]], schema: str) -> Sequence[str]:
-    connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (f"{_LOCK}.{schema}",))
-    connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(_LOCK_TIMEOUT)))
-    connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(schema)))
-    connection.execute(sql.SQL("SET LOCAL search_path = {}").format(sql.Identifier(schema)))
-    connection.execute(
-        "CREATE TABLE IF NOT EXISTS schema_migrations"
-        " (version int PRIMARY KEY, name text NOT NULL, applied_at timestamptz NOT NULL DEFAULT clock_timestamp())"
-    )
-    done = {row[0] for row in connection.execute("SELECT version FROM schema_migrations")}
-    if done and max(int(str(version)) for version in done) > NEWEST:
+def _apply(connection: AnyConnection, schema: str, known: Sequence[Migration]) -> Sequence[str]:
+    def ask(statement: str, **values: Any) -> psycopg.Cursor[tuple[Any, ...]]:
+        return connection.execute(_SQL[statement], values)
+
+    ask("lock", name=f"{_LOCK}.{schema}")
+    ask("give_up_after", timeout=_LOCK_TIMEOUT)
+    for (statement,) in ask("how_to_create", schema=schema).fetchall():
+        connection.execute(statement.encode())
+    ask("enter", schema=schema)
+    ask("create_record")
+    done = {version for (version,) in ask("applied")}
+    newest = known[-1].version
+    if newer := [version for version in done if version > newest]:
         raise SchemaMismatch(
-            f"the schema {schema!r} was made by a newer version of ordersaga: run that version, or use another schema"
+            f"the schema {schema!r} is at version {max(newer)}, made by a newer ordersaga; this one knows {newest}: "
+            "run the newer one, or this one without migrating (a schema only adds while older workers may run)"
         )
-    missing = [migration for migration in migrations() if migration.version not in done]
+    missing = [migration for migration in known if migration.version not in done]
     for migration in missing:
         connection.execute(migration.text.encode())
-        row = (migration.version, migration.name)
-        connection.execute("INSERT INTO schema_migrations (version, name) VALUES (%s, %s)", row)
+        ask("record", version=migration.version, name=migration.name)
+    connection.execute(_PARTITIONS, {"weeks_ahead": _WEEKS_AHEAD})
     return [migration.name for migration in missing]
+
+
+def _cannot_migrate(error: psycopg.Error) -> StoreError:
+    """To be tried again, unless the server says that it is of no use: not allowed, or a table is not as expected."""
+    state = error.sqlstate or ""
+    retriable = meaning_of(state).retriable and not state.startswith(("42", "3F", "0A", "2B"))
+    kind = StoreUnavailable if retriable else SchemaMismatch
+    return kind(f"cannot migrate: {state} {one_line(error)}")

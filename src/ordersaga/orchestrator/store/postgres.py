@@ -1,36 +1,35 @@
 """The store in PostgreSQL: one transaction per batch, three round trips, everything as arrays.
 
-    BEGIN, load FOR UPDATE in the order of ids, now    ->  decide  ->  write all tables  ->  COMMIT
+    BEGIN, lock in the order of ids, personal data, now    ->  decide  ->  write all tables  ->  COMMIT
 
-A frozen server is noticed by nothing but a clock on our side, so each transaction runs under a `Deadline`; a connection
-that it cuts off is thrown away. When the answer to COMMIT is lost nobody knows whether it took place: that is
-`CommitUnknown`, and loading again tells.
+Within a round trip the statements travel together (pipeline). The count of rows that were moved is looked at before
+COMMIT, which is why that is a round trip of its own: a batch with a stale row commits nothing. When the answer to
+COMMIT is lost nobody knows whether it took place: that is `CommitUnknown`, and loading again tells.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+import struct
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib.resources import files
-from typing import Any, Protocol
+from datetime import UTC
+from typing import Protocol
 from uuid import UUID
 
-import aiosql
-import msgspec
 import psycopg
-from psycopg import Connection, Cursor
-from psycopg.adapt import Loader
-from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
+from psycopg import Cursor
+from psycopg_pool import ConnectionPool
 
 from ordersaga.delivery import outbox
-from ordersaga.delivery.deadline import Deadline
+from ordersaga.delivery.arrays import Array, Texts, Uuids
 from ordersaga.delivery.messages import OutboxRow
-from ordersaga.orchestrator.core.instance import Instance, Status
+from ordersaga.orchestrator.core.instance import Status
 from ordersaga.orchestrator.store import rows
+from ordersaga.orchestrator.store.connections import AnyConnection, Connections, Row, open_pool, statements
 from ordersaga.orchestrator.store.migrate import NEWEST
 from ordersaga.orchestrator.store.protocol import (
+    AnyInstance,
     BadRow,
     Batch,
-    CommitUnknown,
-    DeadlineKind,
+    Change,
     Due,
     InstanceCodec,
     Loaded,
@@ -41,54 +40,17 @@ from ordersaga.orchestrator.store.protocol import (
     StoreCounts,
     StoredHistory,
     StoreError,
-    StoreUnavailable,
 )
+from ordersaga.orchestrator.store.read import Reads
+from ordersaga.orchestrator.store.sqlstates import one_line
 
-AnyInstance = Instance[Any]
-AnyConnection = Connection[tuple[Any, ...]]
-_FOLDER = files("ordersaga.orchestrator.store") / "sql"
-_WRITE = aiosql.from_str((_FOLDER / "write.sql").read_text("utf-8"), "psycopg")
-_READ = aiosql.from_str((_FOLDER / "read.sql").read_text("utf-8"), "psycopg")
-_PAGE_MAX = 100
+__all__ = ["PostgresStore", "PostgresTransaction", "open_pool"]
 
-BAD_ROW_CLASSES = ("22", "23", "54")
-"""SQLSTATE classes in which the row is at fault: data exception, integrity constraint, program limit. In all others the
-moment is.
-"""
+_SQL = statements("write.sql")
+_WEEKS_AHEAD = 8
 
 
-def open_pool(database_url: str, schema: str, *, size_max: int, prepares: bool = True) -> ConnectionPool[AnyConnection]:
-    """Connections that find the schema's tables and hand JSON over as it is. Connects when it is first used.
-
-    `prepares` off: no prepared statements, for poolers that hand each transaction to another connection.
-    """
-
-    def configure(connection: AnyConnection) -> None:
-        connection.prepare_threshold = 2 if prepares else None
-        connection.adapters.register_loader("jsonb", _RawJson)
-
-    pool: ConnectionPool[AnyConnection] = ConnectionPool(
-        database_url,
-        kwargs={"options": f"-c search_path={schema}", "connect_timeout": 5, "application_name": "ordersaga"},
-        min_size=1,
-        max_size=size_max,
-        timeout=2.0,
-        configure=configure,
-        open=False,
-        name="ordersaga",
-    )
-    pool.open(wait=False)
-    return pool
-
-
-class _RawJson(Loader):
-    """JSON as bytes: whoever wants it parsed knows into what."""
-
-    def load(self, data: bytes | bytearray | memoryview) -> bytes:
-        return bytes(data)
-
-
-class _Owner(Protocol):
+class Owner(Protocol):
     """Under whose name outbox rows are written, as of now."""
 
     @property
@@ -97,64 +59,44 @@ class _Owner(Protocol):
 
 class PostgresStore:
     def __init__(
-        self, pool: ConnectionPool[AnyConnection], codec: InstanceCodec, owner: _Owner, *, timeout_seconds: float = 10.0
+        self,
+        pool: ConnectionPool[AnyConnection],
+        codec: InstanceCodec,
+        owner: Owner,
+        *,
+        timeout_seconds: float = 10.0,
+        schema: str | None = None,
     ) -> None:
-        self._pool = pool
+        """`pool`: of `open_pool`. `schema`: where its connections do not know it themselves."""
+        self._connections = Connections(pool, timeout_seconds, schema)
         self._codec = codec
         self._owner = owner
-        self._deadline = Deadline(timeout_seconds)
+        self._reads = Reads(self._connections, codec)
 
     @contextmanager
     def transaction(self) -> Iterator["PostgresTransaction"]:
-        with self._connection() as connection:
-            transaction = PostgresTransaction(connection, self._codec, self._owner)
-            yield transaction
-            _commit(connection)
+        with self._connections.transaction() as connection:
+            yield PostgresTransaction(connection, self._connections, self._codec, self._owner)
 
     def due(self, limit: int) -> Sequence[Due]:
-        with self._connection() as connection:
-            found = connection.execute(_text(_READ, "due"), {"limit": limit}).fetchall()
-        return [Due(saga_id, DeadlineKind(kind), due_at) for saga_id, kind, due_at in found]
+        return self._reads.due(limit)
 
     def get(self, saga_id: UUID) -> AnyInstance | None:
-        with self._connection() as connection:
-            found = connection.execute(_text(_READ, "get"), {"id": saga_id}).fetchone()
-        if found is None or not self._codec.knows(found[1], found[2]):
-            return None
-        return _decoded(self._codec, found)
+        return self._reads.get(saga_id)
 
     def page(self, *, statuses: Collection[Status] = (), limit: int = 100, before: UUID | None = None) -> SagaPage:
-        limit = min(limit, _PAGE_MAX)
-        wanted = {"before": before, "limit": limit + 1, "statuses": [status.value for status in statuses]}
-        with self._connection() as connection:
-            found = connection.execute(_text(_READ, "page_of_statuses" if statuses else "page"), wanted).fetchall()
-        shown = [_decoded(self._codec, row) for row in found[:limit] if self._codec.knows(row[1], row[2])]
-        return SagaPage(instances=shown, next_before=found[limit - 1][0] if len(found) > limit else None)
+        return self._reads.page(statuses, limit, before)
 
     def history(self, saga_id: UUID) -> Sequence[StoredHistory]:
-        with self._connection() as connection:
-            found = connection.execute(_text(_READ, "history"), {"id": saga_id}).fetchall()
-        return [
-            StoredHistory(revision=revision, at=at, cause=cause, body=msgspec.json.decode(body))
-            for revision, at, cause, body in found
-        ]
+        return self._reads.history(saga_id)
 
     def counts(self) -> StoreCounts:
-        with self._connection() as connection:
-            by_status = connection.execute(_text(_READ, "count_statuses")).fetchall()
-            others = connection.execute(_text(_READ, "count_others")).fetchone() or (0, 0, 0, 0)
-        return StoreCounts(
-            by_status={Status(status): count for status, count in by_status},
-            outbox_rows=others[0],
-            deadlines_due=others[1],
-            dead_letters=others[2],
-            orphans=others[3],
-        )
+        return self._reads.counts()
 
     def check(self, timeout_seconds: float) -> None:
+        """A schema that is newer than this version passes: newer ones only add while workers of this one may run."""
         try:
-            with self._connection(timeout_seconds) as connection:
-                version = (connection.execute(_text(_READ, "schema_version")).fetchone() or (0,))[0]
+            version = self._reads.schema_version(timeout_seconds)
         except StoreError as error:
             if isinstance(error.__cause__, psycopg.errors.UndefinedTable):
                 raise SchemaMismatch("the database has no tables of ordersaga: run `ordersaga migrate`") from error
@@ -162,123 +104,93 @@ class PostgresStore:
         if version < NEWEST:
             raise SchemaMismatch(f"the schema is at version {version}, {NEWEST} is needed: run `ordersaga migrate`")
 
-    def close(self) -> None:
-        self._pool.close(timeout=2.0)
+    def upkeep(self) -> None:
+        self._reads.upkeep(_WEEKS_AHEAD)
 
-    @contextmanager
-    def _connection(self, timeout_seconds: float | None = None) -> Iterator[AnyConnection]:
-        """One transaction on a connection of the pool, under the deadline; every database error as one of ours."""
-        try:
-            with self._pool.connection(timeout_seconds) as connection, self._deadline.guard(connection):
-                yield connection
-        except (PoolTimeout, PoolClosed) as error:
-            raise StoreUnavailable(f"no connection to the database: {_one_line(error)}") from error
-        except psycopg.Error as error:
-            raise _as_ours(error) from error
+    def close(self) -> None:
+        self._connections.close()
 
 
 class PostgresTransaction:
     """See `store.protocol.Transaction`."""
 
-    def __init__(self, connection: AnyConnection, codec: InstanceCodec, owner: _Owner) -> None:
+    def __init__(self, connection: AnyConnection, connections: Connections, codec: InstanceCodec, owner: Owner) -> None:
         self._connection = connection
+        self._connections = connections
         self._codec = codec
         self._owner = owner
+        self._entered = False
 
     def load(self, wanted: Lookup, *, skip_locked: bool = False) -> Loaded:
-        with self._connection.pipeline():
-            found = self._locked(wanted, skip_locked)
-            now = self._connection.execute(_text(_WRITE, "now"))
-        moment = now.fetchone()
-        assert moment
-        known, unknown = {}, set()
-        for row in found.fetchall() if found else ():
-            if self._codec.knows(row[1], row[2]):
-                known[row[0]] = _decoded(self._codec, row)
-            else:
-                unknown.add(row[0])
-        return Loaded(now=moment[0], instances=known, unknown_versions=unknown)
-
-    def _locked(self, wanted: Lookup, skip_locked: bool) -> Cursor[tuple[Any, ...]] | None:
-        ids = list(wanted.saga_ids)
+        values: dict[str, Array] = {"ids": Uuids(list(wanted.saga_ids))}
+        lock, personal = "lock_free" if skip_locked else "lock", "personal"
         if wanted.order_ids or wanted.payment_ids:
-            references = {"order_ids": list(wanted.order_ids), "payment_ids": list(wanted.payment_ids)}
-            return self._connection.execute(_text(_WRITE, "load_by_reference"), {"ids": ids, **references})
-        if ids:
-            return self._connection.execute(_text(_WRITE, "load_free" if skip_locked else "load"), {"ids": ids})
-        return None
+            values |= {"order_ids": Texts(list(wanted.order_ids)), "payment_ids": Texts(list(wanted.payment_ids))}
+            lock, personal = lock + "_by_reference", "personal_by_reference"
+        with _row_at_fault(), self._connection.pipeline():
+            self._enter()
+            locked = self._execute(lock, values) if any(values.values()) else None
+            around = self._execute(personal, values)
+        return self._loaded(locked.fetchall() if locked else [], around.fetchall())
+
+    def _loaded(self, locked: Sequence[Row], around: Sequence[Row]) -> Loaded:
+        data_of = {saga_id: data for _, saga_id, data in around}
+        instances, unknown = {}, set()
+        for saga_id, saga, version, state in locked:
+            if self._codec.knows(saga, version):
+                instances[saga_id] = self._codec.decode(saga, version, state, data_of.get(saga_id))
+            else:
+                unknown.add(saga_id)
+        return Loaded(now=around[0][0].astimezone(UTC), instances=instances, unknown_versions=unknown)
 
     def save(self, batch: Batch) -> Sequence[OutboxRow]:
-        changes = batch.changes
-        for change in changes:
-            assert change.before is None or change.before.revision < change.after.revision, (
-                "a change has a new revision"
-            )
-        records = [*(message for change in changes for message in change.messages), *batch.messages]
-        new = [change for change in changes if change.before is None]
-        moved = [change for change in changes if change.before is not None]
-        try:
-            with self._connection.pipeline():
-                update = self._write_sagas(new, moved)
-                self._write_around(batch)
-                cursor = self._connection.cursor()
-                outbox.write(cursor, records, self._owner.owner)
-            if update is not None and update.rowcount != len(moved):
-                raise StaleWrite(f"{len(moved) - update.rowcount} sagas were changed since they were loaded")
-            return outbox.written(cursor, records)
-        except (ValueError, OverflowError, psycopg.DataError) as error:
-            # What cannot even be sent: a NUL in a text, a number that fits no column.
-            raise BadRow(_one_line(error)) from error
+        rows.check_revisions(batch.changes)
+        records = [*(message for change in batch.changes for message in change.messages), *batch.messages]
+        moved = [change for change in batch.changes if change.before is not None]
+        cursor = self._connection.cursor()
+        with _row_at_fault(), self._connection.pipeline():
+            self._enter()
+            update = self._write_sagas(batch.changes, moved)
+            self._write_around(batch)
+            outbox.write(cursor, records, self._owner.owner)
+        if update is not None and update.rowcount != len(moved):
+            raise StaleWrite(f"{len(moved) - update.rowcount} sagas were changed since they were loaded")
+        return outbox.written(cursor, records)
 
-    def _write_sagas(self, new: Sequence[Any], moved: Sequence[Any]) -> Cursor[tuple[Any, ...]] | None:
-        if new:
-            self._connection.execute(_text(_WRITE, "begin_sagas"), rows.new_columns(new, self._codec))
-        if moved:
-            return self._connection.execute(_text(_WRITE, "move_sagas"), rows.moved_columns(moved, self._codec))
-        return None
+    def _write_sagas(self, changes: Sequence[Change], moved: Sequence[Change]) -> Cursor[Row] | None:
+        if new := [change for change in changes if change.before is None]:
+            self._execute("begin_sagas", rows.new_columns(new, self._codec))
+        return self._execute("move_sagas", rows.moved_columns(moved, self._codec)) if moved else None
 
     def _write_around(self, batch: Batch) -> None:
         """Everything but the sagas themselves; a statement without rows is not sent."""
+        kept, erased = rows.personal_columns(batch.changes, self._codec)
         to_set, to_clear = rows.deadline_columns(batch.changes)
         for name, columns in (
-            ("keep_personal", rows.personal_columns(batch.changes, self._codec)),
+            ("keep_personal", kept),
+            ("erase_personal", erased),
             ("add_history", rows.history_columns(batch.changes)),
             ("set_deadlines", to_set),
             ("clear_deadlines", to_clear),
             ("add_dead_letters", rows.dead_letter_columns(batch.dead_letters)),
             ("add_orphans", rows.orphan_columns(batch.orphans)),
         ):
-            if next(iter(columns.values())):
-                self._connection.execute(_text(_WRITE, name), columns)
+            if any(columns.values()):
+                self._execute(name, columns)
+
+    def _execute(self, name: str, values: Mapping[str, Array]) -> Cursor[Row]:
+        return self._connection.execute(_SQL[name], values)
+
+    def _enter(self) -> None:
+        if not self._entered:
+            self._connections.enter(self._connection)
+            self._entered = True
 
 
-def _commit(connection: AnyConnection) -> None:
+@contextmanager
+def _row_at_fault() -> Iterator[None]:
+    """What cannot even be sent: half a surrogate pair, a number that fits no column."""
     try:
-        connection.commit()
-    except psycopg.errors.IntegrityError:
-        raise
-    except psycopg.OperationalError as error:
-        if error.sqlstate:
-            raise
-        raise CommitUnknown(f"the answer to COMMIT was lost: {_one_line(error)}") from error
-
-
-def _as_ours(error: psycopg.Error) -> StoreError:
-    """The row is at fault or the moment is: by SQLSTATE, see `BAD_ROW_CLASSES`."""
-    state = error.sqlstate or ""
-    if state.startswith(BAD_ROW_CLASSES) or (not state and isinstance(error, psycopg.DataError)):
-        return BadRow(f"{state} {_one_line(error)}".strip())
-    return StoreUnavailable(f"{state} {_one_line(error)}".strip())
-
-
-def _decoded(codec: InstanceCodec, row: tuple[Any, ...]) -> AnyInstance:
-    _, saga, version, state, personal = row
-    return codec.decode(saga, version, state, personal)
-
-
-def _text(queries: Any, name: str) -> Any:
-    return getattr(queries, name).sql
-
-
-def _one_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:300]
+        yield
+    except (ValueError, OverflowError, struct.error) as error:
+        raise BadRow(one_line(error)) from error

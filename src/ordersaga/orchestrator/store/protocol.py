@@ -123,14 +123,18 @@ class Batch:
 
 class Transaction(Protocol):
     def load(self, wanted: Lookup, *, skip_locked: bool = False) -> Loaded:
-        """Lock and read, in the order of ids, so that two batches cannot wait for each other.
+        """Lock and read, in the order of ids, so that two batches cannot wait for each other. Once per transaction,
+        for the same reason.
 
         With `skip_locked`, instances that another transaction holds are left out.
         """
 
     def save(self, batch: Batch) -> Sequence[OutboxRow]:
         """Write everything, as arrays; returns the outbox rows of this batch in the order of `changes`, then
-        `messages`.
+        `messages`. They are there once the transaction has committed: nobody may be told of them before.
+
+        Personal data are written where `before` and `after` do not hold the same object, and erased where `after` has
+        none.
 
         Raises `BadRow` when the database refuses what a row holds, `StaleWrite` when an instance is not the one that
         was loaded, `StoreUnavailable`. A Change with no new revision (before.revision == after.revision) is refused
@@ -176,11 +180,14 @@ class Store(Protocol):
         the instance and looks again.
         """
 
-    def get(self, saga_id: UUID) -> AnyInstance | None: ...
+    def get(self, saga_id: UUID) -> AnyInstance | None:
+        """None also for a saga of a version that this process does not know."""
 
-    def page(self, *, statuses: Collection[Status] = (), limit: int = 100, before: UUID | None = None) -> SagaPage: ...
+    def page(self, *, statuses: Collection[Status] = (), limit: int = 100, before: UUID | None = None) -> SagaPage:
+        """Sagas of the given statuses (none given: all), at most 100, older than the one whose id is `before`."""
 
-    def history(self, saga_id: UUID) -> Sequence[StoredHistory]: ...
+    def history(self, saga_id: UUID) -> Sequence[StoredHistory]:
+        """In the order of revisions."""
 
     def counts(self) -> StoreCounts: ...
 
@@ -189,7 +196,13 @@ class Store(Protocol):
         `StoreUnavailable`, `SchemaMismatch`.
         """
 
-    def close(self) -> None: ...
+    def upkeep(self) -> None:
+        """To be called daily by each process: makes room for the history of weeks to come, forgets what nobody will ask
+        for again. Harmless at any time.
+        """
+
+    def close(self) -> None:
+        """Whatever is asked from now on raises `StoreUnavailable`."""
 
 
 class InstanceCodec(Protocol):
@@ -209,11 +222,11 @@ class StoreError(Exception):
     """The store could not do what was asked.
 
     StoreError
-    ├── StoreUnavailable   not reachable, restarting, too busy, read-only, a deadlock: roll back and try again
-    (retriable) │   └── CommitUnknown  the answer to COMMIT was lost: find out by loading again (retriable) ├──
-    StaleWrite         an instance was changed since it was loaded: load again and decide anew (retriable) ├── BadRow
-    the database refuses what a row holds: split the batch, then park the record └── SchemaMismatch     the schema is
-    newer or older than this version can use: migrate first
+    ├── StoreUnavailable   not reachable, restarting, too busy, read-only, a deadlock: try again (retriable)
+    │   └── CommitUnknown  the answer to COMMIT was lost: find out by loading again (retriable)
+    ├── StaleWrite         an instance was changed since it was loaded: load it again, decide anew (retriable)
+    ├── BadRow             the database refuses what a row holds: split the batch, then park the record
+    └── SchemaMismatch     the schema is newer or older than this version can use: migrate first
     """
 
     retriable = False

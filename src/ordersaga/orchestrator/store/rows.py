@@ -1,72 +1,96 @@
-"""A batch as columns: what each table gets, one list per column. Pure; shared by nobody but the PostgreSQL store."""
+"""A batch as columns: what each table gets, one array per column. Pure; for the PostgreSQL store."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
 
 import msgspec
 
-from ordersaga.orchestrator.core.instance import Instance
-from ordersaga.orchestrator.store.protocol import Change, DeadLetter, DeadlineKind, InstanceCodec, Orphan
+from ordersaga.delivery.arrays import Array, Bigints, Booleans, Bytes, Integers, Json, Texts, Times, Uuids
+from ordersaga.orchestrator.store.protocol import (
+    AnyInstance,
+    Change,
+    DeadLetter,
+    DeadlineKind,
+    InstanceCodec,
+    Orphan,
+)
 
-AnyInstance = Instance[Any]
-Columns = dict[str, list[Any]]
+Columns = Mapping[str, Array]
 _json = msgspec.json.Encoder().encode
 _msgpack = msgspec.msgpack.Encoder().encode
 
 
-def saga_columns(instances: Sequence[AnyInstance], codec: InstanceCodec) -> Columns:
-    """What `sagas` holds of each, but for what never changes."""
-    return {
-        "ids": [one.saga_id for one in instances],
-        "statuses": [one.status.value for one in instances],
-        "steps": [one.step for one in instances],
-        "revisions": [one.revision for one in instances],
-        "order_ids": [getattr(one.data, "order_id", None) for one in instances],
-        "payment_ids": [getattr(one.data, "payment_id", None) for one in instances],
-        "reasons": [one.reason.value if one.reason else None for one in instances],
-        "attentions": [bool(one.attention) for one in instances],
-        "resolveds": [one.resolved is not None for one in instances],
-        "updated": [one.updated_at for one in instances],
-        "completed": [one.completed_at for one in instances],
-        "states": [codec.encode(one).decode() for one in instances],
-    }
+def check_revisions(changes: Iterable[Change]) -> None:
+    """A change that changes nothing is a bug of ours."""
+    for change in changes:
+        assert change.before is None or change.before.revision < change.after.revision, "a change has a new revision"
 
 
 def new_columns(changes: Sequence[Change], codec: InstanceCodec) -> Columns:
     fresh = [change.after for change in changes]
-    return saga_columns(fresh, codec) | {
-        "sagas": [one.saga for one in fresh],
-        "versions": [one.version for one in fresh],
-        "created": [one.created_at for one in fresh],
+    return {
+        **_saga_columns(fresh, codec),
+        "sagas": Texts([one.saga for one in fresh]),
+        "versions": Integers([one.version for one in fresh]),
+        "created": Times([one.created_at for one in fresh]),
     }
 
 
 def moved_columns(changes: Sequence[Change], codec: InstanceCodec) -> Columns:
-    return saga_columns([change.after for change in changes], codec) | {
-        "was": [change.before.revision if change.before else 0 for change in changes]
+    was = Integers([change.before.revision for change in changes if change.before])
+    return {**_saga_columns([change.after for change in changes], codec), "was": was}
+
+
+def _saga_columns(instances: Sequence[AnyInstance], codec: InstanceCodec) -> Columns:
+    """What `sagas` holds of each, but for what never changes."""
+    return {
+        "ids": Uuids([one.saga_id for one in instances]),
+        "statuses": Texts([one.status.value for one in instances]),
+        "steps": Texts([one.step for one in instances]),
+        "revisions": Integers([one.revision for one in instances]),
+        "order_ids": Texts([reference_of(one, "order_id") for one in instances]),
+        "payment_ids": Texts([reference_of(one, "payment_id") for one in instances]),
+        "reasons": Texts([one.reason.value if one.reason else None for one in instances]),
+        "attentions": Booleans([bool(one.attention) for one in instances]),
+        "resolveds": Booleans([one.resolved is not None for one in instances]),
+        "updated": Times([one.updated_at or one.created_at for one in instances]),
+        "completed": Times([one.completed_at for one in instances]),
+        "states": Json([codec.encode(one) for one in instances]),
     }
 
 
-def personal_columns(changes: Iterable[Change], codec: InstanceCodec) -> Columns:
-    """Only where it changed."""
-    columns: Columns = {"ids": [], "customers": [], "data": []}
+def reference_of(instance: AnyInstance, name: str) -> str | None:
+    """An id by which events may name the saga, where its data have one."""
+    found: str | None = getattr(instance.data, name, None)
+    return found
+
+
+def personal_columns(changes: Iterable[Change], codec: InstanceCodec) -> tuple[Columns, Columns]:
+    """What is to be kept, and what is to be erased: only where another value stands in its place. It is never compared,
+    since whoever does not change it passes on the same object.
+    """
+    kept: list[AnyInstance] = []
+    erased: list[AnyInstance] = []
     for change in changes:
         personal = change.after.data.personal
-        if personal is not None and (change.before is None or change.before.data.personal != personal):
-            columns["ids"].append(change.after.saga_id)
-            columns["customers"].append(personal.customer_id)
-            columns["data"].append((codec.encode_personal(change.after.data) or b"null").decode())
-    return columns
+        was = change.before.data.personal if change.before else None
+        if personal is was:
+            continue
+        (erased if personal is None else kept).append(change.after)
+    return {
+        "ids": Uuids([one.saga_id for one in kept]),
+        "customers": Texts([one.data.personal.customer_id for one in kept]),
+        "data": Json([codec.encode_personal(one.data) for one in kept]),
+    }, {"ids": Uuids([one.saga_id for one in erased])}
 
 
 def history_columns(changes: Iterable[Change]) -> Columns:
     entries = [(change.after.saga_id, entry) for change in changes for entry in change.history]
     return {
-        "ids": [saga_id for saga_id, _ in entries],
-        "revisions": [entry.revision for _, entry in entries],
-        "causes": [entry.cause for _, entry in entries],
-        "bodies": [_json(entry.body).decode() for _, entry in entries],
+        "ids": Uuids([saga_id for saga_id, _ in entries]),
+        "revisions": Integers([entry.revision for _, entry in entries]),
+        "causes": Texts([entry.cause for _, entry in entries]),
+        "bodies": Json([_json(entry.body) for _, entry in entries]),
     }
 
 
@@ -76,48 +100,56 @@ _DUE: tuple[tuple[DeadlineKind, Callable[[AnyInstance], datetime | None]], ...] 
 )
 
 
+def moved_deadlines(change: Change) -> list[tuple[DeadlineKind, datetime | None]]:
+    """Those that are not where they were; None: nothing waits for it any more."""
+    was = [due_of(change.before) if change.before else None for _, due_of in _DUE]
+    now = [(kind, due_of(change.after)) for kind, due_of in _DUE]
+    return [(kind, due) for (kind, due), before in zip(now, was, strict=True) if due != before]
+
+
 def deadline_columns(changes: Iterable[Change]) -> tuple[Columns, Columns]:
-    """What is to be set, and what is to be cleared: only where it changed."""
-    to_set: Columns = {"ids": [], "kinds": [], "due": []}
-    to_clear: Columns = {"ids": [], "kinds": []}
-    for change in changes:
-        for kind, due_of in _DUE:
-            was, due = due_of(change.before) if change.before else None, due_of(change.after)
-            if due == was:
-                continue
-            columns = to_clear if due is None else to_set
-            columns["ids"].append(change.after.saga_id)
-            columns["kinds"].append(kind.value)
-            if due is not None:
-                to_set["due"].append(due)
-    return to_set, to_clear
-
-
-def dead_letter_columns(dead: Sequence[DeadLetter]) -> Columns:
+    """What is to be set, and what is to be cleared."""
+    moved = [(change.after.saga_id, kind, due) for change in changes for kind, due in moved_deadlines(change)]
+    to_set = [one for one in moved if one[2] is not None]
+    to_clear = [one for one in moved if one[2] is None]
     return {
-        "topics": [one.topic for one in dead],
-        "partitions": [one.partition for one in dead],
-        "offsets": [one.offset for one in dead],
-        "keys": [one.key for one in dead],
-        "values": [one.value for one in dead],
-        "headers": [_msgpack(list(one.headers)) for one in dead],
-        "timestamps_ms": [one.timestamp_ms for one in dead],
-        "reasons": [one.reason for one in dead],
-        "details": [_storable(one.detail) for one in dead],
+        "ids": Uuids([saga_id for saga_id, _, _ in to_set]),
+        "kinds": Texts([kind.value for _, kind, _ in to_set]),
+        "due": Times([due for _, _, due in to_set]),
+    }, {
+        "ids": Uuids([saga_id for saga_id, _, _ in to_clear]),
+        "kinds": Texts([kind.value for _, kind, _ in to_clear]),
+    }
+
+
+def dead_letter_columns(letters: Sequence[DeadLetter]) -> Columns:
+    """In one order everywhere, so that two who set aside the same records do not wait for each other."""
+    dead = sorted(letters, key=lambda one: (one.topic, one.partition, one.offset))
+    return {
+        "topics": Texts([one.topic for one in dead]),
+        "partitions": Integers([one.partition for one in dead]),
+        "offsets": Bigints([one.offset for one in dead]),
+        "timestamps_ms": Bigints([one.timestamp_ms for one in dead]),
+        "keys": Bytes([one.key for one in dead]),
+        "values": Bytes([one.value for one in dead]),
+        "headers": Bytes([_msgpack([(_storable(name), value) for name, value in one.headers]) for one in dead]),
+        "reasons": Texts([one.reason for one in dead]),
+        "details": Texts([_storable(one.detail) for one in dead]),
     }
 
 
 def orphan_columns(orphans: Sequence[Orphan]) -> Columns:
+    kept = sorted(orphans, key=lambda one: (one.topic, one.partition, one.offset))
     return {
-        "topics": [one.topic for one in orphans],
-        "partitions": [one.partition for one in orphans],
-        "offsets": [one.offset for one in orphans],
-        "ids": [one.saga_id for one in orphans],
-        "types": [one.type for one in orphans],
-        "values": [one.value for one in orphans],
+        "topics": Texts([one.topic for one in kept]),
+        "partitions": Integers([one.partition for one in kept]),
+        "offsets": Bigints([one.offset for one in kept]),
+        "ids": Uuids([one.saga_id for one in kept]),
+        "types": Texts([one.type for one in kept]),
+        "values": Bytes([one.value for one in kept]),
     }
 
 
 def _storable(text: str) -> str:
-    """Details quote strangers: without what PostgreSQL does not take."""
+    """What quotes strangers, without what PostgreSQL does not take: a dead letter is never refused."""
     return text.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()

@@ -4,7 +4,9 @@ CREATE TABLE sagas (
     id uuid PRIMARY KEY,
     saga text NOT NULL,
     version int NOT NULL CHECK (version > 0),
-    status text NOT NULL,
+    status text NOT NULL CHECK (
+        status IN ('STARTED', 'COMPLETED', 'FAILED', 'COMPENSATING', 'COMPENSATED', 'CANCELLING', 'CANCELLED')
+    ),
     step text,
     revision int NOT NULL CHECK (revision > 0),
     order_id text,
@@ -29,7 +31,7 @@ COMMENT ON INDEX sagas_order_id IS 'Acceptances and cancels by hand name the ord
 CREATE INDEX sagas_payment_id ON sagas (payment_id) WHERE payment_id IS NOT NULL;
 COMMENT ON INDEX sagas_payment_id IS 'What the payment provider does by itself names the payment and no saga.';
 CREATE INDEX sagas_status ON sagas (status, id DESC);
-COMMENT ON INDEX sagas_status IS 'Lists by status, newest first: ids grow with time.';
+COMMENT ON INDEX sagas_status IS 'Lists by status, newest first (ids grow with time); the few FAILED ones among millions.';
 CREATE INDEX sagas_attention ON sagas (id DESC) WHERE attention AND NOT resolved;
 COMMENT ON INDEX sagas_attention IS 'What a person should look at, whatever its status.';
 
@@ -59,27 +61,37 @@ CREATE FUNCTION first_id_of(moment timestamptz) RETURNS uuid LANGUAGE sql IMMUTA
     SELECT (lpad(to_hex((extract(epoch FROM moment) * 1000)::bigint), 12, '0') || '00000000000000000000')::uuid
 $$;
 
--- Make the partitions of this week and of some weeks to come. Anyone may call it at any time; what exists is left alone.
-CREATE FUNCTION make_history_partitions(weeks_ahead int) RETURNS int LANGUAGE plpgsql AS $$
+-- Make the partitions of this week and of some weeks to come; returns how many are new. Anyone may call it at any time;
+-- what exists is left alone. A table that is made apart and then attached keeps no writer of history waiting, and takes
+-- with it what the default partition already holds of its week.
+CREATE FUNCTION make_history_partitions(weeks_ahead int) RETURNS int LANGUAGE plpgsql SET lock_timeout = '5s' AS $$
 DECLARE
-    week timestamptz := date_trunc('week', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC';
+    this_week timestamptz := date_trunc('week', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC';
+    week timestamptz;
     name text;
+    first uuid;
+    past uuid;
     made int := 0;
 BEGIN
-    PERFORM pg_advisory_xact_lock(hashtext('ordersaga.history_partitions'));
+    PERFORM pg_advisory_xact_lock(hashtextextended('ordersaga.history_partitions', 0));
     FOR n IN -1 .. weeks_ahead LOOP
-        name := 'saga_history_' || to_char((week + n * interval '7 days') AT TIME ZONE 'UTC', 'YYYYMMDD');
-        IF to_regclass(name) IS NULL THEN
-            EXECUTE format(
-                'CREATE TABLE %I PARTITION OF saga_history FOR VALUES FROM (%L) TO (%L)',
-                name, first_id_of(week + n * interval '7 days'), first_id_of(week + (n + 1) * interval '7 days')
-            );
-            made := made + 1;
-        END IF;
+        week := this_week + n * interval '168 hours';
+        name := 'saga_history_' || to_char(week AT TIME ZONE 'UTC', 'YYYYMMDD');
+        CONTINUE WHEN to_regclass(name) IS NOT NULL;
+        first := first_id_of(week);
+        past := first_id_of(week + interval '168 hours');
+        LOCK TABLE saga_history_other IN ACCESS EXCLUSIVE MODE;
+        EXECUTE format('CREATE TABLE %I (LIKE saga_history INCLUDING ALL)', name);
+        EXECUTE format(
+            'WITH moved AS (DELETE FROM saga_history_other WHERE saga_id >= %L AND saga_id < %L RETURNING *)'
+            ' INSERT INTO %I SELECT * FROM moved', first, past, name
+        );
+        EXECUTE format('ALTER TABLE saga_history ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)', name, first, past);
+        made := made + 1;
     END LOOP;
     RETURN made;
 END $$;
-SELECT make_history_partitions(8);
+COMMENT ON FUNCTION make_history_partitions(int) IS 'Called by every migration and daily by every service.';
 
 CREATE TABLE deadlines (
     saga_id uuid NOT NULL,
@@ -109,7 +121,7 @@ CREATE TABLE statistics (
     saga text NOT NULL,
     kind text NOT NULL,
     label text NOT NULL,
-    count bigint NOT NULL DEFAULT 0,
+    count bigint NOT NULL DEFAULT 0 CHECK (count >= 0),
     seconds double precision NOT NULL DEFAULT 0,
     PRIMARY KEY (bucket, saga, kind, label)
 );
@@ -120,14 +132,15 @@ CREATE TABLE dead_letters (
     topic text NOT NULL,
     partition int NOT NULL,
     "offset" bigint NOT NULL,
+    -- As the record says; a topic that was deleted and made again has its offsets a second time.
+    timestamp_ms bigint NOT NULL,
     key bytea,
     value bytea,
     headers bytea NOT NULL,
-    record_timestamp timestamptz,
     reason text NOT NULL,
     detail text NOT NULL,
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    UNIQUE (topic, partition, "offset")
+    UNIQUE (topic, partition, "offset", timestamp_ms)
 );
 COMMENT ON TABLE dead_letters IS 'Incoming records that could not be used, whole, with the reason. Delivered again, a record is kept once.';
 
@@ -139,7 +152,7 @@ CREATE TABLE orphans (
     type text NOT NULL,
     value bytea NOT NULL,
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    PRIMARY KEY (topic, partition, "offset")
+    PRIMARY KEY (topic, partition, "offset", saga_id)
 );
 COMMENT ON TABLE orphans IS 'Answers for sagas that nobody knows: never acted upon without an operator.';
 CREATE INDEX orphans_saga ON orphans (saga_id);

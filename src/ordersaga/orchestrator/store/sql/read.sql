@@ -1,8 +1,8 @@
 -- Looking without a lock.
 
 -- name: due(limit)
--- Deadlines that have passed, oldest first.
-SELECT saga_id, kind, due_at FROM deadlines WHERE due_at <= clock_timestamp() ORDER BY due_at LIMIT :limit;
+-- Deadlines that have passed, oldest first. The time of the statement, not of each row: only so can the index stop.
+SELECT saga_id, kind, due_at FROM deadlines WHERE due_at <= statement_timestamp() ORDER BY due_at LIMIT :limit;
 
 -- name: get(id)
 -- One saga.
@@ -12,9 +12,10 @@ FROM sagas s LEFT JOIN saga_personal p ON p.saga_id = s.id WHERE s.id = :id;
 -- name: page(before, limit)
 -- Newest first.
 SELECT s.id, s.saga, s.version, s.state, p.data
-FROM sagas s LEFT JOIN saga_personal p ON p.saga_id = s.id
-WHERE (:before)::uuid IS NULL OR s.id < (:before)::uuid
-ORDER BY s.id DESC LIMIT :limit;
+FROM (
+    SELECT id, saga, version, state FROM sagas WHERE id < :before ORDER BY id DESC LIMIT :limit
+) s LEFT JOIN saga_personal p ON p.saga_id = s.id
+ORDER BY s.id DESC;
 
 -- name: page_of_statuses(statuses, before, limit)
 -- Newest first, of some statuses: a page of each from its index, then the newest of all.
@@ -24,11 +25,12 @@ FROM (
     FROM unnest((:statuses)::text[]) wanted (status)
     CROSS JOIN LATERAL (
         SELECT id, saga, version, state FROM sagas
-        WHERE sagas.status = wanted.status AND sagas.id < coalesce((:before)::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff')
+        WHERE sagas.status = wanted.status AND sagas.id < :before
         ORDER BY id DESC LIMIT :limit
     ) one
+    ORDER BY one.id DESC LIMIT :limit
 ) s LEFT JOIN saga_personal p ON p.saga_id = s.id
-ORDER BY s.id DESC LIMIT :limit;
+ORDER BY s.id DESC;
 
 -- name: history(id)
 -- Every transition of one saga.
@@ -42,10 +44,23 @@ SELECT status, count(*) FROM sagas GROUP BY status;
 -- What waits, and what could not be used.
 SELECT
     (SELECT count(*) FROM outbox),
-    (SELECT count(*) FROM deadlines WHERE due_at <= clock_timestamp()),
+    (SELECT count(*) FROM deadlines WHERE due_at <= statement_timestamp()),
     (SELECT count(*) FROM dead_letters),
     (SELECT count(*) FROM orphans);
 
--- name: schema_version()$
+-- name: schema_version()
 -- The newest migration that was applied.
 SELECT coalesce(max(version), 0) FROM schema_migrations;
+
+-- name: enter(schema)
+-- For poolers that pass on no settings of a connection: the schema of one transaction.
+SELECT set_config('search_path', quote_ident(:schema), true);
+
+-- name: upkeep(weeks_ahead)
+-- Room for the history of the weeks to come; what nobody will ask for again is forgotten.
+WITH keys AS (
+    DELETE FROM idempotency_keys WHERE created_at < statement_timestamp() - interval '2 days'
+), events AS (
+    DELETE FROM early_events WHERE kept_until < statement_timestamp()
+)
+SELECT make_history_partitions(:weeks_ahead);

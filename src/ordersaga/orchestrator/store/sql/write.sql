@@ -1,35 +1,48 @@
 -- One batch of sagas: load, decide, save. Everything is passed as arrays; a statement is sent only where it has rows.
 
--- name: load(ids)
--- Locked in the order of ids, so that two batches cannot wait for each other.
-SELECT s.id, s.saga, s.version, s.state, p.data
-FROM sagas s LEFT JOIN saga_personal p ON p.saga_id = s.id
-WHERE s.id = ANY (:ids) ORDER BY s.id FOR UPDATE OF s;
+-- name: lock(ids)
+-- In the order of ids, so that two batches cannot wait for each other.
+SELECT id, saga, version, state FROM sagas WHERE id = ANY (:ids) ORDER BY id FOR UPDATE;
 
--- name: load_free(ids)
+-- name: lock_free(ids)
 -- The same without those that another transaction holds.
-SELECT s.id, s.saga, s.version, s.state, p.data
-FROM sagas s LEFT JOIN saga_personal p ON p.saga_id = s.id
-WHERE s.id = ANY (:ids) ORDER BY s.id FOR UPDATE OF s SKIP LOCKED;
+SELECT id, saga, version, state FROM sagas WHERE id = ANY (:ids) ORDER BY id FOR UPDATE SKIP LOCKED;
 
--- name: load_by_reference(ids, order_ids, payment_ids)
--- The same, for events that name an order or a payment and no saga.
-SELECT s.id, s.saga, s.version, s.state, p.data
-FROM sagas s LEFT JOIN saga_personal p ON p.saga_id = s.id
-WHERE s.id = ANY (:ids) OR s.order_id = ANY (:order_ids) OR s.payment_id = ANY (:payment_ids)
-ORDER BY s.id FOR UPDATE OF s;
+-- name: lock_by_reference(ids, order_ids, payment_ids)
+-- The same as `lock`, for events that name an order or a payment and no saga.
+SELECT id, saga, version, state FROM sagas
+WHERE id = ANY (:ids) OR order_id = ANY (:order_ids) OR payment_id = ANY (:payment_ids)
+ORDER BY id FOR UPDATE;
 
--- name: now()$
--- The one clock that deadlines are compared with; asked after the locks are held.
-SELECT clock_timestamp();
+-- name: lock_free_by_reference(ids, order_ids, payment_ids)
+-- The same as `lock_free`.
+SELECT id, saga, version, state FROM sagas
+WHERE id = ANY (:ids) OR order_id = ANY (:order_ids) OR payment_id = ANY (:payment_ids)
+ORDER BY id FOR UPDATE SKIP LOCKED;
+
+-- name: personal(ids)
+-- A statement of its own, after the locks are held: who waited for a lock gets the newest row of the table that is
+-- locked, but of a joined one what was there before the wait. With it comes the one clock that deadlines are compared
+-- with; there is a row for it even if nothing is found.
+SELECT clock_timestamp(), p.saga_id, p.data
+FROM (VALUES (1)) always LEFT JOIN saga_personal p ON p.saga_id = ANY (:ids);
+
+-- name: personal_by_reference(ids, order_ids, payment_ids)
+-- The same. It may find more than was locked, which is passed over.
+SELECT clock_timestamp(), p.saga_id, p.data
+FROM (VALUES (1)) always
+LEFT JOIN (sagas s JOIN saga_personal p ON p.saga_id = s.id)
+    ON (s.id = ANY (:ids) OR s.order_id = ANY (:order_ids) OR s.payment_id = ANY (:payment_ids));
 
 -- name: begin_sagas(ids, sagas, versions, statuses, steps, revisions, order_ids, payment_ids, reasons, attentions, resolveds, created, updated, completed, states)!
 -- New sagas.
-INSERT INTO sagas
+INSERT INTO sagas (
+    id, saga, version, status, step, revision, order_id, payment_id, reason, attention, resolved,
+    created_at, updated_at, completed_at, state
+)
 SELECT * FROM unnest(
-    (:ids)::uuid[], (:sagas)::text[], (:versions)::int[], (:statuses)::text[], (:steps)::text[], (:revisions)::int[],
-    (:order_ids)::text[], (:payment_ids)::text[], (:reasons)::text[], (:attentions)::boolean[], (:resolveds)::boolean[],
-    (:created)::timestamptz[], (:updated)::timestamptz[], (:completed)::timestamptz[], (:states)::jsonb[]
+    :ids, :sagas, :versions, :statuses, :steps, :revisions, :order_ids, :payment_ids, :reasons, :attentions, :resolveds,
+    :created, :updated, :completed, :states
 );
 
 -- name: move_sagas(ids, was, statuses, steps, revisions, order_ids, payment_ids, reasons, attentions, resolveds, updated, completed, states)!
@@ -39,48 +52,41 @@ UPDATE sagas s SET
     reason = v.reason, attention = v.attention, resolved = v.resolved, updated_at = v.updated_at,
     completed_at = v.completed_at, state = v.state
 FROM unnest(
-    (:ids)::uuid[], (:was)::int[], (:statuses)::text[], (:steps)::text[], (:revisions)::int[], (:order_ids)::text[],
-    (:payment_ids)::text[], (:reasons)::text[], (:attentions)::boolean[], (:resolveds)::boolean[],
-    (:updated)::timestamptz[], (:completed)::timestamptz[], (:states)::jsonb[]
+    :ids, :was, :statuses, :steps, :revisions, :order_ids, :payment_ids, :reasons, :attentions, :resolveds,
+    :updated, :completed, :states
 ) v (id, was, status, step, revision, order_id, payment_id, reason, attention, resolved, updated_at, completed_at, state)
 WHERE s.id = v.id AND s.revision = v.was;
 
 -- name: keep_personal(ids, customers, data)!
 -- What belongs to a person, where it changed.
-INSERT INTO saga_personal (saga_id, customer_id, data)
-SELECT * FROM unnest((:ids)::uuid[], (:customers)::text[], (:data)::jsonb[])
+INSERT INTO saga_personal (saga_id, customer_id, data) SELECT * FROM unnest(:ids, :customers, :data)
 ON CONFLICT (saga_id) DO UPDATE SET customer_id = excluded.customer_id, data = excluded.data;
+
+-- name: erase_personal(ids)!
+-- Nothing is left of it, here.
+DELETE FROM saga_personal WHERE saga_id = ANY (:ids);
 
 -- name: add_history(ids, revisions, causes, bodies)!
 -- Append only.
-INSERT INTO saga_history (saga_id, revision, cause, body)
-SELECT * FROM unnest((:ids)::uuid[], (:revisions)::int[], (:causes)::text[], (:bodies)::jsonb[]);
+INSERT INTO saga_history (saga_id, revision, cause, body) SELECT * FROM unnest(:ids, :revisions, :causes, :bodies);
 
 -- name: set_deadlines(ids, kinds, due)!
 -- Deadlines that are new or were moved.
-INSERT INTO deadlines (saga_id, kind, due_at)
-SELECT * FROM unnest((:ids)::uuid[], (:kinds)::text[], (:due)::timestamptz[])
+INSERT INTO deadlines (saga_id, kind, due_at) SELECT * FROM unnest(:ids, :kinds, :due)
 ON CONFLICT (saga_id, kind) DO UPDATE SET due_at = excluded.due_at;
 
 -- name: clear_deadlines(ids, kinds)!
 -- Deadlines that nothing waits for any more.
-DELETE FROM deadlines d USING unnest((:ids)::uuid[], (:kinds)::text[]) v (saga_id, kind)
-WHERE d.saga_id = v.saga_id AND d.kind = v.kind;
+DELETE FROM deadlines d USING unnest(:ids, :kinds) v (saga_id, kind) WHERE d.saga_id = v.saga_id AND d.kind = v.kind;
 
--- name: add_dead_letters(topics, partitions, offsets, keys, values, headers, timestamps_ms, reasons, details)!
+-- name: add_dead_letters(topics, partitions, offsets, timestamps_ms, keys, values, headers, reasons, details)!
 -- A record that is delivered again is kept once.
-INSERT INTO dead_letters (topic, partition, "offset", key, value, headers, record_timestamp, reason, detail)
-SELECT v.topic, v.partition, v."offset", v.key, v.value, v.headers, to_timestamp(v.timestamp_ms / 1000.0), v.reason, v.detail
-FROM unnest(
-    (:topics)::text[], (:partitions)::int[], (:offsets)::bigint[], (:keys)::bytea[], (:values)::bytea[],
-    (:headers)::bytea[], (:timestamps_ms)::bigint[], (:reasons)::text[], (:details)::text[]
-) v (topic, partition, "offset", key, value, headers, timestamp_ms, reason, detail)
-ON CONFLICT (topic, partition, "offset") DO NOTHING;
+INSERT INTO dead_letters (topic, partition, "offset", timestamp_ms, key, value, headers, reason, detail)
+SELECT * FROM unnest(:topics, :partitions, :offsets, :timestamps_ms, :keys, :values, :headers, :reasons, :details)
+ON CONFLICT (topic, partition, "offset", timestamp_ms) DO NOTHING;
 
 -- name: add_orphans(topics, partitions, offsets, ids, types, values)!
 -- As above.
 INSERT INTO orphans (topic, partition, "offset", saga_id, type, value)
-SELECT * FROM unnest(
-    (:topics)::text[], (:partitions)::int[], (:offsets)::bigint[], (:ids)::uuid[], (:types)::text[], (:values)::bytea[]
-)
-ON CONFLICT (topic, partition, "offset") DO NOTHING;
+SELECT * FROM unnest(:topics, :partitions, :offsets, :ids, :types, :values)
+ON CONFLICT (topic, partition, "offset", saga_id) DO NOTHING;

@@ -1,0 +1,168 @@
+"""Connections to the database, each use of one under a deadline, every error as one of ours.
+
+A frozen server is noticed by nothing but a clock on our side: everything that waits for the server (BEGIN to COMMIT,
+and ROLLBACK too) is under a `Deadline`, and a connection that it cuts off is thrown away. The server in turn ends what
+a frozen process of ours left open, so that its locks do not outlive it for long.
+"""
+
+import select
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from importlib.resources import files
+from typing import Any
+
+import aiosql
+import psycopg
+from psycopg import Connection
+from psycopg.adapt import Loader
+from psycopg.pq import TransactionStatus
+from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
+
+from ordersaga.delivery import arrays
+from ordersaga.delivery.deadline import Deadline
+from ordersaga.orchestrator.store.protocol import StoreUnavailable
+from ordersaga.orchestrator.store.sqlstates import as_ours, commit_failed, one_line
+
+AnyConnection = Connection[tuple[Any, ...]]
+Row = tuple[Any, ...]
+
+_CONNECT_SECONDS = 3
+_WAIT_SECONDS = 2.0
+"""For a free connection: then the caller is told to try again later."""
+_RECONNECT_SECONDS = 2.0
+"""How long the pool tries by itself before it waits to be asked again. Its pauses double as long as it tries, so a long
+time would mean a long pause when the database is back.
+"""
+
+
+def statements(file: str) -> Mapping[str, bytes]:
+    """The text of each named statement of a file in `sql/`."""
+    text = (files("ordersaga.orchestrator.store") / "sql" / file).read_text("utf-8")
+    queries = aiosql.from_str(text, "psycopg")
+    names = [name for name in queries.available_queries if not name.endswith("_cursor")]
+    return {name: getattr(queries, name).sql.encode() for name in names}
+
+
+_READ = statements("read.sql")
+
+
+def open_pool(
+    database_url: str, schema: str | None, *, size_max: int, prepares: bool = True, timeout_seconds: float = 10.0
+) -> ConnectionPool[AnyConnection]:
+    """Connections that find the schema's tables and hand JSON over as it is. Connects in the background.
+
+    `prepares` off: no prepared statements, for poolers that hand each transaction to another connection. Those pass on
+    no settings either: `schema` None leaves them out, and the store is told the schema instead.
+
+    `timeout_seconds`: after which the server ends a statement, or a transaction in which nothing happens.
+    """
+
+    def configure(connection: AnyConnection) -> None:
+        connection.prepare_threshold = 2 if prepares else None
+        connection.adapters.register_loader("jsonb", _RawJson)
+        arrays.register(connection.adapters)
+
+    pool: ConnectionPool[AnyConnection] = ConnectionPool(
+        database_url,
+        kwargs={
+            "options": "" if schema is None else _options(schema, timeout_seconds),
+            "connect_timeout": _CONNECT_SECONDS,
+            "application_name": "ordersaga",
+        },
+        min_size=1,
+        max_size=size_max,
+        timeout=_WAIT_SECONDS,
+        reconnect_timeout=_RECONNECT_SECONDS,
+        configure=configure,
+        check=_check_alive,
+        open=False,
+        name="ordersaga",
+    )
+    pool.open(wait=False)
+    return pool
+
+
+def _options(schema: str, timeout_seconds: float) -> str:
+    quoted = schema.replace('"', '""').replace("\\", "\\\\").replace(" ", "\\ ")
+    timeout_ms = int(timeout_seconds * 1000)
+    return (
+        f'-c search_path="{quoted}" -c statement_timeout={timeout_ms}'
+        f" -c idle_in_transaction_session_timeout={timeout_ms}"
+    )
+
+
+class _RawJson(Loader):
+    """JSON as bytes: whoever wants it parsed knows into what."""
+
+    def load(self, data: bytes | bytearray | memoryview) -> bytes:
+        return bytes(data)
+
+
+def _check_alive(connection: AnyConnection) -> None:
+    """Whether the other end has hung up meanwhile: nothing else makes an idle connection readable. Asks the kernel, not
+    the server.
+    """
+    waiting = select.poll()
+    waiting.register(connection.fileno(), select.POLLIN)
+    if waiting.poll(0):
+        raise psycopg.OperationalError("the server has ended the connection")
+
+
+class Connections:
+    def __init__(self, pool: ConnectionPool[AnyConnection], timeout_seconds: float, schema: str | None) -> None:
+        """`schema`: to be entered anew in each transaction; None where the connections know it."""
+        self._pool = pool
+        self._schema = schema
+        self._deadline = Deadline(timeout_seconds)
+        self._others: dict[float, Deadline] = {}
+
+    @contextmanager
+    def transaction(self) -> Iterator[AnyConnection]:
+        with self._guarded(self._deadline, None) as connection:
+            yield connection
+            _commit(connection)
+
+    def ask(self, statement: bytes, values: Mapping[str, Any], *, timeout_seconds: float | None = None) -> list[Row]:
+        """One statement in a transaction of its own, in one round trip."""
+        deadline = self._deadline
+        if timeout_seconds is not None:
+            deadline = self._others.setdefault(timeout_seconds, Deadline(timeout_seconds))
+        with self._guarded(deadline, timeout_seconds) as connection, connection.pipeline():
+            self.enter(connection)
+            cursor = connection.execute(statement, values)
+            connection.commit()
+            return cursor.fetchall()
+
+    def enter(self, connection: AnyConnection) -> None:
+        """First in each transaction."""
+        if self._schema is not None:
+            connection.execute(_READ["enter"], {"schema": self._schema})
+
+    def close(self) -> None:
+        self._pool.close(timeout=2.0)
+
+    @contextmanager
+    def _guarded(self, deadline: Deadline, wait_seconds: float | None) -> Iterator[AnyConnection]:
+        try:
+            with self._pool.connection(wait_seconds) as connection, deadline.guard(connection):
+                try:
+                    yield connection
+                except BaseException:
+                    # Here and not in the pool, where no deadline would bound it.
+                    with suppress(psycopg.Error):
+                        connection.rollback()
+                    raise
+        except (PoolTimeout, PoolClosed) as error:
+            raise StoreUnavailable(f"no connection to the database: {one_line(error)}") from error
+        except psycopg.Error as error:
+            raise as_ours(error) from error
+
+
+def _commit(connection: AnyConnection) -> None:
+    # PostgreSQL answers COMMIT after an error with ROLLBACK, which psycopg takes for a success.
+    failed = connection.info.transaction_status is TransactionStatus.INERROR
+    assert not failed, "an error of the store was not let out of its transaction"
+    try:
+        connection.commit()
+    except psycopg.Error as error:
+        raise commit_failed(error) from error

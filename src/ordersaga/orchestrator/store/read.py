@@ -1,0 +1,83 @@
+"""What people ask of the sagas: one, a page, a history, how many. Without locks, each in one round trip.
+
+A row shows what was committed a moment ago; whoever wants to act on it loads it in a transaction and looks again.
+"""
+
+from collections.abc import Collection, Sequence
+from datetime import UTC
+from uuid import UUID
+
+import msgspec
+
+from ordersaga.orchestrator.core.instance import Status
+from ordersaga.orchestrator.store.connections import Connections, Row, statements
+from ordersaga.orchestrator.store.protocol import (
+    AnyInstance,
+    DeadlineKind,
+    Due,
+    InstanceCodec,
+    SagaPage,
+    StoreCounts,
+    StoredHistory,
+)
+
+_SQL = statements("read.sql")
+_AFTER_ALL_IDS = UUID(int=2**128 - 1)
+PAGE_MAX = 100
+
+
+class Reads:
+    def __init__(self, connections: Connections, codec: InstanceCodec) -> None:
+        self._ask = connections.ask
+        self._codec = codec
+
+    def due(self, limit: int) -> Sequence[Due]:
+        found = self._ask(_SQL["due"], {"limit": limit})
+        return [Due(saga_id, DeadlineKind(kind), due_at.astimezone(UTC)) for saga_id, kind, due_at in found]
+
+    def get(self, saga_id: UUID) -> AnyInstance | None:
+        found = self._known(self._ask(_SQL["get"], {"id": saga_id}))
+        return found[0] if found else None
+
+    def page(self, statuses: Collection[Status], limit: int, before: UUID | None) -> SagaPage:
+        limit = max(1, min(limit, PAGE_MAX))
+        wanted = {"before": before or _AFTER_ALL_IDS, "limit": limit + 1}
+        if statuses:
+            names = sorted({status.value for status in statuses})
+            found = self._ask(_SQL["page_of_statuses"], wanted | {"statuses": names})
+        else:
+            found = self._ask(_SQL["page"], wanted)
+        more = len(found) > limit
+        return SagaPage(instances=self._known(found[:limit]), next_before=found[limit - 1][0] if more else None)
+
+    def history(self, saga_id: UUID) -> Sequence[StoredHistory]:
+        return [
+            StoredHistory(revision=revision, at=at.astimezone(UTC), cause=cause, body=msgspec.json.decode(body))
+            for revision, at, cause, body in self._ask(_SQL["history"], {"id": saga_id})
+        ]
+
+    def counts(self) -> StoreCounts:
+        by_status = self._ask(_SQL["count_statuses"], {})
+        ((outbox_rows, deadlines_due, dead_letters, orphans),) = self._ask(_SQL["count_others"], {})
+        return StoreCounts(
+            by_status={Status(status): count for status, count in by_status},
+            outbox_rows=outbox_rows,
+            deadlines_due=deadlines_due,
+            dead_letters=dead_letters,
+            orphans=orphans,
+        )
+
+    def schema_version(self, timeout_seconds: float) -> int:
+        ((version,),) = self._ask(_SQL["schema_version"], {}, timeout_seconds=timeout_seconds)
+        return int(version)
+
+    def upkeep(self, weeks_ahead: int) -> None:
+        self._ask(_SQL["upkeep"], {"weeks_ahead": weeks_ahead})
+
+    def _known(self, found: Sequence[Row]) -> list[AnyInstance]:
+        """Decoded, without those of a saga or version that this process does not know."""
+        return [
+            self._codec.decode(saga, version, state, personal)
+            for _, saga, version, state, personal in found
+            if self._codec.knows(saga, version)
+        ]
