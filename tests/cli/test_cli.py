@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from http.client import HTTPConnection
 from pathlib import Path
@@ -186,7 +187,7 @@ class Serving:
             connection.close()
 
     def wait_live(self) -> None:
-        end = time.monotonic() + 30
+        end, again = time.monotonic() + 30, threading.Event()
         while True:
             try:
                 assert self.ask("/livez")[0] == 200
@@ -194,7 +195,7 @@ class Serving:
             except OSError:
                 assert self._process.poll() is None, "it ended before it was live"
                 assert time.monotonic() < end, "it was not live within half a minute"
-                time.sleep(0.05)
+                again.wait(0.05)
 
     def signal(self, number: int) -> None:
         self._process.send_signal(number)
