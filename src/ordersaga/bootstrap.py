@@ -22,6 +22,7 @@ from ordersaga.delivery.clock import SystemClock, SystemRandom
 from ordersaga.delivery.consume import ConsumeLoop
 from ordersaga.delivery.outbox import PostgresOutbox
 from ordersaga.delivery.relay import Relay
+from ordersaga.delivery.relay_pace import RelayPace
 from ordersaga.orchestrator.api.app import AppSettings, create_app
 from ordersaga.orchestrator.api.orders import OrderLimits
 from ordersaga.orchestrator.api.routes import Api
@@ -93,18 +94,20 @@ def orchestrator(
     pool = open_pool(_database_url(settings), settings.database_schema, size_max=settings.database_connections_max)
     outbox = PostgresOutbox(pool, uuid4(), lease_seconds=settings.outbox_lease_seconds, name=name)
     store = PostgresStore(pool, Codec(sagas.data_types()), outbox, timeout_seconds=settings.database_timeout_seconds)
-    relay = Relay(
-        bus.producer(client_id=f"ordersaga-{name}"),
-        outbox,
+    pace = RelayPace(
         batch_max=settings.relay_batch_max,
         held_max=settings.relay_held_max,
         scan_interval_seconds=settings.relay_scan_interval_seconds,
     )
+    # Rows of a dead process are looked for in the log first: a bare participant would do a repeated command twice.
+    relay = Relay(bus.producer(client_id=f"ordersaga-{name}"), outbox, pace, was_written=bus.written_since)
     handler = Handler(store, sagas, relay.offer, topics=topics, counting=Counting())
     parts: list[Background] = [relay]
     if "deadlines" in only:
-        pace = DeadlineSettings(every_seconds=settings.deadlines_every_seconds, batch_max=settings.deadlines_batch_max)
-        parts.append(Deadlines(store, handler, pace))
+        looking = DeadlineSettings(
+            every_seconds=settings.deadlines_every_seconds, batch_max=settings.deadlines_batch_max
+        )
+        parts.append(Deadlines(store, handler, looking))
     if "worker" in only:
         parts.append(_worker(settings, bus, handler, relay, name))
     service = Service(store, bus, parts)

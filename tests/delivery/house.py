@@ -9,16 +9,18 @@ from ordersaga.bus.protocol import Outcome, Outgoing
 from ordersaga.delivery.messages import OutboxRow
 from ordersaga.delivery.outbox_memory import MemoryTable
 from ordersaga.delivery.relay import Relay
+from ordersaga.delivery.relay_pace import RelayPace
 
 from .stage import ACKNOWLEDGED, MovableClock, ScriptedProducer, SeededRandom, Stage, WatchedOutbox
 
 LEASE_SECONDS = 15.0
+QUICK = {"retry_first_seconds": 0.01, "retry_most_seconds": 0.05, "scan_interval_seconds": 0.05}
 
 
 class Process:
     """One process with a relay: commits rows under its own id and offers them."""
 
-    def __init__(self, house: "House", owner: UUID, **options: Any) -> None:
+    def __init__(self, house: "House", owner: UUID, *, was_written: Any = None, **pace: Any) -> None:
         self.house = house
         self.outbox = WatchedOutbox(house.table, owner, lease_seconds=LEASE_SECONDS, randomness=SeededRandom(owner.int))
         self.outbox.stage = house.stage
@@ -26,11 +28,10 @@ class Process:
         self.relay = Relay(
             self.producer,
             self.outbox,
-            retry_first_seconds=0.01,
-            retry_most_seconds=0.05,
+            RelayPace(**{**QUICK, **pace}),
+            was_written=was_written,
             clock=house.clock,
             randomness=SeededRandom(1),
-            **{"scan_interval_seconds": 0.05, **options},
         )
 
     def start(self) -> "Process":

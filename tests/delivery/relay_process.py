@@ -14,6 +14,7 @@ from ordersaga.bus.protocol import Outcome, Outgoing, Published
 from ordersaga.delivery import failpoints
 from ordersaga.delivery.outbox import PostgresOutbox, write, written
 from ordersaga.delivery.relay import Relay
+from ordersaga.delivery.relay_pace import RelayPace
 
 
 class FileProducer:
@@ -34,7 +35,7 @@ def main(url: str, path: str, number: str, values: str) -> None:
     failpoints.arm_from_environment()
     with ConnectionPool(url, min_size=1, max_size=3, open=True) as pool:
         outbox = PostgresOutbox(pool, UUID(int=int(number)), lease_seconds=1.0)
-        relay = Relay(FileProducer(path), outbox, scan_interval_seconds=0.1, left_behind_after_seconds=0.1)
+        relay = Relay(FileProducer(path), outbox, RelayPace(scan_interval_seconds=0.1, left_behind_after_seconds=0.1))
         relay.start()
         assert relay.wait_until_leased(10.0)
         with pool.connection() as connection, connection.cursor() as cursor:

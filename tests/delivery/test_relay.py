@@ -126,8 +126,7 @@ def test_when_nothing_is_acknowledged_the_relay_is_unhealthy_until_something_is(
 
 
 def test_once_the_bus_is_back_nothing_waits_out_its_pause(house: House) -> None:
-    one = house.process(ONE, batch_max=1)
-    one.relay._retry_first_seconds, one.relay._retry_most_seconds = 3600.0, 3600.0
+    one = house.process(ONE, batch_max=1, retry_first_seconds=3600.0, retry_most_seconds=3600.0)
     one.start()
     one.producer.answer = lambda record: UNKNOWN
     one.send(b"a", b"b")

@@ -26,6 +26,7 @@ from ordersaga.delivery.lanes import Lanes
 from ordersaga.delivery.look_up import WasWritten
 from ordersaga.delivery.messages import OutboxRow
 from ordersaga.delivery.outbox_protocol import Outbox
+from ordersaga.delivery.relay_pace import RelayFigures, RelayPace
 from ordersaga.delivery.upkeep import Upkeep
 
 _log = structlog.get_logger(__name__)
@@ -36,59 +37,22 @@ AFTER_PUBLISH = failpoints.declare("relay.after_publish", "The bus has answered,
 _IDLE_MOST_SECONDS = 60.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RelayFigures:
-    """For metrics and the console. Totals count since the start of the process."""
-
-    held: int
-    oldest_seconds: float
-    blocked_lanes: int
-    """Lanes whose first row was tried and not acknowledged."""
-    waiting_lanes: int
-    """Lanes that wait for a row of another process."""
-    leased: bool
-    full: bool
-    undeleted: int
-    """Acknowledged, their rows not deleted yet."""
-    published_total: int
-    unknown_total: int
-    refused_total: int
-    found_total: int
-    """Rows that came by a scan, not by an offer."""
-    last_error: str
-
-
 class Relay:
     def __init__(
         self,
         producer: Producer,
         outbox: Outbox,
+        pace: RelayPace | None = None,
         *,
-        batch_max: int = 500,
-        held_max: int = 10_000,
-        publish_timeout_seconds: float = 5.0,
-        scan_interval_seconds: float = 3.0,
-        left_behind_after_seconds: float = 5.0,
-        retry_first_seconds: float = 0.1,
-        retry_most_seconds: float = 2.0,
-        refused_retry_seconds: float = 60.0,
         was_written: WasWritten | None = None,
         clock: Clock | None = None,
         randomness: Randomness | None = None,
     ) -> None:
-        """`left_behind_after_seconds` is the age from which a row that was never offered is looked for: longer than
-        COMMIT usually takes.
-
-        `was_written` is `Bus.written_since`, if rows of a dead process are to be looked for in the log before they are
-        published, so that a crash between acknowledgement and delete repeats nothing. It costs reading the log.
+        """`was_written` is `Bus.written_since`, if rows of a dead process are to be looked for in the log before they
+        are published, so that a crash between acknowledgement and delete repeats nothing. It costs reading the log.
         """
         self._producer = producer
-        self._batch_max, self._held_max = batch_max, held_max
-        self._publish_timeout_seconds = publish_timeout_seconds
-        self._scan_interval_seconds = scan_interval_seconds
-        self._left_behind_after_seconds = left_behind_after_seconds
-        self._retry_first_seconds, self._retry_most_seconds = retry_first_seconds, retry_most_seconds
-        self._refused_retry_seconds = refused_retry_seconds
+        self._pace = pace or RelayPace()
         self._clock = clock or SystemClock()
         self._randomness = randomness or SystemRandom()
 
@@ -107,7 +71,7 @@ class Relay:
         self._idle = False
         self._closed = False
 
-        self._lanes = Lanes(remembered_max=2 * held_max)
+        self._lanes = Lanes(remembered_max=2 * self._pace.held_max)
         """Belongs to the loop's thread; others only look at its lengths."""
         self._held_as: UUID | None = None
         self._scan_at = float("inf")
@@ -139,7 +103,7 @@ class Relay:
         with self._changed:
             if self._closed or self._lease is None:
                 return
-            if self._overflowed or len(self._lanes) + self._offered_rows + len(rows) > self._held_max:
+            if self._overflowed or len(self._lanes) + self._offered_rows + len(rows) > self._pace.held_max:
                 self._overflowed = True
                 return
             self._offered.append(rows)
@@ -149,7 +113,7 @@ class Relay:
     @property
     def full(self) -> bool:
         """Memory holds as much as it may: take in less work."""
-        return self._overflowed or len(self._lanes) + self._offered_rows >= self._held_max
+        return self._overflowed or len(self._lanes) + self._offered_rows >= self._pace.held_max
 
     def start(self) -> None:
         self._upkeep.start()
@@ -254,7 +218,7 @@ class Relay:
         now = self._clock.monotonic()
         self._lanes.retry(now)
         if self._lanes.ready and self._leased(now):
-            self._publish(self._lanes.take(self._batch_max))
+            self._publish(self._lanes.take(self._pace.batch_max))
         self._oldest_at = self._lanes.oldest_at
         self._ask_upkeep()
         if self._drained():
@@ -323,7 +287,7 @@ class Relay:
             self._published_total += len(acknowledged)
             if self._outage:
                 # The bus is back: do not wait out the pauses that grew while it was away.
-                self._lanes.retry(self._clock.monotonic() + self._retry_most_seconds)
+                self._lanes.retry(self._clock.monotonic() + self._pace.retry_most_seconds)
         self._outage = not acknowledged
 
     def _send(self, rows: list[OutboxRow]) -> Sequence[Outcome]:
@@ -340,8 +304,8 @@ class Relay:
 
     def _seconds_to_publish(self) -> float:
         if self._drain_until is None:
-            return self._publish_timeout_seconds
-        return min(self._publish_timeout_seconds, max(0.1, self._drain_until - self._clock.monotonic()))
+            return self._pace.publish_timeout_seconds
+        return min(self._pace.publish_timeout_seconds, max(0.1, self._drain_until - self._clock.monotonic()))
 
     def _delay(self, failed: Sequence[tuple[OutboxRow, Outcome]]) -> None:
         now = self._clock.monotonic()
@@ -350,7 +314,7 @@ class Relay:
             self._last_error = outcome.error
             if outcome.published is Published.REFUSED:
                 self._refused_total += 1
-                self._lanes.failed(row, now + self._refused_retry_seconds)
+                self._lanes.failed(row, now + self._pace.refused_retry_seconds)
                 _log.error("relay.refused", row_id=row.row_id, topic=row.topic, error=outcome.error)
             else:
                 unknown += 1
@@ -362,8 +326,8 @@ class Relay:
     def _pause_seconds(self, attempt: int) -> float:
         return backoff_seconds(
             attempt,
-            first=self._retry_first_seconds,
-            most=self._retry_most_seconds,
+            first=self._pace.retry_first_seconds,
+            most=self._pace.retry_most_seconds,
             randomness=self._randomness,
         )
 
@@ -372,15 +336,15 @@ class Relay:
         if new_waits:
             self._upkeep.ask(new_waits)
         now, held = self._clock.monotonic(), len(self._lanes)
-        if self._overflowed and self._held_as is not None and held <= self._held_max // 2:
+        if self._overflowed and self._held_as is not None and held <= self._pace.held_max // 2:
             self._scan_at = now
         if now >= self._scan_at:
             self._scan(now, held)
 
     def _scan(self, now: float, held: int) -> None:
         """Rows that wait for rows of others must not keep those out, so for them there is room twice."""
-        self._scan_at = now + self._scan_interval_seconds
-        room = (2 if self._lanes.waiting else 1) * self._held_max - held
+        self._scan_at = now + self._pace.scan_interval_seconds
+        room = (2 if self._lanes.waiting else 1) * self._pace.held_max - held
         if room <= 0:
             return
         with self._changed:
@@ -389,8 +353,8 @@ class Relay:
             everything = self._begun_anew or self._overflowed
             self._overflowed = False
         self._begun_anew = False
-        age_seconds = 0.0 if everything else self._left_behind_after_seconds
-        limit = min(room, max(self._batch_max, self._held_max // 2))
+        age_seconds = 0.0 if everything else self._pace.left_behind_after_seconds
+        limit = min(room, max(self._pace.batch_max, self._pace.held_max // 2))
         self._upkeep.scan(list(self._lanes.held), older_than_seconds=age_seconds, limit=limit)
 
     def _end(self) -> None:
