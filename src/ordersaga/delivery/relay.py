@@ -64,12 +64,8 @@ class Relay:
         self._lease: _Lease | None = None
         self._drain_until: float | None = None
         self._overflowed = False
-        """Rows were offered and not kept. Until a scan has fetched them no later row is kept, so that memory never
-        waits for what it dropped.
-        """
-        self._news = False
-        self._idle = False
-        self._closed = False
+        """Rows were offered and not kept. Until a scan has fetched them none is kept: none may wait for a dropped one."""
+        self._news = self._idle = self._closed = False
 
         self._lanes = Lanes(remembered_max=2 * self._pace.held_max)
         """Belongs to the loop's thread; others only look at its lengths."""

@@ -48,3 +48,7 @@ SELECT pg_advisory_xact_lock(hashtext(:name));
 -- name: outbox_table()
 -- Whether the outbox is there.
 SELECT to_regclass('outbox');
+
+-- name: schema()!
+-- The participant's own.
+CREATE SCHEMA IF NOT EXISTS {schema};

@@ -111,7 +111,7 @@ class Ledger:
         with self.transaction() as transaction:
             connection = transaction.connection
             connection.execute(_text("lock"), {"name": self._spec.schema})
-            connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(self._spec.schema)))
+            connection.execute(sql.SQL(_text("schema")).format(schema=sql.Identifier(self._spec.schema)))
             connection.execute(((_FOLDER / "host_tables.sql").read_text("utf-8") + tables).encode())
             found = connection.execute(_text("outbox_table")).fetchone()
             if found is None or found[0] is None:
