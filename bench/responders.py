@@ -17,7 +17,7 @@ from types import FrameType
 
 from bench.limit import own_cpu_seconds
 from ordersaga.bus.kafka import KafkaBus
-from ordersaga.bus.protocol import Outgoing, Record
+from ordersaga.bus.protocol import BusUnavailable, Outgoing, Record
 from ordersaga.wire import messages as m
 from ordersaga.wire.codec import Envelope, decode_command, encode
 from ordersaga.wire.ids import answer_id
@@ -84,7 +84,12 @@ def main() -> None:
     producer = bus.producer(client_id="bench-responders")
     print("ready", file=sys.stderr, flush=True)
     while not stop.is_set():
-        records = consumer.poll(500, 0.5)
+        try:
+            records = consumer.poll(500, 0.5)
+        except BusUnavailable:
+            # The orchestrator makes the topics when it starts; it may be slower than we are.
+            stop.wait(0.1)
+            continue
         if not records:
             continue
         now = datetime.now(UTC)

@@ -1,6 +1,7 @@
 """The API over a real handler and a real store, without sockets and without a bus: what goes out is kept in a list."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid4
@@ -11,7 +12,7 @@ from litestar.testing import TestClient
 from ordersaga.delivery.background import Health
 from ordersaga.delivery.clock import SystemClock, SystemRandom
 from ordersaga.delivery.messages import OutboxRow
-from ordersaga.local.postgres import Postgres
+from ordersaga.delivery.outbox_memory import MemoryTable
 from ordersaga.orchestrator.api.app import AppSettings, create_app
 from ordersaga.orchestrator.api.orders import OrderLimits
 from ordersaga.orchestrator.api.routes import Api
@@ -22,6 +23,7 @@ from ordersaga.orchestrator.runtime.service import Report
 from ordersaga.orchestrator.runtime.verbs import Verbs
 from ordersaga.orchestrator.sagas.create_order import CREATE_ORDER
 from ordersaga.orchestrator.store.codec import Codec
+from ordersaga.orchestrator.store.memory import MemoryStore, MemoryTables
 from ordersaga.orchestrator.store.migrate import migrate
 from ordersaga.orchestrator.store.postgres import PostgresStore, open_pool
 from ordersaga.wire.topics import Topics
@@ -35,7 +37,7 @@ class _Owner:
     owner: UUID = field(default_factory=uuid4)
 
 
-@dataclass
+@dataclass(repr=False)
 class Stage:
     """What a test has in hand."""
 
@@ -79,21 +81,30 @@ def report_of(health: Sequence[Health]) -> Report:
     return Report(ready=all(part.healthy for part in health), parts=health)
 
 
-@pytest.fixture(scope="session")
-def store(postgres_server: Postgres) -> Iterator[PostgresStore]:
-    url = postgres_server.create_database()
-    migrate(url, "saga")
-    store = PostgresStore(open_pool(url, "saga", size_max=4), Codec(Sagas([CREATE_ORDER]).data_types()), _Owner())
-    yield store
-    store.close()
-    postgres_server.drop_database(url)
-
-
-@pytest.fixture
-def stage(store: PostgresStore) -> Iterator[Stage]:
+@contextmanager
+def staged(store: Any) -> Iterator[Stage]:
     health = [Health(name="database", healthy=True), Health(name="relay", healthy=True)]
     published: list[OutboxRow] = []
     api, handler = stage_of(store, health, published)
     app = create_app(api, AppSettings(cors_origins=[SHOP], body_bytes_max=BODY_BYTES_MAX))
     with TestClient(app, raise_server_exceptions=False) as client:
         yield Stage(api=api, handler=handler, published=published, health=health, client=client)
+
+
+@pytest.fixture
+def stage() -> Iterator[Stage]:
+    """Over a store of the test's own, in memory."""
+    store = MemoryStore(MemoryTables(outbox=MemoryTable()), Codec(Sagas([CREATE_ORDER]).data_types()), _Owner())
+    with staged(store) as found:
+        yield found
+
+
+@pytest.fixture
+def postgres_stage(database_url: str) -> Iterator[Stage]:
+    """Over PostgreSQL, which can refuse what Python takes."""
+    migrate(database_url, "saga")
+    pool = open_pool(database_url, "saga", size_max=4)
+    store = PostgresStore(pool, Codec(Sagas([CREATE_ORDER]).data_types()), _Owner())
+    with staged(store) as found:
+        yield found
+    store.close()

@@ -42,7 +42,7 @@ def test_whatever_is_sent_the_answer_is_one_that_is_described(
     @settings(max_examples=EXAMPLES, database=None, suppress_health_check=list(HealthCheck))
     @given(case=schema[path][method.upper()].as_strategy(generation_mode=mode))
     def ask(case: Any) -> None:
-        request = case.as_transport_kwargs(base_url="http://testserver.local")
+        request = case.as_transport_kwargs(base_url=str(stage.client.base_url))
         request.pop("cookies", None)
         if isinstance(request.get("data"), bytes | str):
             request["content"] = request.pop("data")

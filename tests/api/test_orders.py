@@ -158,6 +158,7 @@ ITEM = b'{"name": "Burrito", "price": %s, "quantity": 1}'
         json.dumps(order(note="\x00")).encode(),
         json.dumps(order(note={"deep": ["\x00"]})).encode(),
         json.dumps(order(number=2**63)).encode(),
+        json.dumps(order(number=[{"large": 1e20}])).encode(),
         json.dumps(order(number=float("inf"))).encode(),
     ],
 )

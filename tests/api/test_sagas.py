@@ -86,8 +86,8 @@ def test_an_id_that_is_nobodys_is_404(stage: Stage, saga_id: str) -> None:
 
 @pytest.fixture
 def many(stage: Stage) -> list[str]:
-    """Ids, newest first. Other tests may have left older ones."""
-    return [stage.place() for _ in range(7)][::-1]
+    """Ids, newest first; those of one millisecond in the order of the rest of their ids."""
+    return sorted((stage.place() for _ in range(7)), reverse=True)
 
 
 def ids(answer: Any) -> list[str]:

@@ -151,6 +151,7 @@ def test_a_consumer_lives_through_the_death_of_its_broker(breakable: KafkaCluste
 
         eventually(all_came, "records are missing")
         commit(consumer, found)
+        assert not bus.counters["consumer_rebuilds.error"]
     for key in range(KEYS):
         # What was not committed in time may have come twice.
         first_time = list(dict.fromkeys(numbers(found, b"key-%d" % key)))

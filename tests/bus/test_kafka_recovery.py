@@ -22,6 +22,7 @@ class Client:
     is_behind: bool = False
     commit_error: str = ""
     connected: bool = True
+    settled: bool = True
     commits: list[Offsets] = field(default_factory=list)
     sought: list[Offsets] = field(default_factory=list)
     closed: bool = False
@@ -125,6 +126,16 @@ def test_a_client_that_delivers_nothing_though_there_is_something_is_replaced() 
     with pytest.raises(BusUnavailable, match="nothing was delivered"):
         consumer.poll(1, 0)
     assert offsets_read(consumer) == [1]
+    assert stage.counters["consumer_rebuilds.stalled"] == 1
+
+
+def test_a_client_that_does_not_come_to_terms_with_its_group_is_replaced() -> None:
+    stage = Stage([Client([record(0)], settled=False), Client([record(0)])], stalled_seconds=0.0)
+    consumer = stage.consumer()
+    assert offsets_read(consumer) == [0]
+    with pytest.raises(BusUnavailable, match="not settled"):
+        consumer.poll(1, 0)
+    assert offsets_read(consumer) == [0]
     assert stage.counters["consumer_rebuilds.stalled"] == 1
 
 

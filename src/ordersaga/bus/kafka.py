@@ -29,8 +29,10 @@ __all__ = ["KafkaBus", "KafkaSecurity", "KafkaTimings"]
 T = TypeVar("T")
 ADMIN_TIMEOUT_SECONDS = 10.0
 ANSWER_SECONDS = 1.0
+REMEMBER_SECONDS = 60.0
+"""How long a topic that exists is not looked for again."""
 LOOK_AGAIN_SECONDS = 1.0
-"""How soon a topic that was missing is looked for again."""
+"""How long one that is missing is not."""
 
 
 class KafkaBus:
@@ -59,6 +61,7 @@ class KafkaBus:
             discard=lambda client: in_background(client.close),
         )
         self._topics: Mapping[str, int] = {}
+        self._topics_until = 0.0
         self._missing_at: dict[str, float] = {}
         self._members: list[KafkaConsumer | KafkaProducer] = []
 
@@ -144,13 +147,19 @@ class KafkaBus:
         return found
 
     def _topic_exists(self, topic: str, timeout_seconds: float) -> bool:
-        """What exists is remembered; what does not is looked for again, each name once a second at most."""
-        if topic in self._topics:
-            return True
+        """What exists is remembered for a minute; what does not is looked for once a second at most."""
         now = time.monotonic()
+        if topic in self._topics and now < self._topics_until:
+            return True
         if now - self._missing_at.get(topic, -math.inf) < LOOK_AGAIN_SECONDS:
             return False
-        self._topics = self._ask(AdminSession.partitions, timeout_seconds)
+        self._topics_until = now + REMEMBER_SECONDS
+        try:
+            self._topics = self._ask(AdminSession.partitions, timeout_seconds)
+        except BusUnavailable:
+            if topic in self._topics:
+                return True
+            raise
         self._missing_at = {name: at for name, at in self._missing_at.items() if now - at < LOOK_AGAIN_SECONDS}
         if topic not in self._topics:
             self._missing_at[topic] = now

@@ -192,8 +192,7 @@ class ConsumerSession:
     """`bus.kafka_consumer.Session`"""
 
     def __init__(self, client: Any, topics: Sequence[str]) -> None:
-        self._client = client
-        self._paused = False
+        self._client, self._paused = client, False
         self._moved: set[Any] = set()
         self._moved_lock = Lock()
         for topic in topics:
@@ -204,6 +203,10 @@ class ConsumerSession:
     @property
     def connected(self) -> bool:
         return bool(self._client._client._manager.least_used_connections())
+
+    @property
+    def settled(self) -> bool:
+        return bool(self._client.group_metadata().state == kafka.structs.MemberState.STABLE)
 
     def poll(self, max_records: int, timeout_seconds: float) -> Sequence[Record]:
         with translated():
@@ -241,13 +244,10 @@ class ConsumerSession:
     def lag(self) -> Offsets:
         found = {}
         for tp in self._client.assignment():
-            try:
+            with contextlib.suppress(errors.KafkaError):  # taken away meanwhile
                 end = self._client.highwater(tp)
-                position = None if end is None else self._client.position(tp, timeout_ms=0)
-            except errors.KafkaError:  # taken away meanwhile
-                continue
-            if position is not None:
-                found[tuple(tp)] = max(0, end - position)
+                if end is not None and (position := self._client.position(tp, timeout_ms=0)) is not None:
+                    found[tuple(tp)] = max(0, end - position)
         return found
 
     def behind(self) -> bool:

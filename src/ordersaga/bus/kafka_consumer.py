@@ -5,8 +5,8 @@ has to be replaced. Commits are explicit, sent without waiting, and repeated unt
 member holds when a partition is taken from it is the caller's to finish or not: Kafka does not protect it, and a member
 that was cut off for long may deliver what another has handled. The database decides.
 
-A client is replaced when it raises what no waiting cures, when it has had no broker for `stalled_seconds`, and when it
-has records to read but delivers none for as long. `counters` says how often.
+A client is replaced when it raises what no waiting cures, and when for `stalled_seconds` it had no broker, did not come
+to terms with its group, or had records to read and delivered none. `counters` says how often.
 
 This module knows no client: `Session` is what it needs of one, and `bus.kafka` provides it.
 """
@@ -58,6 +58,10 @@ class Session(Protocol):
     @property
     def connected(self) -> bool: ...
 
+    @property
+    def settled(self) -> bool:
+        """Whether the group has told this member what is its own, and no newer division is under way."""
+
     def close(self, unconfirmed: Offsets, timeout_seconds: float) -> None:
         """Commit those, and leave the group."""
 
@@ -94,6 +98,7 @@ class KafkaConsumer:
         self._repeat_at: float | None = None
         self._progress_at = 0.0
         self._connected_at = 0.0
+        self._settled_at = 0.0
 
     def poll(self, max_records: int, timeout_seconds: float) -> Sequence[Record]:
         until = time.monotonic() + timeout_seconds
@@ -179,7 +184,7 @@ class KafkaConsumer:
             client = self._connecting.get(until - time.monotonic())
             client.pause(self._paused)
             self._client = client
-            self._progress_at = self._connected_at = time.monotonic()
+            self._progress_at = self._connected_at = self._settled_at = time.monotonic()
         return self._client
 
     def _poll_in_slices(self, client: Session, max_records: int, until: float) -> Sequence[Record]:
@@ -189,7 +194,7 @@ class KafkaConsumer:
             records = client.poll(max_records, max(0.0, min(left, SLICE_SECONDS)))
             self._forget_moved(client)
             if records:
-                self._progress_at = self._connected_at = time.monotonic()
+                self._progress_at = self._connected_at = self._settled_at = time.monotonic()
                 for record in records:
                     self._first.setdefault((record.topic, record.partition), record.offset)
                 return records
@@ -203,6 +208,10 @@ class KafkaConsumer:
             self._connected_at = now
         elif now - self._connected_at > UNREACHABLE_SECONDS:
             raise BusUnavailable("no broker is connected")
+        if client.settled:
+            self._settled_at = now
+        elif now - self._settled_at > self._stalled_seconds:
+            raise _Stalled(f"the group has not settled for {self._stalled_seconds} s")
         if not self._paused and now - self._progress_at > self._stalled_seconds:
             self._progress_at = now
             if client.behind():

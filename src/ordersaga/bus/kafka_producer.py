@@ -14,9 +14,10 @@ handed to it. Four things are added to it:
 * **Lanes**: after a record that is not acknowledged, later ones of its lane in the same call are held back wherever
   they have not been sent with it; what was sent after all says truthfully what became of it.
 
-So within the life of one producer a record handed over repeatedly is in the log once. The non-promise: a broker that
-is frozen, or that is failing over, while the log is read back may write a cut-off attempt afterwards; and what was
-handed to another producer, or to this one before a restart, is not known here (`Bus.written_since` finds it).
+So within the life of one producer a record handed over repeatedly is in the log once, and a lane keeps its order where
+what is unknown is handed over again before what follows it. The non-promise: a broker that is frozen, or fails over, in
+the very moment in which the log is read back may write a cut-off attempt afterwards; and what was handed to another
+producer, or before a restart, is not known here (`Bus.written_since` finds it).
 
 This module knows no client: `Session` is what it needs of one, and `bus.kafka` provides it.
 """
@@ -30,7 +31,7 @@ from typing import Any, Protocol
 from ordersaga.bus.connecting import Connecting
 from ordersaga.bus.counters import Counters
 from ordersaga.bus.partitioner import partition_of
-from ordersaga.bus.protocol import BusError, Headers, Outcome, Outgoing, Published
+from ordersaga.bus.protocol import BusError, BusUnavailable, Headers, Outcome, Outgoing, Published
 
 Identity = tuple[str, bytes, bytes, Headers]
 Lane = tuple[str, bytes]
@@ -42,8 +43,8 @@ CLOCK_MARGIN_MS = 60_000
 """How far a broker's clock may be from ours when the log is read back."""
 REMEMBERED_MAX = 20_000
 """Records remembered as unknown. The caller bounds what it has on its way; this is for one that never asks again."""
-CUT_OFF_SECONDS = 0.3
-"""After this a dropped client's last bytes were handled, by a broker that is well."""
+CALM_SECONDS = 0.3
+"""A broker that answers has, after this, handled the last bytes of a client that was dropped before."""
 
 
 class Future(Protocol):
@@ -110,13 +111,12 @@ class KafkaProducer:
         self._record_bytes_max = record_bytes_max
         self._stuck_seconds = stuck_seconds
         self._lock = Lock()
-        self._topics: set[str] = set()
-        """Those that are known to exist."""
         self._unresolved: dict[Identity, list[Attempt]] = {}
         """Still with the client, no longer waited for."""
         self._in_doubt: dict[Identity, int] = {}
         """Lost with a dropped client, and since when to look for them in the log."""
-        self._dropped_at = 0.0
+        self._calm_at: float | None = 0.0
+        """When what a dropped client had sent has been handled; None until a broker has answered again."""
 
     def publish(self, records: Sequence[Outgoing], timeout_seconds: float) -> Sequence[Outcome]:
         until = time.monotonic() + timeout_seconds
@@ -141,14 +141,13 @@ class KafkaProducer:
             client.close(timeout_seconds)
 
     def _refuse_the_hopeless(self, call: "_Call", until: float) -> None:
+        topics = {record.topic for record in call.records}
+        missing = {topic for topic in topics if not self._topic_exists(topic, until - time.monotonic())}
         for index, record in enumerate(call.records):
             if len(record.value) > self._record_bytes_max // 2 and size_bytes(record) > self._record_bytes_max:
                 call.refuse(index, f"{size_bytes(record)} bytes are more than {self._record_bytes_max}")
-            elif record.topic not in self._topics:
-                if self._topic_exists(record.topic, until - time.monotonic()):
-                    self._topics.add(record.topic)
-                else:
-                    call.refuse(index, f"topic {record.topic} does not exist")
+            elif record.topic in missing:
+                call.refuse(index, f"topic {record.topic} does not exist")
 
     def _drop_what_is_beyond_help(self, until: float) -> None:
         client = self._connecting.get(until - time.monotonic())
@@ -164,7 +163,7 @@ class KafkaProducer:
     def _drop(self, client: Session, cause: str) -> None:
         self._counters.add(f"producer_rebuilds.{cause}")
         self._connecting.drop(client)
-        self._dropped_at = time.monotonic()
+        self._calm_at = None
         self._doubt(lambda attempt: not succeeded(attempt.future))
 
     def _doubt(self, is_lost: Callable[[Attempt], bool]) -> None:
@@ -178,7 +177,10 @@ class KafkaProducer:
         doubtful = [i for i in call.open() if identity_of(call.records[i]) in self._in_doubt] if self._in_doubt else []
         if not doubtful:
             return
-        time.sleep(max(0.0, min(self._dropped_at + CUT_OFF_SECONDS, until) - time.monotonic()))
+        self._connecting.get(until - time.monotonic())
+        if self._calm_at is None:
+            self._calm_at = time.monotonic() + CALM_SECONDS
+        time.sleep(max(0.0, min(self._calm_at, until) - time.monotonic()))
         records = [call.records[index] for index in doubtful]
         since_ms = min(self._in_doubt[identity_of(record)] for record in records)
         found = self._written_since(records, since_ms, until - time.monotonic())
@@ -223,15 +225,22 @@ class KafkaProducer:
                 attempts[index] = earlier
                 continue
             try:
-                if record.topic not in counts:
-                    counts[record.topic] = client.partition_count(record.topic)
+                count = counts.get(record.topic) or self._count(client, record.topic, counts)
                 keyless = 0 if isolated else None
-                future = client.send(record, partition_of(record.key, counts[record.topic]) if record.key else keyless)
+                future = client.send(record, partition_of(record.key, count) if record.key else keyless)
             except BusError as error:
                 call.give_up(index, f"not sent: {error}")
             else:
                 attempts[index] = Attempt(future, since_ms, now)
         return attempts
+
+    def _count(self, client: Session, topic: str, counts: dict[str, int]) -> int:
+        """Asked once in a call: where there is no answer, waiting for it again would take seconds per record."""
+        if topic in counts:
+            raise BusUnavailable(f"the partitions of topic {topic} are not known")
+        counts[topic] = 0
+        counts[topic] = client.partition_count(topic)
+        return counts[topic]
 
     def _recover(self, call: "_Call", client: Session, failed: Sequence[int], until: float) -> None:
         """A broker refused something, and with it the client. Find out what, and send the rest through another."""

@@ -64,7 +64,7 @@ class Relay:
         self._lease: _Lease | None = None
         self._drain_until: float | None = None
         self._overflowed = False
-        """Rows were offered and not kept. Until a scan has fetched them none is kept: none may wait for a dropped one."""
+        """Rows were offered and not kept. Until a scan has fetched them none is kept, lest one wait for those."""
         self._news = self._idle = self._closed = False
 
         self._lanes = Lanes(remembered_max=2 * self._pace.held_max)

@@ -13,7 +13,7 @@ from typing import Any
 
 from ordersaga.wire.errors import WireError
 from ordersaga.wire.money import cents
-from ordersaga.wire.strict_json import Limits, strict_json
+from ordersaga.wire.strict_json import INT_MAX, INT_MIN, Limits, shown, strict_json
 
 TOTAL_CENTS_MIN = 50
 """The least that the payment provider takes."""
@@ -59,6 +59,7 @@ def check_order(body: dict[str, Any], limits: OrderLimits) -> CheckedOrder:
     if not TOTAL_CENTS_MIN <= amount_cents <= limits.total_cents_max:
         allowed = f"from {_dollars(TOTAL_CENTS_MIN)} to {_dollars(limits.total_cents_max)}"
         raise WireError("order_details", f"the total is {_dollars(amount_cents)}; it must be {allowed}")
+    _check_numbers(details, "order_details")
     return CheckedOrder(customer_id=customer_id, order_details=details, amount_cents=amount_cents)
 
 
@@ -101,6 +102,20 @@ def _cents(dollars: Any, field: str) -> int:
         raise WireError(field, "must be a number of dollars, such as 4.35")
     # A float's own text is the shortest that means it: up to 15 digits, what the customer's browser wrote.
     return cents(Decimal(str(dollars)), field)
+
+
+def _check_numbers(value: Any, field: str) -> None:
+    """PostgreSQL writes a float without its exponent: beyond 64 bits it would come back as a whole number that most
+    readers refuse.
+    """
+    if type(value) is float and not INT_MIN <= value <= INT_MAX:
+        raise WireError(field, "is a number beyond 64 bits")
+    if isinstance(value, dict):
+        for name, one in value.items():
+            _check_numbers(one, f"{field}.{shown(name)}")
+    elif isinstance(value, list):
+        for index, one in enumerate(value):
+            _check_numbers(one, f"{field}[{index}]")
 
 
 def _text(parent: dict[str, Any], name: str, field: str, chars_max: int) -> str:

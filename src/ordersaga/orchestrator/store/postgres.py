@@ -7,7 +7,6 @@ COMMIT, which is why that is a round trip of its own: a batch with a stale row c
 COMMIT is lost nobody knows whether it took place: that is `CommitUnknown`, and loading again tells.
 """
 
-import struct
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC
@@ -42,7 +41,7 @@ from ordersaga.orchestrator.store.protocol import (
     StoreError,
 )
 from ordersaga.orchestrator.store.read import Reads
-from ordersaga.orchestrator.store.sqlstates import one_line
+from ordersaga.orchestrator.store.sqlstates import as_ours, one_line
 
 __all__ = ["PostgresStore", "PostgresTransaction", "open_pool"]
 
@@ -76,7 +75,9 @@ class PostgresStore:
     @contextmanager
     def transaction(self) -> Iterator["PostgresTransaction"]:
         with self._connections.transaction() as connection:
-            yield PostgresTransaction(connection, self._connections, self._codec, self._owner)
+            transaction = PostgresTransaction(connection, self._connections, self._codec, self._owner)
+            yield transaction
+            assert not transaction.failed, "an error of the store was not let out of its transaction"
 
     def due(self, limit: int) -> Sequence[Due]:
         return self._reads.due(limit)
@@ -120,6 +121,7 @@ class PostgresTransaction:
         self._codec = codec
         self._owner = owner
         self._entered = False
+        self.failed = False
 
     def load(self, wanted: Lookup, *, skip_locked: bool = False) -> Loaded:
         values: dict[str, Array] = {"ids": Uuids(list(wanted.saga_ids))}
@@ -127,8 +129,7 @@ class PostgresTransaction:
         if wanted.order_ids or wanted.payment_ids:
             values |= {"order_ids": Texts(list(wanted.order_ids)), "payment_ids": Texts(list(wanted.payment_ids))}
             lock, personal = lock + "_by_reference", "personal_by_reference"
-        with _row_at_fault(), self._connection.pipeline():
-            self._enter()
+        with self._round_trip():
             locked = self._execute(lock, values) if any(values.values()) else None
             around = self._execute(personal, values)
         return self._loaded(locked.fetchall() if locked else [], around.fetchall())
@@ -147,20 +148,29 @@ class PostgresTransaction:
         rows.check_revisions(batch.changes)
         records = [*(message for change in batch.changes for message in change.messages), *batch.messages]
         moved = [change for change in batch.changes if change.before is not None]
-        cursor = self._connection.cursor()
-        with _row_at_fault(), self._connection.pipeline():
-            self._enter()
-            update = self._write_sagas(batch.changes, moved)
-            self._write_around(batch)
-            outbox.write(cursor, records, self._owner.owner)
-        if update is not None and update.rowcount != len(moved):
-            raise StaleWrite(f"{len(moved) - update.rowcount} sagas were changed since they were loaded")
-        return outbox.written(cursor, records)
+        moving, outgoing = self._connection.cursor(), self._connection.cursor()
+        try:
+            with self._round_trip():
+                self._write_sagas(batch.changes, moved, moving)
+                self._write_around(batch)
+                outbox.write(outgoing, records, self._owner.owner)
+        except BadRow:
+            # The history of a stale change breaks a key: that is no fault of the row.
+            self._check_all_moved(moving, moved)
+            raise
+        self._check_all_moved(moving, moved)
+        return outbox.written(outgoing, records)
 
-    def _write_sagas(self, changes: Sequence[Change], moved: Sequence[Change]) -> Cursor[Row] | None:
+    def _check_all_moved(self, moving: Cursor[Row], moved: Sequence[Change]) -> None:
+        if 0 <= moving.rowcount < len(moved):
+            self.failed = True
+            raise StaleWrite(f"{len(moved) - moving.rowcount} sagas were changed since they were loaded")
+
+    def _write_sagas(self, changes: Sequence[Change], moved: Sequence[Change], moving: Cursor[Row]) -> None:
         if new := [change for change in changes if change.before is None]:
             self._execute("begin_sagas", rows.new_columns(new, self._codec))
-        return self._execute("move_sagas", rows.moved_columns(moved, self._codec)) if moved else None
+        if moved:
+            moving.execute(_SQL["move_sagas"], rows.moved_columns(moved, self._codec))
 
     def _write_around(self, batch: Batch) -> None:
         """Everything but the sagas themselves; a statement without rows is not sent."""
@@ -181,16 +191,19 @@ class PostgresTransaction:
     def _execute(self, name: str, values: Mapping[str, Array]) -> Cursor[Row]:
         return self._connection.execute(_SQL[name], values)
 
-    def _enter(self) -> None:
-        if not self._entered:
-            self._connections.enter(self._connection)
-            self._entered = True
-
-
-@contextmanager
-def _row_at_fault() -> Iterator[None]:
-    """What cannot even be sent: half a surrogate pair, a number that fits no column."""
-    try:
-        yield
-    except (ValueError, OverflowError, struct.error) as error:
-        raise BadRow(one_line(error)) from error
+    @contextmanager
+    def _round_trip(self) -> Iterator[None]:
+        """All statements of the block travel together; every error as one of ours."""
+        try:
+            with self._connection.pipeline():
+                if not self._entered:
+                    self._connections.enter(self._connection)
+                    self._entered = True
+                yield
+        except psycopg.Error as error:
+            self.failed = True
+            raise as_ours(error) from error
+        except ValueError as error:
+            # What cannot even be sent: half a surrogate pair, a number that fits no column.
+            self.failed = True
+            raise BadRow(one_line(error)) from error

@@ -5,8 +5,9 @@
 SELECT pg_advisory_xact_lock(hashtextextended(:name, 0));
 
 -- name: give_up_after(timeout)
--- For locks on tables: a migration gives up rather than queue in front of running workers.
-SELECT set_config('lock_timeout', :timeout, true);
+-- For locks on tables: a migration gives up rather than queue in front of running workers. And in the middle of a long
+-- statement the server looks whether we are still there: of a process that was killed it keeps no lock.
+SELECT set_config('lock_timeout', :timeout, true), set_config('client_connection_check_interval', '1s', true);
 
 -- name: how_to_create(schema)
 -- The statement that makes the schema, unless it is there: an account need not be allowed to create what exists.
