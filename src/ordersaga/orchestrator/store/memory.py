@@ -1,0 +1,339 @@
+"""The store of a process without a database: for tests, the simulation, and whatever may be lost with the process.
+
+It keeps the same promises, by the same means: one lock per saga, held until the transaction ends and taken in the
+order of ids; everything that a batch writes appears at once, or nothing of it does; a row that is not the one which was
+loaded is refused. Instances are kept as the codec wrote them, and the texts and documents that PostgreSQL refuses are
+refused here, so that what works on this store works on the other.
+
+It does not promise to survive anything. `MemoryTables` stands for the database that several processes share.
+"""
+
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from threading import Condition
+from time import monotonic
+from typing import Protocol
+from uuid import UUID
+
+import msgspec
+
+from ordersaga.bus.protocol import Outgoing
+from ordersaga.delivery.messages import OutboxRow
+from ordersaga.delivery.outbox_memory import MemoryTable
+from ordersaga.orchestrator.core.instance import Status
+from ordersaga.orchestrator.store.protocol import (
+    AnyInstance,
+    BadRow,
+    Batch,
+    Change,
+    DeadLetter,
+    DeadlineKind,
+    Due,
+    InstanceCodec,
+    Loaded,
+    Lookup,
+    Orphan,
+    SagaPage,
+    StaleWrite,
+    StoreCounts,
+    StoredHistory,
+    StoreUnavailable,
+)
+from ordersaga.orchestrator.store.read import PAGE_MAX
+from ordersaga.orchestrator.store.rows import check_revisions, moved_deadlines, reference_of
+
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+"""As JSON has it; a backslash before it that is not itself escaped makes it plain text."""
+
+
+class Owner(Protocol):
+    """Under whose name outbox rows are written, as of now."""
+
+    @property
+    def owner(self) -> UUID: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SagaRow:
+    """What is searched for, and the rest as bytes."""
+
+    saga_id: UUID
+    saga: str
+    version: int
+    status: Status
+    revision: int
+    order_id: str | None
+    payment_id: str | None
+    state: bytes
+    personal: bytes | None
+
+
+@dataclass(slots=True)
+class MemoryTables:
+    """What has been committed, and who holds which saga. `changed` guards all of it."""
+
+    outbox: MemoryTable
+    changed: Condition = field(default_factory=Condition)
+    sagas: dict[UUID, SagaRow] = field(default_factory=dict)
+    history: dict[UUID, list[StoredHistory]] = field(default_factory=dict)
+    deadlines: dict[tuple[UUID, DeadlineKind], datetime] = field(default_factory=dict)
+    dead_letters: dict[tuple[str, int, int, int], DeadLetter] = field(default_factory=dict)
+    orphans: dict[tuple[str, int, int, UUID], Orphan] = field(default_factory=dict)
+    held_by: dict[UUID, "MemoryTransaction"] = field(default_factory=dict)
+
+
+class MemoryStore:
+    def __init__(
+        self,
+        tables: MemoryTables,
+        codec: InstanceCodec,
+        owner: Owner,
+        *,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        timeout_seconds: float = 10.0,
+    ) -> None:
+        """`now` is the database's clock: the one that deadlines are compared with. `timeout_seconds`: how long to wait
+        for a saga that another transaction holds.
+        """
+        self._tables = tables
+        self._codec = codec
+        self._owner = owner
+        self._now = now
+        self._timeout_seconds = timeout_seconds
+        self._closed = False
+
+    @contextmanager
+    def transaction(self) -> Iterator["MemoryTransaction"]:
+        self._check_open()
+        transaction = MemoryTransaction(self._tables, self._codec, self._owner, self._now, self._timeout_seconds)
+        try:
+            yield transaction
+            transaction.commit()
+        finally:
+            transaction.end()
+
+    def due(self, limit: int) -> Sequence[Due]:
+        self._check_open()
+        now = self._now()
+        with self._tables.changed:
+            passed = [Due(saga_id, kind, due) for (saga_id, kind), due in self._tables.deadlines.items() if due <= now]
+        return sorted(passed, key=lambda one: one.due_at)[:limit]
+
+    def get(self, saga_id: UUID) -> AnyInstance | None:
+        self._check_open()
+        with self._tables.changed:
+            row = self._tables.sagas.get(saga_id)
+        return decoded(self._codec, row) if row else None
+
+    def page(self, *, statuses: Collection[Status] = (), limit: int = 100, before: UUID | None = None) -> SagaPage:
+        self._check_open()
+        limit = max(1, min(limit, PAGE_MAX))
+        with self._tables.changed:
+            found = [row for row in self._tables.sagas.values() if before is None or row.saga_id < before]
+        found = [row for row in found if not statuses or row.status in statuses]
+        found.sort(key=lambda row: row.saga_id, reverse=True)
+        shown = [instance for row in found[:limit] if (instance := decoded(self._codec, row))]
+        return SagaPage(instances=shown, next_before=found[limit - 1].saga_id if len(found) > limit else None)
+
+    def history(self, saga_id: UUID) -> Sequence[StoredHistory]:
+        self._check_open()
+        with self._tables.changed:
+            return sorted(self._tables.history.get(saga_id, ()), key=lambda entry: entry.revision)
+
+    def counts(self) -> StoreCounts:
+        due = len(self.due(len(self._tables.deadlines)))
+        with self._tables.changed:
+            statuses = [row.status for row in self._tables.sagas.values()]
+            return StoreCounts(
+                by_status={status: statuses.count(status) for status in set(statuses)},
+                outbox_rows=len(self._tables.outbox.rows),
+                deadlines_due=due,
+                dead_letters=len(self._tables.dead_letters),
+                orphans=len(self._tables.orphans),
+            )
+
+    def check(self, timeout_seconds: float) -> None:
+        self._check_open()
+
+    def upkeep(self) -> None:
+        self._check_open()
+
+    def close(self) -> None:
+        self._closed = True
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreUnavailable("the store is closed")
+
+
+class MemoryTransaction:
+    """See `store.protocol.Transaction`. What `save` was given waits here until the commit."""
+
+    def __init__(
+        self,
+        tables: MemoryTables,
+        codec: InstanceCodec,
+        owner: Owner,
+        now: Callable[[], datetime],
+        timeout_seconds: float,
+    ) -> None:
+        self._tables = tables
+        self._codec = codec
+        self._owner = owner
+        self._now = now
+        self._timeout_seconds = timeout_seconds
+        self._failed = False
+        self._sagas: dict[UUID, SagaRow] = {}
+        self._saved: list[tuple[Batch, list[OutboxRow]]] = []
+
+    def load(self, wanted: Lookup, *, skip_locked: bool = False) -> Loaded:
+        instances, unknown = {}, set()
+        with self._tables.changed:
+            self._lock(sorted(self._found(wanted)), skip_locked=skip_locked)
+            for saga_id in sorted(self._found(wanted) & self._held()):
+                row = self._tables.sagas[saga_id]
+                instance = decoded(self._codec, row)
+                if instance is None:
+                    unknown.add(saga_id)
+                else:
+                    instances[saga_id] = instance
+            return Loaded(now=self._now(), instances=instances, unknown_versions=unknown)
+
+    def save(self, batch: Batch) -> Sequence[OutboxRow]:
+        check_revisions(batch.changes)
+        try:
+            new_rows = [self._row(change) for change in batch.changes]
+            check_batch_storable(batch)
+            with self._tables.changed:
+                self._lock(sorted(row.saga_id for row in new_rows), skip_locked=False)
+                for change, row in zip(batch.changes, new_rows, strict=True):
+                    self._check_current(change)
+                    self._sagas[row.saga_id] = row
+        except BaseException:
+            self._failed = True
+            raise
+        rows: list[OutboxRow] = []
+        self._saved.append((batch, rows))
+        return rows
+
+    def commit(self) -> None:
+        assert not self._failed, "an error of the store was not let out of its transaction"
+        at = self._now()
+        with self._tables.changed:
+            self._tables.sagas.update(self._sagas)
+            for batch, rows in self._saved:
+                self._write_around(batch, at)
+                # Last, since whoever looks at the outbox sees it at once.
+                rows.extend(self._tables.outbox.write(records_of(batch), self._owner.owner))
+
+    def end(self) -> None:
+        """Let go of what is held, whether it was committed or not."""
+        with self._tables.changed:
+            for saga_id in self._held():
+                del self._tables.held_by[saga_id]
+            self._tables.changed.notify_all()
+
+    def _found(self, wanted: Lookup) -> set[UUID]:
+        found = self._tables.sagas.keys() & set(wanted.saga_ids)
+        if wanted.order_ids or wanted.payment_ids:
+            orders, payments = set(wanted.order_ids), set(wanted.payment_ids)
+            rows = self._tables.sagas.values()
+            found |= {row.saga_id for row in rows if row.order_id in orders or row.payment_id in payments}
+        return found
+
+    def _held(self) -> set[UUID]:
+        return {saga_id for saga_id, holder in self._tables.held_by.items() if holder is self}
+
+    def _lock(self, saga_ids: Iterable[UUID], *, skip_locked: bool) -> None:
+        """`tables.changed` is held; it is let go while waiting."""
+        deadline = monotonic() + self._timeout_seconds
+        for saga_id in saga_ids:
+            while self._tables.held_by.get(saga_id, self) is not self and not skip_locked:
+                if not self._tables.changed.wait(deadline - monotonic()) and monotonic() >= deadline:
+                    raise StoreUnavailable(f"the saga {saga_id} is held by another transaction")
+            self._tables.held_by.setdefault(saga_id, self)
+
+    def _row(self, change: Change) -> SagaRow:
+        """As the database would keep it. Raises `BadRow`."""
+        instance = change.after
+        try:
+            state, personal = self._codec.encode(instance), self._codec.encode_personal(instance.data)
+        except ValueError as error:
+            raise BadRow(str(error)) from error
+        check_documents(state, personal or b"")
+        if instance.revision >= 2**31:
+            raise BadRow(f"the revision {instance.revision} is too great")
+        return SagaRow(
+            saga_id=instance.saga_id,
+            saga=instance.saga,
+            version=instance.version,
+            status=instance.status,
+            revision=instance.revision,
+            order_id=reference_of(instance, "order_id"),
+            payment_id=reference_of(instance, "payment_id"),
+            state=state,
+            personal=personal,
+        )
+
+    def _check_current(self, change: Change) -> None:
+        saga_id = change.after.saga_id
+        stored = self._sagas.get(saga_id) or self._tables.sagas.get(saga_id)
+        if change.before is None:
+            if stored is not None:
+                raise BadRow(f"there is a saga {saga_id}")
+        elif stored is None or stored.revision != change.before.revision:
+            raise StaleWrite(f"the saga {saga_id} was changed since it was loaded")
+        revisions = [entry.revision for entry in change.history]
+        written = {entry.revision for entry in self._tables.history.get(saga_id, ())}
+        if len({*revisions, *written}) < len(revisions) + len(written):
+            raise BadRow(f"the history of {saga_id} has one of the revisions {revisions}")
+
+    def _write_around(self, batch: Batch, at: datetime) -> None:
+        for change in batch.changes:
+            saga_id = change.after.saga_id
+            for entry in change.history:
+                body = msgspec.json.decode(msgspec.json.encode(entry.body))
+                stored = StoredHistory(revision=entry.revision, at=at, cause=entry.cause, body=body)
+                self._tables.history.setdefault(saga_id, []).append(stored)
+            for kind, due in moved_deadlines(change):
+                if due is None:
+                    self._tables.deadlines.pop((saga_id, kind), None)
+                else:
+                    self._tables.deadlines[saga_id, kind] = due
+        for dead in batch.dead_letters:
+            self._tables.dead_letters.setdefault((dead.topic, dead.partition, dead.offset, dead.timestamp_ms), dead)
+        for one in batch.orphans:
+            self._tables.orphans.setdefault((one.topic, one.partition, one.offset, one.saga_id), one)
+
+
+def records_of(batch: Batch) -> list[Outgoing]:
+    return [*(message for change in batch.changes for message in change.messages), *batch.messages]
+
+
+def check_batch_storable(batch: Batch) -> None:
+    """What a text or a document of the database cannot hold. Raises `BadRow`."""
+    texts: list[str | None] = [record.topic for record in records_of(batch)]
+    for change in batch.changes:
+        texts += [change.after.step, *(entry.cause for entry in change.history)]
+    texts += [orphan.type for orphan in batch.orphans]
+    try:
+        if any("\0" in text for text in texts if text is not None and text.encode()):
+            raise BadRow("a text has the character NUL")
+        bodies = [msgspec.json.encode(entry.body) for change in batch.changes for entry in change.history]
+    except ValueError as error:
+        raise BadRow(str(error)) from error
+    check_documents(*bodies)
+
+
+def check_documents(*documents: bytes) -> None:
+    if any(_NUL.search(document) for document in documents):
+        raise BadRow("a document has the character NUL")
+
+
+def decoded(codec: InstanceCodec, row: SagaRow) -> AnyInstance | None:
+    if not codec.knows(row.saga, row.version):
+        return None
+    return codec.decode(row.saga, row.version, row.state, row.personal)
