@@ -13,6 +13,7 @@ from ordersaga.orchestrator.core.instance import Requested, Status
 from ordersaga.orchestrator.core.reasons import Reason
 from ordersaga.orchestrator.runtime import handle
 from ordersaga.orchestrator.runtime.handle import AFTER_COMMIT, BEFORE_COMMIT
+from ordersaga.orchestrator.store.protocol import CommitUnknown
 from ordersaga.wire import messages as m
 from tests.runtime.stage import Stage, new_saga_id, raw, record, settle
 from tests.sagas.stories import AUTHORIZED, CARD, CREATED, OPENED, TIMER
@@ -68,6 +69,25 @@ def test_what_was_committed_and_not_published_stays_in_the_outbox(stage: Stage) 
         stage.handler.records([stage.answer(saga_id, CREATED)])
     assert stage.commands() == []
     assert stage.one("select count(*) from outbox where topic = 'user_commands'") == 1
+
+
+def test_an_order_whose_commit_has_no_answer_is_looked_for_and_not_lost(stage: Stage) -> None:
+    def answer_lost() -> None:
+        raise CommitUnknown("the answer to COMMIT was lost")
+
+    with armed(AFTER_COMMIT, answer_lost):
+        saga_id = stage.begin()
+    assert stage.get(saga_id).status is Status.STARTED
+    assert stage.one("select count(*) from sagas") == 1
+
+
+def test_an_order_that_was_not_written_is_not_promised(stage: Stage) -> None:
+    def answer_lost() -> None:
+        raise CommitUnknown("the connection broke before COMMIT")
+
+    with armed(BEFORE_COMMIT, answer_lost), pytest.raises(CommitUnknown):
+        stage.begin()
+    assert stage.one("select count(*) from sagas") == 0
 
 
 def test_an_unreadable_record_is_kept_whole_and_holds_up_nobody(stage: Stage) -> None:

@@ -29,6 +29,7 @@ from ordersaga.orchestrator.runtime.sagas import Sagas
 from ordersaga.orchestrator.store.protocol import (
     Batch,
     Change,
+    CommitUnknown,
     DeadLetter,
     DeadlineKind,
     Due,
@@ -96,6 +97,16 @@ class Handler:
 
     def begin(self, saga: str, saga_id: UUID, data: SagaData, trace: tuple[str | None, str | None]) -> AnyInstance:
         """A new saga of the newest version of `saga`, as of the database's clock."""
+        try:
+            return self._begin(saga, saga_id, data, trace)
+        except CommitUnknown:
+            # Whoever ordered must not be told to order again if the order is there. Its messages are found by the
+            # relay's scan.
+            if (found := self._store.get(saga_id)) is None:
+                raise
+            return found
+
+    def _begin(self, saga: str, saga_id: UUID, data: SagaData, trace: tuple[str | None, str | None]) -> AnyInstance:
         with self._store.transaction() as transaction:
             turn = Turn(self._sagas, self._topics, transaction.load(Lookup()))
             instance = turn.begin(saga, saga_id, data, trace)
