@@ -4,23 +4,28 @@ the cause of a failed connection is nowhere else.
 
 import logging
 import time
+from collections import deque
+
+TELLING = ("Sasl", "SSL", "certificate", "Authentication", "Handshake")
 
 
 class Causes(logging.Handler):
-    """The last thing that the library logged about a connection."""
+    """The last things that the library logged about connections."""
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
-        self._at = 0.0
-        self._message = ""
+        self._messages: deque[tuple[float, str]] = deque(maxlen=50)
 
     def emit(self, record: logging.LogRecord) -> None:
         message = record.getMessage().replace("\n", " ")[:300]
         if not message.startswith("Bootstrap failed"):  # which says only that all attempts did
-            self._at, self._message = time.monotonic(), message
+            self._messages.append((time.monotonic(), message))
 
     def since(self, began: float) -> str:
-        return self._message if self._at >= began else ""
+        """Why an attempt failed. A refused password outranks the time-out of the try that followed it."""
+        messages = [message for at, message in tuple(self._messages) if at >= began]
+        telling = [message for message in messages if any(word in message for word in TELLING)]
+        return (telling or messages or [""])[-1]
 
 
 CAUSES = Causes()

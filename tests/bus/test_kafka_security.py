@@ -1,0 +1,46 @@
+"""Brokers that ask for a password: a wrong one is named as the cause, and never repeated."""
+
+import logging
+
+import pytest
+
+from ordersaga.bus.kafka import KafkaBus, KafkaSecurity, KafkaTimings
+from ordersaga.bus.protocol import BusUnavailable
+from ordersaga.local.kafka import KafkaCluster
+
+PASSWORD_SETTINGS = {
+    "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,PROXIED:SASL_PLAINTEXT",
+    "listener.name.proxied.sasl.enabled.mechanisms": "PLAIN",
+    "listener.name.proxied.plain.sasl.jaas.config": "org.apache.kafka.common.security.plain.PlainLoginModule required"
+    ' user_reader="right-secret";',
+}
+
+
+def security(password: str) -> KafkaSecurity:
+    return KafkaSecurity(protocol="SASL_PLAINTEXT", mechanism="PLAIN", username="reader", password=password)
+
+
+def test_a_wrong_password_is_named_as_the_cause_and_not_repeated(
+    impatient: KafkaTimings, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    with KafkaCluster.start(extra=PASSWORD_SETTINGS) as cluster:
+        address = f"127.0.0.1:{cluster.nodes[0].ports.behind_proxy}"
+        refused = KafkaBus(address, security=security("wrong-secret"), timings=impatient)
+        with pytest.raises(BusUnavailable, match="SaslAuthenticationFailed") as caught:
+            refused.check(4)
+        refused.close(2)
+        # The right one gets further: to the address that the broker tells, where no proxy listens in this test.
+        accepted = KafkaBus(address, security=security("right-secret"), timings=impatient)
+        with pytest.raises(BusUnavailable) as away:
+            accepted.check(4)
+        accepted.close(2)
+    assert "SaslAuthenticationFailed" not in str(away.value)
+    assert "secret" not in str(caught.value) + caplog.text + repr(security("wrong-secret"))
+
+
+def test_what_is_missing_for_a_protocol_is_said_at_once() -> None:
+    with pytest.raises(ValueError, match="password"):
+        KafkaSecurity(protocol="SASL_SSL", username="reader")
+    with pytest.raises(ValueError, match="ssl_context"):
+        KafkaSecurity(protocol="SSL")
