@@ -86,11 +86,16 @@ def test_the_clock_is_the_stores_and_comes_even_when_nothing_is_found(store: Sto
 def test_nothing_of_a_transaction_that_failed_remains(place: Place, store: Store) -> None:
     one, other = saga(), saga()
     begin(store, one)
-    with pytest.raises(ZeroDivisionError), store.transaction() as transaction:
-        before = transaction.load(Lookup(saga_ids=[one.saga_id])).instances[one.saga_id]
-        changes = [change(before, waiting_until(before, PAST), message(one)), change(None, other, message(other))]
-        transaction.save(Batch(changes=changes, dead_letters=[dead_letter()], orphans=[orphan()]))
-        raise ZeroDivisionError
+
+    def fail() -> None:
+        with store.transaction() as transaction:
+            before = transaction.load(Lookup(saga_ids=[one.saga_id])).instances[one.saga_id]
+            changes = [change(before, waiting_until(before, PAST), message(one)), change(None, other, message(other))]
+            transaction.save(Batch(changes=changes, dead_letters=[dead_letter()], orphans=[orphan()]))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     assert store.get(one.saga_id) == one
     assert store.get(other.saga_id) is None
     assert len(store.history(one.saga_id)) == 1
@@ -105,8 +110,8 @@ def test_what_was_changed_meanwhile_is_not_overwritten_and_nothing_beside_it_is_
     one, other = saga(), saga()
     begin(store, one, other)
     newest = move(store, one.saga_id)
+    changes = [change(one, changed(one, step="STALE"), message(one)), change(other, changed(other))]
     with pytest.raises(StaleWrite) as caught, store.transaction() as transaction:
-        changes = [change(one, changed(one, step="STALE"), message(one)), change(other, changed(other))]
         transaction.save(Batch(changes=changes))
     assert caught.value.retriable
     assert (store.get(one.saga_id), store.get(other.saga_id)) == (newest, other)
@@ -212,9 +217,14 @@ def test_batches_that_name_the_same_sagas_in_any_order_do_not_wait_for_each_othe
 def test_a_transaction_lets_go_of_its_sagas_whether_it_succeeds_or_fails(store: Store) -> None:
     one = saga()
     begin(store, one)
-    with pytest.raises(ZeroDivisionError), store.transaction() as transaction:
-        transaction.load(Lookup(saga_ids=[one.saga_id]))
-        raise ZeroDivisionError
+
+    def fail() -> None:
+        with store.transaction() as transaction:
+            transaction.load(Lookup(saga_ids=[one.saga_id]))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     with store.transaction() as transaction:
         assert transaction.load(Lookup(saga_ids=[one.saga_id]), skip_locked=True).instances
 

@@ -2,7 +2,7 @@
 
 A frozen server is noticed by nothing but a clock on our side: everything that waits for the server (BEGIN to COMMIT,
 and ROLLBACK too) is under a `Deadline`, and a connection that it cuts off is thrown away. The server in turn ends what
-a frozen process of ours left open, so that its locks do not outlive it for long.
+a frozen process of ours left open, so that its locks do not outlive it for long (from PostgreSQL 17 on).
 """
 
 import select
@@ -33,6 +33,12 @@ _RECONNECT_SECONDS = 2.0
 time would mean a long pause when the database is back.
 """
 
+_HAS_TRANSACTION_TIMEOUT = 17_00_00
+"""In servers before that nothing ends a transaction that was left open in the middle: psycopg ends each pipeline with a
+Flush, which stops the clock of `idle_in_transaction_session_timeout`. A frozen process then keeps its sagas until its
+connection ends.
+"""
+
 
 def statements(file: str) -> Mapping[str, bytes]:
     """The text of each named statement of a file in `sql/`."""
@@ -53,13 +59,17 @@ def open_pool(
     `prepares` off: no prepared statements, for poolers that hand each transaction to another connection. Those pass on
     no settings either: `schema` None leaves them out, and the store is told the schema instead.
 
-    `timeout_seconds`: after which the server ends a statement, or a transaction in which nothing happens.
+    `timeout_seconds`: after which the server ends a statement, and from PostgreSQL 17 on a transaction.
     """
 
     def configure(connection: AnyConnection) -> None:
         connection.prepare_threshold = 2 if prepares else None
         connection.adapters.register_loader("jsonb", _RawJson)
         arrays.register(connection.adapters)
+        if schema is not None and connection.info.server_version >= _HAS_TRANSACTION_TIMEOUT:
+            connection.autocommit = True
+            connection.execute(_READ["end_after"], {"timeout": f"{int(timeout_seconds * 1000)}ms"})
+            connection.autocommit = False
 
     pool: ConnectionPool[AnyConnection] = ConnectionPool(
         database_url,
@@ -73,7 +83,6 @@ def open_pool(
         timeout=_WAIT_SECONDS,
         reconnect_timeout=_RECONNECT_SECONDS,
         configure=configure,
-        check=_check_alive,
         open=False,
         name="ordersaga",
     )
@@ -97,14 +106,13 @@ class _RawJson(Loader):
         return bytes(data)
 
 
-def _check_alive(connection: AnyConnection) -> None:
-    """Whether the other end has hung up meanwhile: nothing else makes an idle connection readable. Asks the kernel, not
-    the server.
+def _has_hung_up(connection: AnyConnection) -> bool:
+    """Whether the server has ended the connection: nothing else makes an idle one readable. Asks the kernel, not the
+    server.
     """
     waiting = select.poll()
     waiting.register(connection.fileno(), select.POLLIN)
-    if waiting.poll(0):
-        raise psycopg.OperationalError("the server has ended the connection")
+    return bool(waiting.poll(0))
 
 
 class Connections:
@@ -142,19 +150,30 @@ class Connections:
 
     @contextmanager
     def _guarded(self, deadline: Deadline, wait_seconds: float | None) -> Iterator[AnyConnection]:
+        """A connection that goes back with no transaction open, or not at all."""
         try:
-            with self._pool.connection(wait_seconds) as connection, deadline.guard(connection):
-                try:
-                    yield connection
-                except BaseException:
-                    # Here and not in the pool, where no deadline would bound it.
-                    with suppress(psycopg.Error):
-                        connection.rollback()
-                    raise
+            connection = self._take(wait_seconds)
+            try:
+                with deadline.guard(connection):
+                    try:
+                        yield connection
+                    except BaseException:
+                        with suppress(psycopg.Error):
+                            connection.rollback()
+                        raise
+            finally:
+                self._pool.putconn(connection)
         except (PoolTimeout, PoolClosed) as error:
             raise StoreUnavailable(f"no connection to the database: {one_line(error)}") from error
         except psycopg.Error as error:
             raise as_ours(error) from error
+
+    def _take(self, wait_seconds: float | None) -> AnyConnection:
+        """One that was alive a moment ago. Looked at here: the pool would pause between those that are not."""
+        while _has_hung_up(connection := self._pool.getconn(wait_seconds)):
+            connection.close()
+            self._pool.putconn(connection)
+        return connection
 
 
 def _commit(connection: AnyConnection) -> None:

@@ -48,21 +48,25 @@ def migrations() -> Sequence[Migration]:
     return [Migration(1, found[0].name, found[0].text + "\n" + TABLES_SQL), *found[1:]]
 
 
-NEWEST = migrations()[-1].version
+_ALL = migrations()
+NEWEST = _ALL[-1].version
 
 
 def migrate(
     database_url: str,
     schema: str,
     *,
-    known: Sequence[Migration] | None = None,
+    known: Sequence[Migration] = _ALL,
     timeout_seconds: float = _TIMEOUT_SECONDS,
 ) -> Sequence[str]:
-    """Apply what is missing; returns the names of what was applied. Raises `StoreUnavailable`, `SchemaMismatch`."""
+    """Apply what is missing; returns the names of what was applied. Raises `StoreUnavailable`, `SchemaMismatch`.
+
+    `known`: other migrations than this version's, for tests of this page.
+    """
     try:
         connection: AnyConnection = psycopg.connect(database_url, connect_timeout=_CONNECT_SECONDS)
         with connection, Deadline(timeout_seconds).guard(connection):
-            applied = _apply(connection, schema, migrations() if known is None else known)
+            applied = _apply(connection, schema, known)
             connection.commit()
             return applied
     except psycopg.Error as error:
@@ -90,7 +94,8 @@ def _apply(connection: AnyConnection, schema: str, known: Sequence[Migration]) -
     for migration in missing:
         connection.execute(migration.text.encode())
         ask("record", version=migration.version, name=migration.name)
-    connection.execute(_PARTITIONS, {"weeks_ahead": _WEEKS_AHEAD})
+    if known is _ALL:
+        connection.execute(_PARTITIONS, {"weeks_ahead": _WEEKS_AHEAD})
     return [migration.name for migration in missing]
 
 

@@ -30,7 +30,7 @@ CREATE INDEX sagas_order_id ON sagas (order_id) WHERE order_id IS NOT NULL;
 COMMENT ON INDEX sagas_order_id IS 'Acceptances and cancels by hand name the order and no saga.';
 CREATE INDEX sagas_payment_id ON sagas (payment_id) WHERE payment_id IS NOT NULL;
 COMMENT ON INDEX sagas_payment_id IS 'What the payment provider does by itself names the payment and no saga.';
-CREATE INDEX sagas_status ON sagas (status, id DESC);
+CREATE INDEX sagas_status ON sagas (status, id);
 COMMENT ON INDEX sagas_status IS 'Lists by status, newest first (ids grow with time); the few FAILED ones among millions.';
 CREATE INDEX sagas_attention ON sagas (id DESC) WHERE attention AND NOT resolved;
 COMMENT ON INDEX sagas_attention IS 'What a person should look at, whatever its status.';

@@ -18,15 +18,17 @@ FROM (
 ORDER BY s.id DESC;
 
 -- name: page_of_statuses(statuses, before, limit)
--- Newest first, of some statuses: a page of each from its index, then the newest of all.
+-- Newest first, of some statuses: a page of each from its index, then the newest of all. The comparison of pairs and the
+-- order by both columns leave no other index to choose: by the ids alone, the few sagas of a rare status would be looked
+-- for among all.
 SELECT s.id, s.saga, s.version, s.state, p.data
 FROM (
     SELECT one.id, one.saga, one.version, one.state
     FROM unnest((:statuses)::text[]) wanted (status)
     CROSS JOIN LATERAL (
         SELECT id, saga, version, state FROM sagas
-        WHERE sagas.status = wanted.status AND sagas.id < :before
-        ORDER BY id DESC LIMIT :limit
+        WHERE (sagas.status, sagas.id) < (wanted.status, :before) AND sagas.status >= wanted.status
+        ORDER BY sagas.status DESC, sagas.id DESC LIMIT :limit
     ) one
     ORDER BY one.id DESC LIMIT :limit
 ) s LEFT JOIN saga_personal p ON p.saga_id = s.id
@@ -51,6 +53,10 @@ SELECT
 -- name: schema_version()
 -- The newest migration that was applied.
 SELECT coalesce(max(version), 0) FROM schema_migrations;
+
+-- name: end_after(timeout)
+-- Once for each connection: how long a transaction may take, whatever its client does meanwhile.
+SELECT set_config('transaction_timeout', :timeout, false);
 
 -- name: enter(schema)
 -- For poolers that pass on no settings of a connection: the schema of one transaction.
