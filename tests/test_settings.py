@@ -141,7 +141,6 @@ def test_an_empty_value_is_the_same_as_none() -> None:
     [
         ({"ORDERSAGA_KAFKA_SECURITY_PROTOCOL": "SASL_SSL"}, "ORDERSAGA_KAFKA_SASL_USERNAME"),
         ({"ORDERSAGA_TOPIC_ORDER_EVENTS": "order_commands"}, "a name of its own"),
-        ({"ORDERSAGA_HTTP_REQUESTS_AT_ONCE_MAX": "50"}, "ORDERSAGA_DATABASE_CONNECTIONS_MAX"),
     ],
 )
 def test_settings_that_do_not_fit_together_are_an_error(environment: dict[str, str], said: str) -> None:

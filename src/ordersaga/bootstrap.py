@@ -28,6 +28,7 @@ from ordersaga.orchestrator.api.orders import OrderLimits
 from ordersaga.orchestrator.api.routes import Api
 from ordersaga.orchestrator.api.server import HttpServer, ServerSettings
 from ordersaga.orchestrator.core.definition import BACKWARD, FORWARD, Definition, Kind, Patience, Step, Undo
+from ordersaga.orchestrator.runtime.beginnings import Beginnings
 from ordersaga.orchestrator.runtime.counting import Counting
 from ordersaga.orchestrator.runtime.deadlines import Deadlines, DeadlineSettings
 from ordersaga.orchestrator.runtime.handle import Handler
@@ -102,7 +103,10 @@ def orchestrator(
     # Rows of a dead process are looked for in the log first: a bare participant would do a repeated command twice.
     relay = Relay(bus.producer(client_id=f"ordersaga-{name}"), outbox, pace, was_written=bus.written_since)
     handler = Handler(store, sagas, relay.offer, topics=topics, counting=Counting())
+    beginnings = Beginnings(handler)
     parts: list[Background] = [relay]
+    if "api" in only:
+        parts.append(beginnings)
     if "deadlines" in only:
         looking = DeadlineSettings(
             every_seconds=settings.deadlines_every_seconds, batch_max=settings.deadlines_batch_max
@@ -115,7 +119,7 @@ def orchestrator(
     steps = _steps(settings, bus, (lambda: migrations.migrate(url, schema)) if migrate else None, create_topics)
     app = App(service, Prepared(steps, service), store)
     if "api" in only:
-        app.http = _http(settings, app, Verbs(handler, SystemClock(), SystemRandom()), store, sagas)
+        app.http = _http(settings, app, Verbs(handler, beginnings.begin, SystemClock(), SystemRandom()), store, sagas)
     return app
 
 

@@ -261,12 +261,11 @@ class Settings(BaseSettings):
         description="Connections at once; above it 503, so that those inside are served. Each costs about 20 kB.",
     )
     http_requests_at_once_max: int = Field(
-        8,
+        32,
         ge=1,
         le=500,
-        description=(
-            "Requests at work at once; more wait. Below the number of database connections, so that none waits for one."
-        ),
+        description="Requests at work at once; more wait. Orders that wait together begin in one transaction, so more"
+        " than the connections to the database.",
     )
     http_read_timeout_seconds: Seconds = Field(
         10,
@@ -368,11 +367,6 @@ class Settings(BaseSettings):
         names = [getattr(self, name) for name in type(self).model_fields if name.startswith("topic_")]
         if len(set(names)) != len(names):
             raise ValueError("two ORDERSAGA_TOPIC_... settings have one value: each topic needs a name of its own")
-        if self.http_requests_at_once_max >= self.database_connections_max:
-            raise ValueError(
-                "ORDERSAGA_DATABASE_CONNECTIONS_MAX must be greater than ORDERSAGA_HTTP_REQUESTS_AT_ONCE_MAX:"
-                " the background loops need some"
-            )
         return self
 
     @classmethod

@@ -66,7 +66,7 @@ def stage_of(store: Any, health: list[Health], published: list[OutboxRow]) -> tu
     sagas = Sagas([CREATE_ORDER])
     handler = Handler(store, sagas, published.extend, topics=Topics(), counting=Counting())
     api = Api(
-        verbs=Verbs(handler, SystemClock(), SystemRandom()),
+        verbs=Verbs(handler, handler.begin, SystemClock(), SystemRandom()),
         store=store,
         sagas=sagas,
         health=lambda: report_of(health),

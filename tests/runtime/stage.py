@@ -15,7 +15,7 @@ from ordersaga.delivery.messages import OutboxRow
 from ordersaga.delivery.outbox import PostgresOutbox
 from ordersaga.orchestrator.core.instance import Instance
 from ordersaga.orchestrator.runtime.counting import Counting
-from ordersaga.orchestrator.runtime.handle import Handler
+from ordersaga.orchestrator.runtime.handle import Handler, New
 from ordersaga.orchestrator.runtime.sagas import Sagas
 from ordersaga.orchestrator.sagas.create_order import CREATE_ORDER, Customer, OrderData
 from ordersaga.orchestrator.store.codec import Codec
@@ -53,7 +53,7 @@ class Stage:
     def begin(self) -> UUID:
         customer = Customer(customer_id="c-1", order_details={"foodItems": []})
         data = OrderData(personal=customer, amount_cents=870)
-        return self.handler.begin("create_order", new_saga_id(), data, (None, None)).saga_id
+        return self.handler.begin(New(saga="create_order", saga_id=new_saga_id(), data=data)).saga_id
 
     def get(self, saga_id: UUID) -> Instance[Any]:
         found = self.store.get(saga_id)

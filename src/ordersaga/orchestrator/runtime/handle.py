@@ -95,24 +95,29 @@ class Handler:
         self._after_commit(rows, turn)
         return len(turn.changes())
 
-    def begin(self, saga: str, saga_id: UUID, data: SagaData, trace: tuple[str | None, str | None]) -> AnyInstance:
-        """A new saga of the newest version of `saga`, as of the database's clock."""
+    def begin(self, new: "New") -> AnyInstance:
+        """A new saga, as of the database's clock."""
+        return self.begin_all([new])[0]
+
+    def begin_all(self, new: Sequence["New"]) -> Sequence[AnyInstance]:
+        """New sagas, in one transaction, in the order given."""
         try:
-            return self._begin(saga, saga_id, data, trace)
+            return self._begin(new)
         except CommitUnknown:
             # Whoever ordered must not be told to order again if the order is there. Its messages are found by the
             # relay's scan.
-            if (found := self._store.get(saga_id)) is None:
+            found = [instance for one in new if (instance := self._store.get(one.saga_id))]
+            if len(found) < len(new):
                 raise
             return found
 
-    def _begin(self, saga: str, saga_id: UUID, data: SagaData, trace: tuple[str | None, str | None]) -> AnyInstance:
+    def _begin(self, new: Sequence["New"]) -> Sequence[AnyInstance]:
         with self._store.transaction() as transaction:
             turn = Turn(self._sagas, self._topics, transaction.load(Lookup()))
-            instance = turn.begin(saga, saga_id, data, trace)
+            begun = [turn.begin(one) for one in new]
             rows = self._save(transaction, turn)
         self._after_commit(rows, turn)
-        return instance
+        return begun
 
     def ask(self, saga_id: UUID, wish: Input, cause: str, told: dict[str, Any]) -> Decision | None:
         """What a person wants of one saga; None where there is no such saga. `told` goes into the history."""
@@ -151,6 +156,16 @@ class Handler:
             self._counting.dead(dead)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class New:
+    """A saga to begin, of the newest version of `saga`."""
+
+    saga: str
+    saga_id: UUID
+    data: SagaData
+    trace: tuple[str | None, str | None] = (None, None)
+
+
 @dataclass(slots=True)
 class Turn:
     """One transaction's worth of decisions: what was loaded, what became of it, what is to be said."""
@@ -166,8 +181,8 @@ class Turn:
     _history: dict[UUID, list[HistoryEntry]] = field(default_factory=dict)
     _messages: dict[UUID, list[Outgoing]] = field(default_factory=dict)
 
-    def begin(self, saga: str, saga_id: UUID, data: SagaData, trace: tuple[str | None, str | None]) -> AnyInstance:
-        decision = start(self.sagas.newest(saga), saga_id, data, self.loaded.now, trace)
+    def begin(self, new: "New") -> AnyInstance:
+        decision = start(self.sagas.newest(new.saga), new.saga_id, new.data, self.loaded.now, new.trace)
         self._note(decision, "started", {})
         return decision.instance
 

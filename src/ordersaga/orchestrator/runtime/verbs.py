@@ -2,6 +2,7 @@
 why.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -10,7 +11,7 @@ from ordersaga.delivery.clock import Clock, Randomness
 from ordersaga.orchestrator.core.inputs import CancelAsked, Decision
 from ordersaga.orchestrator.core.instance import Instance, Requested
 from ordersaga.orchestrator.core.reasons import Reason
-from ordersaga.orchestrator.runtime.handle import Handler
+from ordersaga.orchestrator.runtime.handle import Handler, New
 from ordersaga.orchestrator.sagas.create_order import CREATE_ORDER, Customer, OrderData
 from ordersaga.wire.ids import uuid7
 
@@ -37,8 +38,12 @@ class PlacedOrder:
 
 
 class Verbs:
-    def __init__(self, handler: Handler, clock: Clock, randomness: Randomness) -> None:
+    def __init__(
+        self, handler: Handler, begin: Callable[[New], AnyInstance], clock: Clock, randomness: Randomness
+    ) -> None:
+        """`begin` is `Handler.begin`, or `Beginnings.begin` where many orders come in at once."""
         self._handler = handler
+        self._begin = begin
         self._clock = clock
         self._randomness = randomness
 
@@ -48,7 +53,7 @@ class Verbs:
         saga_id = uuid7(int(self._clock.now().timestamp() * 1000), self._randomness.bytes(10))
         customer = Customer(customer_id=order.customer_id, order_details=order.order_details)
         data = OrderData(personal=customer, amount_cents=order.amount_cents, return_url=order.return_url)
-        return self._handler.begin(CREATE_ORDER.name, saga_id, data, trace)
+        return self._begin(New(saga=CREATE_ORDER.name, saga_id=saga_id, data=data, trace=trace))
 
     def cancel(self, saga_id: UUID, by: Actor) -> Decision | None:
         """Ask for a cancel; None where there is no such saga. The verdict says whether it was granted."""

@@ -1,0 +1,103 @@
+"""Orders that come in at the same time begin in one transaction.
+
+A transaction costs about the same for one saga as for fifty, so whoever wants to begin one hands it in and waits; a
+single thread takes all that have come meanwhile and begins them together. Alone, an order waits for nobody. The promise
+is that of a transaction: when `begin` returns, the saga is in the database. What one order holds cannot make the others
+fail.
+"""
+
+from collections.abc import Sequence
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
+from threading import Lock
+from typing import Any
+
+import structlog
+
+from ordersaga.delivery.background import Health, Loop
+from ordersaga.orchestrator.core.instance import Instance
+from ordersaga.orchestrator.runtime.handle import Handler, New
+from ordersaga.orchestrator.store.protocol import BadRow, StoreUnavailable
+
+AnyInstance = Instance[Any]
+_log = structlog.get_logger(__name__)
+Waiting = tuple[New, "Future[AnyInstance]"]
+
+
+class Beginnings:
+    """Same start, stop and health as any other part."""
+
+    def __init__(self, handler: Handler, *, batch_max: int = 200, timeout_seconds: float = 10.0) -> None:
+        self._handler = handler
+        self._batch_max = batch_max
+        self._timeout_seconds = timeout_seconds
+        self._lock = Lock()
+        self._waiting: list[Waiting] = []
+        self._ended = False
+        self._loop = Loop("beginnings", self._turn, on_end=self._end)
+
+    def begin(self, new: New) -> AnyInstance:
+        """Wait until the saga is in the database. Raises `StoreError`."""
+        future: Future[AnyInstance] = Future()
+        with self._lock:
+            if self._ended:
+                raise StoreUnavailable("this process is stopping")
+            self._waiting.append((new, future))
+        self._loop.wake()
+        try:
+            return future.result(self._timeout_seconds)
+        except TimeoutError:
+            future.cancel()
+            raise StoreUnavailable(f"the order was not begun within {self._timeout_seconds:g} s") from None
+
+    def start(self) -> None:
+        self._loop.start()
+
+    def stop(self, timeout_seconds: float) -> bool:
+        return self._loop.stop(timeout_seconds)
+
+    def health(self) -> Health:
+        return self._loop.health()
+
+    def _turn(self) -> None:
+        with self._lock:
+            batch, self._waiting = self._waiting[: self._batch_max], self._waiting[self._batch_max :]
+        # One that was given up is not begun behind the back of whoever gave it up.
+        batch = [(new, future) for new, future in batch if future.set_running_or_notify_cancel()]
+        if batch:
+            self._begin(batch)
+        else:
+            self._loop.pause(None)
+
+    def _begin(self, batch: Sequence[Waiting]) -> None:
+        try:
+            begun = self._handler.begin_all([new for new, _ in batch])
+        except BadRow as error:
+            if len(batch) == 1:
+                _settle(batch[0][1], error)
+                return
+            middle = len(batch) // 2
+            self._begin(batch[:middle])
+            self._begin(batch[middle:])
+        except Exception as error:  # noqa: BLE001 (whatever it is, those who wait have to know)
+            for _, future in batch:
+                _settle(future, error)
+        else:
+            for (_, future), instance in zip(batch, begun, strict=True):
+                _settle(future, instance)
+
+    def _end(self) -> None:
+        with self._lock:
+            self._ended = True
+            left, self._waiting = self._waiting, []
+        for _, future in left:
+            if future.set_running_or_notify_cancel():
+                _settle(future, StoreUnavailable("this process is stopping"))
+
+
+def _settle(future: "Future[AnyInstance]", outcome: AnyInstance | Exception) -> None:
+    with suppress(InvalidStateError):
+        if isinstance(outcome, Exception):
+            future.set_exception(outcome)
+        else:
+            future.set_result(outcome)

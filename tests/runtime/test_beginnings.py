@@ -1,0 +1,75 @@
+"""Orders that come in together begin together, and fail alone."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from ordersaga.delivery.failpoints import armed
+from ordersaga.orchestrator.runtime.beginnings import Beginnings
+from ordersaga.orchestrator.runtime.handle import BEFORE_COMMIT, New
+from ordersaga.orchestrator.sagas.create_order import Customer, OrderData
+from ordersaga.orchestrator.store.protocol import BadRow, StoreUnavailable
+from tests.runtime.stage import Stage, new_saga_id
+from tests.waiting import until
+
+
+def new(customer_id: str = "c-1") -> New:
+    data = OrderData(personal=Customer(customer_id=customer_id, order_details={}), amount_cents=870)
+    return New(saga="create_order", saga_id=new_saga_id(), data=data)
+
+
+def test_orders_that_wait_begin_in_one_transaction(stage: Stage) -> None:
+    transactions: list[int] = []
+    beginnings = Beginnings(stage.handler)
+    wanted = [new() for _ in range(30)]
+    with ThreadPoolExecutor(30) as pool:
+        begun = [pool.submit(beginnings.begin, one) for one in wanted]
+        until(lambda: len(beginnings._waiting) == 30, "all wait")
+        with armed(BEFORE_COMMIT, lambda: transactions.append(1)):
+            beginnings.start()
+            ids = {one.result(20).saga_id for one in begun}
+    assert beginnings.stop(5)
+    assert ids == {one.saga_id for one in wanted}
+    assert stage.one("select count(*) from sagas") == 30
+    assert len(transactions) == 1
+
+
+def test_an_order_that_cannot_be_stored_fails_alone(stage: Stage) -> None:
+    beginnings = Beginnings(stage.handler)
+    with ThreadPoolExecutor(10) as pool:
+        begun = [pool.submit(beginnings.begin, new("c\0" if number == 4 else "c")) for number in range(10)]
+        until(lambda: len(beginnings._waiting) == 10, "all wait")
+        beginnings.start()
+        failures = [one.exception(20) for one in begun]
+    assert beginnings.stop(5)
+    assert [type(failure) for failure in failures if failure] == [BadRow]
+    assert stage.one("select count(*) from sagas") == 9
+
+
+def test_an_order_that_is_not_begun_in_time_is_given_up_and_never_begun(stage: Stage) -> None:
+    beginnings = Beginnings(stage.handler, timeout_seconds=0.05)
+    with pytest.raises(StoreUnavailable, match="not begun within"):
+        beginnings.begin(new())
+    beginnings.start()
+    beginnings.begin(_patient(beginnings))
+    assert beginnings.stop(5)
+    assert stage.one("select count(*) from sagas") == 1
+
+
+def test_whoever_comes_when_the_process_stops_is_told(stage: Stage) -> None:
+    beginnings = Beginnings(stage.handler)
+    beginnings.start()
+    assert beginnings.stop(5)
+    with pytest.raises(StoreUnavailable, match="stopping"):
+        beginnings.begin(new())
+
+
+def test_stop_may_come_before_start_and_twice(stage: Stage) -> None:
+    beginnings = Beginnings(stage.handler)
+    assert beginnings.stop(1)
+    assert beginnings.stop(1)
+
+
+def _patient(beginnings: Beginnings) -> New:
+    beginnings._timeout_seconds = 20.0
+    return new()
