@@ -22,7 +22,8 @@ SCHEMA = "ordersaga"
 class Place(Protocol):
     """Data that several processes share."""
 
-    outbox: Outbox
+    @property
+    def outbox(self) -> Outbox: ...
 
     def store(self, codec: InstanceCodec = CODEC) -> Store:
         """One more process."""

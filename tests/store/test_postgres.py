@@ -65,7 +65,7 @@ def filled(postgres_server: Any, migrated: str) -> Iterator[psycopg.Connection[A
     url = postgres_server.create_database(template=migrated)
     with psycopg.connect(url, options=f"-c search_path={SCHEMA}", autocommit=True) as connection:
         arrays.register(connection.adapters)
-        connection.execute(FILLED)  # type: ignore[arg-type]
+        connection.execute(FILLED)
         yield connection
     postgres_server.drop_database(url)
 
