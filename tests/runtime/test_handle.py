@@ -138,6 +138,13 @@ def test_an_acceptance_finds_its_saga_by_the_order(stage: Stage) -> None:
     assert stage.one("select count(*) from deadlines") == 0
 
 
+def test_an_acceptance_with_an_id_like_ours_finds_its_saga_all_the_same(stage: Stage) -> None:
+    saga_id = stage.begin()
+    settle(stage, saga_id, ALL)
+    stage.handler.records([record(m.OrderAccepted(order_id="o-1", runner_id="r-1"), new_saga_id())])
+    assert stage.get(saga_id).closed
+
+
 def test_a_fault_in_deciding_sets_aside_that_letter_alone(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     bad, good = stage.begin(), stage.begin()
 

@@ -72,7 +72,7 @@ class Handler:
         """One batch from the bus, in one transaction. Raises `StoreError`: nothing of it is written then."""
         intake = take_in(records)
         with self._store.transaction() as transaction:
-            loaded = transaction.load(intake.lookup())
+            loaded = transaction.load(intake.lookup(self._sagas.unasked))
             hit(AFTER_LOAD)
             turn = Turn(self._sagas, self._topics, loaded)
             for letter in intake.letters:

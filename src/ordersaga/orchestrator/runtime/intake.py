@@ -16,7 +16,7 @@ from ordersaga.orchestrator.core.instance import Instance
 from ordersaga.orchestrator.store.protocol import DeadLetter, Loaded, Lookup, Orphan
 from ordersaga.wire.codec import Envelope, Foreign, decode_event
 from ordersaga.wire.errors import WireError
-from ordersaga.wire.messages import type_of
+from ordersaga.wire.messages import Message, type_of
 
 AnyInstance = Instance[Any]
 
@@ -45,13 +45,18 @@ class Intake:
     foreign: list[Foreign] = field(default_factory=list)
     dead: list[DeadLetter] = field(default_factory=list)
 
-    def lookup(self) -> Lookup:
-        """Which instances to load: by saga id, and by the ids of whatever answers no command of ours."""
+    def lookup(self, unasked: Collection[type[Message]]) -> Lookup:
+        """Which instances to load: by saga id, and by order or payment where the saga is not named.
+
+        `unasked` are the events that answer no command: whoever sends them may have ids of the same kind as ours, so a
+        correlation id that looks like a saga's says nothing.
+        """
         saga_ids, order_ids, payment_ids = set(), set(), set()
         for letter in self.letters:
             if is_saga_id(letter.envelope.saga_id):
                 saga_ids.add(letter.envelope.saga_id)
-                continue
+                if type(letter.envelope.body) not in unasked:
+                    continue
             order_ids.add(getattr(letter.envelope.body, "order_id", None))
             payment_ids.add(getattr(letter.envelope.body, "payment_id", None))
         return Lookup(

@@ -17,6 +17,8 @@ class Sagas:
         for definition in definitions:
             if self._by_version.setdefault((definition.name, definition.version), definition) is not definition:
                 raise DefinitionError(f"{definition.name} version {definition.version} is defined twice")
+        self.unasked = frozenset(event for definition in self for event in definition.facts)
+        """Events that answer no command of any saga."""
 
     def of(self, instance: Instance[Any]) -> Definition:
         return self._by_version[instance.saga, instance.version]

@@ -1,0 +1,93 @@
+"""The programs that a newcomer starts, as processes, with what they print."""
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import pytest
+
+from tests.waiting import until
+
+
+@pytest.mark.timeout(180)
+def test_the_demo_shows_each_ending_and_survives_a_kill() -> None:
+    report = _run("ordersaga.cli", "demo", "--exit", "--json")
+    assert report["ok"]
+    assert [(order["status"], order["reason"]) for order in report["orders"]] == [
+        ("COMPLETED", None),
+        ("COMPENSATED", "PAYMENT_DECLINED"),
+        ("COMPENSATED", "PAYMENT_METHOD_MISSING"),
+        ("COMPENSATED", "CUSTOMER_UNKNOWN"),
+        ("COMPLETED", None),
+    ]
+
+
+@pytest.mark.timeout(180)
+def test_the_demo_stays_until_it_is_interrupted_and_a_key_kills_it() -> None:
+    with _at_a_terminal("ordersaga.cli", "demo") as (process, terminal, seen):
+        until(lambda: b"Ctrl-C ends the demo" in seen(), "the demo waits for a key", within_seconds=90)
+        kills = seen().count(b"kill -9")
+        os.write(terminal, b"c\n")
+        until(lambda: seen().count(b"kill -9") > kills, "the key has killed it", within_seconds=60)
+        until(lambda: seen().count(b"COMPLETED") >= 3, "the order went on", within_seconds=60)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_the_demo_on_real_parts_shows_the_same() -> None:
+    report = _run("ordersaga.cli", "demo", "--kafka", "--exit", "--json")
+    assert report["ok"]
+    assert len(report["orders"]) == 5
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_the_benchmark_measures_both_sides_and_every_order_ends() -> None:
+    report = _run("bench", "--levels", "32", "--orders", "200", exit_codes=(0, 1))
+    (row,) = report["rows"]
+    assert row["saga"]["ended"] == {"COMPLETED": 200}
+    assert row["saga"]["not_ended"] == 0
+    assert row["limit"]["sagas_per_second"] > 0
+    assert report["ratio_to_limit"] == row["ratio_to_limit"]
+
+
+def _run(module: str, *arguments: str, exit_codes: tuple[int, ...] = (0,)) -> dict[str, Any]:
+    """What the program says in its one line of standard output."""
+    done = subprocess.run(
+        [sys.executable, "-m", module, *arguments], capture_output=True, text=True, timeout=280, check=False
+    )
+    assert done.returncode in exit_codes, done.stderr
+    report: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return report
+
+
+@contextmanager
+def _at_a_terminal(module: str, *arguments: str) -> Iterator[tuple["subprocess.Popen[bytes]", int, Any]]:
+    """A program with a terminal to read from; `seen()` is what it wrote to it so far."""
+    ours, its = pty.openpty()
+    process = subprocess.Popen([sys.executable, "-m", module, *arguments], stdin=its, stdout=its, stderr=its)
+    os.close(its)
+    os.set_blocking(ours, False)
+    written = bytearray()
+
+    def seen() -> bytes:
+        with suppress(BlockingIOError, OSError):
+            while piece := os.read(ours, 65536):
+                written.extend(piece)
+        return bytes(written)
+
+    try:
+        yield process, ours, seen
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait(30)
+        os.close(ours)
