@@ -214,6 +214,16 @@ def test_batches_that_name_the_same_sagas_in_any_order_do_not_wait_for_each_othe
     assert {got(place.store(), saga_id).revision for saga_id in ids} == {1 + 3 * 15}
 
 
+def test_sagas_are_locked_in_the_order_of_their_ids_however_they_lie_and_are_named(store: Store) -> None:
+    sagas = [saga(order_id=f"o-{n}") for n in range(5)]
+    begin(store, *reversed(sagas))
+    ids = [one.saga_id for one in sagas]
+    for wanted in (Lookup(saga_ids=ids[::-1]), Lookup(order_ids=[f"o-{n}" for n in (3, 0, 4, 1, 2)])):
+        for skip_locked in (False, True):
+            with store.transaction() as transaction:
+                assert list(transaction.load(wanted, skip_locked=skip_locked).instances) == ids
+
+
 def test_a_transaction_lets_go_of_its_sagas_whether_it_succeeds_or_fails(store: Store) -> None:
     one = saga()
     begin(store, one)
