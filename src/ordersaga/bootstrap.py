@@ -34,6 +34,7 @@ from ordersaga.orchestrator.runtime.deadlines import Deadlines, DeadlineSettings
 from ordersaga.orchestrator.runtime.handle import Handler
 from ordersaga.orchestrator.runtime.sagas import Sagas
 from ordersaga.orchestrator.runtime.service import Report, Service
+from ordersaga.orchestrator.runtime.upkeep import StoreUpkeep
 from ordersaga.orchestrator.runtime.verbs import Verbs
 from ordersaga.orchestrator.sagas.create_order import CREATE_ORDER
 from ordersaga.orchestrator.store import migrate as migrations
@@ -92,7 +93,12 @@ def orchestrator(
     topics = topics_of(settings)
     sagas = sagas_of(settings)
     name = settings.instance_id or f"{socket.gethostname()}-{os.getpid()}"
-    pool = open_pool(_database_url(settings), settings.database_schema, size_max=settings.database_connections_max)
+    pool = open_pool(
+        _database_url(settings),
+        settings.database_schema,
+        size_max=settings.database_connections_max,
+        timeout_seconds=settings.database_timeout_seconds,
+    )
     outbox = PostgresOutbox(pool, uuid4(), lease_seconds=settings.outbox_lease_seconds, name=name)
     store = PostgresStore(pool, Codec(sagas.data_types()), outbox, timeout_seconds=settings.database_timeout_seconds)
     pace = RelayPace(
@@ -111,7 +117,7 @@ def orchestrator(
         looking = DeadlineSettings(
             every_seconds=settings.deadlines_every_seconds, batch_max=settings.deadlines_batch_max
         )
-        parts.append(Deadlines(store, handler, looking))
+        parts += [Deadlines(store, handler, looking), StoreUpkeep(store)]
     if "worker" in only:
         parts.append(_worker(settings, bus, handler, relay, name))
     service = Service(store, bus, parts)
