@@ -110,8 +110,8 @@ PLANTED = {
         values (gen_random_uuid(), 't', '', '', '')
     """,
     "nothing was set aside": """
-        insert into ordersaga.dead_letters (topic, partition, "offset", headers, reason, detail)
-        values ('t', 0, 0, '', 'r', '')
+        insert into ordersaga.dead_letters (topic, partition, "offset", headers, timestamp_ms, reason, detail)
+        values ('t', 0, 0, '', 0, 'r', '')
     """,
 }
 """What each check has to notice."""

@@ -51,7 +51,7 @@ class Stage:
         return Handler(self.store, self.sagas, self.sent.extend, topics=TOPICS, counting=self.counting)
 
     def begin(self) -> UUID:
-        customer = Customer(customer_id="c-1", order_details={"foodItems": []})
+        customer = Customer(customer_id="customer-of-the-test", order_details={"foodItems": []})
         data = OrderData(personal=customer, amount_cents=870)
         return self.handler.begin(New(saga="create_order", saga_id=new_saga_id(), data=data)).saga_id
 

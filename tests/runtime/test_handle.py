@@ -218,7 +218,7 @@ def test_personal_data_is_in_its_own_table_and_nowhere_else(stage: Stage) -> Non
     assert stage.one("select data ->> 'stripe_customer_id' from saga_personal") == "cus_1"
     for table in ("sagas", "saga_history", "deadlines"):
         assert "cus_1" not in stage.one(f"select string_agg({table}::text, '') from {table}")
-        assert "c-1" not in stage.one(f"select string_agg({table}::text, '') from {table}")
+        assert "customer-of-the-test" not in stage.one(f"select string_agg({table}::text, '') from {table}")
 
 
 def _cancel(stage: Stage, saga_id: UUID) -> None:

@@ -17,7 +17,7 @@ from ordersaga.orchestrator.runtime.handle import Handler
 from ordersaga.orchestrator.store.protocol import BadRow, Due, Store
 
 _log = structlog.get_logger(__name__)
-FOUND = declare("deadlines.found", "deadlines that are due were read, none was acted upon")
+FOUND = declare("deadlines.found", "Deadlines that are due were read, none was acted upon.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -46,9 +46,9 @@ from ordersaga.wire.topics import Topics
 AnyInstance = Instance[Any]
 _log = structlog.get_logger(__name__)
 
-AFTER_LOAD = declare("handle.after_load", "instances are locked and read, nothing is decided")
-BEFORE_COMMIT = declare("handle.before_commit", "state, history, deadlines and outbox are written, not committed")
-AFTER_COMMIT = declare("handle.after_commit", "committed; the relay knows nothing of it yet")
+AFTER_LOAD = declare("handle.after_load", "Instances are locked and read, nothing is decided.")
+BEFORE_COMMIT = declare("handle.before_commit", "State, history, deadlines and outbox are written, not committed.")
+AFTER_COMMIT = declare("handle.after_commit", "Committed; the relay knows nothing of it yet.")
 
 
 class Handler:
