@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -14,34 +14,49 @@ from ordersaga.delivery.clock import SystemClock, SystemRandom
 from ordersaga.delivery.messages import OutboxRow
 from ordersaga.participants.everyone import host_of
 from ordersaga.participants.host import Host
-from ordersaga.participants.service import Asked, Reply, ServiceSpec
+from ordersaga.participants.service import Asked, By, Consult, Reply, ServiceSpec, Verb
 from ordersaga.wire import messages as m
 from ordersaga.wire.codec import Envelope, decode_event, encode
-from ordersaga.wire.ids import message_id
+from ordersaga.wire.ids import message_id, uuid7
 from ordersaga.wire.topics import Participant, Topics
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 SAGA = UUID("019b7e6c-0000-7000-8000-000000000001")
+ANOTHER = UUID("019b7e6c-0000-7000-8000-000000000002")
 TOPICS = Topics()
+BY = By(actor="op-7", role="support", reason="the customer called")
 _offsets = itertools.count()
 
-CREATE = m.CreateOrder(customer_id="c-1", order_details={"foodItems": []}, saga_id=str(SAGA))
+DETAILS = {"foodItems": [{"name": "burrito", "price": 4.35, "quantity": 2}], "deliveryFee": 1.5}
+
+
+def create(saga_id: UUID = SAGA, **details: Any) -> m.CreateOrder:
+    return m.CreateOrder(customer_id="c-1", order_details={**DETAILS, **details}, saga_id=str(saga_id))
+
+
+def authorize(order_id: str = "o-1", card: str = "pm_card_visa", amount: int = 1020) -> m.AuthorizePayment:
+    return m.AuthorizePayment(
+        order_id=order_id,
+        customer=m.PayingCustomer(
+            clerk_user_id="c-1", stripe_customer_id="cus_1", user_stripe_card=m.Card(payment_method_id=card)
+        ),
+        order=m.PayableOrder(amount=amount, description="food"),
+        return_url="",
+    )
+
+
+def start(order_id: str = "o-1", timeout_at: datetime = NOON) -> m.StartOrderTimer:
+    return m.StartOrderTimer(order_id=order_id, customer_id="c-1", timeout_at=timeout_at)
+
+
+CREATE, AUTHORIZE, START = create(), authorize(), start()
 CANCEL = m.CancelOrder(reason="CUSTOMER_REQUEST", saga_id=str(SAGA))
-AUTHORIZE = m.AuthorizePayment(
-    order_id="o-1",
-    customer=m.PayingCustomer(
-        clerk_user_id="c-1", stripe_customer_id="cus_1", user_stripe_card=m.Card(payment_method_id="pm_card_visa")
-    ),
-    order=m.PayableOrder(amount=870, description="food"),
-    return_url="",
-)
 REVERT = m.RevertPayment(reason="CUSTOMER_REQUEST", order_id="o-1")
-START = m.StartOrderTimer(order_id="o-1", customer_id="c-1", timeout_at=NOON)
 CANCEL_TIMER = m.CancelTimer(order_id="o-1", reason="CUSTOMER_REQUEST")
 
 
-def asked(command: m.Message, *, outcome: Any = None, key: str = str(SAGA)) -> Asked:
-    return Asked(key=key, command=command, message_id=uuid4(), now=NOON, new_id=uuid4().hex, outcome=outcome)
+def saga_id() -> UUID:
+    return uuid7(1_800_000_000_000, uuid4().bytes)
 
 
 @dataclass
@@ -50,20 +65,29 @@ class Pure:
 
     spec: ServiceSpec
     row: Any = None
+    consult: Consult | None = None
+    key: str = str(SAGA)
 
-    def ask(self, command: m.Message, *, outcome: Any = None) -> m.Event | None:
-        reply: Reply = self.spec.answer(self.row, asked(command, outcome=outcome))
+    def ask(self, command: m.Message | Verb, *, asked_id: UUID | None = None) -> m.Event | None:
+        return self.reply(command, asked_id=asked_id).event
+
+    def reply(self, command: m.Message | Verb, *, asked_id: UUID | None = None) -> Reply:
+        by = BY if isinstance(command, Verb) else None
+        asked = Asked(
+            key=self.key, command=command, message_id=asked_id or uuid4(), now=NOON, new_id=uuid4().hex, by=by
+        )
+        outcomes = self.consult([(self.row, asked)]) if self.consult else {}
+        reply = self.spec.answer(self.row, replace(asked, outcome=outcomes.get(asked.message_id)))
         self.row = reply.row if reply.row is not None else self.row
-        return reply.event
+        return reply
 
 
 @dataclass
 class Hosted:
-    """A participant on a real database; nothing of it runs in the background."""
+    """A participant on a real database; nothing of it runs in the background unless it is started."""
 
     host: Host
-    url: str
-    participant: Participant
+    bus: MemoryBus
     offered: list[OutboxRow] = field(default_factory=list)
 
     def ask(self, *commands: m.Message, saga_id: UUID = SAGA, step: str = "") -> list[m.Message]:
@@ -76,14 +100,22 @@ class Hosted:
         return [envelope.body for envelope in self.envelopes()]
 
     def envelopes(self) -> list[Envelope]:
-        read = [decode_event(row.value) for row in self.offered]
-        return [envelope for envelope in read if isinstance(envelope, Envelope)]
+        return envelopes([row.value for row in self.offered])
 
     def one(self, sql: str) -> Any:
         with self.host._ledger.transaction() as transaction:
             row = transaction.connection.execute(sql.encode()).fetchone()
         assert row
         return row[0]
+
+    def clear(self, *tables: str) -> None:
+        with self.host._ledger.transaction() as transaction:
+            transaction.connection.execute(f"truncate {', '.join(tables)}".encode())
+
+
+def envelopes(values: list[bytes]) -> list[Envelope]:
+    read = [decode_event(value) for value in values]
+    return [envelope for envelope in read if isinstance(envelope, Envelope)]
 
 
 def command_record(command: m.Message, saga_id: UUID = SAGA, step: str = "", trace: str = "") -> Record:
@@ -100,11 +132,33 @@ def raw(value: bytes | None, headers: tuple[tuple[str, bytes], ...] = ()) -> Rec
 
 @contextmanager
 def hosted(participant: Participant, database_url: str) -> Iterator[Hosted]:
-    bus = MemoryBus(topics=TOPICS.all())
-    host = host_of(participant, bus, database_url, topics=TOPICS, clock=SystemClock(), randomness=SystemRandom())
-    found = Hosted(host, database_url, participant)
-    host._relay.offer = found.offered.extend  # type: ignore[method-assign, assignment]
-    host.create_tables()
-    yield found
-    host.stop(5)
-    bus.close(1)
+    """Asked by hand: what it would publish is kept in `offered`."""
+    with running(participant, database_url, start=False) as found:
+        found.host._relay.offer = found.offered.extend  # type: ignore[method-assign, assignment]
+        yield found
+
+
+@contextmanager
+def running(
+    participant: Participant, database_url: str, bus: MemoryBus | None = None, *, start: bool = True
+) -> Iterator[Hosted]:
+    """With all its loops, over `bus`."""
+    shared = bus or MemoryBus(topics=TOPICS.all())
+    host = host_of(
+        participant,
+        shared,
+        database_url,
+        topics=TOPICS,
+        clock=SystemClock(),
+        randomness=SystemRandom(),
+        lease_seconds=2.0,
+    )
+    try:
+        host.create_tables()
+        if start:
+            host.start()
+        yield Hosted(host, shared)
+    finally:
+        host.stop(10)
+        if bus is None:
+            shared.close(1)

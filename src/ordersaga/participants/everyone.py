@@ -1,4 +1,7 @@
-"""The five reference participants, ready to run."""
+"""The five reference participants, ready to run.
+
+Each has a schema, a relay and a consumer of its own, whether they share a process or not.
+"""
 
 from dataclasses import replace
 from uuid import uuid4

@@ -1,17 +1,16 @@
 """Runs one participant: records in, decode, load, answer, save with the answers and the outbox, commit, publish.
 
 A repeat of a command is answered from memory: the same answer with the same id and the time of the first one, and no
-second effect. A record that cannot be used is put aside and holds up nobody.
+second effect. A record that cannot be used is put aside and holds up nobody. Not promised: that an answer is published
+once only.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
-from uuid import NAMESPACE_URL, UUID, uuid5
+from uuid import UUID
 
-import structlog
-
-from ordersaga.bus.protocol import Bus, Outgoing, Record
+from ordersaga.bus.protocol import Bus, Record
 from ordersaga.delivery.background import Background, Health, Loop
 from ordersaga.delivery.clock import Clock, Randomness
 from ordersaga.delivery.consume import ConsumeLoop
@@ -19,42 +18,16 @@ from ordersaga.delivery.failpoints import declare, hit
 from ordersaga.delivery.messages import OutboxRow
 from ordersaga.delivery.relay import Relay
 from ordersaga.participants.ledger import Ledger, LedgerTransaction
-from ordersaga.participants.service import Asked, Consult, Reply, ServiceSpec
-from ordersaga.wire.codec import Envelope, Foreign, decode_announcement, decode_command, encode
-from ordersaga.wire.errors import WireError
-from ordersaga.wire.headers import headers_for, trace_of
-from ordersaga.wire.ids import answer_id, uuid7
-from ordersaga.wire.messages import Event, type_of
-from ordersaga.wire.topics import Participant, Topics
+from ordersaga.participants.letters import Letter, Letters
+from ordersaga.participants.service import Asked, By, Consult, Reply, Row, ServiceSpec, Verb
+from ordersaga.participants.turn import Turn, rounds
+from ordersaga.wire.ids import uuid7
+from ordersaga.wire.topics import Topics
 
-_log = structlog.get_logger(__name__)
-BEFORE_COMMIT = declare("participant.before_commit", "rows and answers are written, not committed")
-AFTER_COMMIT = declare("participant.after_commit", "committed; nothing is published of it yet")
+BEFORE_COMMIT = declare("participant.before_commit", "Rows and answers are written, not committed.")
+AFTER_COMMIT = declare("participant.after_commit", "Committed; nothing is published of it yet.")
 _EXPIRE_MAX = 200
-
-
-@dataclass(frozen=True, slots=True)
-class _Letter:
-    """A command that could be read."""
-
-    record: Record
-    envelope: Envelope
-    key: str
-    message_id: UUID
-
-    @property
-    def trace(self) -> tuple[str | None, str | None]:
-        return trace_of(self.record.headers)
-
-
-@dataclass(slots=True)
-class _Turn:
-    """One batch's worth of answers."""
-
-    rows: dict[str, Any]
-    changed: dict[str, Any] = field(default_factory=dict)
-    answers: dict[UUID, Outgoing] = field(default_factory=dict)
-    records: list[Outgoing] = field(default_factory=list)
+_INBOX_MAX = 100
 
 
 class Host:
@@ -77,24 +50,26 @@ class Host:
         self.spec = spec
         self._ledger = ledger
         self._relay = relay
-        self._topics = topics
+        self._letters = Letters(spec, topics)
         self._clock = clock
         self._randomness = randomness
         self._consult = consult
         self._expire = expire
         self._expire_every_seconds = expire_every_seconds
-        name = spec.participant.value
-        self._source = f"{name}-service"
-        self._decode = decode_command if spec.answers else decode_announcement
-        consumer = bus.consumer(
-            group=self._source, topics=[topics.commands_of(spec.participant)], client_id=self._source
+        name, source = spec.participant.value, self._letters.source
+        consumer = bus.consumer(group=source, topics=[topics.commands_of(spec.participant)], client_id=source)
+        consuming = ConsumeLoop(
+            consumer,
+            self.handle,
+            self.park,
+            name=name,
+            hold_back=lambda: relay.full,
+            clock=clock,
+            randomness=randomness,
         )
-        self._parts: list[Background] = [
-            relay,
-            ConsumeLoop(consumer, self.handle, self.park, name=name, hold_back=lambda: relay.full),
-        ]
+        self._parts: list[Background] = [relay, consuming]
         if expire:
-            self._expiring = Loop(f"{name}-expire", self._expire_turn)
+            self._expiring = Loop(f"{name}-expire", self._expire_turn, clock=clock, randomness=randomness)
             self._parts.append(self._expiring)
 
     def create_tables(self) -> None:
@@ -119,7 +94,7 @@ class Host:
     # --- what comes in ----------------------------------------------------------------------------
 
     def handle(self, records: Sequence[Record]) -> None:
-        letters, dead = self._read(records)
+        letters, dead = self._letters.read(records)
         with self._ledger.transaction() as transaction:
             for record, reason in dead:
                 transaction.dead_letter(record, reason)
@@ -131,139 +106,116 @@ class Host:
         with self._ledger.transaction() as transaction:
             transaction.dead_letter(record, f"{type(error).__name__}: {error}")
 
-    def act(self, order_id: str, verb: Callable[[Any], Reply]) -> Any:
-        """What a person does to one order; returns the row afterwards, None where there is no such order."""
-        with self._ledger.transaction() as transaction:
-            row = transaction.order(order_id)
-            if row is None:
-                return None
-            reply = verb(row)
-            rows = self._say_unasked(transaction, [(row, reply)])
-        self._relay.offer(rows)
-        return reply.row or row
-
-    def _read(self, records: Sequence[Record]) -> tuple[list[_Letter], list[tuple[Record, str]]]:
-        letters, dead = [], []
-        for record in records:
-            try:
-                envelope = self._decode(record.value)
-            except WireError as error:
-                _log.warning("participant.unreadable", participant=self.spec.participant.value, error=str(error))
-                dead.append((record, str(error)))
-                continue
-            if not isinstance(envelope, Foreign) and isinstance(envelope.body, self.spec.commands):
-                letters.append(self._letter(record, envelope))
-        return letters, dead
-
-    def _letter(self, record: Record, envelope: Envelope) -> _Letter:
-        name = f"{envelope.correlation_id}/{type_of(envelope.body)}"
-        message_id = envelope.message_id or uuid5(NAMESPACE_URL, name)
-        key = self.spec.key(envelope.correlation_id, envelope.body) if self.spec.answers else str(message_id)
-        return _Letter(record, envelope, key, message_id)
-
-    def _answer(self, transaction: LedgerTransaction, letters: Sequence[_Letter]) -> Sequence[OutboxRow]:
-        keys, ids = {letter.key for letter in letters}, {letter.message_id for letter in letters}
-        known = transaction.load(keys, ids)
-        asked = {
-            letter.message_id: Asked(
-                key=letter.key,
-                command=letter.envelope.body,
-                message_id=letter.message_id,
-                now=known.now,
-                new_id=self._new_id(),
-            )
-            for letter in letters
-            if letter.message_id not in known.answers
-        }
-        outcomes = self._consult(known.rows, list(asked.values())) if self._consult and asked else {}
-        turn = _Turn(rows=dict(known.rows))
-        for letter in letters:
-            said = known.answers.get(letter.message_id) or turn.answers.get(letter.message_id)
-            if said is not None:
-                turn.records.append(said)
-            else:
-                self._answer_one(turn, letter, asked[letter.message_id], outcomes.get(letter.message_id))
+    def _answer(self, transaction: LedgerTransaction, letters: Sequence[Letter]) -> Sequence[OutboxRow]:
+        known = transaction.load(
+            sorted({letter.key for letter in letters}),
+            sorted({name for letter in letters for name in letter.names}),
+            list({letter.message_id for letter in letters}),
+        )
+        turn = Turn(self.spec, known)
+        for together in rounds(letters) if self._consult else (letters,):
+            self._answer_together(turn, together)
         rows = transaction.save(list(turn.changed.values()), turn.answers, turn.records)
         hit(BEFORE_COMMIT)
         return rows
 
-    def _answer_one(self, turn: _Turn, letter: _Letter, asked: Asked, outcome: Any) -> None:
-        told = Asked(
-            key=asked.key,
-            command=asked.command,
-            message_id=asked.message_id,
-            now=asked.now,
-            new_id=asked.new_id,
-            outcome=outcome,
-        )
-        reply = self.spec.answer(turn.rows.get(letter.key), told)
-        if reply.row is not None:
-            turn.rows[letter.key] = turn.changed[letter.key] = reply.row
-        if reply.event is None:
-            return
-        record = self._record(reply.event, letter.envelope.correlation_id, told, letter.trace)
-        turn.records.append(record)
-        if reply.remembered:
-            turn.answers[letter.message_id] = record
+    def _answer_together(self, turn: Turn, letters: Sequence[Letter]) -> None:
+        asked = {one.message_id: self._asked(turn, one) for one in letters if turn.said_before(one) is None}
+        outcomes: Mapping[UUID, Any] = {}
+        if self._consult and asked:
+            wanted = [one for one in letters if one.message_id in asked]
+            outcomes = self._consult([(turn.find(one.key, one.names), asked[one.message_id]) for one in wanted])
+        for letter in letters:
+            before = turn.said_before(letter)
+            if before is not None:
+                turn.repeat(letter, before)
+            else:
+                outcome = outcomes.get(letter.message_id)
+                one = asked[letter.message_id]
+                self._answer_one(turn, letter, replace(one, outcome=outcome) if outcome is not None else one)
 
-    def _record(
-        self, event: Event, correlation_id: str, asked: Asked, trace: tuple[str | None, str | None]
-    ) -> Outgoing:
-        name = type_of(event)
-        message_id = answer_id(self.spec.participant.value, asked.message_id, name)
-        headers = headers_for(
-            name,
-            message_id=message_id,
-            correlation_id=correlation_id,
-            timestamp=asked.now,
-            source=self._source,
-            traceparent=trace[0],
-            tracestate=trace[1],
+    def _answer_one(self, turn: Turn, letter: Letter, asked: Asked) -> None:
+        reply = self.spec.answer(turn.find(letter.key, letter.names), asked)
+        if reply.row is not None:
+            turn.change(reply.row)
+        if reply.event is not None:
+            turn.say(letter, reply, self._letters.answer(reply.event, letter, turn.now))
+
+    def _asked(self, turn: Turn, letter: Letter) -> Asked:
+        return Asked(
+            key=letter.key,
+            command=letter.command,
+            message_id=letter.message_id,
+            now=turn.now,
+            new_id=self._uuid7().hex,
         )
-        value = encode(
-            event,
-            correlation_id=correlation_id,
-            timestamp=asked.now,
-            source=self._source,
-            message_id=message_id,
-            causation_id=asked.message_id,
-        )
-        return Outgoing(self._topics.events_of(self.spec.participant), correlation_id.encode(), value, headers)
+
+    # --- what people do and look at ---------------------------------------------------------------
+
+    def act(self, name: str, verb: Verb, by: By) -> Any | None:
+        """What a person does to what has the service's id `name`. The row afterwards, or None where there is none.
+
+        Raises `Refused` with the reason, and `LedgerError`.
+        """
+        with self._ledger.transaction() as transaction:
+            row, turn = self._named(transaction, name)
+            if row is None:
+                return None
+            new = self._uuid7()
+            asked = Asked(key=row.key, command=verb, message_id=new, now=turn.now, new_id=new.hex, by=by)
+            outcomes = self._consult([(row, asked)]) if self._consult else {}
+            reply = self.spec.answer(row, replace(asked, outcome=outcomes.get(new)))
+            transaction.acted(row.key, type(verb).__name__, by)
+            rows = self._say_unasked(transaction, turn.now, [(row, reply)])
+            hit(BEFORE_COMMIT)
+        hit(AFTER_COMMIT)
+        self._relay.offer(rows)
+        return reply.row or row
+
+    def look_up(self, name: str) -> Any | None:
+        """What has the service's id `name`, or None. Raises `LedgerError`."""
+        with self._ledger.transaction() as transaction:
+            return self._named(transaction, name)[0]
+
+    def inbox(self, customer_id: str, limit: int = _INBOX_MAX) -> Sequence[Any]:
+        """What the notification service keeps for one customer, newest first. Raises `LedgerError`."""
+        with self._ledger.transaction() as transaction:
+            return transaction.inbox(customer_id, limit)
+
+    def seed(self, rows: Sequence[Row]) -> None:
+        """Rows that are to be there from the beginning; those that are there stay as they are. Raises `LedgerError`."""
+        with self._ledger.transaction() as transaction:
+            there = transaction.load([row.key for row in rows], [], []).rows
+            transaction.save([row for row in rows if row.key not in there], {}, [])
+
+    def _named(self, transaction: LedgerTransaction, name: str) -> tuple[Any | None, Turn]:
+        names = [(column, name) for column in self.spec.names[:1]]
+        turn = Turn(self.spec, transaction.load([] if names else [name], names, []))
+        return turn.find(name, names), turn
 
     # --- what happens without being asked ---------------------------------------------------------
 
     def _expire_turn(self) -> None:
         assert self._expire
+        rows: Sequence[OutboxRow] = ()
         with self._ledger.transaction() as transaction:
-            _, due = transaction.due(_EXPIRE_MAX)
-            rows = self._say_unasked(transaction, [(row, self._expire(row)) for row in due])
+            due = transaction.due(_EXPIRE_MAX)
+            if due:
+                rows = self._say_unasked(transaction, transaction.now(), [(row, self._expire(row)) for row in due])
+                hit(BEFORE_COMMIT)
+        if rows:
+            hit(AFTER_COMMIT)
         self._relay.offer(rows)
         if len(due) < _EXPIRE_MAX:
             self._expiring.pause(self._expire_every_seconds)
 
-    def _say_unasked(self, transaction: LedgerTransaction, said: Sequence[tuple[Any, Reply]]) -> Sequence[OutboxRow]:
+    def _say_unasked(
+        self, transaction: LedgerTransaction, now: Any, said: Sequence[tuple[Any, Reply]]
+    ) -> Sequence[OutboxRow]:
         """Rows and events that answer no command."""
-        now = transaction.now()
-        records = [self._news(reply.event, row.key, now) for row, reply in said if reply.event is not None]
-        changed = [reply.row for _, reply in said if reply.row is not None]
-        return transaction.save(changed, {}, records)
+        events = [(reply.event, row.key) for row, reply in said if reply.event is not None]
+        records = [self._letters.news(event, key, self._uuid7(), now) for event, key in events]
+        return transaction.save([reply.row for _, reply in said if reply.row is not None], {}, records)
 
-    def _news(self, event: Event, key: str, now: Any) -> Outgoing:
-        message_id = uuid7(int(now.timestamp() * 1000), self._randomness.bytes(10))
-        headers = headers_for(
-            type_of(event), message_id=message_id, correlation_id=key, timestamp=now, source=self._source
-        )
-        value = encode(event, correlation_id=key, timestamp=now, source=self._source, message_id=message_id)
-        return Outgoing(self._topics.events_of(self.spec.participant), key.encode(), value, headers)
-
-    def _new_id(self) -> str:
-        return uuid7(int(self._clock.now().timestamp() * 1000), self._randomness.bytes(10)).hex
-
-
-def participant_of(name: str) -> Participant:
-    """Raises ValueError with the names that there are."""
-    try:
-        return Participant(name)
-    except ValueError:
-        names = ", ".join(one.value for one in Participant)
-        raise ValueError(f"there is no participant {name!r}; there are: {names}") from None
+    def _uuid7(self) -> UUID:
+        return uuid7(int(self._clock.now().timestamp() * 1000), self._randomness.bytes(10))

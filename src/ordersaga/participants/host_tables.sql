@@ -3,6 +3,8 @@
 -- Answers by the id of the command: whoever asks again is answered the same.
 CREATE TABLE IF NOT EXISTS answers (
     message_id uuid PRIMARY KEY,
+    -- A digest of what was asked, to notice the same id on another command.
+    asked bytea NOT NULL,
     topic text NOT NULL,
     key bytea NOT NULL,
     value bytea NOT NULL,
@@ -21,3 +23,16 @@ CREATE TABLE IF NOT EXISTS dead_letters (
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (topic, partition, "offset")
 );
+
+-- What people did by hand: who, as what, and why. Never changed, never deleted.
+CREATE TABLE IF NOT EXISTS acts (
+    act_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    key text NOT NULL,
+    verb text NOT NULL,
+    actor text NOT NULL,
+    role text NOT NULL,
+    reason text NOT NULL,
+    acted_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+-- The acts on one row, in order.
+CREATE INDEX IF NOT EXISTS acts_key ON acts (key, act_id);

@@ -2,9 +2,12 @@
 
 One transaction holds what was done and what is said about it, or neither. Rows and answers of a batch are read and
 written as arrays.
+
+Rows that are there are locked while they are worked on. A row that is not there cannot be locked, so two hosts may both
+find it missing: the second to save is told so (`LedgerUnavailable`), and finds it when it tries again.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,7 +26,7 @@ from ordersaga.bus.protocol import Headers, Outgoing, Record
 from ordersaga.delivery import outbox
 from ordersaga.delivery.arrays import Array, Bytes, Texts, Uuids
 from ordersaga.delivery.messages import OutboxRow
-from ordersaga.participants.service import Row, ServiceSpec
+from ordersaga.participants.service import By, Row, ServiceSpec
 
 AnyConnection = Connection[tuple[Any, ...]]
 _FOLDER = files("ordersaga.participants")
@@ -58,12 +61,20 @@ class _Owner(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Answer:
+    """What was said to one command, and a digest of the command."""
+
+    asked: bytes
+    record: Outgoing
+
+
+@dataclass(frozen=True, slots=True)
 class Known:
     """What a batch finds."""
 
     now: datetime
     rows: Mapping[str, Any]
-    answers: Mapping[UUID, Outgoing]
+    answers: Mapping[UUID, Answer]
 
 
 def open_pool(database_url: str, schema: str, *, size_max: int = 4) -> ConnectionPool[AnyConnection]:
@@ -92,17 +103,32 @@ class _RawJson(Loader):
         return bytes(data)
 
 
+class _Form:
+    """How the rows of one participant are read and written."""
+
+    def __init__(self, spec: ServiceSpec) -> None:
+        self.names = spec.names
+        self.decode: Callable[[bytes], Any] = msgspec.json.Decoder(spec.row).decode
+        columns = [sql.Identifier(name) for name in spec.row.__struct_fields__]
+        updates = [sql.SQL("{0} = excluded.{0}").format(column) for column in columns]
+        self.save = (
+            sql.SQL(_text("save"))
+            .format(columns=sql.SQL(", ").join(columns), updates=sql.SQL(", ").join(updates))
+            .as_bytes(None)
+        )
+        named = [
+            sql.SQL(" OR {} = ANY (({})::text[])").format(sql.Identifier(name), sql.Placeholder(name))
+            for name in spec.names
+        ]
+        self.load = sql.SQL(_text("load")).format(or_named=sql.SQL("").join(named)).as_bytes(None)
+
+
 class Ledger:
     def __init__(self, pool: ConnectionPool[AnyConnection], spec: ServiceSpec, owner: _Owner) -> None:
         self._pool = pool
         self._owner = owner
         self._spec = spec
-        self._decode: Callable[[bytes], Any] = msgspec.json.Decoder(spec.row).decode
-        columns = [sql.Identifier(name) for name in spec.row.__struct_fields__]
-        updates = [sql.SQL("{0} = excluded.{0}").format(column) for column in columns]
-        self._save = sql.SQL(_text("save")).format(
-            columns=sql.SQL(", ").join(columns), updates=sql.SQL(", ").join(updates)
-        )
+        self._form = _Form(spec)
 
     def create_tables(self) -> None:
         """Make what is missing. Ten hosts may do so at once: the lock ends with the transaction."""
@@ -121,11 +147,11 @@ class Ledger:
     def transaction(self) -> Iterator["LedgerTransaction"]:
         try:
             with self._pool.connection() as connection:
-                yield LedgerTransaction(connection, self._decode, self._save, self._owner)
+                yield LedgerTransaction(connection, self._form, self._owner)
         except (PoolTimeout, PoolClosed) as error:
             raise LedgerUnavailable(f"no connection to the database: {_one_line(error)}") from error
         except psycopg.errors.UniqueViolation as error:
-            # Another host did the same command in the same moment: asked again, it is answered from memory.
+            # Another host did the same in the same moment: asked again, it is found.
             raise LedgerUnavailable(_one_line(error)) from error
         except psycopg.Error as error:
             kind = BadAnswer if (error.sqlstate or "").startswith(_BAD_ROW_CLASSES) else LedgerUnavailable
@@ -138,40 +164,30 @@ class Ledger:
 
 
 class LedgerTransaction:
-    def __init__(
-        self, connection: AnyConnection, decode: Callable[[bytes], Any], save: sql.Composed, owner: _Owner
-    ) -> None:
+    def __init__(self, connection: AnyConnection, form: _Form, owner: _Owner) -> None:
         self.connection = connection
-        self._decode = decode
-        self._save = save
+        self._form = form
         self._owner = owner
+        self._known: list[str] = []
+        """Keys of the rows that this transaction has locked."""
 
-    def load(self, keys: Collection[str], message_ids: Collection[UUID]) -> Known:
+    def load(self, keys: Sequence[str], names: Sequence[tuple[str, str]], message_ids: Sequence[UUID]) -> Known:
+        """The rows under `keys` and those with `names` (column and value), and what was answered to `message_ids`."""
+        wanted: dict[str, Array] = {name: Texts([v for n, v in names if n == name]) for name in self._form.names}
         with self.connection.pipeline():
-            rows = self.connection.execute(_text("load"), {"keys": sorted(keys)})
-            answers = self.connection.execute(_text("answers"), {"message_ids": list(message_ids)})
-            now = self.connection.execute(_text("now"))
-        moment = now.fetchone()
-        assert moment
-        found = {row.key: row for (text,) in rows.fetchall() for row in [self._decode(text)]}
-        said = {
-            message_id: Outgoing(topic, key, value, _decode_headers(headers))
-            for message_id, topic, key, value, headers in answers.fetchall()
-        }
-        return Known(moment[0], found, said)
+            rows = self.connection.execute(self._form.load, {"keys": Texts(keys), **wanted})
+            said = self.connection.execute(_text("answers"), {"message_ids": Uuids(message_ids)})
+        found = self._decoded(rows.fetchall())
+        answers = said.fetchall()
+        return Known(answers[0][0], {row.key: row for row in found}, _answers(answers))
 
-    def due(self, limit: int) -> tuple[datetime, Sequence[Any]]:
+    def due(self, limit: int) -> Sequence[Any]:
         """Timers that have run out, locked."""
-        found = self.connection.execute(_text("load_due"), {"limit": limit}).fetchall()
-        return self.now(), [self._decode(text) for (text,) in found]
+        return self._decoded(self.connection.execute(_text("load_due"), {"limit": limit}).fetchall())
 
-    def order(self, order_id: str) -> Any | None:
-        found = self.connection.execute(_text("load_order"), {"order_id": order_id}).fetchone()
-        return self._decode(found[0]) if found else None
-
-    def inbox(self, customer_id: str) -> Sequence[Any]:
-        found = self.connection.execute(_text("inbox"), {"customer_id": customer_id}).fetchall()
-        return [self._decode(text) for (text,) in found]
+    def inbox(self, customer_id: str, limit: int) -> Sequence[Any]:
+        wanted = {"customer_id": customer_id, "limit": limit}
+        return self._decoded(self.connection.execute(_text("inbox"), wanted).fetchall())
 
     def now(self) -> datetime:
         found = self.connection.execute(_text("now")).fetchone()
@@ -180,17 +196,30 @@ class LedgerTransaction:
         return moment
 
     def save(
-        self, rows: Sequence[Row], answers: Mapping[UUID, Outgoing], records: Sequence[Outgoing]
+        self, rows: Sequence[Row], answers: Mapping[UUID, Answer], records: Sequence[Outgoing]
     ) -> Sequence[OutboxRow]:
         """What was done, what was answered for the first time, and what is to be sent."""
-        cursor = self.connection.cursor()
+        cursor, saved = self.connection.cursor(), self.connection.cursor()
         with self.connection.pipeline():
             if rows:
-                self.connection.execute(self._save, {"rows": msgspec.json.encode(rows).decode()})
+                # In one order everywhere: hosts that meet wait for each other, and not in a circle.
+                document = msgspec.json.encode(sorted(rows, key=lambda row: row.key)).decode()
+                saved.execute(self._form.save, {"rows": document, "known": Texts(self._known)})
             if answers:
                 self.connection.execute(_text("remember"), _answer_columns(answers))
             outbox.write(cursor, records, self._owner.owner)
+        if rows and saved.rowcount != len(rows):
+            raise LedgerUnavailable("another host made one of these rows in this moment")
         return outbox.written(cursor, records)
+
+    def acted(self, key: str, verb: str, by: By) -> None:
+        columns = {"key": key, "verb": verb, "actor": by.actor, "role": by.role, "reason": by.reason}
+        self.connection.execute(_text("acted"), columns)
+
+    def _decoded(self, found: Sequence[tuple[Any, ...]]) -> list[Any]:
+        rows = [self._form.decode(text) for (text,) in found]
+        self._known.extend(row.key for row in rows)
+        return rows
 
     def dead_letter(self, record: Record, reason: str) -> None:
         columns = {
@@ -204,13 +233,24 @@ class LedgerTransaction:
         self.connection.execute(_text("dead_letter"), columns)
 
 
-def _answer_columns(answers: Mapping[UUID, Outgoing]) -> Mapping[str, Array]:
+def _answers(found: Sequence[tuple[Any, ...]]) -> dict[UUID, Answer]:
     return {
-        "message_ids": Uuids(list(answers)),
-        "topics": Texts([one.topic for one in answers.values()]),
-        "keys": Bytes([one.key for one in answers.values()]),
-        "values": Bytes([one.value for one in answers.values()]),
-        "headers": Bytes([_encode_headers(one.headers) for one in answers.values()]),
+        message_id: Answer(asked, Outgoing(topic, key, value, _decode_headers(headers)))
+        for _, message_id, asked, topic, key, value, headers in found
+        if message_id is not None
+    }
+
+
+def _answer_columns(answers: Mapping[UUID, Answer]) -> Mapping[str, Array]:
+    ids = sorted(answers)
+    records = [answers[one].record for one in ids]
+    return {
+        "message_ids": Uuids(ids),
+        "asked": Bytes([answers[one].asked for one in ids]),
+        "topics": Texts([record.topic for record in records]),
+        "keys": Bytes([record.key for record in records]),
+        "values": Bytes([record.value for record in records]),
+        "headers": Bytes([_encode_headers(record.headers) for record in records]),
     }
 
 

@@ -3,6 +3,8 @@
 It listens and answers nobody. Each notice is kept once, by the id of its message, however often it arrives.
 """
 
+from datetime import datetime
+
 from ordersaga.participants.service import Asked, Reply, Row, ServiceSpec, not_understood
 from ordersaga.wire import messages as m
 from ordersaga.wire.topics import Participant
@@ -15,11 +17,14 @@ class NoticeRow(Row, frozen=True, kw_only=True):
     type: str
     customer_id: str
     order_id: str | None = None
+    runner_id: str | None = None
     status: str
     title: str
     explanation: str
     money: str
     reason: str | None = None
+    amount_cents: int | None = None
+    received_at: datetime
 
 
 def answer(row: NoticeRow | None, asked: Asked) -> Reply:
@@ -34,11 +39,14 @@ def answer(row: NoticeRow | None, asked: Asked) -> Reply:
         type=m.type_of(notice),
         customer_id=notice.customer_id,
         order_id=notice.order_id,
+        runner_id=notice.runner_id,
         status=notice.status,
         title=notice.title,
         explanation=notice.explanation,
         money=notice.money,
         reason=notice.reason,
+        amount_cents=notice.amount_cents,
+        received_at=asked.now,
     )
     return Reply(row=kept, event=None)
 

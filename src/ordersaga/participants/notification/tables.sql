@@ -5,11 +5,13 @@ CREATE TABLE IF NOT EXISTS rows (
     type text NOT NULL,
     customer_id text NOT NULL,
     order_id text,
+    runner_id text,
     status text NOT NULL,
     title text NOT NULL,
     explanation text NOT NULL,
     money text NOT NULL,
     reason text,
+    amount_cents bigint,
     received_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 -- One customer's inbox, newest first.

@@ -1,31 +1,54 @@
 """The order service: orders from PENDING to CANCELLED or into a runner's hands.
 
 An order is PENDING until it is paid, then CREATED and offered to the runners. It can be cancelled until a runner has
-accepted it. A cancel that arrives before its order is remembered: the order is then refused when it comes, and nothing
-was ever made.
+accepted it; a runner who cannot deliver gives it back. A cancel that arrives before its order is remembered: the order
+is then refused when it comes, and nothing was ever made.
 """
 
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from typing import Any, get_args
 
+import msgspec
+from msgspec import Raw
 from msgspec.structs import replace
 
-from ordersaga.participants.service import Asked, Reply, Row, ServiceSpec, not_understood
+from ordersaga.participants.service import Asked, Refused, Reply, Row, ServiceSpec, Verb, not_understood
 from ordersaga.wire import messages as m
+from ordersaga.wire.errors import WireError
+from ordersaga.wire.money import total_cents
 from ordersaga.wire.topics import Participant
 
 CANCELLABLE = ("PENDING", "CREATED")
 STATES = get_args(m.OrderStatus)
 NEVER_MADE = "CANCELLED_BEFORE_CREATED"
 """Not a state of an order but the memory of a cancel that came first."""
+CANCELLED = ("CANCELLED", NEVER_MADE)
 
 
 class OrderRow(Row, frozen=True, kw_only=True):
     order_id: str | None
     customer_id: str | None = None
     status: str
-    details: dict[str, Any] | None = None
+    amount_cents: int | None = None
+    details: Raw = Raw(b"null")
+    """As they came; nobody here looks into them again."""
     runner_id: str | None = None
     reason: str | None = None
+
+
+class Accept(Verb, frozen=True, kw_only=True):
+    """A runner takes the order."""
+
+    runner_id: str
+
+
+class GiveBack(Verb, frozen=True, kw_only=True):
+    """The runner cannot deliver after all."""
+
+
+class Cancel(Verb, frozen=True, kw_only=True):
+    """Somebody cancels at the order service, past the saga."""
 
 
 def answer(row: OrderRow | None, asked: Asked) -> Reply:
@@ -36,24 +59,34 @@ def answer(row: OrderRow | None, asked: Asked) -> Reply:
             return update(row, command)
         case m.CancelOrder() as command:
             return cancel(row, asked, command)
+        case Accept(runner_id=runner_id) if row:
+            return accept(row, runner_id)
+        case GiveBack() if row:
+            return give_back(row)
+        case Cancel() if row and asked.by:
+            return cancel_by_hand(row, asked.by.reason)
     raise not_understood(asked.command)
 
 
+# --- what the saga asks ---------------------------------------------------------------------------
+
+
 def create(row: OrderRow | None, asked: Asked, command: m.CreateOrder) -> Reply:
-    if row is None:
-        row = OrderRow(
-            key=asked.key,
-            order_id=f"order-{asked.new_id}",
-            customer_id=command.customer_id,
-            status="PENDING",
-            details=command.order_details,
-        )
-        return Reply(row=row, event=_created(row))
-    if row.order_id is None:
-        return Reply(
-            event=m.OrderCreationFailed(error="CANCELLED", message="the order was cancelled before it was created")
-        )
-    return Reply(event=_created(row))
+    if row is not None:
+        return Reply(event=_cancelled_before(row) if row.status in CANCELLED else _created(row))
+    try:
+        amount_cents = _amount_cents(command.order_details)
+    except WireError as error:
+        return Reply(event=m.OrderCreationFailed(error="INVALID_ORDER", message=str(error)))
+    row = OrderRow(
+        key=asked.key,
+        order_id=f"order-{asked.new_id}",
+        customer_id=command.customer_id,
+        status="PENDING",
+        amount_cents=amount_cents,
+        details=Raw(msgspec.json.encode(command.order_details)),
+    )
+    return Reply(row=row, event=_created(row))
 
 
 def update(row: OrderRow | None, command: m.UpdateOrderStatus) -> Reply:
@@ -74,13 +107,15 @@ def cancel(row: OrderRow | None, asked: Asked, command: m.CancelOrder) -> Reply:
     if row is None:
         row = OrderRow(key=asked.key, order_id=None, status=NEVER_MADE, reason=command.reason)
         return Reply(row=row, event=m.OrderCancelled(order_id=command.order_id, reason=command.reason))
+    if row.status == NEVER_MADE:
+        return Reply(event=m.OrderCancelled(order_id=command.order_id, reason=row.reason))
     if command.order_id not in (None, row.order_id):
         return Reply(event=m.OrderCancellationFailed(error="NOT_FOUND", order_id=command.order_id), remembered=False)
+    if row.status == "CANCELLED":
+        return Reply(event=m.OrderCancelled(order_id=row.order_id, reason=row.reason))
     if row.status in CANCELLABLE:
         row = replace(row, status="CANCELLED", reason=command.reason)
         return Reply(row=row, event=m.OrderCancelled(order_id=row.order_id, reason=command.reason))
-    if row.status in ("CANCELLED", NEVER_MADE):
-        return Reply(event=m.OrderCancelled(order_id=row.order_id, reason=row.reason))
     refused = m.OrderCancellationFailed(error="ORDER_ACCEPTED", order_id=row.order_id, status=row.status)
     return Reply(event=refused, remembered=False)
 
@@ -88,12 +123,7 @@ def cancel(row: OrderRow | None, asked: Asked, command: m.CancelOrder) -> Reply:
 # --- what people do at the order service ----------------------------------------------------------
 
 
-class Refused(Exception):
-    """What is asked cannot be done in the state that the order is in; the message says which."""
-
-
 def accept(row: OrderRow, runner_id: str) -> Reply:
-    """A runner takes the order."""
     if row.status == "ACCEPTED" and row.runner_id == runner_id:
         return Reply(event=None)
     if row.status != "CREATED":
@@ -104,7 +134,6 @@ def accept(row: OrderRow, runner_id: str) -> Reply:
 
 
 def give_back(row: OrderRow) -> Reply:
-    """The runner cannot deliver after all."""
     if row.status != "ACCEPTED":
         raise Refused(f"the order is {row.status}; only one that is ACCEPTED can be given back")
     assert row.order_id
@@ -114,8 +143,7 @@ def give_back(row: OrderRow) -> Reply:
 
 
 def cancel_by_hand(row: OrderRow, reason: str) -> Reply:
-    """Somebody cancels at the order service, past the saga."""
-    if row.status == "CANCELLED":
+    if row.status in CANCELLED:
         return Reply(event=None)
     if row.status not in CANCELLABLE:
         raise Refused(f"the order is {row.status}; only one that is PENDING or CREATED can be cancelled")
@@ -125,9 +153,17 @@ def cancel_by_hand(row: OrderRow, reason: str) -> Reply:
     )
 
 
+# --- small print ----------------------------------------------------------------------------------
+
+
 def _created(row: OrderRow) -> m.OrderCreated:
+    """The same whatever became of the order since."""
     assert row.order_id
     return m.OrderCreated(order_id=row.order_id, customer_id=row.customer_id, status="PENDING", saga_id=row.key)
+
+
+def _cancelled_before(row: OrderRow) -> m.OrderCreationFailed:
+    return m.OrderCreationFailed(error="CANCELLED", message="the order was cancelled before", order_id=row.order_id)
 
 
 def _updated(row: OrderRow) -> m.OrderStatusUpdated:
@@ -135,9 +171,39 @@ def _updated(row: OrderRow) -> m.OrderStatusUpdated:
     return m.OrderStatusUpdated(order_id=row.order_id, status=row.status, saga_id=row.key)
 
 
+def _amount_cents(details: Mapping[str, Any]) -> int:
+    """What the order costs. Raises `WireError`."""
+    items = details.get("foodItems")
+    if not isinstance(items, list) or not items:
+        raise WireError("order_details.foodItems", "at least one item is needed")
+    fee = details.get("deliveryFee")
+    return total_cents(_items(items), None if fee is None else _dollars(fee, "order_details.deliveryFee"))
+
+
+def _items(items: list[Any]) -> Iterator[tuple[Decimal, int]]:
+    for index, item in enumerate(items):
+        where = f"order_details.foodItems[{index}]"
+        if not isinstance(item, dict):
+            raise WireError(where, "an object with price and quantity is needed")
+        yield _dollars(item.get("price"), f"{where}.price"), item.get("quantity")  # type: ignore[misc]
+
+
+def _dollars(value: Any, field: str) -> Decimal:
+    if type(value) not in (int, float):
+        raise WireError(field, "a number of dollars is needed")
+    # A float's own text is the shortest that means it, so 4.35 stays 4.35.
+    return Decimal(str(value))
+
+
+def _key(correlation_id: str, command: m.Message) -> str:
+    return getattr(command, "saga_id", None) or correlation_id
+
+
 SERVICE = ServiceSpec(
     participant=Participant.ORDER,
     row=OrderRow,
     answer=answer,
+    key=_key,
+    names=("order_id",),
     commands=(m.CreateOrder, m.UpdateOrderStatus, m.CancelOrder),
 )

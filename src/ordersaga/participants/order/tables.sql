@@ -4,6 +4,7 @@ CREATE TABLE IF NOT EXISTS rows (
     order_id text UNIQUE,
     customer_id text,
     status text NOT NULL,
+    amount_cents bigint,
     details jsonb,
     runner_id text,
     reason text

@@ -1,7 +1,8 @@
 """The seam to a payment provider, and a sandbox that stands in for one.
 
 A provider is asked with an idempotency key: the same key has one effect and one outcome, whenever and however often it
-is asked. Its effects are its own: they stay when the transaction of whoever asked is rolled back.
+is asked. Its effects are its own: they stay when the transaction of whoever asked is rolled back. A provider that is
+away raises an exception with `retriable`; the batch is then tried again.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,20 +14,53 @@ from uuid import NAMESPACE_URL, uuid5
 import aiosql
 from psycopg_pool import ConnectionPool
 
+from ordersaga.delivery.arrays import Array, Bigints, Texts
+
 _SQL = aiosql.from_str((files("ordersaga.participants.payment") / "provider.sql").read_text("utf-8"), "psycopg")
 TEST_CARDS = {
     "pm_card_chargeDeclined": "card_declined",
     "pm_card_chargeDeclinedInsufficientFunds": "insufficient_funds",
+    "pm_card_insufficientFunds": "insufficient_funds",
     "pm_card_chargeDeclinedExpiredCard": "expired_card",
 }
 """What the sandbox declines, and with which code, as real providers' test cards do."""
 
+# --- what a provider may be asked, and what it says -----------------------------------------------
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hold:
+    """Reserve money."""
+
     idempotency_key: str
     amount_cents: int
     payment_method_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capture:
+    """Take what is held."""
+
+    intent_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TakeBack:
+    """Let a hold go, or refund what was captured."""
+
+    intent_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GiveUp:
+    """Let go what was held under a key, if anything was; nothing new is held under it from now on."""
+
+    idempotency_key: str
+    but_not_intent_id: str | None
+    """This one stays, should it be of that key."""
+
+
+Wish = Hold | Capture | TakeBack | GiveUp
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +74,30 @@ class Declined:
 
 
 @dataclass(frozen=True, slots=True)
-class Released:
-    intent_id: str
+class Captured:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class TakenBack:
+    refunded: bool
+    """False where a hold was let go."""
 
 
 class Provider(Protocol):
     def hold(self, wanted: Sequence[Hold]) -> Mapping[str, Authorized | Declined]:
         """By idempotency key."""
 
-    def release(self, intent_ids: Sequence[str]) -> Mapping[str, Released]:
-        """Let holds go; one that is gone already is as good."""
+    def capture(self, wanted: Sequence[Capture]) -> Mapping[str, Captured]:
+        """By intent; one that is not held any more is missing. What is captured already is as good."""
+
+    def take_back(self, wanted: Sequence[TakeBack]) -> Mapping[str, TakenBack]:
+        """By intent; one that is unknown is missing. What is taken back already is as good."""
+
+    def give_up(self, wanted: Sequence[GiveUp]) -> None: ...
+
+
+# --- the sandbox ----------------------------------------------------------------------------------
 
 
 class SandboxProvider:
@@ -59,23 +107,40 @@ class SandboxProvider:
         self._pool = pool
 
     def hold(self, wanted: Sequence[Hold]) -> Mapping[str, Authorized | Declined]:
+        wanted = sorted(wanted, key=lambda hold: hold.idempotency_key)
         codes = [TEST_CARDS.get(hold.payment_method_id) for hold in wanted]
         columns = {
-            "keys": [hold.idempotency_key for hold in wanted],
-            "intents": [None if code else _intent_id(hold) for hold, code in zip(wanted, codes, strict=True)],
-            "amounts": [hold.amount_cents for hold in wanted],
-            "methods": [hold.payment_method_id for hold in wanted],
-            "codes": codes,
+            "keys": Texts([hold.idempotency_key for hold in wanted]),
+            "intents": Texts([None if code else _intent_id(hold) for hold, code in zip(wanted, codes, strict=True)]),
+            "amounts": Bigints([hold.amount_cents for hold in wanted]),
+            "methods": Texts([hold.payment_method_id for hold in wanted]),
+            "codes": Texts(codes),
         }
-        with self._pool.connection() as connection:
-            connection.execute(_SQL.hold.sql, columns)
-            found = connection.execute(_SQL.outcomes.sql, {"keys": columns["keys"]}).fetchall()
+        found = self._ask("hold", columns)
         return {key: Declined(code) if code else Authorized(intent_id) for key, intent_id, code in found}
 
-    def release(self, intent_ids: Sequence[str]) -> Mapping[str, Released]:
-        with self._pool.connection() as connection:
-            connection.execute(_SQL.release.sql, {"intents": list(intent_ids)})
-        return {intent_id: Released(intent_id) for intent_id in intent_ids}
+    def capture(self, wanted: Sequence[Capture]) -> Mapping[str, Captured]:
+        found = self._ask("capture", {"intents": Texts([one.intent_id for one in wanted])})
+        return {intent_id: Captured() for (intent_id,) in found}
+
+    def take_back(self, wanted: Sequence[TakeBack]) -> Mapping[str, TakenBack]:
+        found = self._ask("take_back", {"intents": Texts([one.intent_id for one in wanted])})
+        return {intent_id: TakenBack(refunded=status == "REFUNDED") for intent_id, status in found}
+
+    def give_up(self, wanted: Sequence[GiveUp]) -> None:
+        wanted = sorted(wanted, key=lambda one: one.idempotency_key)
+        columns = {
+            "keys": Texts([one.idempotency_key for one in wanted]),
+            "keep": Texts([one.but_not_intent_id for one in wanted if one.but_not_intent_id]),
+        }
+        self._ask("give_up", columns)
+
+    def _ask(self, name: str, columns: Mapping[str, Array]) -> list[tuple[Any, ...]]:
+        """BEGIN, the statement and COMMIT travel together."""
+        with self._pool.connection() as connection, connection.pipeline(), connection.transaction():
+            cursor = connection.execute(getattr(_SQL, name).sql, columns)
+        found: list[tuple[Any, ...]] = cursor.fetchall()
+        return found
 
 
 def _intent_id(hold: Hold) -> str:

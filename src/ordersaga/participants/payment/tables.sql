@@ -1,8 +1,8 @@
--- Payments, one per saga. A revert that came before its authorization is a row without an intent.
+-- Payments, one per order. A revert that came before its authorization is a row without an intent.
 CREATE TABLE IF NOT EXISTS rows (
     key text PRIMARY KEY,
     payment_id text NOT NULL UNIQUE,
-    order_id text,
+    order_id text UNIQUE,
     customer_id text,
     amount_cents bigint NOT NULL,
     payment_intent_id text,

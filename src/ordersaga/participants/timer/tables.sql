@@ -1,8 +1,8 @@
--- Timers, one per saga. A cancel that came before its timer is a row without a time.
+-- Timers, one per order. A cancel that came before its timer is a row without a time.
 CREATE TABLE IF NOT EXISTS rows (
     key text PRIMARY KEY,
     timer_id text NOT NULL,
-    order_id text NOT NULL,
+    order_id text NOT NULL UNIQUE,
     timeout_at timestamptz,
     status text NOT NULL
 ) WITH (fillfactor = 70);

@@ -2,6 +2,5 @@
 CREATE TABLE IF NOT EXISTS rows (
     key text PRIMARY KEY,
     stripe_customer_id text,
-    payment_method_id text,
-    is_known boolean NOT NULL
-);
+    payment_method_id text
+) WITH (fillfactor = 70);

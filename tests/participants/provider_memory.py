@@ -1,0 +1,63 @@
+"""A payment provider in memory, for tests without a database. It keeps the promises that the sandbox keeps; the same
+tests look at both.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ordersaga.participants.payment.provider import (
+    TEST_CARDS,
+    Authorized,
+    Capture,
+    Captured,
+    Declined,
+    GiveUp,
+    Hold,
+    TakeBack,
+    TakenBack,
+)
+
+
+@dataclass
+class MemoryProvider:
+    by_key: dict[str, Authorized | Declined] = field(default_factory=dict)
+    statuses: dict[str, str] = field(default_factory=dict)
+    """By intent."""
+
+    def hold(self, wanted: Sequence[Hold]) -> Mapping[str, Authorized | Declined]:
+        for one in wanted:
+            if one.idempotency_key not in self.by_key:
+                self.by_key[one.idempotency_key] = self._first_outcome(one)
+        return {one.idempotency_key: self.by_key[one.idempotency_key] for one in wanted}
+
+    def _first_outcome(self, one: Hold) -> Authorized | Declined:
+        code = TEST_CARDS.get(one.payment_method_id)
+        if code:
+            return Declined(code)
+        intent_id = f"pi_{len(self.statuses)}"
+        self.statuses[intent_id] = "HELD"
+        return Authorized(intent_id)
+
+    def capture(self, wanted: Sequence[Capture]) -> Mapping[str, Captured]:
+        held = [one.intent_id for one in wanted if self.statuses.get(one.intent_id) in ("HELD", "CAPTURED")]
+        self.statuses.update(dict.fromkeys(held, "CAPTURED"))
+        return {intent_id: Captured() for intent_id in held}
+
+    def take_back(self, wanted: Sequence[TakeBack]) -> Mapping[str, TakenBack]:
+        after = {"HELD": "RELEASED", "CAPTURED": "REFUNDED"}
+        for one in wanted:
+            if one.intent_id in self.statuses:
+                self.statuses[one.intent_id] = after.get(self.statuses[one.intent_id], self.statuses[one.intent_id])
+        known = [one.intent_id for one in wanted if one.intent_id in self.statuses]
+        return {intent_id: TakenBack(self.statuses[intent_id] == "REFUNDED") for intent_id in known}
+
+    def give_up(self, wanted: Sequence[GiveUp]) -> None:
+        for one in wanted:
+            before = self.by_key.setdefault(one.idempotency_key, Declined("canceled"))
+            if not isinstance(before, Authorized) or before.intent_id == one.but_not_intent_id:
+                continue
+            if self.statuses[before.intent_id] == "HELD":
+                self.statuses[before.intent_id] = "RELEASED"
+
+    def held(self) -> int:
+        return list(self.statuses.values()).count("HELD")
