@@ -7,7 +7,7 @@ MAKEFLAGS += --no-print-directory --no-builtin-rules
 BIN := .venv/bin
 READY := .venv/.installed
 
-.PHONY: help setup demo demo-kafka test check ci bench format constraints clean lint formatted types imports style
+.PHONY: help setup parts demo demo-kafka test check ci bench format constraints clean lint formatted types imports style
 
 help: ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1@\2/p' Makefile | awk -F@ '{ printf "%-22s%s\n", $$1, $$2 }'
@@ -20,12 +20,15 @@ demo: $(READY) ## place orders and watch them confirmed and taken back
 demo-kafka: $(READY) ## the same over a real Kafka, started here
 	@$(BIN)/ordersaga demo --kafka $(ARGS)
 
-test: $(READY) ## the tests, in under ten minutes
+test: parts ## the tests, in under ten minutes
 	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+parts: $(READY) ## fetch the Apache Kafka and PostgreSQL that tests start, once; a test has no time for it
+	@$(BIN)/python -m ordersaga.local.prepare
 
 check: lint formatted types imports style ## what is read and not run: style, types, contracts between packages
 
-ci: $(READY) ## the longer suites, marked slow
+ci: parts ## the longer suites, marked slow
 	@$(BIN)/python -m pytest -m slow $(ARGS)
 
 bench: $(READY) ## measure

@@ -165,6 +165,12 @@ def test_what_is_no_request_is_refused(sent: bytes, status: bytes) -> None:
         assert get(server, "/livez")[0] == 200
 
 
+def test_headers_that_go_on_for_ever_are_refused_without_being_kept() -> None:
+    with serving(app_of()) as server, connected(server) as client:
+        client.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\nX-Large: " + b"x" * 17_000)
+        assert until_closed(client).startswith(b"HTTP/1.1 431 ")
+
+
 def test_a_body_that_goes_on_for_ever_is_refused_without_being_kept() -> None:
     with serving(app_of()) as server, connected(server) as client:
         client.sendall(

@@ -1,13 +1,8 @@
 """A broker that refuses one record ruins the client for all topics. What remains of that for whoever publishes."""
 
 import time
-from importlib import import_module
-from operator import attrgetter
-
-import pytest
 
 from ordersaga.bus.kafka import KafkaBus
-from ordersaga.bus.kafka_client import INSIDES
 from ordersaga.bus.protocol import Outgoing, Published
 from tests.bus.conftest import new_topic, unique
 from tests.bus.reading import all_acknowledged, publish, published, read_all, values
@@ -93,14 +88,3 @@ def test_records_may_be_compressed(kafka_bus: KafkaBus, kafka_cluster: object, g
     assert all_acknowledged(publish(bus, *[Outgoing(topic, b"k", b"x" * 1_000) for _ in range(50)]))
     bus.close(5)
     assert values(read_all(kafka_bus, topic, 50, group)) == [b"x" * 1_000] * 50
-
-
-@pytest.mark.parametrize("path", INSIDES)
-def test_the_inner_names_of_the_library_that_we_use_are_there(kafka_cluster: object, path: str) -> None:
-    kind, name = path.split(".", 1)
-    import_kafka = import_module("kafka")
-    client = getattr(import_kafka, kind)(bootstrap_servers=kafka_cluster.bootstrap_servers)  # type: ignore[attr-defined]
-    try:
-        assert callable(attrgetter(name)(client))
-    finally:
-        client.close()

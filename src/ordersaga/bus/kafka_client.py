@@ -7,7 +7,8 @@ The library is careful only in part, so:
 * At DEBUG it logs keys, values and passwords: its loggers are capped at INFO. The cause of a failed connection is
   nowhere but in its log lines, and is picked up from there.
 * What it calls on its own thread (rebalance listeners) sets flags and cannot raise: it would never recover.
-* It cannot be cut off, wait for some records only, or say whether it is connected: `INSIDES` are used for that.
+* It cannot be cut off, wait for some records only, or say whether it is connected, and it may wait for half a second
+  beside records that it has: `INSIDES` are used against that.
 * A client does not survive a fork: build the bus after it.
 """
 
@@ -25,6 +26,7 @@ with warnings.catch_warnings():
     import kafka
     from kafka import errors
     from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+    from kafka.future import Future as KafkaFuture
     from kafka.net.compat import KafkaNetClient
     from kafka.record import util as record_util
 
@@ -48,6 +50,9 @@ INSIDES = (  # a test compares them with the library
     "KafkaProducer._accumulator.begin_flush",
     "KafkaProducer._accumulator._flushes_in_progress.decrement",
     "KafkaConsumer._client._manager.least_used_connections",
+    "KafkaConsumer._fetcher.send_fetches",
+    "KafkaConsumer._fetcher._completed_fetches",
+    "KafkaConsumer._fetcher._fetch_futures",
 )
 _REFUSALS = (
     errors.MessageSizeTooLargeError,
@@ -198,6 +203,7 @@ class ConsumerSession:
         for topic in topics:
             # A member that joins before it knows the partitions is given none, and has to join again.
             client.partitions_for_topic(topic)
+        see_what_has_arrived(client._fetcher)
         client.subscribe(topics=list(topics), listener=_Listener(self))
 
     @property
@@ -369,6 +375,21 @@ def translated() -> Iterator[None]:
         raise BusUnavailable(one_line(error)) from error
     except errors.KafkaError as error:
         raise BusError(one_line(error)) from error
+
+
+def see_what_has_arrived(fetcher: Any) -> None:
+    """A response that comes while the next request is being sent would be seen when that one is answered: `poll` waits
+    for futures, and the one that is done has just been forgotten. So it is given one more that is done.
+    """
+    send = fetcher.send_fetches
+
+    def send_fetches() -> Any:
+        sent = send()
+        if fetcher._completed_fetches:
+            fetcher._fetch_futures.append(KafkaFuture().success(None))
+        return sent
+
+    fetcher.send_fetches = send_fetches
 
 
 def _record(found: Any) -> Record:

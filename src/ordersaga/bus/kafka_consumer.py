@@ -1,9 +1,10 @@
 """Reading from Kafka as a member of a group, without ever hanging or ending for good.
 
 The promise: a record is delivered until its offset was committed, through broker restarts, rebalances and a client that
-has to be replaced. Commits are explicit, sent without waiting, and repeated until confirmed or overtaken. What this
-member holds when a partition is taken from it is the caller's to finish or not: Kafka does not protect it, and a member
-that was cut off for long may deliver what another has handled. The database decides.
+has to be replaced. Commits are explicit, several in one request (`COMMIT_TOGETHER_SECONDS`), sent without waiting, and
+repeated until confirmed or overtaken. What this member holds when a partition is taken from it is the caller's to
+finish or not: Kafka does not protect it, and a member that was cut off for long may deliver what another has handled.
+The database decides.
 
 A client is replaced when it raises what no waiting cures, and when for `stalled_seconds` it had no broker, did not come
 to terms with its group, or had records to read and delivered none. `counters` says how often.
@@ -28,6 +29,8 @@ SLICE_SECONDS = 0.2
 """The client cannot be woken, so it waits in slices."""
 UNREACHABLE_SECONDS = 1.0
 COMMIT_REPEAT_SECONDS = 1.0
+COMMIT_TOGETHER_SECONDS = 0.2
+"""A request costs as much as a record does. What was handled in this time comes again after a crash or a rebalance."""
 
 
 class Session(Protocol):
@@ -95,7 +98,9 @@ class KafkaConsumer:
         self._committed: dict[TopicPartition, int] = {}
         """What `commit` was last called with, of each partition since it became ours."""
         self._unconfirmed: dict[TopicPartition, int] = {}
-        self._repeat_at: float | None = None
+        self._commit_at: float | None = None
+        """When to send `_unconfirmed`."""
+        self._commit_sent_at = 0.0
         self._progress_at = 0.0
         self._connected_at = 0.0
         self._settled_at = 0.0
@@ -128,7 +133,8 @@ class KafkaConsumer:
             ours = {tp: offset for tp, offset in next_offsets.items() if tp in assigned}
             self._committed.update(ours)
             self._unconfirmed.update(ours)
-            self._send_commit(client, ours)
+            self._commit_by(self._commit_sent_at + COMMIT_TOGETHER_SECONDS)
+            self._commit_if_due(client)
 
     def pause(self) -> None:
         self._paused = True
@@ -189,16 +195,17 @@ class KafkaConsumer:
 
     def _poll_in_slices(self, client: Session, max_records: int, until: float) -> Sequence[Record]:
         while True:
-            self._repeat_commit(client)
+            self._commit_if_due(client)
             left = until - time.monotonic()
-            records = client.poll(max_records, max(0.0, min(left, SLICE_SECONDS)))
+            slice_seconds = SLICE_SECONDS if self._commit_at is None else max(0.01, self._commit_at - time.monotonic())
+            records = client.poll(max_records, max(0.0, min(left, SLICE_SECONDS, slice_seconds)))
             self._forget_moved(client)
             if records:
                 self._progress_at = self._connected_at = self._settled_at = time.monotonic()
                 for record in records:
                     self._first.setdefault((record.topic, record.partition), record.offset)
                 return records
-            if self._woken or left <= SLICE_SECONDS:
+            if self._woken or time.monotonic() >= until:
                 return []
 
     def _watch(self, client: Session) -> None:
@@ -246,9 +253,16 @@ class KafkaConsumer:
             for offsets in (self._first, self._committed, self._unconfirmed):
                 offsets.pop(tp, None)
 
-    def _send_commit(self, client: Session, offsets: Offsets) -> None:
-        if not offsets:
+    def _commit_by(self, at: float) -> None:
+        self._commit_at = at if self._commit_at is None else min(at, self._commit_at)
+
+    def _commit_if_due(self, client: Session) -> None:
+        if self._commit_at is None or time.monotonic() < self._commit_at:
             return
+        self._commit_at, self._commit_sent_at = None, time.monotonic()
+        if not self._unconfirmed:
+            return
+        offsets = dict(self._unconfirmed)
         try:
             client.commit(offsets, self._commit_done)
         except FencedMember as error:
@@ -259,16 +273,11 @@ class KafkaConsumer:
     def _commit_done(self, offsets: Offsets, error: str) -> None:
         if error:
             self._counters.add("consumer_commits_failed")
-            self._repeat_at = time.monotonic() + COMMIT_REPEAT_SECONDS
+            self._commit_by(time.monotonic() + COMMIT_REPEAT_SECONDS)
             return
         for tp, offset in offsets.items():
             if self._unconfirmed.get(tp) == offset:
                 del self._unconfirmed[tp]
-
-    def _repeat_commit(self, client: Session) -> None:
-        if self._repeat_at is not None and time.monotonic() >= self._repeat_at:
-            self._repeat_at = None
-            self._send_commit(client, dict(self._unconfirmed))
 
 
 class _Stalled(BusError):

@@ -24,7 +24,7 @@ _log = structlog.get_logger(__name__)
 
 AFTER_POLL = failpoints.declare("consume.after_poll", "Records are in hand, nothing is done with them.")
 AFTER_HANDLE = failpoints.declare("consume.after_handle", "The database has committed, the offsets are not committed.")
-AFTER_COMMIT = failpoints.declare("consume.after_commit", "The offsets of the batch are committed.")
+AFTER_COMMIT = failpoints.declare("consume.after_commit", "The bus was given the offsets of the batch to commit.")
 BEFORE_PARK = failpoints.declare("consume.before_park", "A record was found unusable and is not put aside yet.")
 AFTER_PARK = failpoints.declare("consume.after_park", "An unusable record is put aside, its offset is not committed.")
 

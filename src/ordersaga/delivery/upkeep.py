@@ -1,9 +1,10 @@
 """What the relay needs of the database, on a thread of its own, so that neither waits for the other.
 
 It renews the lease, deletes acknowledged rows, finds rows that nobody publishes, and asks whether rows of other owners
-are gone. Deletes go in the order of the acknowledgements: rows whose delete failed are in the next statement too, so a
-later row of a lane never leaves the outbox before an earlier one. A row that was acknowledged is never handed out again
-by this process, however often its delete fails.
+are gone. Deletes wait a moment for company, since each costs a transaction. They go in the order of the
+acknowledgements: rows whose delete failed are in the next statement too, so a later row of a lane never leaves the
+outbox before an earlier one. A row that was acknowledged is never handed out again by this process, however often its
+delete fails.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -28,6 +29,8 @@ AFTER_DELETE = failpoints.declare("relay.after_delete", "The rows of acknowledge
 AFTER_TAKE_OVER = failpoints.declare("relay.after_take_over", "Rows of a dead owner are ours and not published yet.")
 
 _DELETE_MAX = 5_000
+_DELETE_AT_ONCE = 500
+_DELETE_WAIT_SECONDS = 0.02
 _ASK_FIRST_SECONDS = 0.005
 _ASK_MOST_SECONDS = 0.5
 
@@ -57,6 +60,7 @@ class Upkeep:
         self._randomness = randomness
         self._lock = Lock()
         self._undeleted: list[int] = []
+        self._delete_at = 0.0
         self._asked: set[int] = set()
         self._ask_at = 0.0
         self._ask_pause_seconds = _ASK_FIRST_SECONDS
@@ -106,8 +110,14 @@ class Upkeep:
 
     def acknowledged(self, row_ids: Sequence[int]) -> None:
         with self._lock:
+            sooner = not self._undeleted or len(self._undeleted) < _DELETE_AT_ONCE <= len(self._undeleted) + len(
+                row_ids
+            )
             self._undeleted.extend(row_ids)
-        self._loop.wake()
+            if sooner:
+                self._delete_at = self._when_to_delete()
+        if sooner:
+            self._loop.wake()
 
     def ask(self, row_ids: Sequence[int]) -> None:
         """Say through `gone` when these rows have left the outbox."""
@@ -133,7 +143,8 @@ class Upkeep:
             return
         try:
             self._keep_lease()
-            self._delete()
+            if self._clock.monotonic() >= self._delete_at:
+                self._delete()
             self._ask()
             self._look_around()
             self._failures = 0
@@ -145,7 +156,9 @@ class Upkeep:
         due = self._beat_at
         if self._asked:
             due = min(due, self._ask_at)
-        if self._undeleted or (self._scan is not None and self._registered):
+        if self._undeleted:
+            due = min(due, self._delete_at)
+        if self._scan is not None and self._registered:
             due = 0.0
         return max(due, self._not_before)
 
@@ -179,6 +192,11 @@ class Upkeep:
             failpoints.hit(AFTER_DELETE)
             with self._lock:
                 del self._undeleted[: len(row_ids)]
+                self._delete_at = self._when_to_delete()
+
+    def _when_to_delete(self) -> float:
+        wait = _DELETE_WAIT_SECONDS if len(self._undeleted) < _DELETE_AT_ONCE else 0.0
+        return self._clock.monotonic() + wait
 
     def _ask(self) -> None:
         with self._lock:

@@ -14,17 +14,17 @@ from functools import partial
 from threading import Thread
 from typing import Any
 
-import h11
 import structlog
 import uvicorn
 from litestar.types import ASGIApp
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from ordersaga.delivery.background import Health
 from ordersaga.orchestrator.api.gate import Gate
 
 _log = structlog.get_logger(__name__)
 _TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+_HEADERS_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 _BACKLOG = 2048
 
 
@@ -104,12 +104,17 @@ class HttpServer:
             loop.close()
 
 
-class PromptProtocol(H11Protocol):
-    """uvicorn's protocol, with a bound on the time that a client may take for its request, headers and body."""
+class PromptProtocol(HttpToolsProtocol):
+    """uvicorn's protocol, with bounds on what a client may take for its request: the time for all of it, and the bytes
+    of its headers.
+    """
 
-    def __init__(self, *args: Any, read_timeout_seconds: float, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, read_timeout_seconds: float, headers_bytes_max: int, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._read_timeout_seconds = read_timeout_seconds
+        self._headers_bytes_max = headers_bytes_max
+        self._head_bytes: int | None = 0
+        """Received of a head that is not complete; None while there is none."""
         self._heard = False
         self._deadline: asyncio.TimerHandle | None = None
 
@@ -118,23 +123,40 @@ class PromptProtocol(H11Protocol):
         self._expect_request()
 
     def data_received(self, data: bytes) -> None:
-        if self._deadline is None and self._waits_for_client():
-            self._expect_request()
         self._heard = True
+        if self._answers_nothing():
+            self._expect_request()
+        if self._head_bytes is not None:
+            self._head_bytes += len(data)
         super().data_received(data)
-        if not self._waits_for_client():
-            self._forget_deadline()
+        if self._head_bytes is not None and self._head_bytes > self._headers_bytes_max:
+            self._refuse(_HEADERS_TOO_LARGE)
+
+    def on_message_begin(self) -> None:
+        self._head_bytes = self._head_bytes or 0
+        self._expect_request()
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._head_bytes = None
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._head_bytes = 0
+        self._forget_deadline()
+        super().on_message_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._forget_deadline()
         super().connection_lost(exc)
 
-    def _waits_for_client(self) -> bool:
-        """Whether a request is incomplete, or none has begun."""
-        return self.conn.their_state in (h11.IDLE, h11.SEND_BODY)
+    def _answers_nothing(self) -> bool:
+        cycle: RequestResponseCycle | None = self.cycle
+        return cycle is None or cycle.response_complete
 
     def _expect_request(self) -> None:
-        self._deadline = self.loop.call_later(self._read_timeout_seconds, self._cut_off)
+        if self._deadline is None:
+            self._deadline = self.loop.call_later(self._read_timeout_seconds, self._cut_off)
 
     def _forget_deadline(self) -> None:
         if self._deadline is not None:
@@ -143,10 +165,13 @@ class PromptProtocol(H11Protocol):
 
     def _cut_off(self) -> None:
         self._deadline = None
+        self._refuse(_TOO_SLOW if self._heard else b"")
+
+    def _refuse(self, answer: bytes) -> None:
         if self.transport.is_closing():
             return
-        if self._heard and self.conn.our_state is h11.IDLE:
-            self.transport.write(_TOO_SLOW)
+        if self._answers_nothing() or not self.cycle.response_started:
+            self.transport.write(answer)
         self.transport.close()
 
 
@@ -165,7 +190,11 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _config(app: Callable[..., Any], settings: ServerSettings) -> uvicorn.Config:
-    protocol: Any = partial(PromptProtocol, read_timeout_seconds=settings.read_timeout_seconds)
+    protocol: Any = partial(
+        PromptProtocol,
+        read_timeout_seconds=settings.read_timeout_seconds,
+        headers_bytes_max=settings.headers_bytes_max,
+    )
     return uvicorn.Config(
         app,
         http=protocol,
@@ -178,5 +207,4 @@ def _config(app: Callable[..., Any], settings: ServerSettings) -> uvicorn.Config
         proxy_headers=False,
         limit_concurrency=settings.connections_max,
         timeout_keep_alive=int(settings.idle_timeout_seconds),
-        h11_max_incomplete_event_size=settings.headers_bytes_max,
     )

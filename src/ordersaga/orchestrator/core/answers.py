@@ -5,9 +5,10 @@ and a revert alike). Where it names the command that it answers, that decides; e
 whatever shows an effect, since an effect counts whenever it comes to light.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -48,7 +49,7 @@ def read_answer(definition: Definition, record: AnyInstance, seen: Happened, now
     if not roles:
         return Observation(record, Verdict.STRAY, "not of this saga")
     if seen.causation_id is not None:
-        roles = [role for role in roles if seen.causation_id in _ids_sent(definition, record, role)]
+        roles = tuple(role for role in roles if seen.causation_id in _ids_sent(definition, record, role))
         if not roles:
             return Observation(record, Verdict.STRAY, "answers no command of this saga")
     if (another := _other_id(definition, record, roles[0], seen.event)) is not None:
@@ -67,14 +68,15 @@ def read_answer(definition: Definition, record: AnyInstance, seen: Happened, now
     )
 
 
-def _roles(definition: Definition, event: type[Event]) -> list[_Role]:
-    found = []
-    for step in definition.steps:
-        found += [_Role(step, Direction.DO, event is step.do.ok)] if event in (step.do.ok, step.do.refused) else []
-    for undo in definition.undos():
-        step = definition.steps_undone_by(undo)[0]
-        found += [_Role(step, Direction.UNDO, event is undo.ask.ok)] if event in (undo.ask.ok, undo.ask.refused) else []
-    return found
+@cache
+def _roles(definition: Definition, event: type[Event]) -> tuple[_Role, ...]:
+    done = [(step, Direction.DO, step.do) for step in definition.steps]
+    undone = [(definition.steps_undone_by(undo)[0], Direction.UNDO, undo.ask) for undo in definition.undos()]
+    return tuple(
+        _Role(step, direction, confirms=event is ask.ok)
+        for step, direction, ask in [*done, *undone]
+        if event in (ask.ok, ask.refused)
+    )
 
 
 def _ids_sent(definition: Definition, record: AnyInstance, role: _Role) -> set[UUID]:
@@ -88,7 +90,7 @@ def _ids_sent(definition: Definition, record: AnyInstance, role: _Role) -> set[U
     return {message_id(record.saga_id, role.step.name, Direction.UNDO, effect_id) for effect_id in named}
 
 
-def _likeliest(record: AnyInstance, roles: list[_Role]) -> _Role:
+def _likeliest(record: AnyInstance, roles: Sequence[_Role]) -> _Role:
     """Of several meanings the outstanding command's; else the one that shows an effect."""
     out = record.outstanding
     for role in roles:
@@ -101,12 +103,13 @@ def _other_id(definition: Definition, record: AnyInstance, role: _Role, event: E
     """The name of an id in the event that contradicts the one remembered, unless this step is the one that makes such
     ids.
     """
-    for name in dict.fromkeys(name for step in definition.steps for name in step.effect_ids):
+    for name, maker in definition.makers.items():
         known, said = getattr(record.data, name, None), getattr(event, name, None)
-        maker = next(step for step in definition.steps if name in step.effect_ids)
+        if not known or not said or said == known:
+            continue
         extras = {effect.ids.get(name) for effect in _effects(record, maker)}
         makes_it = role.direction is Direction.DO and role.confirms and role.step is maker
-        if known and said and said != known and said not in extras and not makes_it:
+        if said not in extras and not makes_it:
             return name
     return None
 

@@ -8,6 +8,7 @@ is here. A definition is checked when it is built, so a saga that could not be t
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
+from functools import cached_property
 from typing import Any
 
 from ordersaga.orchestrator.core.instance import Instance, SagaData
@@ -74,7 +75,7 @@ class Ask:
     """Whether an `ok` event says what it has to say; one that does not is not an answer."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Undo:
     """How what a step did is taken back. Steps may share one undo: it is sent once for all of them."""
 
@@ -98,7 +99,7 @@ class Undo:
         return self.ask.command.__name__
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Step:
     name: str
     do: Ask
@@ -143,8 +144,10 @@ class DefinitionError(Exception):
     retriable = False
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Definition:
+    """Equal to itself only, and never changed, so what follows from it may be cached."""
+
     name: str
     version: int
     data: type[SagaData]
@@ -162,16 +165,13 @@ class Definition:
 
     def __post_init__(self) -> None:
         _check(self)
-        object.__setattr__(self, "_steps", {step.name: step for step in self.steps})
 
     def step(self, name: str) -> Step:
-        steps: dict[str, Step] = self.__dict__["_steps"]
-        return steps[name]
+        return self._by_name[name]
 
     def step_after(self, name: str | None) -> Step | None:
         """The step that follows `name` in business order; the first one after None."""
-        names = [step.name for step in self.steps]
-        position = names.index(name) + 1 if name else 0
+        position = self.steps.index(self.step(name)) + 1 if name else 0
         return self.steps[position] if position < len(self.steps) else None
 
     def kind_of(self, ask: Ask) -> Kind:
@@ -184,10 +184,24 @@ class Definition:
 
     def undos(self) -> tuple[Undo, ...]:
         """Each undo once, in the order given or of the steps."""
-        return self.undo_order or tuple(dict.fromkeys(step.undo for step in self.steps if step.undo))
+        return tuple(self._undone_by)
 
     def steps_undone_by(self, undo: Undo) -> tuple[Step, ...]:
-        return tuple(step for step in self.steps if step.undo is undo)
+        return self._undone_by[undo]
+
+    @cached_property
+    def makers(self) -> Mapping[str, Step]:
+        """For each effect id, the step that makes it: the first that names it."""
+        return {name: step for step in reversed(self.steps) for name in step.effect_ids}
+
+    @cached_property
+    def _by_name(self) -> Mapping[str, Step]:
+        return {step.name: step for step in self.steps}
+
+    @cached_property
+    def _undone_by(self) -> Mapping[Undo, tuple[Step, ...]]:
+        undos = self.undo_order or tuple(dict.fromkeys(step.undo for step in self.steps if step.undo))
+        return {undo: tuple(step for step in self.steps if step.undo is undo) for undo in undos}
 
 
 def _check(definition: Definition) -> None:
@@ -202,7 +216,7 @@ def _check(definition: Definition) -> None:
     for step in definition.steps:
         _check_step(definition, step)
     undos = {step.undo.name for step in definition.steps if step.undo}
-    if definition.undo_order and {undo.name for undo in definition.undo_order} != undos:
+    if definition.undo_order and set(definition.undo_order) != {step.undo for step in definition.steps if step.undo}:
         raise DefinitionError(f"{definition.name}: undo_order must name each undo of the steps once: {sorted(undos)}")
     if sum(step.opens_window for step in definition.steps) > 1:
         raise DefinitionError(f"{definition.name}: only one step can open the window")
