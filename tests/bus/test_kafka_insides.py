@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ordersaga.bus.kafka_client import INSIDES, see_what_has_arrived
+from ordersaga.bus.kafka_insides import INSIDES, see_what_has_arrived
 
 
 @pytest.mark.parametrize("path", INSIDES)
@@ -45,6 +45,6 @@ def test_records_that_arrive_while_the_next_request_is_sent_are_not_waited_besid
 
     fetch_records = import_module("kafka.consumer.fetcher").Fetcher.fetch_records
     as_it_is, mended = Arriving(), Arriving()
-    see_what_has_arrived(mended)
+    see_what_has_arrived(mended, import_module("kafka.future").Future().success(None))
     assert fetch_records(as_it_is, timeout_ms=1) == fetch_records(mended, timeout_ms=1) == (["a response"], False)
     assert (as_it_is.waits, mended.waits) == ([False], [True])

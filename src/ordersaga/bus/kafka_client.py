@@ -8,7 +8,7 @@ The library is careful only in part, so:
   nowhere but in its log lines, and is picked up from there.
 * What it calls on its own thread (rebalance listeners) sets flags and cannot raise: it would never recover.
 * It cannot be cut off, wait for some records only, or say whether it is connected, and it may wait for half a second
-  beside records that it has: `INSIDES` are used against that.
+  beside records that it has: `kafka_insides` are used against that.
 * A client does not survive a fork: build the bus after it.
 """
 
@@ -31,6 +31,7 @@ with warnings.catch_warnings():
     from kafka.record import util as record_util
 
 from ordersaga.bus.bounded import bounded, in_background
+from ordersaga.bus.kafka_insides import see_what_has_arrived
 from ordersaga.bus.kafka_logging import CAUSES, cap_and_listen
 from ordersaga.bus.kafka_producer import Future, Refusal, one_line
 from ordersaga.bus.kafka_settings import (
@@ -44,16 +45,6 @@ from ordersaga.bus.protocol import BusError, BusRefused, BusUnavailable, FencedM
 
 TopicPartition = tuple[str, int]
 Offsets = Mapping[TopicPartition, int]
-INSIDES = (  # a test compares them with the library
-    "KafkaProducer._sender.force_close",
-    "KafkaProducer._transaction_manager.has_fatal_error",
-    "KafkaProducer._accumulator.begin_flush",
-    "KafkaProducer._accumulator._flushes_in_progress.decrement",
-    "KafkaConsumer._client._manager.least_used_connections",
-    "KafkaConsumer._fetcher.send_fetches",
-    "KafkaConsumer._fetcher._completed_fetches",
-    "KafkaConsumer._fetcher._fetch_futures",
-)
 _REFUSALS = (
     errors.MessageSizeTooLargeError,
     errors.RecordListTooLargeError,
@@ -203,7 +194,7 @@ class ConsumerSession:
         for topic in topics:
             # A member that joins before it knows the partitions is given none, and has to join again.
             client.partitions_for_topic(topic)
-        see_what_has_arrived(client._fetcher)
+        see_what_has_arrived(client._fetcher, KafkaFuture().success(None))
         client.subscribe(topics=list(topics), listener=_Listener(self))
 
     @property
@@ -375,21 +366,6 @@ def translated() -> Iterator[None]:
         raise BusUnavailable(one_line(error)) from error
     except errors.KafkaError as error:
         raise BusError(one_line(error)) from error
-
-
-def see_what_has_arrived(fetcher: Any) -> None:
-    """A response that comes while the next request is being sent would be seen when that one is answered: `poll` waits
-    for futures, and the one that is done has just been forgotten. So it is given one more that is done.
-    """
-    send = fetcher.send_fetches
-
-    def send_fetches() -> Any:
-        sent = send()
-        if fetcher._completed_fetches:
-            fetcher._fetch_futures.append(KafkaFuture().success(None))
-        return sent
-
-    fetcher.send_fetches = send_fetches
 
 
 def _record(found: Any) -> Record:

@@ -18,64 +18,22 @@ What no row covers does not happen.
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any
 
 from msgspec.structs import replace
 
-from ordersaga.orchestrator.core.definition import Definition, Kind, Step
-from ordersaga.orchestrator.core.inputs import Send
+from ordersaga.orchestrator.core.definition import Kind
 from ordersaga.orchestrator.core.instance import (
     GOING_BACK,
     TAKEN_BACK,
     Became,
     Direction,
-    Instance,
     Outstanding,
     Status,
-    StepRecord,
+    Stuck,
 )
-from ordersaga.orchestrator.core.needs import Need, needs
-from ordersaga.orchestrator.core.reasons import EXPLANATIONS, Reason
-from ordersaga.orchestrator.core.recording import settle, with_attention
-from ordersaga.wire.ids import announcement_id, message_id
-from ordersaga.wire.messages import Announcement, type_of
-from ordersaga.wire.topics import Participant
-
-AnyInstance = Instance[Any]
-
-# --- the table ------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """What a row looks at."""
-
-    definition: Definition
-    record: AnyInstance
-    now: datetime
-
-    @property
-    def needs(self) -> tuple[Need, ...]:
-        return needs(self.definition, self.record)
-
-    @property
-    def failed_step(self) -> StepRecord | None:
-        """The first step that was refused or is in doubt, and may not be."""
-        for step in self.definition.steps:
-            known = self.record.steps.get(step.name)
-            if known and known.became in (Became.REFUSED, Became.IN_DOUBT) and not step.optional:
-                return known
-        return None
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a row does: the record after it and what is said. `rest` ends the turn."""
-
-    record: AnyInstance
-    messages: tuple[Send, ...] = ()
-    rest: bool = False
+from ordersaga.orchestrator.core.reasons import Reason
+from ordersaga.orchestrator.core.recording import settle, unstuck, with_attention
+from ordersaga.orchestrator.core.sending import Context, Outcome, ask, because, give_up_command, send, with_notice
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,13 +65,13 @@ def _turn_to_cancel(c: Context) -> Outcome:
     """The step that is under way is in doubt from now on; its answer is remembered when it comes."""
     record, requested = c.record, c.record.requested
     reason = requested.reason if requested else Reason.ACCEPTANCE_TIMEOUT
-    return Outcome(_because(replace(_give_up_command(record), status=Status.CANCELLING), reason))
+    return Outcome(because(replace(give_up_command(record), status=Status.CANCELLING), reason))
 
 
 def _turn_to_compensate(c: Context) -> Outcome:
     failed = c.failed_step
     assert failed
-    return Outcome(_because(replace(c.record, status=Status.COMPENSATING), failed.reason or Reason.STEP_TIMED_OUT))
+    return Outcome(because(replace(c.record, status=Status.COMPENSATING), failed.reason or Reason.STEP_TIMED_OUT))
 
 
 def _expired_open(c: Context) -> bool:
@@ -135,7 +93,7 @@ def _complete_closed(c: Context) -> Outcome:
 
 
 def _complete(c: Context) -> Outcome:
-    return _with_notice(c, replace(c.record, status=Status.COMPLETED, outstanding=None), c.definition.notices.completed)
+    return with_notice(c, replace(c.record, status=Status.COMPLETED, outstanding=None), c.definition.notices.completed)
 
 
 def _waiting(c: Context) -> bool:
@@ -152,38 +110,34 @@ def _has_next(c: Context) -> bool:
 
 def _ask_again(c: Context) -> Outcome:
     assert c.record.step
-    return _ask(c, c.definition.step(c.record.step))
+    return ask(c, c.definition.step(c.record.step))
 
 
 def _ask_next(c: Context) -> Outcome:
     step = c.definition.step_after(c.record.step)
     assert step
-    return _ask(c, step)
-
-
-def _ask(c: Context, step: Step) -> Outcome:
-    known = c.record.steps.get(step.name) or StepRecord(name=step.name)
-    out = Outstanding(
-        step=step.name,
-        direction=Direction.DO,
-        message_id=message_id(c.record.saga_id, step.name, Direction.DO),
-        attempt=known.attempts + 1,
-        sent_at=c.now,
-        due_at=c.now + timedelta(seconds=step.patience.timeout_seconds),
-    )
-    steps = {**c.record.steps, step.name: replace(known, attempts=out.attempt)}
-    record = replace(c.record, step=step.name, steps=steps, outstanding=out)
-    return Outcome(record, (Send(to=step.do.to, body=step.do.command(record), message_id=out.message_id),), rest=True)
+    return ask(c, step)
 
 
 def _found_accepted(c: Context) -> bool:
     """The acceptance is the newest word on an order whose cancel is not confirmed, and no cancel is under way that
     could still win.
     """
-    ruled_by = [need for need in c.needs if need.undo.unasked_is_request]
+    ruled_by = [need for need in c.needs if need.undo.unasked_is_request and not need.extra]
     out = c.record.outstanding
-    cancelling = out is not None and any(need.step == out.step for need in ruled_by) and not out.backing_off
+    cancelling = out is not None and _cancel_unanswered(c) and not out.backing_off
     return c.record.accepted is not None and bool(ruled_by) and not cancelling
+
+
+def _cancel_unanswered(c: Context) -> bool:
+    """Whether a cancel of the order was sent and neither confirmed nor refused."""
+    last = c.record.outstanding or c.record.stuck
+    if last is None or (c.record.stuck and c.record.stuck.accepted):
+        return False
+    forward = isinstance(last, Outstanding) and last.direction is Direction.DO
+    undo = c.definition.step(last.step).undo
+    own = [need.effect_id for need in c.needs if need.step == last.step and not need.extra]
+    return not forward and undo is not None and undo.unasked_is_request and last.effect_id in (None, *own)
 
 
 def _stands(c: Context) -> bool:
@@ -197,19 +151,18 @@ def _stands(c: Context) -> bool:
 
 
 def _let_stand(c: Context) -> Outcome:
-    """The order stands. Whoever asked to cancel it is told; a clock is not."""
+    """The order stands. Whoever asked to cancel it is told; a clock is not. A refused cancel leaves no reason behind;
+    one that a bare service has not answered may win all the same.
+    """
     asked = c.record.requested
-    record = replace(
-        c.record,
-        status=Status.COMPLETED,
-        outstanding=None,
-        resume_at=None,
-        reason=None,
-        explanation=None,
-        requested=None,
-    )
-    told = _with_notice(c, record, c.definition.notices.cancellation_refused) if asked else Outcome(record)
-    confirmed = _with_notice(c, told.record, c.definition.notices.completed)
+    record = replace(c.record, status=Status.COMPLETED, outstanding=None, resume_at=None, stuck=None)
+    undo = next(need.undo for need in c.needs if need.undo.unasked_is_request)
+    if c.definition.kind_of(undo.ask) is Kind.BARE and _cancel_unanswered(c):
+        record = with_attention(record, "accepted while a cancel is under way that may win all the same")
+    else:
+        record = replace(record, reason=None, explanation=None, requested=None)
+    told = with_notice(c, record, c.definition.notices.cancellation_refused) if asked else Outcome(record)
+    confirmed = with_notice(c, told.record, c.definition.notices.completed)
     return Outcome(confirmed.record, told.messages + confirmed.messages)
 
 
@@ -218,18 +171,49 @@ def _stuck(c: Context) -> bool:
 
 
 def _fail(c: Context) -> Outcome:
-    record = _because(
+    record = because(
         replace(c.record, status=Status.FAILED, outstanding=None, resume_at=None), Reason.COMPENSATION_FAILED
     )
-    return _with_notice(c, record, c.definition.notices.failed)
+    return with_notice(c, record, c.definition.notices.failed)
 
 
 def _fail_accepted(c: Context) -> Outcome:
-    return _fail(
-        dataclasses.replace(
-            c, record=with_attention(c.record, "a runner accepted the order while it was being taken back")
-        )
+    first = next(need for need in c.needs if need.undo.unasked_is_request)
+    stuck = Stuck(step=first.step, from_status=c.record.status, effect_id=first.effect_id, accepted=True)
+    why = "a runner accepted the order while it was being taken back"
+    return _fail(dataclasses.replace(c, record=with_attention(replace(c.record, stuck=stuck), why)))
+
+
+def _cancelled_after_all(c: Context) -> bool:
+    return any(
+        step.became is Became.UNDONE and (undo := c.definition.step(step.name).undo) and undo.unasked_is_request
+        for step in c.record.steps.values()
     )
+
+
+def _extra_needed(c: Context) -> bool:
+    return any(need.extra for need in c.needs)
+
+
+def _send_extra_undo(c: Context) -> Outcome:
+    return send(c, next(need for need in c.needs if need.extra))
+
+
+def _give_up_extra(c: Context) -> Outcome:
+    stuck = c.record.stuck
+    assert stuck
+    undo = c.definition.step(stuck.step).undo
+    assert undo
+    record = replace(c.record, stuck=None)
+    for step in c.definition.steps_undone_by(undo):
+        if (known := record.steps.get(step.name)) is not None:
+            effects = tuple(
+                replace(effect, settled=True) if effect.ids.get(undo.named_by) == stuck.effect_id else effect
+                for effect in known.effects
+            )
+            record = replace(record, steps={**record.steps, step.name: replace(known, effects=effects)})
+    why = f"{stuck.step} was done twice; {stuck.effect_id} could not be taken back: {stuck.problem}"
+    return Outcome(with_attention(record, why))
 
 
 def _outstanding_needed(c: Context) -> bool:
@@ -268,31 +252,11 @@ def _needed(c: Context) -> bool:
 
 
 def _send_undo(c: Context) -> Outcome:
-    first = c.needs[0]
-    known = c.record.steps.get(first.step) or StepRecord(name=first.step)
-    out = Outstanding(
-        step=first.step,
-        direction=Direction.UNDO,
-        message_id=message_id(c.record.saga_id, first.step, Direction.UNDO, first.effect_id),
-        attempt=known.undo_attempts + 1,
-        sent_at=c.now,
-        due_at=c.now + timedelta(seconds=first.undo.patience.timeout_seconds),
-        effect_id=first.effect_id,
-    )
-    record = replace(
-        c.record,
-        steps={**c.record.steps, first.step: replace(known, undo_attempts=out.attempt)},
-        outstanding=out,
-        resume_at=None,
-        point_passed=c.record.point_passed or first.undo.rules_out_completion,
-    )
-    named = {**first.ids, **({first.undo.named_by: first.effect_id} if first.effect_id else {})}
-    body = first.undo.ask.command(record, named)
-    return Outcome(record, (Send(to=first.undo.ask.to, body=body, message_id=out.message_id),), rest=True)
+    return send(c, c.needs[0])
 
 
 def _finish_compensated(c: Context) -> Outcome:
-    return _with_notice(
+    return with_notice(
         c,
         replace(c.record, status=Status.COMPENSATED, outstanding=None, resume_at=None),
         c.definition.notices.cancelled,
@@ -300,7 +264,7 @@ def _finish_compensated(c: Context) -> Outcome:
 
 
 def _finish_cancelled(c: Context) -> Outcome:
-    return _with_notice(
+    return with_notice(
         c, replace(c.record, status=Status.CANCELLED, outstanding=None, resume_at=None), c.definition.notices.cancelled
     )
 
@@ -311,63 +275,40 @@ def _tidy(c: Context) -> Outcome:
 
 def _unstuck(c: Context) -> bool:
     stuck = c.record.stuck
-    return stuck is not None and not any(
-        need.step == stuck.step and need.effect_id == stuck.effect_id for need in c.needs[:1]
-    )
+    if stuck is None:
+        return False
+    if stuck.accepted:
+        return c.record.accepted is None
+    next_is_it = any(need.step == stuck.step and need.effect_id == stuck.effect_id for need in c.needs[:1])
+    return stuck.retry or not next_is_it
 
 
 def _go_back_to(c: Context) -> Outcome:
     assert c.record.stuck
-    return Outcome(replace(c.record, status=c.record.stuck.from_status, stuck=None))
+    return Outcome(replace(unstuck(c.record), status=c.record.stuck.from_status))
 
 
 TABLE: tuple[Row, ...] = (
-    Row("cancel was asked for", STARTED, _requested, _turn_to_cancel),
+    Row("cancel was asked for", STARTED | COMPLETED, _requested, _turn_to_cancel),
     Row("a step failed", STARTED, lambda c: c.failed_step is not None, _turn_to_compensate),
     Row("accepted before the last step", STARTED, _accepted_early, _complete_closed),
     Row("a command is out", STARTED, _waiting, _wait),
     Row("the step has no answer yet", STARTED, _current_unanswered, _ask_again),
     Row("the step is done", STARTED, _has_next, _ask_next),
     Row("every step is done", STARTED, _always, _complete),
-    Row("cancel was asked for", COMPLETED, _requested, _turn_to_cancel),
     Row("nobody accepted in time", COMPLETED, _expired_open, _turn_to_cancel),
-    Row("found accepted, and it stands", GOING_BACK, lambda c: _found_accepted(c) and _stands(c), _let_stand),
-    Row("found accepted, too late", GOING_BACK, _found_accepted, _fail_accepted),
+    Row("the order was cancelled after all", COMPLETED, _cancelled_after_all, _turn_to_cancel),
+    Row("what was done twice cannot be taken back", COMPLETED, _stuck, _give_up_extra),
+    Row("found accepted, and it stands", TAKING_BACK | FAILED, lambda c: _found_accepted(c) and _stands(c), _let_stand),
+    Row("found accepted, too late", TAKING_BACK, _found_accepted, _fail_accepted),
     Row("an undo cannot be confirmed", TAKING_BACK, _stuck, _fail),
-    Row("an undo is out and still needed", TAKING_BACK, _outstanding_needed, _wait),
+    Row("an undo is out and still needed", TAKING_BACK | COMPLETED, _outstanding_needed, _wait),
+    Row("something was done twice", COMPLETED, _extra_needed, _send_extra_undo),
     Row("what is in doubt may yet be named", TAKING_BACK, _unnamed_yet, _await_name),
     Row("what is in doubt cannot be named", TAKING_BACK, _unnamed, _settle_unnamed),
     Row("something is to be taken back", TAKING_BACK, _needed, _send_undo),
     Row("all is taken back", COMPENSATING, _always, _finish_compensated),
     Row("all is taken back", CANCELLING, _always, _finish_cancelled),
-    Row("nothing is left", TAKEN_BACK, _always, _tidy),
+    Row("nothing is left", TAKEN_BACK | COMPLETED, _always, _tidy),
     Row("no longer stuck", FAILED, _unstuck, _go_back_to),
 )
-
-
-def _with_notice(c: Context, record: AnyInstance, notice: Callable[[AnyInstance], Announcement]) -> Outcome:
-    """Tell the customer, once per outcome."""
-    body = notice(record)
-    name = type_of(body)
-    if name in record.notified:
-        return Outcome(record)
-    sent = Send(
-        to=Participant.NOTIFICATION, body=body, message_id=announcement_id(record.saga_id, name, record.revision)
-    )
-    return Outcome(replace(record, notified=(*record.notified, name)), (sent,))
-
-
-def _because(record: AnyInstance, reason: Reason) -> AnyInstance:
-    """The first cause is the reason."""
-    if record.reason is not None:
-        return record
-    return replace(record, reason=reason, explanation=EXPLANATIONS[reason])
-
-
-def _give_up_command(record: AnyInstance) -> AnyInstance:
-    """A forward command that is under way is in doubt; it may still be answered until it would have been given up."""
-    out = record.outstanding
-    if out is None or out.direction is not Direction.DO:
-        return record
-    known = replace(record.steps[out.step], became=Became.IN_DOUBT, answer_due_at=out.due_at)
-    return replace(record, steps={**record.steps, out.step: known}, outstanding=None)

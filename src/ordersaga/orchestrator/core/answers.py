@@ -24,7 +24,12 @@ from ordersaga.orchestrator.core.recording import (
     back_off,
     by_hand,
     cancel_asked,
+    cancelled_by_hand,
     newer,
+    older,
+    open_again,
+    said,
+    unclear,
     undo_attempt_failed,
     with_attention,
     with_step,
@@ -48,6 +53,8 @@ def read_answer(definition: Definition, record: AnyInstance, seen: Happened, now
     roles = _roles(definition, type(seen.event))
     if not roles:
         return Observation(record, Verdict.STRAY, "not of this saga")
+    if (gone := _gone(definition, record, roles, seen)) is not None:
+        return gone
     if seen.causation_id is not None:
         roles = tuple(role for role in roles if seen.causation_id in _ids_sent(definition, record, role))
         if not roles:
@@ -66,6 +73,22 @@ def read_answer(definition: Definition, record: AnyInstance, seen: Happened, now
         if role.confirms
         else _undo_refused(definition, record, role.step, seen, now)
     )
+
+
+def _gone(definition: Definition, record: AnyInstance, roles: Sequence[_Role], seen: Happened) -> Observation | None:
+    """News, from whoever keeps it, that what a step made is there no more; None where it is an answer."""
+    undos = [role.step.undo for role in roles if role.direction is Direction.UNDO]
+    undo = next((undo for undo in undos if undo and undo.gone(seen.event)), None)
+    out = record.outstanding
+    if undo is None or seen.causation_id is not None:
+        return None
+    if out and out.direction is Direction.DO and definition.step(out.step) in definition.steps_undone_by(undo):
+        return None
+    named = getattr(seen.event, undo.named_by, None)
+    known = getattr(record.data, undo.named_by, None)
+    if known is None or named not in (None, known):
+        return Observation(record, Verdict.STRAY, f"another {undo.named_by}")
+    return _undone_unasked(definition, record, undo, seen)
 
 
 @cache
@@ -131,11 +154,13 @@ def _done(definition: Definition, record: AnyInstance, step: Step, seen: Happene
         if (value := getattr(seen.event, name, None) or getattr(data, name, None))
     }
     same = next((effect for effect in known.effects if effect.ids == ids), None)
-    lives_again = same is not None and same.undone and newer(seen.stamp, known.undone_at)
     if same is not None and known.became is Became.DONE and not same.undone:
-        return Observation(record, Verdict.REPEATED, "done already")
-    if same is not None and same.undone and not lives_again:
-        return Observation(record, Verdict.LATE, "undone already")
+        return _done_again(definition, record, step, seen, now)
+    if same is not None and same.undone:
+        if not step.opens_window or older(seen.stamp, known.undone_at):
+            return Observation(record, Verdict.LATE, "undone already")
+        if unclear(seen.stamp, known.undone_at):
+            record = with_attention(record, "opened and cancelled, and no stamp says which came last")
     if known.effects and same is None:
         return Observation(_extra_effect(record, step, ids), Verdict.APPLIED)
     shown = replace(
@@ -148,9 +173,19 @@ def _done(definition: Definition, record: AnyInstance, step: Step, seen: Happene
         undo_attempts=0,
     )
     record = replace(with_step(answered(record, step.name, Direction.DO), shown), data=data)
+    if step.undo and step.undo.unasked_is_request:
+        record = said(record, seen.stamp)
     if step.opens_window and record.window_ends_at is None:
         record = replace(record, window_ends_at=now + timedelta(seconds=definition.window_seconds))
     return Observation(record)
+
+
+def _done_again(definition: Definition, record: AnyInstance, step: Step, seen: Happened, now: datetime) -> Observation:
+    """A repeat; but an order that was opened after a runner accepted it is open again."""
+    accepted = record.accepted
+    if step.opens_window and accepted and accepted.stamp and seen.stamp and seen.stamp > accepted.stamp:
+        return Observation(open_again(definition, record, seen.stamp, now))
+    return Observation(record, Verdict.REPEATED, "done already")
 
 
 def _extra_effect(record: AnyInstance, step: Step, ids: Mapping[str, str]) -> AnyInstance:
@@ -204,11 +239,23 @@ def _undone(definition: Definition, record: AnyInstance, step: Step, seen: Happe
         return Observation(record, Verdict.STRAY, "unexpected content")
     if undo.stands(seen.event):
         return _found_accepted(record, step, seen)
-    first = record.steps.get(step.name)
-    if first is None or first.undo_attempts == 0 or _not_an_answer(definition, record, undo, seen):
+    if not _undo_sent(definition, record, undo) or _not_an_answer(definition, record, undo, seen):
         return _undone_unasked(definition, record, undo, seen)
+    if undo.unasked_is_request and record.accepted:
+        if older(seen.stamp, record.accepted.stamp):
+            # Cancelled, brought back to life by a late update, and accepted since: the order lives.
+            after = answered(record, step.name, Direction.UNDO)
+            return Observation(after) if after is not record else Observation(record, Verdict.LATE, "accepted since")
+        record = replace(record, accepted=None)
+    if undo.unasked_is_request:
+        record = said(record, seen.stamp)
     named = getattr(seen.event, undo.named_by, None) or _effect_of(definition, record, step, seen.causation_id)
     return _confirm_undo(definition, answered(record, step.name, Direction.UNDO), undo, named, seen.stamp)
+
+
+def _undo_sent(definition: Definition, record: AnyInstance, undo: Undo) -> bool:
+    known = [record.steps[step.name] for step in definition.steps_undone_by(undo) if step.name in record.steps]
+    return any(step.undo_attempts or any(effect.undo_attempts for effect in step.effects) for step in known)
 
 
 def _not_an_answer(definition: Definition, record: AnyInstance, undo: Undo, seen: Happened) -> bool:
@@ -262,7 +309,9 @@ def _undone_unasked(definition: Definition, record: AnyInstance, undo: Undo, see
     under way.
     """
     if undo.unasked_is_request:
-        return cancel_asked(record, by_hand(seen.stamp))
+        if older(seen.stamp, record.newest_stamp):
+            return Observation(record, Verdict.LATE, "older than what the service said since")
+        return cancelled_by_hand(definition, record, seen.stamp)
     observation = _confirm_undo(definition, record, undo, getattr(seen.event, undo.named_by, None), seen.stamp)
     if (
         observation.verdict is Verdict.APPLIED

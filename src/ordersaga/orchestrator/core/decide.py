@@ -15,11 +15,12 @@ from uuid import UUID
 
 from msgspec.structs import replace
 
-from ordersaga.orchestrator.core.advance import TABLE, Context
+from ordersaga.orchestrator.core.advance import TABLE
 from ordersaga.orchestrator.core.definition import Definition
 from ordersaga.orchestrator.core.inputs import Decision, Input, Send, Verdict
 from ordersaga.orchestrator.core.instance import GOING_BACK, Instance, SagaData, Status
 from ordersaga.orchestrator.core.observe import observe
+from ordersaga.orchestrator.core.sending import Context
 from ordersaga.wire.ids import announcement_id
 from ordersaga.wire.messages import SagaStatusChanged, type_of
 

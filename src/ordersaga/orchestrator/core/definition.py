@@ -93,6 +93,8 @@ class Undo:
     """Whether an answer to this undo (either kind) says that the order stands, since a runner was faster."""
     unasked_is_request: bool = False
     """Its confirmation, when it was not asked for, is somebody's wish to cancel rather than a fact."""
+    gone: Callable[[Any], bool] = field(default=lambda event: False)
+    """Whether an answer (either kind), unasked, says that what would be undone is there no more."""
 
     @property
     def name(self) -> str:

@@ -56,6 +56,10 @@ class Effect(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     ids: dict[str, str]
     undone: bool = False
+    settled: bool = False
+    """Of an extra one: given up, with `attention`."""
+    undo_attempts: int = 0
+    """Of an extra one. Those of the step's own effect are counted in its `StepRecord`."""
 
 
 class StepRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -124,6 +128,10 @@ class Stuck(Struct, frozen=True, kw_only=True, omit_defaults=True):
     from_status: Status
     effect_id: str | None = None
     problem: str = ""
+    accepted: bool = False
+    """Stuck because a runner has the order while its money is on its way back."""
+    retry: bool = False
+    """Somebody wants it tried again."""
 
 
 class Resolved(Struct, frozen=True, kw_only=True, omit_defaults=True):

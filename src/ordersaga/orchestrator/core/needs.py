@@ -24,6 +24,8 @@ class Need:
     effect_id: str | None
     ids: dict[str, str]
     answer_due_at: datetime | None
+    extra: bool = False
+    """A second effect of a step, made by a repeat that was not recognised."""
 
 
 def needs(definition: Definition, record: AnyInstance) -> tuple[Need, ...]:
@@ -69,8 +71,8 @@ def _extra_needs(undo: Undo, first: str, covered: list[StepRecord]) -> list[Need
         own = step.effects[0].ids.get(undo.named_by) if step.effects else None
         for effect in step.effects[1:]:
             effect_id = effect.ids.get(undo.named_by)
-            if not effect.undone and effect_id and effect_id != own:
-                found.append(Need(undo, first, effect_id, effect.ids, None))
+            if not effect.undone and not effect.settled and effect_id and effect_id != own:
+                found.append(Need(undo, first, effect_id, effect.ids, None, extra=True))
     return found
 
 

@@ -21,10 +21,14 @@ from ordersaga.orchestrator.core.recording import (
     Observation,
     answered,
     back_off,
-    by_hand,
     cancel_asked,
+    cancelled_by_hand,
     older,
+    open_again,
+    said,
+    unclear,
     undo_attempt_failed,
+    with_attention,
     with_step,
 )
 
@@ -85,14 +89,14 @@ def _fact(definition: Definition, record: AnyInstance, fact: Fact, seen: Happene
     match fact:
         case Fact.EXPIRED:
             return _expired(record, now)
-        case Fact.ACCEPTED | Fact.REOPENED if older(seen.stamp, record.newest_stamp):
+        case Fact.ACCEPTED | Fact.REOPENED | Fact.CANCELLED_BY_HAND if older(seen.stamp, record.newest_stamp):
             return Observation(record, Verdict.LATE, "older than what the service said since")
         case Fact.ACCEPTED:
             return _accepted(definition, record, seen)
         case Fact.REOPENED:
             return _reopened(definition, record, seen, now)
         case Fact.CANCELLED_BY_HAND:
-            return cancel_asked(record, by_hand(seen.stamp))
+            return cancelled_by_hand(definition, record, seen.stamp)
 
 
 def _expired(record: AnyInstance, now: datetime) -> Observation:
@@ -107,10 +111,12 @@ def _accepted(definition: Definition, record: AnyInstance, seen: Happened) -> Ob
     if record.accepted is not None:
         return Observation(record, Verdict.REPEATED, "accepted already")
     acceptance = Acceptance(runner_id=getattr(seen.event, "runner_id", None), stamp=seen.stamp)
-    record = replace(record, accepted=acceptance, newest_stamp=seen.stamp or record.newest_stamp)
+    before, record = record.newest_stamp, said(replace(record, accepted=acceptance), seen.stamp)
     for step in definition.steps:
         known = record.steps.get(step.name)
-        if step.opens_window and known and known.became in (None, Became.IN_DOUBT, Became.REFUSED):
+        if step.opens_window and known and known.became is not Became.DONE:
+            if known.became is Became.UNDONE and unclear(seen.stamp, before):
+                record = with_attention(record, "accepted and cancelled, and no stamp says which came last")
             ids = {name: str(value) for name in step.effect_ids if (value := getattr(record.data, name, None))}
             proven = replace(
                 known, became=Became.DONE, effects=(Effect(ids=ids),), contradicted=known.became is Became.REFUSED
@@ -122,9 +128,4 @@ def _accepted(definition: Definition, record: AnyInstance, seen: Happened) -> Ob
 def _reopened(definition: Definition, record: AnyInstance, seen: Happened, now: datetime) -> Observation:
     if record.accepted is None:
         return Observation(record, Verdict.REPEATED, "open already")
-    at_least = now + timedelta(seconds=definition.window_after_reopening_seconds)
-    ends_at = max(record.window_ends_at or at_least, at_least)
-    stamp = seen.stamp or record.newest_stamp
-    return Observation(
-        replace(record, accepted=None, window_reopened=True, expired=False, window_ends_at=ends_at, newest_stamp=stamp)
-    )
+    return Observation(open_again(definition, record, seen.stamp, now))

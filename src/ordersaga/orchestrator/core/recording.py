@@ -47,6 +47,14 @@ def back_off(record: AnyInstance, first_seconds: float, max_seconds: float, now:
     return replace(record, outstanding=replace(out, backing_off=True, due_at=now + wait))
 
 
+def unstuck(record: AnyInstance) -> AnyInstance:
+    """Nothing is stuck any more, and what was has all its attempts before it."""
+    assert record.stuck
+    step = record.steps[record.stuck.step]
+    effects = tuple(replace(effect, undo_attempts=0) for effect in step.effects)
+    return replace(with_step(record, replace(step, undo_attempts=0, effects=effects)), stuck=None)
+
+
 def settle(definition: Definition, record: AnyInstance, undo: Undo) -> AnyInstance:
     """Close the steps of an undo without a confirmation."""
     for step in definition.steps_undone_by(undo):
@@ -61,6 +69,14 @@ def by_hand(stamp: datetime | None) -> Requested:
     return Requested(actor=BY_HAND, role="operator", reason=Reason.OPERATOR_REQUEST, why=why, stamp=stamp)
 
 
+def cancelled_by_hand(definition: Definition, record: AnyInstance, stamp: datetime | None) -> Observation:
+    """A wish to cancel. A saga whose cancel could not be confirmed tries again."""
+    undo = definition.step(record.stuck.step).undo if record.stuck else None
+    if record.stuck and undo and undo.unasked_is_request:
+        return Observation(replace(record, stuck=replace(record.stuck, retry=True)))
+    return cancel_asked(said(record, stamp), by_hand(stamp))
+
+
 def cancel_asked(record: AnyInstance, by: Requested) -> Observation:
     if record.status in (Status.CANCELLING, Status.CANCELLED):
         return Observation(record, Verdict.REPEATED, "cancelled already")
@@ -71,6 +87,21 @@ def cancel_asked(record: AnyInstance, by: Requested) -> Observation:
             record, Verdict.REFUSED, f"cannot be cancelled: {'accepted' if record.closed else record.status.value}"
         )
     return Observation(replace(record, requested=by))
+
+
+def open_again(definition: Definition, record: AnyInstance, stamp: datetime | None, now: datetime) -> AnyInstance:
+    """The runner gave the order back: it can be accepted again, for a while at least."""
+    at_least = now + timedelta(seconds=definition.window_after_reopening_seconds)
+    ends_at = max(record.window_ends_at or at_least, at_least)
+    reopened = replace(record, accepted=None, window_reopened=True, expired=False, window_ends_at=ends_at)
+    return said(reopened, stamp)
+
+
+def said(record: AnyInstance, stamp: datetime | None) -> AnyInstance:
+    """The order service has spoken of this order, at `stamp`."""
+    if stamp is None or not newer(stamp, record.newest_stamp):
+        return record
+    return replace(record, newest_stamp=stamp)
 
 
 def with_attention(record: AnyInstance, why: str) -> AnyInstance:
@@ -92,6 +123,11 @@ def answered(record: AnyInstance, step: str, direction: Direction) -> AnyInstanc
 def newer(stamp: datetime | None, than: datetime | None) -> bool:
     """Whether `stamp` is known to be newer. Where one is missing, order of arrival decides: it came later."""
     return stamp is None or than is None or stamp > than
+
+
+def unclear(stamp: datetime | None, than: datetime | None) -> bool:
+    """Whether stamps do not say which is newer: order of arrival decides, and a person should look."""
+    return stamp is None or than is None or stamp == than
 
 
 def older(stamp: datetime | None, than: datetime | None) -> bool:

@@ -8,6 +8,7 @@ more), then the money, then the timer.
 from ordersaga.orchestrator.core.definition import Ask, Definition, Fact, Notices, Patience, Step, Undo
 from ordersaga.orchestrator.sagas.create_order_answers import (
     customer_not_ready,
+    hold_gone,
     order_rejected,
     order_stands,
     payment_failed,
@@ -49,6 +50,7 @@ REVERT_PAYMENT = Undo(
         expected=lambda event: event.status == "REVERTED",
     ),
     named_by="payment_id",
+    gone=hold_gone,
     rules_out_completion=True,
 )
 CANCEL_TIMER = Undo(

@@ -7,6 +7,8 @@ from ordersaga.orchestrator.core.definition import Refusal
 from ordersaga.orchestrator.core.reasons import Reason
 from ordersaga.wire import messages as m
 
+PROVIDER_NEWS = frozenset({"STRIPE_PAYMENT_FAILED", "STRIPE_PAYMENT_CANCELED"})
+"""Said by the provider at any time: there is no hold any more."""
 NOTHING_HELD = frozenset({"INVALID_PAYLOAD", "INVALID_AMOUNT", "PAYLOAD_PARSE_ERROR"})
 """The payment service refused before it asked the provider."""
 ACCEPTED_STATES = frozenset({"ACCEPTED", "PLACED", "ON_THE_WAY", "DELIVERED", "COMPLETED"})
@@ -34,7 +36,7 @@ def payment_failed(event: m.PaymentFailed) -> Refusal:
     """A decline is the customer's; anything else is technical, and where the provider was asked a hold may have been
     made.
     """
-    if event.error in ("STRIPE_CARD_ERROR", "STRIPE_PAYMENT_FAILED", "STRIPE_PAYMENT_CANCELED"):
+    if event.error == "STRIPE_CARD_ERROR" or event.error in PROVIDER_NEWS:
         return Refusal(Reason.PAYMENT_DECLINED)
     if event.error in NOTHING_HELD:
         return Refusal(Reason.PAYMENT_ERROR)
@@ -42,6 +44,10 @@ def payment_failed(event: m.PaymentFailed) -> Refusal:
         Reason.PAYMENT_ERROR,
         attention=f"payment failed with {event.error[:60]}: compare with the provider whether a hold was made",
     )
+
+
+def hold_gone(event: m.PaymentReleased | m.PaymentFailed) -> bool:
+    return isinstance(event, m.PaymentFailed) and event.error in PROVIDER_NEWS
 
 
 def order_stands(event: m.OrderCancelled | m.OrderCancellationFailed) -> bool:

@@ -1,0 +1,32 @@
+"""What we use of the client library's insides, since its public face does not do: names that a new version may change.
+
+A test compares the names with the library that is installed.
+"""
+
+from typing import Any
+
+INSIDES = (  # a test compares them with the library
+    "KafkaProducer._sender.force_close",
+    "KafkaProducer._transaction_manager.has_fatal_error",
+    "KafkaProducer._accumulator.begin_flush",
+    "KafkaProducer._accumulator._flushes_in_progress.decrement",
+    "KafkaConsumer._client._manager.least_used_connections",
+    "KafkaConsumer._fetcher.send_fetches",
+    "KafkaConsumer._fetcher._completed_fetches",
+    "KafkaConsumer._fetcher._fetch_futures",
+)
+
+
+def see_what_has_arrived(fetcher: Any, done: Any) -> None:
+    """A response that comes while the next request is being sent would be seen when that one is answered, half a second
+    later: `poll` waits for futures, and the one that is done has just been forgotten. So it finds `done`, a future.
+    """
+    send = fetcher.send_fetches
+
+    def send_fetches() -> Any:
+        sent = send()
+        if fetcher._completed_fetches:
+            fetcher._fetch_futures.append(done)
+        return sent
+
+    fetcher.send_fetches = send_fetches
