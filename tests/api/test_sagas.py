@@ -57,7 +57,7 @@ def test_what_became_of_each_step_is_told_with_the_ids_that_it_made(stage: Stage
     assert found["revision"] == 2
     first, second = found["steps"]
     assert (first["name"], first["became"]) == ("CREATE_ORDER", "DONE")
-    assert first["effects"] == [{"ids": {"order_id": f"order-{saga_id}"}, "undone": False}]
+    assert first["effects"] == [{"ids": {"order_id": f"order-{saga_id}"}, "undone": False, "settled": False}]
     assert (second["name"], second["became"], second["attempts"]) == ("GET_USER_DATA", None, 1)
 
 

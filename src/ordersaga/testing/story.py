@@ -26,7 +26,11 @@ from ordersaga.orchestrator.core.inputs import (
     Decision,
     Happened,
     Input,
+    Operator,
+    ResolveAsked,
+    RetryAsked,
     Send,
+    SettleAsked,
     Verdict,
     WindowDeadline,
 )
@@ -38,6 +42,7 @@ from ordersaga.wire.topics import Participant
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 SAGA_ID = UUID("019b7e6c-0000-7000-8000-000000000001")
+OPERATOR = Operator(actor="night-shift", role="operator", why="looked into it")
 FULL: Mapping[Participant, Kind] = dict.fromkeys(Participant, Kind.FULL)
 BARE: Mapping[Participant, Kind] = dict.fromkeys(Participant, Kind.BARE)
 
@@ -94,6 +99,15 @@ class Story:
 
     def cancel(self, actor: str = "customer", *, reason: Reason = Reason.CUSTOMER_REQUEST, why: str = "") -> Self:
         return self._happen(CancelAsked(Requested(actor=actor, role=actor, reason=reason, why=why)))
+
+    def retry(self) -> Self:
+        return self._happen(RetryAsked(OPERATOR))
+
+    def settle(self, undo: str) -> Self:
+        return self._happen(SettleAsked(OPERATOR, undo))
+
+    def resolve(self) -> Self:
+        return self._happen(ResolveAsked(OPERATOR))
 
     def after(self, seconds: float) -> Self:
         self.now += timedelta(seconds=seconds)

@@ -48,6 +48,19 @@ class CancelRequest(Struct, kw_only=True):
     role: Annotated[Literal["customer", "operator"], Meta(description="customer where not given")] | None = None
 
 
+class OperatorRequest(Struct, kw_only=True):
+    """Who steps in, and why. Recorded in the history."""
+
+    who: Annotated[str, Meta(min_length=1, max_length=100)]
+    why: Annotated[str, Meta(min_length=1, max_length=500)]
+
+
+class SettleRequest(OperatorRequest, kw_only=True):
+    """`undo` is what was done by other means."""
+
+    undo: Literal["cancel_order", "revert_payment", "cancel_timer"]
+
+
 _ORDER = {
     "customer_id": "user_2abc",
     "order_details": {
@@ -64,6 +77,22 @@ _CANCEL = {"who": "user_2abc", "why": "I ordered twice"}
 class PlaceOperation(Operation):
     def __post_init__(self) -> None:
         self.request_body = _body(OrderRequest, "An order of one burrito, twice", _ORDER, required=True)
+
+
+_RETRY = {"who": "night-shift", "why": "The payment service is back"}
+_SETTLE = {"who": "night-shift", "why": "Refunded in the provider's console", "undo": "revert_payment"}
+
+
+@dataclass
+class OperatorOperation(Operation):
+    def __post_init__(self) -> None:
+        self.request_body = _body(OperatorRequest, "An operator who tries again", _RETRY, required=True)
+
+
+@dataclass
+class SettleOperation(Operation):
+    def __post_init__(self) -> None:
+        self.request_body = _body(SettleRequest, "A payment refunded by hand", _SETTLE, required=True)
 
 
 @dataclass

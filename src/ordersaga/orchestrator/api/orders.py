@@ -73,6 +73,13 @@ def optional_text(parent: dict[str, Any], name: str, chars_max: int) -> str:
     return text
 
 
+def required_text(parent: dict[str, Any], name: str, chars_max: int) -> str:
+    text = optional_text(parent, name, chars_max).strip()
+    if not text:
+        raise WireError(name, "is required")
+    return text
+
+
 def _items_cents(items: Any, limits: OrderLimits) -> int:
     where = "order_details.foodItems"
     if not isinstance(items, list) or not items:

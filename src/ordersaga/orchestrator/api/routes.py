@@ -11,8 +11,15 @@ from litestar.datastructures import State
 from litestar.di import NamedDependency
 from litestar.params import PathParameter, QueryParameter, RawBody, SkipValidation
 
-from ordersaga.orchestrator.api.documents import NOT_READY, CancelOperation, PlaceOperation, documented
-from ordersaga.orchestrator.api.orders import OrderLimits, check_order, optional_text, read_object
+from ordersaga.orchestrator.api.documents import (
+    NOT_READY,
+    CancelOperation,
+    OperatorOperation,
+    PlaceOperation,
+    SettleOperation,
+    documented,
+)
+from ordersaga.orchestrator.api.orders import OrderLimits, check_order, optional_text, read_object, required_text
 from ordersaga.orchestrator.api.problems import Refused
 from ordersaga.orchestrator.api.views import (
     CancelTaken,
@@ -20,11 +27,14 @@ from ordersaga.orchestrator.api.views import (
     LiveView,
     OrderTaken,
     PartView,
+    SagaDetail,
     SagaView,
+    VerbTaken,
+    saga_detail,
     saga_view,
 )
 from ordersaga.orchestrator.core.definition import Definition
-from ordersaga.orchestrator.core.inputs import Verdict
+from ordersaga.orchestrator.core.inputs import Decision, Verdict
 from ordersaga.orchestrator.core.instance import Instance, Status
 from ordersaga.orchestrator.runtime.sagas import Sagas
 from ordersaga.orchestrator.runtime.service import Report
@@ -98,14 +108,14 @@ def place_order(request: AnyRequest, body: RawBody, api: TheApi) -> Response[Ord
     "/sagas/{saga_id:str}",
     sync_to_thread=True,
     responses=documented(400, 404, 500, 503),
-    summary="One saga",
+    summary="One saga, with its history",
     tags=["sagas"],
 )
-def get_saga(saga_id: SagaId, api: TheApi) -> SagaView:
+def get_saga(saga_id: SagaId, api: TheApi) -> SagaDetail:
     instance = api.store.get(_uuid_or_404(saga_id))
     if instance is None:
         raise _no_such_saga()
-    return api.view(instance)
+    return saga_detail(api.view(instance), api.store.history(instance.saga_id))
 
 
 @get(
@@ -161,6 +171,54 @@ def cancel_saga(request: AnyRequest, saga_id: SagaId, body: RawBody, api: TheApi
     return CancelTaken(message="The order is being cancelled.")
 
 
+@post(
+    "/sagas/{saga_id:str}/retry",
+    status_code=202,
+    sync_to_thread=True,
+    operation_class=OperatorOperation,
+    responses=documented(400, 404, 409, 413, 415, 500, 503),
+    summary="Ask again now",
+    description="What is under way is asked for at once, what is stuck is taken up again; never what may be done twice",
+    tags=["operators"],
+)
+def retry_saga(request: AnyRequest, saga_id: SagaId, body: RawBody, api: TheApi) -> VerbTaken:
+    _must_be_json(request)
+    decision = api.verbs.retry(_uuid_or_404(saga_id), _operator(read_object(body)))
+    return _taken(decision, "It is tried again.")
+
+
+@post(
+    "/sagas/{saga_id:str}/settle",
+    status_code=202,
+    sync_to_thread=True,
+    operation_class=SettleOperation,
+    responses=documented(400, 404, 409, 413, 415, 500, 503),
+    summary="Mark an undo as done by other means",
+    description="For what was taken back by hand, where no service says so. The saga goes on with what is left.",
+    tags=["operators"],
+)
+def settle_saga(request: AnyRequest, saga_id: SagaId, body: RawBody, api: TheApi) -> VerbTaken:
+    _must_be_json(request)
+    wish = read_object(body)
+    undo = required_text(wish, "undo", 50)
+    return _taken(api.verbs.settle(_uuid_or_404(saga_id), undo, _operator(wish)), "It is marked as settled.")
+
+
+@post(
+    "/sagas/{saga_id:str}/resolve",
+    status_code=202,
+    sync_to_thread=True,
+    operation_class=OperatorOperation,
+    responses=documented(400, 404, 409, 413, 415, 500, 503),
+    summary="Mark as seen to",
+    description="The status stays. Something new to take back, or a new `attention`, lifts the mark.",
+    tags=["operators"],
+)
+def resolve_saga(request: AnyRequest, saga_id: SagaId, body: RawBody, api: TheApi) -> VerbTaken:
+    _must_be_json(request)
+    return _taken(api.verbs.resolve(_uuid_or_404(saga_id), _operator(read_object(body))), "It is marked as resolved.")
+
+
 @get("/livez", sync_to_thread=False, summary="Whether the process lives; asks nothing else", tags=["health"])
 def livez() -> LiveView:
     return LiveView()
@@ -200,6 +258,21 @@ def _actor(wish: dict[str, Any]) -> Actor:
     return Actor(name=who, role=role, reason=optional_text(wish, "why", 500))
 
 
+def _operator(wish: dict[str, Any]) -> Actor:
+    """Who steps in, as they say it themselves. An operator gives a name and a reason."""
+    return Actor(name=required_text(wish, "who", 100), role="operator", reason=required_text(wish, "why", 500))
+
+
+def _taken(decision: Decision | None, message: str) -> VerbTaken:
+    if decision is None:
+        raise _no_such_saga()
+    status = decision.instance.status
+    if decision.verdict is Verdict.REFUSED:
+        why = f"This cannot be done: {decision.why}; the saga is {status.value}."
+        raise Refused(409, "cannot-be-done", why, saga_status=status.value)
+    return VerbTaken(message=message, status=status)
+
+
 def _uuid_or_404(text: str) -> UUID:
     if not _UUID.fullmatch(text):
         raise _no_such_saga()
@@ -224,4 +297,4 @@ def _token(name: str, text: str | None) -> UUID | None:
     return UUID(text)
 
 
-ROUTES = [place_order, get_saga, list_sagas, cancel_saga, livez, readyz, health]
+ROUTES = [place_order, get_saga, list_sagas, cancel_saga, retry_saga, settle_saga, resolve_saga, livez, readyz, health]

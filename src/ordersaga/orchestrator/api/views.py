@@ -1,13 +1,15 @@
 """What the API answers, field for field. The first nine fields of `SagaView` are what existing front ends read."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, structs
 
 from ordersaga.orchestrator.core.definition import Definition
 from ordersaga.orchestrator.core.instance import Became, Instance, Status, StepRecord
 from ordersaga.orchestrator.core.reasons import Reason
+from ordersaga.orchestrator.store.protocol import StoredHistory
 
 AnyInstance = Instance[Any]
 
@@ -27,11 +29,19 @@ class CancelTaken(Struct, frozen=True, kw_only=True):
     message: str
 
 
+class VerbTaken(Struct, frozen=True, kw_only=True):
+    """What an operator asked for was done."""
+
+    message: str
+    status: Status
+
+
 class EffectView(Struct, frozen=True, kw_only=True):
     """One thing that a step made at a participant."""
 
     ids: dict[str, str]
     undone: bool
+    settled: Annotated[bool, Meta(description="Given up, or taken back by other means")]
 
 
 class StepView(Struct, frozen=True, kw_only=True):
@@ -87,6 +97,19 @@ class SagaView(Struct, frozen=True, kw_only=True):
     version: int
 
 
+class HistoryView(Struct, frozen=True, kw_only=True):
+    """One transition: what caused it, what it led to, what was sent, who asked."""
+
+    revision: int
+    at: datetime
+    cause: str
+    body: dict[str, Any]
+
+
+class SagaDetail(SagaView, frozen=True, kw_only=True):
+    history: list[HistoryView]
+
+
 class PartView(Struct, frozen=True, kw_only=True):
     name: str
     healthy: bool
@@ -140,13 +163,18 @@ def saga_view(instance: AnyInstance, definition: Definition | None) -> SagaView:
     )
 
 
+def saga_detail(view: SagaView, history: Sequence[StoredHistory]) -> SagaDetail:
+    entries = [HistoryView(revision=one.revision, at=one.at, cause=one.cause, body=dict(one.body)) for one in history]
+    return SagaDetail(**structs.asdict(view), history=entries)
+
+
 def _step(step: StepRecord) -> StepView:
     return StepView(
         name=step.name,
         became=step.became,
         attempts=step.attempts,
         undo_attempts=step.undo_attempts,
-        effects=[EffectView(ids=effect.ids, undone=effect.undone) for effect in step.effects],
+        effects=[EffectView(ids=effect.ids, undone=effect.undone, settled=effect.settled) for effect in step.effects],
         refusal=step.refusal,
     )
 

@@ -278,7 +278,7 @@ def _unstuck(c: Context) -> bool:
     if stuck is None:
         return False
     if stuck.accepted:
-        return c.record.accepted is None
+        return c.record.accepted is None or not any(need.step == stuck.step for need in c.needs)
     next_is_it = any(need.step == stuck.step and need.effect_id == stuck.effect_id for need in c.needs[:1])
     return stuck.retry or not next_is_it
 

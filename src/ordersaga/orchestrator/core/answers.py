@@ -156,28 +156,39 @@ def _done(definition: Definition, record: AnyInstance, step: Step, seen: Happene
     same = next((effect for effect in known.effects if effect.ids == ids), None)
     if same is not None and known.became is Became.DONE and not same.undone:
         return _done_again(definition, record, step, seen, now)
-    if same is not None and same.undone:
-        if not step.opens_window or older(seen.stamp, known.undone_at):
-            return Observation(record, Verdict.LATE, "undone already")
-        if unclear(seen.stamp, known.undone_at):
-            record = with_attention(record, "opened and cancelled, and no stamp says which came last")
+    if known.became is Became.UNDONE and step.opens_window:
+        if older(seen.stamp, known.undone_at):
+            return Observation(record, Verdict.LATE, "undone since")
+        record = _which_came_last(record, seen.stamp, known.undone_at)
+    elif same is not None and same.undone:
+        return Observation(record, Verdict.LATE, "undone already")
     if known.effects and same is None:
         return Observation(_extra_effect(record, step, ids), Verdict.APPLIED)
+    done = _with_done(replace(answered(record, step.name, Direction.DO), data=data), step, ids, seen.stamp)
+    if step.opens_window and done.window_ends_at is None:
+        done = replace(done, window_ends_at=now + timedelta(seconds=definition.window_seconds))
+    return Observation(done)
+
+
+def _with_done(record: AnyInstance, step: Step, ids: dict[str, str], stamp: datetime | None) -> AnyInstance:
+    known = record.steps[step.name]
     shown = replace(
         known,
         became=Became.DONE,
         effects=(Effect(ids=ids), *known.effects[1:]),
         order=known.order or 1 + max((other.order for other in record.steps.values()), default=0),
-        shown_at=seen.stamp,
+        shown_at=stamp,
         contradicted=known.contradicted or known.became is Became.REFUSED,
         undo_attempts=0,
     )
-    record = replace(with_step(answered(record, step.name, Direction.DO), shown), data=data)
-    if step.undo and step.undo.unasked_is_request:
-        record = said(record, seen.stamp)
-    if step.opens_window and record.window_ends_at is None:
-        record = replace(record, window_ends_at=now + timedelta(seconds=definition.window_seconds))
-    return Observation(record)
+    record = with_step(record, shown)
+    return said(record, stamp) if step.undo and step.undo.unasked_is_request else record
+
+
+def _which_came_last(record: AnyInstance, stamp: datetime | None, undone_at: datetime | None) -> AnyInstance:
+    if not unclear(stamp, undone_at):
+        return record
+    return with_attention(record, "opened and cancelled, and no stamp says which came last")
 
 
 def _done_again(definition: Definition, record: AnyInstance, step: Step, seen: Happened, now: datetime) -> Observation:
@@ -318,7 +329,7 @@ def _undone_unasked(definition: Definition, record: AnyInstance, undo: Undo, see
         and record.status in (Status.STARTED, Status.COMPLETED)
         and not record.closed
     ):
-        return cancel_asked(observation.record, by_hand(seen.stamp))
+        return cancel_asked(observation.record, by_hand(undo.ask.to, f"{undo.name} was done by hand"))
     if observation.verdict is Verdict.APPLIED and record.closed:
         return Observation(with_attention(observation.record, f"{undo.name} was done by hand though the order stands"))
     return observation

@@ -19,6 +19,7 @@ from ordersaga.orchestrator.core.advance import TABLE
 from ordersaga.orchestrator.core.definition import Definition
 from ordersaga.orchestrator.core.inputs import Decision, Input, Send, Verdict
 from ordersaga.orchestrator.core.instance import GOING_BACK, Instance, SagaData, Status
+from ordersaga.orchestrator.core.needs import needs
 from ordersaga.orchestrator.core.observe import observe
 from ordersaga.orchestrator.core.sending import Context
 from ordersaga.wire.ids import announcement_id
@@ -82,7 +83,7 @@ def _advanced(
         messages += outcome.messages
         record, resting = outcome.record, outcome.rest
         assert len(passed) <= 2 * len(TABLE), f"the table does not come to rest: {passed}"
-    record = _with_end(before, record, now)
+    record = _with_end(before, _seen_to(definition, before, record), now)
     return Decision(instance=record, messages=tuple(messages), rows=tuple(passed))
 
 
@@ -98,6 +99,15 @@ def _status_changed(record: AnyInstance, previous: Status | None) -> Send:
         explanation=record.explanation,
     )
     return Send(to=None, body=body, message_id=announcement_id(record.saga_id, type_of(body), record.revision))
+
+
+def _seen_to(definition: Definition, before: AnyInstance, record: AnyInstance) -> AnyInstance:
+    """What is new to be taken back lifts the mark that a person has seen to it."""
+    if record.resolved is None or record.resolved is not before.resolved:
+        return record
+    known = {(need.step, need.effect_id) for need in needs(definition, before)}
+    new = {(need.step, need.effect_id) for need in needs(definition, record)} - known
+    return replace(record, resolved=None) if new and record.status is not Status.STARTED else record
 
 
 def _with_end(before: AnyInstance, record: AnyInstance, now: datetime) -> AnyInstance:

@@ -36,7 +36,38 @@ class CancelAsked:
     by: Requested
 
 
-Input = Happened | CommandDeadline | WindowDeadline | CancelAsked
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operator:
+    """Who steps in, in which role, and why."""
+
+    actor: str
+    role: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class RetryAsked:
+    """Ask again now, or take up again what is stuck."""
+
+    by: Operator
+
+
+@dataclass(frozen=True, slots=True)
+class SettleAsked:
+    """What `undo` (the name of its command) would take back was taken back in another way."""
+
+    by: Operator
+    undo: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResolveAsked:
+    """A person has seen to it. The status stays."""
+
+    by: Operator
+
+
+Input = Happened | CommandDeadline | WindowDeadline | CancelAsked | RetryAsked | SettleAsked | ResolveAsked
 
 
 class Verdict(Enum):

@@ -15,8 +15,19 @@ from msgspec.structs import replace
 
 from ordersaga.orchestrator.core.answers import read_answer
 from ordersaga.orchestrator.core.definition import Definition, Fact
-from ordersaga.orchestrator.core.inputs import CancelAsked, CommandDeadline, Happened, Input, Verdict, WindowDeadline
+from ordersaga.orchestrator.core.inputs import (
+    CancelAsked,
+    CommandDeadline,
+    Happened,
+    Input,
+    ResolveAsked,
+    RetryAsked,
+    SettleAsked,
+    Verdict,
+    WindowDeadline,
+)
 from ordersaga.orchestrator.core.instance import Acceptance, Became, Direction, Effect, Instance
+from ordersaga.orchestrator.core.operators import resolve_asked, retry_asked, settle_asked
 from ordersaga.orchestrator.core.recording import (
     Observation,
     answered,
@@ -49,6 +60,12 @@ def observe(definition: Definition, record: AnyInstance, seen: Input, now: datet
             return _window_over(record, now)
         case CancelAsked(by=by):
             return cancel_asked(record, by)
+        case RetryAsked():
+            return retry_asked(definition, record)
+        case SettleAsked():
+            return settle_asked(definition, record, seen)
+        case ResolveAsked(by=operator):
+            return resolve_asked(record, operator, now)
 
 
 # --- silence --------------------------------------------------------------------------------------

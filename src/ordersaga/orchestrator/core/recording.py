@@ -11,10 +11,9 @@ from ordersaga.orchestrator.core.inputs import Verdict
 from ordersaga.orchestrator.core.instance import Became, Direction, Instance, Requested, Status, StepRecord, Stuck
 from ordersaga.orchestrator.core.patience import backoff_seconds
 from ordersaga.orchestrator.core.reasons import Reason
+from ordersaga.wire.topics import Participant
 
 AnyInstance = Instance[Any]
-BY_HAND = "order-service"
-"""The actor of what somebody did at a participant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,24 +63,25 @@ def settle(definition: Definition, record: AnyInstance, undo: Undo) -> AnyInstan
     return record
 
 
-def by_hand(stamp: datetime | None) -> Requested:
-    why = "cancelled at the order service"
-    return Requested(actor=BY_HAND, role="operator", reason=Reason.OPERATOR_REQUEST, why=why, stamp=stamp)
-
-
 def cancelled_by_hand(definition: Definition, record: AnyInstance, stamp: datetime | None) -> Observation:
-    """A wish to cancel. A saga whose cancel could not be confirmed tries again."""
+    """A wish to cancel, said at the order service. A saga whose cancel could not be confirmed tries again."""
     undo = definition.step(record.stuck.step).undo if record.stuck else None
     if record.stuck and undo and undo.unasked_is_request:
         return Observation(replace(record, stuck=replace(record.stuck, retry=True)))
-    return cancel_asked(said(record, stamp), by_hand(stamp))
+    if record.closed:
+        return Observation(with_attention(record, "cancelled at the order service though it was accepted"))
+    return cancel_asked(said(record, stamp), by_hand(Participant.ORDER, "cancelled at the order service", stamp))
+
+
+def by_hand(at: Participant, why: str, stamp: datetime | None = None) -> Requested:
+    """Somebody did it at a participant."""
+    reason = Reason.OPERATOR_REQUEST
+    return Requested(actor=f"{at.value}-service", role="operator", reason=reason, why=why, stamp=stamp)
 
 
 def cancel_asked(record: AnyInstance, by: Requested) -> Observation:
     if record.status in (Status.CANCELLING, Status.CANCELLED):
         return Observation(record, Verdict.REPEATED, "cancelled already")
-    if by.actor == BY_HAND and record.closed:
-        return Observation(with_attention(record, "cancelled at the order service though it was accepted"))
     if record.status not in (Status.STARTED, Status.COMPLETED) or record.closed:
         return Observation(
             record, Verdict.REFUSED, f"cannot be cancelled: {'accepted' if record.closed else record.status.value}"

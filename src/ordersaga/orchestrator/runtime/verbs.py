@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from ordersaga.delivery.clock import Clock, Randomness
-from ordersaga.orchestrator.core.inputs import CancelAsked, Decision
+from ordersaga.orchestrator.core.inputs import CancelAsked, Decision, Operator, ResolveAsked, RetryAsked, SettleAsked
 from ordersaga.orchestrator.core.instance import Instance, Requested
 from ordersaga.orchestrator.core.reasons import Reason
 from ordersaga.orchestrator.runtime.handle import Handler, New
@@ -59,5 +59,24 @@ class Verbs:
         """Ask for a cancel; None where there is no such saga. The verdict says whether it was granted."""
         reason = Reason.CUSTOMER_REQUEST if by.role == "customer" else Reason.OPERATOR_REQUEST
         wish = CancelAsked(Requested(actor=by.name, role=by.role, reason=reason, why=by.reason))
-        told = {"actor": by.name, "role": by.role, "why": by.reason}
-        return self._handler.ask(saga_id, wish, "verb.cancel", told)
+        return self._handler.ask(saga_id, wish, "verb.cancel", _told(by))
+
+    def retry(self, saga_id: UUID, by: Actor) -> Decision | None:
+        """Ask again now, or take up again what is stuck."""
+        return self._handler.ask(saga_id, RetryAsked(_operator(by)), "verb.retry", _told(by))
+
+    def settle(self, saga_id: UUID, undo: str, by: Actor) -> Decision | None:
+        """What `undo` (cancel_order, revert_payment or cancel_timer) would take back was taken back by other means."""
+        return self._handler.ask(saga_id, SettleAsked(_operator(by), undo), "verb.settle", _told(by) | {"undo": undo})
+
+    def resolve(self, saga_id: UUID, by: Actor) -> Decision | None:
+        """A person has seen to it: no alert any more, until there is something new."""
+        return self._handler.ask(saga_id, ResolveAsked(_operator(by)), "verb.resolve", _told(by))
+
+
+def _operator(by: Actor) -> Operator:
+    return Operator(actor=by.name, role=by.role, why=by.reason)
+
+
+def _told(by: Actor) -> dict[str, str]:
+    return {"actor": by.name, "role": by.role, "why": by.reason}

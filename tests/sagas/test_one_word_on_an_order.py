@@ -1,0 +1,208 @@
+"""Cancel, acceptance, its reversal, an update: what the order service says of one order, however it arrives."""
+
+from datetime import timedelta
+
+import pytest
+
+from ordersaga.orchestrator.core.inputs import Verdict
+from ordersaga.orchestrator.core.instance import Status
+from ordersaga.orchestrator.core.reasons import Reason
+from ordersaga.testing.story import BARE, FULL, NOON
+from ordersaga.wire import messages as m
+from ordersaga.wire.topics import Participant
+from tests.sagas.stories import AUTHORIZED, CANCELLED, OPENED, RELEASED, TIMER, TIMER_CANCELLED, order
+
+ACCEPTED = m.OrderAccepted(order_id="o-1", runner_id="r-1")
+GIVEN_BACK = m.OrderAcceptanceCancelled(order_id="o-1")
+BY_HAND = m.OrderCancelledByHand(order_id="o-1")
+
+
+def test_an_acceptance_that_was_taken_back_opens_the_order_for_five_minutes_at_least() -> None:
+    story = order(steps_done=5).after(1790).hear(ACCEPTED).after(5).hear(GIVEN_BACK).waits(Status.COMPLETED)
+    assert story.saga.window_due_at == story.now + timedelta(minutes=5)
+    story.sent.clear()
+    story.nobody_accepts().expect(m.CancelOrder, to=Participant.ORDER).reply(CANCELLED).reply(RELEASED)
+
+
+def test_an_acceptance_that_is_older_than_its_reversal_changes_nothing() -> None:
+    story = order(steps_done=5).hear(ACCEPTED, stamp=NOON + timedelta(seconds=5))
+    story.hear(GIVEN_BACK, stamp=NOON + timedelta(seconds=9))
+    story.hear(ACCEPTED, stamp=NOON + timedelta(seconds=5)).expect_verdict(Verdict.LATE).waits(Status.COMPLETED)
+
+
+def test_an_order_that_was_opened_after_a_runner_accepted_it_is_open_again() -> None:
+    story = order(steps_done=5).hear(ACCEPTED, stamp=NOON + timedelta(seconds=5))
+    assert story.saga.closed
+    story.hear(OPENED, stamp=NOON + timedelta(seconds=4)).expect_verdict(Verdict.REPEATED)
+    story.hear(OPENED, stamp=NOON + timedelta(seconds=6)).waits(Status.COMPLETED)
+    assert not story.saga.closed
+
+
+def test_an_acceptance_older_than_the_confirmed_cancel_is_late() -> None:
+    story = order(steps_done=5, kinds=BARE).cancel()
+    story.hear(CANCELLED, stamp=NOON + timedelta(seconds=9)).hear(ACCEPTED, stamp=NOON + timedelta(seconds=8))
+    story.expect_verdict(Verdict.LATE).waits(Status.CANCELLING)
+
+
+def test_an_accepted_order_is_not_cancelled_by_a_clock_that_runs_out_at_the_same_moment() -> None:
+    story = order(steps_done=5).hear(ACCEPTED)
+    assert story.saga.window_due_at is None
+    first = order(steps_done=5, kinds=BARE).expect_notice(m.OrderConfirmedNotice).nobody_accepts()
+    first.expect(m.CancelOrder, to=Participant.ORDER).hear(ACCEPTED).waits(Status.CANCELLING)
+    final = m.OrderCancelled(order_id="o-1", reason="Already in final state: ACCEPTED")
+    first.hear(final).ends(Status.COMPLETED)
+    assert first.saga.closed, "the clock's cancel is refused, and nobody is told of it"
+
+
+def test_a_cancel_that_a_bare_service_never_answers_gives_way_to_the_acceptance_with_attention() -> None:
+    story = order(steps_done=5, kinds=BARE).expect_notice(m.OrderConfirmedNotice).cancel()
+    story.expect(m.CancelOrder, to=Participant.ORDER).hear(ACCEPTED).silence()
+    story.expect_notice(m.CancellationRefusedNotice)
+    story.ends(Status.COMPLETED, reason=Reason.CUSTOMER_REQUEST, attention=True)
+    assert story.saga.closed
+
+
+def test_the_confirmation_of_a_cancel_that_was_given_up_makes_the_cancel_go_on() -> None:
+    story = order(steps_done=5, kinds=BARE).cancel().hear(ACCEPTED, stamp=NOON).silence()
+    story.sent.clear()
+    story.hear(CANCELLED).expect(m.RevertPayment, to=Participant.PAYMENT).hear(RELEASED)
+    story.expect(m.CancelTimer, to=Participant.TIMER).hear(TIMER_CANCELLED)
+    story.expect_notice(m.OrderCancelledNotice, reason="CUSTOMER_REQUEST")
+    story.ends(Status.CANCELLED, reason=Reason.CUSTOMER_REQUEST, attention=True)
+
+
+def test_an_update_that_revives_a_cancelled_order_is_taken_back_even_after_the_end() -> None:
+    story = order(steps_done=3, kinds=BARE).expect(m.UpdateOrderStatus, to=Participant.ORDER).cancel()
+    story.expect(m.CancelOrder, to=Participant.ORDER).hear(CANCELLED, stamp=NOON + timedelta(seconds=3))
+    story.expect(m.RevertPayment, to=Participant.PAYMENT).hear(RELEASED)
+    story.expect_notice(m.OrderCancelledNotice).ends(Status.CANCELLED, reason=Reason.CUSTOMER_REQUEST)
+    story.hear(OPENED, stamp=NOON + timedelta(seconds=2)).expect_verdict(Verdict.LATE).expect_nothing()
+    story.hear(OPENED, stamp=NOON + timedelta(seconds=4)).expect(m.CancelOrder, to=Participant.ORDER)
+    story.waits(Status.CANCELLED).hear(CANCELLED, stamp=NOON + timedelta(seconds=5))
+    story.ends(Status.CANCELLED, reason=Reason.CUSTOMER_REQUEST)
+
+
+def test_where_stamps_do_not_tell_the_order_of_arrival_counts_and_a_person_looks() -> None:
+    story = order(steps_done=3, kinds=BARE).expect(m.UpdateOrderStatus, to=Participant.ORDER).cancel()
+    story.expect(m.CancelOrder, to=Participant.ORDER).hear(CANCELLED, stamp=NOON).hear(RELEASED)
+    story.hear(OPENED, stamp=NOON)
+    assert story.saga.attention and story.saga.outstanding
+
+
+def test_a_runner_who_accepts_a_revived_order_whose_money_is_gone_needs_a_person() -> None:
+    story = order(steps_done=5, kinds=BARE).cancel().hear(CANCELLED).hear(RELEASED).hear(TIMER_CANCELLED)
+    story.sent.clear()
+    story.after(60).hear(ACCEPTED).expect_notice(m.OrderFailedNotice)
+    story.ends(Status.FAILED, reason=Reason.CUSTOMER_REQUEST, attention=True)
+    story.after(60).hear(GIVEN_BACK).expect(m.CancelOrder, to=Participant.ORDER).waits(Status.CANCELLED)
+    story.after(1).hear(CANCELLED).ends(Status.CANCELLED, reason=Reason.CUSTOMER_REQUEST, attention=True)
+
+
+def test_a_cancel_that_stays_silent_leaves_failed_when_a_runner_turns_out_to_have_the_order() -> None:
+    story = order(steps_done=5).cancel().silence_until(Status.FAILED)
+    story.sent.clear()
+    story.hear(ACCEPTED).expect_notice(m.CancellationRefusedNotice).ends(Status.COMPLETED)
+    assert story.saga.closed and story.saga.stuck is None
+
+
+@pytest.mark.parametrize("kinds", [FULL, BARE])
+def test_an_acceptance_is_remembered_while_the_timer_is_started(kinds: object) -> None:
+    story = order(steps_done=4).hear(ACCEPTED).expect(m.StartOrderTimer, to=Participant.TIMER)
+    story.expect_notice(m.OrderConfirmedNotice).ends(Status.COMPLETED)
+    assert story.saga.closed
+    story.hear(TIMER)
+    assert story.saga.closed
+
+
+# --- by hand ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("steps_done", [3, 5])
+def test_an_order_that_was_cancelled_by_hand_is_cancelled_by_us_too_since_an_update_may_revive_it(
+    steps_done: int,
+) -> None:
+    story = order(steps_done=steps_done)
+    story.sent.clear()
+    story.hear(BY_HAND).expect(m.CancelOrder, to=Participant.ORDER).waits(Status.CANCELLING)
+    story.hear(BY_HAND).expect_verdict(Verdict.REPEATED)
+    story.reply(CANCELLED).expect(m.RevertPayment, to=Participant.PAYMENT).reply(RELEASED)
+    assert story.saga.reason is Reason.OPERATOR_REQUEST
+
+
+def test_a_payment_voided_by_hand_is_a_fact_and_the_order_goes_with_it() -> None:
+    story = order(steps_done=5)
+    story.sent.clear()
+    story.hear(RELEASED).expect(m.CancelOrder, to=Participant.ORDER).reply(CANCELLED)
+    story.expect(m.CancelTimer, to=Participant.TIMER).reply(TIMER_CANCELLED)
+    story.expect_notice(m.OrderCancelledNotice).ends(Status.CANCELLED, reason=Reason.OPERATOR_REQUEST)
+
+
+def test_a_payment_voided_by_hand_of_an_order_that_a_runner_has_needs_a_person() -> None:
+    order(steps_done=5).hear(ACCEPTED).hear(RELEASED).ends(Status.COMPLETED, attention=True)
+
+
+@pytest.mark.parametrize("code", ["STRIPE_PAYMENT_CANCELED", "STRIPE_PAYMENT_FAILED"])
+def test_a_hold_that_the_provider_let_go_is_gone(code: str) -> None:
+    gone = m.PaymentFailed(error=code, payment_id="p-1")
+    refused = order(steps_done=2, kinds=BARE).expect(m.AuthorizePayment, to=Participant.PAYMENT).hear(gone)
+    refused.expect(m.CancelOrder, to=Participant.ORDER).hear(CANCELLED)
+    refused.ends(Status.COMPENSATED, reason=Reason.PAYMENT_DECLINED)
+    story = order(steps_done=5, kinds=BARE)
+    story.sent.clear()
+    story.hear(gone).expect(m.CancelOrder, to=Participant.ORDER).hear(CANCELLED).hear(TIMER_CANCELLED)
+    assert (story.saga.status, story.saga.reason) == (Status.CANCELLED, Reason.OPERATOR_REQUEST)
+
+
+def test_a_saga_stuck_on_its_cancel_tries_again_when_the_order_is_cancelled_by_hand() -> None:
+    story = order(steps_done=5).cancel().silence_until(Status.FAILED)
+    story.sent.clear()
+    story.after(10).hear(BY_HAND).expect(m.CancelOrder, to=Participant.ORDER).waits(Status.CANCELLING)
+    story.reply(CANCELLED).expect(m.RevertPayment, to=Participant.PAYMENT)
+
+
+# --- done twice ------------------------------------------------------------------------------------
+
+
+def test_a_second_order_is_taken_back_while_the_first_one_stands() -> None:
+    story = order(steps_done=5, kinds=BARE)
+    story.sent.clear()
+    story.hear(m.OrderCreated(order_id="o-2"))
+    story.expect(
+        m.CancelOrder(order_id="o-2", saga_id=str(story.saga.saga_id), reason="OPERATOR_REQUEST"), to=Participant.ORDER
+    )
+    story.waits(Status.COMPLETED).hear(m.OrderCancelled(order_id="o-2")).ends(Status.COMPLETED)
+    assert story.saga.window_due_at, "the order itself is open"
+
+
+def test_a_second_order_that_cannot_be_taken_back_is_for_a_person_and_the_first_one_stands() -> None:
+    story = order(steps_done=5).hear(m.OrderCreated(order_id="o-2"))
+    for _ in range(200):
+        if story.saga.attention:
+            break
+        story.silence()
+    story.sent.clear()
+    story.ends(Status.COMPLETED, attention=True)
+    assert "o-2" in story.saga.attention[0]
+
+
+def test_a_second_hold_with_another_payment_id_is_released_and_the_order_may_still_be_accepted() -> None:
+    story = order(steps_done=5)
+    story.sent.clear()
+    story.hear(m.PaymentAuthorized(payment_id="p-2", order_id="o-1", payment_intent_id="pi_2"))
+    story.expect(m.RevertPayment, to=Participant.PAYMENT).reply(m.PaymentReleased(payment_id="p-2", status="REVERTED"))
+    story.ends(Status.COMPLETED)
+    story.hear(ACCEPTED).ends(Status.COMPLETED)
+    assert story.saga.closed
+    assert not story.saga.steps["AUTHORIZE_PAYMENT"].effects[0].undone
+
+
+def test_a_second_hold_that_no_command_can_name_is_for_a_person() -> None:
+    story = order(steps_done=5, kinds=BARE)
+    story.sent.clear()
+    story.hear(m.PaymentAuthorized(payment_id="p-1", order_id="o-1", payment_intent_id="pi_2"))
+    story.ends(Status.COMPLETED, attention=True)
+    assert "pi_2" in story.saga.attention[0] and "pi_1" in story.saga.attention[0]
+
+
+def test_the_same_authorization_again_is_a_repeat() -> None:
+    order(steps_done=5).hear(AUTHORIZED).expect_verdict(Verdict.REPEATED)
