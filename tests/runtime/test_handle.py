@@ -1,6 +1,6 @@
 """One transaction per batch: what a batch does, what a bad record in it does not, and what comes of doing it twice."""
 
-from threading import Barrier, Thread
+from threading import Barrier, Event, Thread
 from typing import Any
 from uuid import UUID
 
@@ -12,13 +12,23 @@ from ordersaga.orchestrator.core.inputs import CancelAsked
 from ordersaga.orchestrator.core.instance import Requested, Status
 from ordersaga.orchestrator.core.reasons import Reason
 from ordersaga.orchestrator.runtime import handle
-from ordersaga.orchestrator.runtime.handle import AFTER_COMMIT, BEFORE_COMMIT
-from ordersaga.orchestrator.store.protocol import CommitUnknown
+from ordersaga.orchestrator.runtime.handle import AFTER_COMMIT, BEFORE_COMMIT, Turn
+from ordersaga.orchestrator.runtime.intake import Letter
+from ordersaga.orchestrator.store.protocol import CommitUnknown, Lookup, StaleWrite
 from ordersaga.wire import messages as m
+from ordersaga.wire.codec import decode_event
+from ordersaga.wire.topics import Topics
 from tests.runtime.stage import Stage, new_saga_id, raw, record, settle
 from tests.sagas.stories import AUTHORIZED, CARD, CREATED, OPENED, TIMER
+from tests.waiting import until
 
 ALL = (CREATED, CARD, AUTHORIZED, OPENED, TIMER)
+BY_HAND = (
+    b'{"type": "ORDER_CANCELLED", "correlation_id": "order-20260123002439-f6d8f364",'
+    b' "timestamp": "2099-01-02T12:00:00",'
+    b' "payload": {"orderId": "o-1", "customerId": "c-1", "status": "cancelled", "event": "{}"}}'
+)
+WAITING = "select count(*) from pg_locks where locktype = 'advisory' and not granted"
 CUSTOMER = CancelAsked(Requested(actor="c-1", role="customer", reason=Reason.CUSTOMER_REQUEST))
 
 
@@ -145,6 +155,58 @@ def test_an_acceptance_with_an_id_like_ours_finds_its_saga_all_the_same(stage: S
     assert stage.get(saga_id).closed
 
 
+def test_an_event_that_overtakes_the_answer_with_its_id_is_kept_until_that_comes(
+    stage: Stage,
+) -> None:
+    saga_id = stage.begin()
+    by_hand = raw(BY_HAND)
+    stage.handler.records([by_hand])
+    stage.handler.records([by_hand])
+    assert stage.one("select array_agg(reference) from early_events") == ["order_id o-1"]
+    stage.handler.records([stage.answer(saga_id, CREATED)])
+    assert stage.get(saga_id).status is Status.CANCELLING
+    assert stage.one("select count(*) from early_events") == 0
+    causes = stage.one("select array_agg(cause order by revision) from saga_history")
+    assert causes == ["started", "order.created", "ORDER_CANCELLED"]
+
+
+def test_it_is_applied_too_where_both_come_in_one_batch(stage: Stage) -> None:
+    saga_id = stage.begin()
+    by_hand = raw(BY_HAND)
+    stage.handler.records([by_hand, stage.answer(saga_id, CREATED)])
+    assert stage.get(saga_id).status is Status.CANCELLING
+    assert stage.one("select count(*) from early_events") == 0
+
+
+def test_an_event_that_comes_while_its_id_is_being_learnt_is_not_kept_beside_it(stage: Stage) -> None:
+    saga_id = stage.begin()
+    by_hand = raw(BY_HAND)
+    learning = Event()
+
+    def learn() -> None:
+        with stage.store.transaction() as transaction:
+            loaded = transaction.load(Lookup(saga_ids={saga_id}))
+            turn = Turn(stage.sagas, Topics(), loaded)
+            turn.read(Letter(created, decode_event(created.value)))  # type: ignore[arg-type]
+            learnt = turn.learnt()
+            turn.catch_up(transaction.claim(learnt), learnt)
+            learning.set()
+            until(lambda: stage.one(WAITING) == 1, "the other waits for the id")
+            transaction.save(turn.batch())
+
+    created = stage.answer(saga_id, CREATED)
+    learner = Thread(target=learn)
+    learner.start()
+    assert learning.wait(10)
+    with pytest.raises(StaleWrite):
+        # It waits for the one that learns the id, and is then told to look again.
+        stage.handler.records([by_hand])
+    learner.join(10)
+    stage.handler.records([by_hand])
+    assert stage.get(saga_id).status is Status.CANCELLING
+    assert stage.one("select count(*) from early_events") == 0
+
+
 def test_a_fault_in_deciding_sets_aside_that_letter_alone(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     bad, good = stage.begin(), stage.begin()
 
@@ -173,7 +235,7 @@ def test_every_record_ends_in_exactly_one_pile(stage: Stage) -> None:
     ]
     stage.handler.records(batch)
     counted = stage.counting.snapshot()
-    piles = ("applied", "repeated", "late", "stray", "foreign", "orphaned", "dead")
+    piles = ("applied", "repeated", "late", "stray", "foreign", "kept", "orphaned", "dead")
     assert sum(count for (pile, _), count in counted.items() if pile in piles) == len(batch)
 
 

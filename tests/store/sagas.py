@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from ordersaga.bus.protocol import Outgoing
 from ordersaga.orchestrator.core.instance import Direction, Instance, Outstanding, SagaData, Status, StepRecord
 from ordersaga.orchestrator.store.codec import Codec
-from ordersaga.orchestrator.store.protocol import Batch, Change, DeadLetter, HistoryEntry, Orphan
+from ordersaga.orchestrator.store.protocol import Batch, Change, DeadLetter, EarlyEvent, HistoryEntry, Orphan
 from ordersaga.wire.ids import uuid7
 
 AnyInstance = Instance[Any]
@@ -96,6 +96,10 @@ def dead_letter(offset: int = 7, **fields: Any) -> DeadLetter:
         "reason": "unreadable", "detail": "is not JSON",
     }  # fmt: skip
     return DeadLetter(offset=offset, **(told | fields))
+
+
+def early(reference: str, offset: int = 7) -> EarlyEvent:
+    return EarlyEvent(reference=reference, topic="events", partition=0, offset=offset, value=b"{}")
 
 
 def orphan(offset: int = 7, saga_id: UUID | None = None) -> Orphan:

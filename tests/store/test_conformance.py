@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -33,6 +34,7 @@ from .sagas import (
     change,
     changed,
     dead_letter,
+    early,
     message,
     orphan,
     saga,
@@ -383,6 +385,38 @@ def test_the_same_offset_of_a_topic_that_was_made_anew_is_another_record(store: 
         letters = [dead_letter(7, timestamp_ms=1), dead_letter(7, timestamp_ms=2)]
         transaction.save(Batch(dead_letters=letters, orphans=[orphan(7), orphan(7)]))
     assert (store.counts().dead_letters, store.counts().orphans) == (2, 2)
+
+
+def test_what_came_too_early_is_kept_once_and_handed_out_once_to_who_learns_its_id(store: Store) -> None:
+    events = [early("order_id o-1", 9), early("order_id o-1", 8), early("payment_id p-1", 7)]
+    for _ in range(2):
+        with store.transaction() as transaction:
+            transaction.save(Batch(early=events))
+    for expected in ([8, 9], []):
+        with store.transaction() as transaction:
+            claimed = transaction.claim(["order_id o-1", "order_id o-2"])
+            assert [one.offset for one in claimed] == expected
+    with store.transaction() as transaction:
+        assert list(transaction.claim(["payment_id p-1"])) == [events[2]]
+
+
+def test_what_was_claimed_is_still_kept_where_the_transaction_fails(store: Store) -> None:
+    with store.transaction() as transaction:
+        transaction.save(Batch(early=[early("order_id o-1")]))
+    with suppress(ZeroDivisionError), store.transaction() as transaction:
+        assert transaction.claim(["order_id o-1"])
+        raise ZeroDivisionError
+    with store.transaction() as transaction:
+        assert transaction.claim(["order_id o-1"])
+
+
+@pytest.mark.parametrize("reference", ["order_id o-1", "payment_id p-1"])
+def test_an_event_is_not_kept_for_an_id_that_a_saga_knows(store: Store, reference: str) -> None:
+    begin(store, saga(order_id="o-1", payment_id="p-1"))
+    with pytest.raises(StaleWrite), store.transaction() as transaction:
+        transaction.save(Batch(early=[early(reference)]))
+    with store.transaction() as transaction:
+        assert not transaction.claim([reference])
 
 
 def test_saving_nothing_is_allowed(store: Store) -> None:

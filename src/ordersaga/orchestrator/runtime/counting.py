@@ -1,7 +1,7 @@
 """What is counted, so that every record that came in is accounted for.
 
-records in = applied + repeated + late + stray + foreign + orphaned + dead-lettered (a record that concerns two sagas
-counts for each)
+records in = applied + repeated + late + stray + foreign + kept + orphaned + dead-lettered (a record that concerns two
+sagas counts for each, one that was kept counts again when it is applied)
 """
 
 from collections import Counter
@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from threading import Lock
 
 from ordersaga.orchestrator.core.inputs import Verdict
-from ordersaga.orchestrator.store.protocol import Change, DeadLetter, Orphan
+from ordersaga.orchestrator.store.protocol import Change, DeadLetter, EarlyEvent, Orphan
 from ordersaga.wire.codec import Foreign
 
 
@@ -21,7 +21,11 @@ class Counting:
         self._counts: Counter[tuple[str, str]] = Counter()
 
     def turn(
-        self, verdicts: Iterable[tuple[Verdict | None, str]], orphans: Sequence[Orphan], changes: Iterable[Change]
+        self,
+        verdicts: Iterable[tuple[Verdict | None, str]],
+        orphans: Sequence[Orphan],
+        early: Sequence[EarlyEvent],
+        changes: Iterable[Change],
     ) -> None:
         found: Counter[tuple[str, str]] = Counter()
         for verdict, why in verdicts:
@@ -30,6 +34,7 @@ class Counting:
             if change.before is None or change.before.status is not change.after.status:
                 found["status", change.after.status.value] += 1
         found["orphaned", ""] += len(orphans)
+        found["kept", ""] += len(early)
         with self._lock:
             self._counts.update(found)
 

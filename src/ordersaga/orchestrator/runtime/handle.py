@@ -8,7 +8,7 @@ It promises that a record which is handed in twice has one effect: the state its
 an order between sagas.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -23,7 +23,18 @@ from ordersaga.orchestrator.core.decide import decide, start
 from ordersaga.orchestrator.core.inputs import CommandDeadline, Decision, Input, Verdict, WindowDeadline
 from ordersaga.orchestrator.core.instance import Instance, SagaData
 from ordersaga.orchestrator.runtime.counting import Counting
-from ordersaga.orchestrator.runtime.intake import Intake, Letter, concerned, dead_letter, orphan, take_in, unknown
+from ordersaga.orchestrator.runtime.intake import (
+    REFERENCES,
+    Intake,
+    Letter,
+    concerned,
+    dead_letter,
+    early,
+    kept_letter,
+    orphan,
+    take_in,
+    unknown,
+)
 from ordersaga.orchestrator.runtime.outgoing import dead_letter_record, to_record
 from ordersaga.orchestrator.runtime.sagas import Sagas
 from ordersaga.orchestrator.store.protocol import (
@@ -33,12 +44,14 @@ from ordersaga.orchestrator.store.protocol import (
     DeadLetter,
     DeadlineKind,
     Due,
+    EarlyEvent,
     HistoryEntry,
     Loaded,
     Lookup,
     Orphan,
     Store,
     Transaction,
+    reference_to,
 )
 from ordersaga.wire.messages import type_of
 from ordersaga.wire.topics import Topics
@@ -78,6 +91,8 @@ class Handler:
             for letter in intake.letters:
                 turn.read(letter)
             turn.dead += intake.dead
+            if learnt := turn.learnt():
+                turn.catch_up(transaction.claim(learnt), learnt)
             rows = self._save(transaction, turn)
         self._after_commit(rows, turn, intake)
 
@@ -140,7 +155,7 @@ class Handler:
 
     def _save(self, transaction: Transaction, turn: "Turn") -> Sequence[OutboxRow]:
         batch = turn.batch()
-        if not (batch.changes or batch.dead_letters or batch.orphans):
+        if not (batch.changes or batch.dead_letters or batch.orphans or batch.early):
             return ()
         rows = transaction.save(batch)
         hit(BEFORE_COMMIT)
@@ -149,7 +164,7 @@ class Handler:
     def _after_commit(self, rows: Sequence[OutboxRow], turn: "Turn", intake: Intake | None = None) -> None:
         hit(AFTER_COMMIT)
         self._publish(rows)
-        self._counting.turn(turn.verdicts, turn.orphans, turn.changes())
+        self._counting.turn(turn.verdicts, turn.orphans, turn.early, turn.changes())
         if intake is not None:
             self._counting.foreign(intake.foreign)
         for dead in turn.dead:
@@ -175,6 +190,7 @@ class Turn:
     loaded: Loaded
     dead: list[DeadLetter] = field(default_factory=list)
     orphans: list[Orphan] = field(default_factory=list)
+    early: list[EarlyEvent] = field(default_factory=list)
     verdicts: list[tuple[Verdict | None, str]] = field(default_factory=list)
     """One for each input: what it was, and why; None for what was foreign after all."""
     _after: dict[UUID, AnyInstance] = field(default_factory=dict)
@@ -198,6 +214,27 @@ class Turn:
         saga_ids = concerned(letter, self.loaded)
         if not saga_ids:
             self._nobodys(letter)
+        self._hand_to(saga_ids, letter)
+
+    def learnt(self) -> dict[str, UUID]:
+        """The ids of orders and payments that sagas have learnt in this turn."""
+        found = {}
+        for saga_id, after in self._after.items():
+            before = self.loaded.instances.get(saga_id)
+            for name in REFERENCES:
+                known = getattr(after.data, name, None)
+                if known and (before is None or getattr(before.data, name, None) != known):
+                    found[reference_to(name, known)] = saga_id
+        return found
+
+    def catch_up(self, claimed: Sequence[EarlyEvent], learnt: Mapping[str, UUID]) -> None:
+        """What came before an id was known concerns a saga now: what was kept, and what this turn was about to keep."""
+        now_known = [one for one in self.early if one.reference in learnt]
+        self.early = [one for one in self.early if one.reference not in learnt]
+        for event in [*claimed, *now_known]:
+            self._hand_to([learnt[event.reference]], kept_letter(event))
+
+    def _hand_to(self, saga_ids: Sequence[UUID], letter: Letter) -> None:
         for saga_id in saga_ids:
             try:
                 self.take(saga_id, letter.happened(), letter.cause, _origin(letter))
@@ -218,7 +255,9 @@ class Turn:
 
     def batch(self) -> Batch:
         copies = [dead_letter_record(dead, self.topics) for dead in self.dead]
-        return Batch(changes=self.changes(), dead_letters=self.dead, orphans=self.orphans, messages=copies)
+        return Batch(
+            changes=self.changes(), dead_letters=self.dead, orphans=self.orphans, early=self.early, messages=copies
+        )
 
     def changes(self) -> list[Change]:
         return [
@@ -232,11 +271,13 @@ class Turn:
         ]
 
     def _nobodys(self, letter: Letter) -> None:
-        kept = orphan(letter)
-        if kept is None:
-            self.verdicts.append((None, "no saga has this order or payment"))
-        else:
+        body: Any = letter.envelope.body
+        if self.sagas.may_come_unasked(body) and (event := early(letter)) is not None:
+            self.early.append(event)
+        elif (kept := orphan(letter)) is not None:
             self.orphans.append(kept)
+        else:
+            self.verdicts.append((None, "no saga has this order or payment"))
 
     def _note(self, decision: Decision, cause: str, told: dict[str, Any]) -> None:
         instance, now = decision.instance, self.loaded.now

@@ -1,8 +1,8 @@
 """From records to inputs: decode, and find out which saga each one may concern.
 
-Every record ends in exactly one of four piles: an input for a saga, foreign (other flows share the topics), an orphan
-(an answer in our words for a saga that nobody knows), or a dead letter (cannot be read). None is dropped without
-being counted.
+Every record ends in exactly one of five piles: an input for a saga, foreign (other flows share the topics), kept (it
+names an order or a payment that no saga knows yet), an orphan (an answer in our words for a saga that nobody knows), or
+a dead letter (cannot be read). None is dropped without being counted.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -13,12 +13,13 @@ from uuid import UUID
 from ordersaga.bus.protocol import Record
 from ordersaga.orchestrator.core.inputs import Happened
 from ordersaga.orchestrator.core.instance import Instance
-from ordersaga.orchestrator.store.protocol import DeadLetter, Loaded, Lookup, Orphan
+from ordersaga.orchestrator.store.protocol import DeadLetter, EarlyEvent, Loaded, Lookup, Orphan, reference_to
 from ordersaga.wire.codec import Envelope, Foreign, decode_event
 from ordersaga.wire.errors import WireError
 from ordersaga.wire.messages import Message, type_of
 
 AnyInstance = Instance[Any]
+REFERENCE_CHARS_MAX = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,33 @@ def concerned(letter: Letter, loaded: Loaded) -> Sequence[UUID]:
         if (order_id and getattr(instance.data, "order_id", None) == order_id)
         or (payment_id and getattr(instance.data, "payment_id", None) == payment_id)
     ]
+
+
+REFERENCES = ("order_id", "payment_id")
+
+
+def early(letter: Letter) -> EarlyEvent | None:
+    """What to keep of news about an order or a payment that no saga knows."""
+    record, body = letter.record, letter.envelope.body
+    known = ((name, getattr(body, name, None)) for name in REFERENCES)
+    reference = next((reference_to(name, value) for name, value in known if value), None)
+    if reference is None or len(reference) > REFERENCE_CHARS_MAX:
+        return None
+    return EarlyEvent(
+        reference=reference,
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        value=record.value or b"",
+    )
+
+
+def kept_letter(event: EarlyEvent) -> Letter:
+    """The letter that was kept."""
+    record = Record(event.topic, event.partition, event.offset, None, event.value, (), 0)
+    envelope = decode_event(event.value)
+    assert isinstance(envelope, Envelope), "only what was decoded is kept"
+    return Letter(record, envelope)
 
 
 def orphan(letter: Letter) -> Orphan | None:

@@ -5,6 +5,7 @@ from typing import Any
 
 from ordersaga.orchestrator.core.definition import Definition, DefinitionError
 from ordersaga.orchestrator.core.instance import Instance, SagaData
+from ordersaga.wire.messages import Event
 
 
 class Sagas:
@@ -19,6 +20,17 @@ class Sagas:
                 raise DefinitionError(f"{definition.name} version {definition.version} is defined twice")
         self.unasked = frozenset(event for definition in self for event in definition.facts)
         """Events that answer no command of any saga."""
+        undos = [undo for definition in self for undo in definition.undos()]
+        self._answers_to_undo = {event: undo for undo in undos for event in (undo.ask.ok, undo.ask.refused)}
+
+    def may_come_unasked(self, event: Event) -> bool:
+        """Whether it may be of a person's or another service's making: such an event may overtake the answer that
+        brings the id by which it is found.
+        """
+        if type(event) in self.unasked:
+            return True
+        undo = self._answers_to_undo.get(type(event))
+        return undo is not None and (undo.gone(event) or (type(event) is undo.ask.ok and undo.ask.expected(event)))
 
     def of(self, instance: Instance[Any]) -> Definition:
         return self._by_version[instance.saga, instance.version]

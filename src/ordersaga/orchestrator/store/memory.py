@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from threading import Condition
 from time import monotonic
 from typing import Protocol
@@ -32,6 +32,7 @@ from ordersaga.orchestrator.store.protocol import (
     DeadLetter,
     DeadlineKind,
     Due,
+    EarlyEvent,
     InstanceCodec,
     Loaded,
     Lookup,
@@ -41,12 +42,14 @@ from ordersaga.orchestrator.store.protocol import (
     StoreCounts,
     StoredHistory,
     StoreUnavailable,
+    reference_to,
 )
 from ordersaga.orchestrator.store.read import PAGE_MAX
 from ordersaga.orchestrator.store.rows import check_revisions, moved_deadlines, reference_of
 
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 """As JSON has it; a backslash before it that is not itself escaped makes it plain text."""
+EARLY_KEPT_FOR = timedelta(hours=1)
 
 
 class Owner(Protocol):
@@ -82,6 +85,8 @@ class MemoryTables:
     deadlines: dict[tuple[UUID, DeadlineKind], datetime] = field(default_factory=dict)
     dead_letters: dict[tuple[str, int, int, int], DeadLetter] = field(default_factory=dict)
     orphans: dict[tuple[str, int, int, UUID], Orphan] = field(default_factory=dict)
+    early: dict[tuple[str, int, int], tuple[datetime, EarlyEvent]] = field(default_factory=dict)
+    """Until when each is kept."""
     held_by: dict[UUID, "MemoryTransaction"] = field(default_factory=dict)
 
 
@@ -160,6 +165,10 @@ class MemoryStore:
 
     def upkeep(self) -> None:
         self._check_open()
+        now = self._now()
+        with self._tables.changed:
+            for key in [key for key, (until, _) in self._tables.early.items() if until <= now]:
+                del self._tables.early[key]
 
     def close(self) -> None:
         self._closed = True
@@ -188,6 +197,8 @@ class MemoryTransaction:
         self._failed = False
         self._sagas: dict[UUID, SagaRow] = {}
         self._saved: list[tuple[Batch, list[OutboxRow]]] = []
+        self._claimed: dict[str, None] = {}
+        self._taken: list[EarlyEvent] = []
 
     def load(self, wanted: Lookup, *, skip_locked: bool = False) -> Loaded:
         instances, unknown = {}, set()
@@ -201,6 +212,13 @@ class MemoryTransaction:
                 else:
                     instances[saga_id] = instance
             return Loaded(now=self._now(), instances=instances, unknown_versions=unknown)
+
+    def claim(self, references: Collection[str]) -> Sequence[EarlyEvent]:
+        with self._tables.changed:
+            claimed = self._early_for(references)
+        self._claimed |= dict.fromkeys(references) | {one.reference: None for one in claimed}
+        self._taken += claimed
+        return claimed
 
     def save(self, batch: Batch) -> Sequence[OutboxRow]:
         check_revisions(batch.changes)
@@ -223,6 +241,9 @@ class MemoryTransaction:
         assert not self._failed, "an error of the store was not let out of its transaction"
         at = self._now()
         with self._tables.changed:
+            self._check_early()
+            for one in self._taken:
+                self._tables.early.pop((one.topic, one.partition, one.offset), None)
             self._tables.sagas.update(self._sagas)
             for batch, rows in self._saved:
                 self._write_around(batch, at)
@@ -235,6 +256,21 @@ class MemoryTransaction:
             for saga_id in self._held():
                 del self._tables.held_by[saga_id]
             self._tables.changed.notify_all()
+
+    def _early_for(self, references: Collection[str]) -> list[EarlyEvent]:
+        now, wanted = self._now(), set(references)
+        kept = [one for until, one in self._tables.early.values() if one.reference in wanted and until > now]
+        return sorted(kept, key=lambda one: (one.topic, one.partition, one.offset))
+
+    def _check_early(self) -> None:
+        """Whoever keeps an event for an id and whoever learns the id go one after the other."""
+        if len(self._early_for(self._claimed)) != len(self._taken):
+            raise StaleWrite("an event came for an id that was learnt meanwhile")
+        wanted = {one.reference for batch, _ in self._saved for one in batch.early}
+        for row in self._tables.sagas.values() if wanted else ():
+            known = {reference_to("order_id", row.order_id or ""), reference_to("payment_id", row.payment_id or "")}
+            if wanted & known:
+                raise StaleWrite("the order or payment of an early event was learnt meanwhile")
 
     def _found(self, wanted: Lookup) -> set[UUID]:
         found = self._tables.sagas.keys() & set(wanted.saga_ids)
@@ -307,6 +343,8 @@ class MemoryTransaction:
             self._tables.dead_letters.setdefault((dead.topic, dead.partition, dead.offset, dead.timestamp_ms), dead)
         for one in batch.orphans:
             self._tables.orphans.setdefault((one.topic, one.partition, one.offset, one.saga_id), one)
+        for early in batch.early:
+            self._tables.early.setdefault((early.topic, early.partition, early.offset), (at + EARLY_KEPT_FOR, early))
 
 
 def records_of(batch: Batch) -> list[Outgoing]:

@@ -30,6 +30,7 @@ from ordersaga.orchestrator.store.protocol import (
     Batch,
     Change,
     Due,
+    EarlyEvent,
     InstanceCodec,
     Loaded,
     Lookup,
@@ -144,8 +145,22 @@ class PostgresTransaction:
                 unknown.add(saga_id)
         return Loaded(now=around[0][0].astimezone(UTC), instances=instances, unknown_versions=unknown)
 
+    def claim(self, references: Collection[str]) -> Sequence[EarlyEvent]:
+        if not references:
+            return []
+        values: dict[str, Array] = {"references": Texts(sorted(references))}
+        with self._round_trip():
+            self._execute("hold_references", values)
+            claimed = self._execute("claim_early", values)
+        found = [
+            EarlyEvent(reference=reference, topic=topic, partition=partition, offset=offset, value=value)
+            for reference, topic, partition, offset, value in claimed
+        ]
+        return sorted(found, key=lambda one: (one.topic, one.partition, one.offset))
+
     def save(self, batch: Batch) -> Sequence[OutboxRow]:
         rows.check_revisions(batch.changes)
+        self._check_early(batch.early)
         records = [*(message for change in batch.changes for message in change.messages), *batch.messages]
         moved = [change for change in batch.changes if change.before is not None]
         moving, outgoing = self._connection.cursor(), self._connection.cursor()
@@ -160,6 +175,17 @@ class PostgresTransaction:
             raise
         self._check_all_moved(moving, moved)
         return outbox.written(outgoing, records)
+
+    def _check_early(self, early: Sequence[EarlyEvent]) -> None:
+        if not early:
+            return
+        values: dict[str, Array] = {"references": Texts(sorted({one.reference for one in early}))}
+        with self._round_trip():
+            self._execute("hold_references", values)
+            known = self._execute("known_references", values)
+        if (found := known.fetchone()) and found[0]:
+            self.failed = True
+            raise StaleWrite("the order or payment of an early event was learnt meanwhile")
 
     def _check_all_moved(self, moving: Cursor[Row], moved: Sequence[Change]) -> None:
         if 0 <= moving.rowcount < len(moved):
@@ -184,6 +210,7 @@ class PostgresTransaction:
             ("clear_deadlines", to_clear),
             ("add_dead_letters", rows.dead_letter_columns(batch.dead_letters)),
             ("add_orphans", rows.orphan_columns(batch.orphans)),
+            ("add_early", rows.early_columns(batch.early)),
         ):
             if any(columns.values()):
                 self._execute(name, columns)

@@ -92,6 +92,24 @@ class Orphan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EarlyEvent:
+    """An event that names an order or a payment which no saga knows yet: it has overtaken the answer that brings the
+    id. Kept for an hour, by that id.
+    """
+
+    reference: str
+    """`order_id o-1` or `payment_id p-1`: see `reference_to`."""
+    topic: str
+    partition: int
+    offset: int
+    value: bytes
+
+
+def reference_to(name: str, known: str) -> str:
+    return f"{name} {known}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Lookup:
     """Which instances a batch concerns. Each kind of id may be empty."""
 
@@ -117,6 +135,7 @@ class Batch:
     changes: Sequence[Change] = ()
     dead_letters: Sequence[DeadLetter] = ()
     orphans: Sequence[Orphan] = ()
+    early: Sequence[EarlyEvent] = ()
     messages: Sequence[Outgoing] = ()
     """Messages of no saga, such as copies of dead letters."""
 
@@ -129,6 +148,11 @@ class Transaction(Protocol):
         With `skip_locked`, instances that another transaction holds are left out.
         """
 
+    def claim(self, references: Collection[str]) -> Sequence[EarlyEvent]:
+        """Take out what was kept for ids that have just been learnt, in the order of arrival on each partition. Until
+        this transaction ends nobody else can keep an event for them; who then wants to is told to look again.
+        """
+
     def save(self, batch: Batch) -> Sequence[OutboxRow]:
         """Write everything, as arrays; returns the outbox rows of this batch in the order of `changes`, then
         `messages`. They are there once the transaction has committed: nobody may be told of them before.
@@ -137,8 +161,8 @@ class Transaction(Protocol):
         none.
 
         Raises `BadRow` when the database refuses what a row holds, `StaleWrite` when an instance is not the one that
-        was loaded, `StoreUnavailable`. A Change with no new revision (before.revision == after.revision) is refused
-        as an assertion: it is a bug of ours.
+        was loaded or when an early event is no longer early, `StoreUnavailable`. A Change with no new revision
+        (before.revision == after.revision) is refused as an assertion: it is a bug of ours.
         """
 
 

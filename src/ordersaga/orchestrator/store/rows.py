@@ -11,6 +11,7 @@ from ordersaga.orchestrator.store.protocol import (
     Change,
     DeadLetter,
     DeadlineKind,
+    EarlyEvent,
     InstanceCodec,
     Orphan,
 )
@@ -146,6 +147,17 @@ def orphan_columns(orphans: Sequence[Orphan]) -> Columns:
         "offsets": Bigints([one.offset for one in kept]),
         "ids": Uuids([one.saga_id for one in kept]),
         "types": Texts([one.type for one in kept]),
+        "values": Bytes([one.value for one in kept]),
+    }
+
+
+def early_columns(early: Sequence[EarlyEvent]) -> Columns:
+    kept = sorted(early, key=lambda one: (one.topic, one.partition, one.offset))
+    return {
+        "topics": Texts([one.topic for one in kept]),
+        "partitions": Integers([one.partition for one in kept]),
+        "offsets": Bigints([one.offset for one in kept]),
+        "references": Texts([one.reference for one in kept]),
         "values": Bytes([one.value for one in kept]),
     }
 

@@ -85,6 +85,30 @@ INSERT INTO dead_letters (topic, partition, "offset", timestamp_ms, key, value, 
 SELECT * FROM unnest(:topics, :partitions, :offsets, :timestamps_ms, :keys, :values, :headers, :reasons, :details)
 ON CONFLICT (topic, partition, "offset", timestamp_ms) DO NOTHING;
 
+-- name: hold_references(references)
+-- Whoever keeps an event for an id and whoever learns the id go one after the other. In one order, for all.
+SELECT pg_advisory_xact_lock(hashtextextended(current_schema() || ' early ' || reference, 0))
+FROM (SELECT reference FROM unnest(:references) held (reference) ORDER BY reference) one;
+
+-- name: known_references(references)
+-- Whether a saga has learnt one of these ids meanwhile. A statement of its own, so that it sees what was committed before
+-- the references were held.
+SELECT count(*) FROM sagas
+WHERE order_id IN (SELECT substr(r, 10) FROM unnest(:references) known (r) WHERE left(r, 9) = 'order_id ')
+    OR payment_id IN (SELECT substr(r, 12) FROM unnest(:references) known (r) WHERE left(r, 11) = 'payment_id ');
+
+-- name: claim_early(references)
+-- What was kept for these ids.
+DELETE FROM early_events WHERE reference = ANY (:references) AND kept_until > statement_timestamp()
+RETURNING reference, topic, partition, "offset", value;
+
+-- name: add_early(topics, partitions, offsets, references, values)!
+-- As above, for an hour.
+INSERT INTO early_events (topic, partition, "offset", reference, value, kept_until)
+SELECT topic, partition, "offset", reference, value, statement_timestamp() + interval '1 hour'
+FROM unnest(:topics, :partitions, :offsets, :references, :values) e (topic, partition, "offset", reference, value)
+ON CONFLICT (topic, partition, "offset") DO NOTHING;
+
 -- name: add_orphans(topics, partitions, offsets, ids, types, values)!
 -- As above.
 INSERT INTO orphans (topic, partition, "offset", saga_id, type, value)
