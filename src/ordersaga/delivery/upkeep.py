@@ -30,7 +30,7 @@ AFTER_TAKE_OVER = failpoints.declare("relay.after_take_over", "Rows of a dead ow
 
 _DELETE_MAX = 5_000
 _DELETE_AT_ONCE = 500
-_DELETE_WAIT_SECONDS = 0.02
+_DELETE_WAIT_SECONDS = 0.05
 _ASK_FIRST_SECONDS = 0.005
 _ASK_MOST_SECONDS = 0.5
 
