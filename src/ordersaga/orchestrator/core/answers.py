@@ -5,6 +5,7 @@ and a revert alike). Where it names the command that it answers, that decides; e
 whatever shows an effect, since an effect counts whenever it comes to light.
 """
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -167,6 +168,9 @@ def _done(definition: Definition, record: AnyInstance, step: Step, seen: Happene
     done = _with_done(replace(answered(record, step.name, Direction.DO), data=data), step, ids, seen.stamp)
     if step.opens_window and done.window_ends_at is None:
         done = replace(done, window_ends_at=now + timedelta(seconds=definition.window_seconds))
+    if known.became is None and step.undo and older(seen.stamp, known.undone_at):
+        # Taken back by hand before we even heard that it was done.
+        return _undone_unasked(definition, done, step.undo, dataclasses.replace(seen, stamp=known.undone_at))
     return Observation(done)
 
 
@@ -248,6 +252,9 @@ def _undone(definition: Definition, record: AnyInstance, step: Step, seen: Happe
     assert undo
     if not undo.ask.expected(seen.event):
         return Observation(record, Verdict.STRAY, "unexpected content")
+    named = getattr(seen.event, undo.named_by, None) or _effect_of(definition, record, step, seen.causation_id)
+    if named is not None and named in _extras(definition, record, undo):
+        return _extra_undone(definition, record, step, named, seen)
     if undo.stands(seen.event):
         return _found_accepted(record, step, seen)
     if not _undo_sent(definition, record, undo) or _not_an_answer(definition, record, undo, seen):
@@ -260,8 +267,32 @@ def _undone(definition: Definition, record: AnyInstance, step: Step, seen: Happe
         record = replace(record, accepted=None)
     if undo.unasked_is_request:
         record = said(record, seen.stamp)
-    named = getattr(seen.event, undo.named_by, None) or _effect_of(definition, record, step, seen.causation_id)
     return _confirm_undo(definition, answered(record, step.name, Direction.UNDO), undo, named, seen.stamp)
+
+
+def _extras(definition: Definition, record: AnyInstance, undo: Undo) -> set[str | None]:
+    """The ids of what was done twice, so far as they tell it from the first."""
+    effects = [_effects(record, step) for step in definition.steps_undone_by(undo)]
+    own = {found[0].ids.get(undo.named_by) for found in effects if found}
+    return {effect.ids.get(undo.named_by) for found in effects for effect in found[1:]} - own
+
+
+def _extra_undone(definition: Definition, record: AnyInstance, step: Step, named: str, seen: Happened) -> Observation:
+    """It says nothing of the order that the saga is about."""
+    undo, out, before = step.undo, record.outstanding, record
+    assert undo
+    if out and out.effect_id == named:
+        record = answered(record, step.name, Direction.UNDO)
+    if undo.stands(seen.event):
+        record = with_attention(record, f"{named} was made by a repeat, and a runner has it")
+    for covered in definition.steps_undone_by(undo):
+        effects = _effects(record, covered)
+        if any(effect.ids.get(undo.named_by) == named and not effect.undone for effect in effects):
+            undone = tuple(
+                replace(effect, undone=True) if effect.ids.get(undo.named_by) == named else effect for effect in effects
+            )
+            record = with_step(record, replace(record.steps[covered.name], effects=undone))
+    return Observation(record) if record is not before else Observation(record, Verdict.REPEATED, "undone already")
 
 
 def _undo_sent(definition: Definition, record: AnyInstance, undo: Undo) -> bool:
@@ -323,6 +354,10 @@ def _undone_unasked(definition: Definition, record: AnyInstance, undo: Undo, see
         if older(seen.stamp, record.newest_stamp):
             return Observation(record, Verdict.LATE, "older than what the service said since")
         return cancelled_by_hand(definition, record, seen.stamp)
+    for step in definition.steps_undone_by(undo):
+        known = record.steps.get(step.name)
+        if known and known.became is None and seen.stamp and known.undone_at != seen.stamp:
+            return Observation(with_step(record, replace(known, undone_at=seen.stamp)))
     observation = _confirm_undo(definition, record, undo, getattr(seen.event, undo.named_by, None), seen.stamp)
     if (
         observation.verdict is Verdict.APPLIED

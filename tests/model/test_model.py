@@ -1,0 +1,95 @@
+"""Every interleaving within small bounds keeps the rules, and a mistake that is planted is found."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from ordersaga.model import explore as exploring
+from ordersaga.model.__main__ import PLACED, definition_of
+from ordersaga.model.explore import Bounds, Found, explore
+from ordersaga.orchestrator.core import answers
+from ordersaga.orchestrator.core.decide import decide
+from ordersaga.orchestrator.core.definition import Definition, Kind
+from ordersaga.orchestrator.core.inputs import Happened, Verdict
+from ordersaga.orchestrator.core.instance import Became, Status
+from ordersaga.wire import messages as m
+
+
+def explored(kind: Kind, *, faults: int, hands: int, definition: Definition | None = None) -> Found:
+    bounds = Bounds(faults=faults, hands=hands)
+    return explore(definition or definition_of(kind), PLACED, bounds, full=kind is Kind.FULL)
+
+
+@pytest.mark.parametrize(("kind", "faults", "hands"), [(Kind.FULL, 1, 0), (Kind.FULL, 0, 1), (Kind.BARE, 1, 0)])
+def test_every_interleaving_keeps_the_rules_and_ends(kind: Kind, faults: int, hands: int) -> None:
+    found = explored(kind, faults=faults, hands=hands)
+    assert found.complete
+    assert not found.violations, found.violations[0]
+    assert found.ends["COMPLETED"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", list(Kind))
+def test_every_interleaving_with_a_fault_and_a_hand_keeps_the_rules(kind: Kind) -> None:
+    found = explored(kind, faults=1, hands=1)
+    assert not found.violations, found.violations[0]
+    assert found.states > 5_000
+
+
+# --- mistakes, planted ------------------------------------------------------------------------------
+
+
+def money_first(patch: pytest.MonkeyPatch) -> Definition:
+    definition = definition_of(Kind.FULL)
+    cancel, revert, timer = definition.undo_order
+    return dataclasses.replace(definition, undo_order=(revert, cancel, timer))
+
+
+def drops(event: type[m.Event], *, once_in: Status) -> Callable[[pytest.MonkeyPatch], None]:
+    def plant(patch: pytest.MonkeyPatch) -> None:
+        def deaf(definition: Any, instance: Any, seen: Any, now: Any) -> Any:
+            decision = decide(definition, instance, seen, now)
+            if isinstance(seen, Happened) and isinstance(seen.event, event) and instance.status is once_in:
+                return dataclasses.replace(decision, instance=instance, messages=(), verdict=Verdict.LATE)
+            return decision
+
+        patch.setattr(exploring, "decide", deaf)
+
+    return plant
+
+
+def doubt_is_forgotten(patch: pytest.MonkeyPatch) -> None:
+    """A step that stayed silent is taken for one that was refused."""
+
+    def forgetful(definition: Any, instance: Any, seen: Any, now: Any) -> Any:
+        steps = {
+            name: replace(step, became=Became.REFUSED) if step.became is Became.IN_DOUBT else step
+            for name, step in instance.steps.items()
+        }
+        return decide(definition, replace(instance, steps=steps), seen, now)
+
+    patch.setattr(exploring, "decide", forgetful)
+
+
+def last_arrival_wins(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(answers, "older", lambda stamp, than: False)
+
+
+@pytest.mark.parametrize(
+    "plant",
+    [
+        drops(m.PaymentAuthorized, once_in=Status.CANCELLED),
+        drops(m.PaymentAuthorized, once_in=Status.CANCELLING),
+        drops(m.OrderCancelledByHand, once_in=Status.COMPLETED),
+        doubt_is_forgotten,
+        last_arrival_wins,
+        money_first,
+    ],
+)
+def test_a_planted_mistake_is_found(monkeypatch: pytest.MonkeyPatch, plant: Callable[..., Definition | None]) -> None:
+    definition = plant(monkeypatch)
+    tried = [(Kind.FULL, 0, 1), (Kind.BARE, 0, 1), (Kind.BARE, 1, 1), (Kind.FULL, 1, 1)]
+    assert any(explored(k, faults=f, hands=h, definition=definition).violations for k, f, h in tried)
