@@ -4,13 +4,12 @@ It keeps what `bus.protocol` promises, and no more than that on purpose: what a 
 delivered again after `rewind`, after `close`, and to the next owner when a partition moves. So code that relies on
 more than at-least-once fails here as it would on Kafka.
 
-It is deterministic: no randomness, no polling, and no clock but the injected `now_ms` (for timestamps) and the
-timeouts of those who wait. Nothing survives the process.
+It is deterministic: no randomness, no polling, and no clock but the injected one (for timestamps and for those who
+wait). Nothing survives the process.
 """
 
-import time
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from threading import Condition
 
 from ordersaga.bus.memory_group import Group, Member
@@ -27,6 +26,7 @@ from ordersaga.bus.protocol import (
     Record,
     TopicSpec,
 )
+from ordersaga.delivery.clock import Clock, SystemClock
 
 TopicPartition = tuple[str, int]
 _ACKNOWLEDGED = Outcome(Published.ACKNOWLEDGED)
@@ -42,7 +42,7 @@ class MemoryBus:
         topics: Sequence[str] = (),
         partitions: int = 6,
         record_bytes_max: int = 1_000_000,
-        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        clock: Clock | None = None,
     ) -> None:
         """`topics` exist from the start, with `partitions` each; others through `create_topics`."""
         self._changed = Condition()
@@ -50,7 +50,7 @@ class MemoryBus:
         self._groups: dict[str, Group] = {}
         self._keyless_next: dict[str, int] = {}
         self._record_bytes_max = record_bytes_max
-        self._now_ms = now_ms
+        self._clock = clock or SystemClock()
         self._consumers: list[MemoryConsumer] = []
 
     def consumer(
@@ -131,7 +131,7 @@ class MemoryBus:
                 key=record.key or None,
                 value=record.value,
                 headers=record.headers,
-                timestamp_ms=self._now_ms(),
+                timestamp_ms=int(self._clock.now().timestamp() * 1000),
             )
         )
         return _ACKNOWLEDGED
@@ -172,10 +172,17 @@ class MemoryConsumer:
     def poll(self, max_records: int, timeout_seconds: float) -> Sequence[Record]:
         with self._changed:
             self._join()
-            self._changed.wait_for(lambda: self._woken or self._closed or self._deliverable(), timeout_seconds)
+            self._wait(timeout_seconds)
             self._woken = False
             self._raise_if_out()
             return [] if self._paused else self._take(max_records)
+
+    def _wait(self, seconds: float) -> None:
+        """Until there is a reason to return from a poll."""
+        clock = self._bus._clock
+        until = clock.monotonic() + seconds
+        while not (self._woken or self._closed or self._deliverable()) and (left := until - clock.monotonic()) > 0:
+            clock.wait(self._changed, left)
 
     def commit(self, next_offsets: Mapping[TopicPartition, int]) -> None:
         with self._changed:

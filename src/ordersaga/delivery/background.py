@@ -7,12 +7,12 @@ The non-promise: a turn that does not return cannot be ended, so every turn must
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from threading import Condition, Thread
+from threading import Condition
 from typing import Protocol
 
 import structlog
 
-from ordersaga.delivery.clock import Clock, Randomness, SystemClock, SystemRandom, backoff_seconds
+from ordersaga.delivery.clock import Clock, Randomness, Running, SystemClock, SystemRandom, backoff_seconds
 
 _log = structlog.get_logger(__name__)
 
@@ -64,7 +64,7 @@ class Loop:
         self._randomness = randomness or SystemRandom()
         self._restart_first_seconds = restart_first_seconds
         self._restart_most_seconds = restart_most_seconds
-        self._thread: Thread | None = None
+        self._thread: Running | None = None
         self._changed = Condition()
         self._stopping = False
         self._awake = False
@@ -87,9 +87,7 @@ class Loop:
             assert self._thread is None, f"{self.name} was started before"
             if self._stopping:
                 return
-            # A daemon: a process that was told to go is not held up by a turn that hangs.
-            self._thread = Thread(target=self._run, name=self.name, daemon=True)
-            self._thread.start()
+            self._thread = self._clock.run(self.name, self._run)
 
     def request_stop(self) -> None:
         with self._changed:

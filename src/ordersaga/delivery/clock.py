@@ -1,4 +1,4 @@
-"""Time and chance, passed in, so that a seeded simulation can stand in for both.
+"""Time, chance and threads, passed in, so that a seeded simulation can stand in for all of them.
 
 Nothing here decides when a deadline of a saga has passed: only the database's clock does. This one paces loops, retries
 and leases.
@@ -7,9 +7,19 @@ and leases.
 import os
 import random
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
-from threading import Condition
+from threading import Condition, Thread
 from typing import Protocol
+
+
+class Running(Protocol):
+    """Something that runs beside us."""
+
+    def join(self, timeout: float) -> None:
+        """Wait until it has ended, at most so many seconds."""
+
+    def is_alive(self) -> bool: ...
 
 
 class Clock(Protocol):
@@ -21,6 +31,9 @@ class Clock(Protocol):
 
     def wait(self, condition: Condition, seconds: float | None) -> bool:
         """Wait, holding `condition`, until it is notified (True) or `seconds` have passed (False)."""
+
+    def run(self, name: str, target: Callable[[], None]) -> Running:
+        """Run `target` beside us. A process that was told to go is not held up by it."""
 
 
 class Randomness(Protocol):
@@ -38,6 +51,11 @@ class SystemClock:
 
     def wait(self, condition: Condition, seconds: float | None) -> bool:
         return condition.wait(seconds)
+
+    def run(self, name: str, target: Callable[[], None]) -> Running:
+        thread = Thread(target=target, name=name, daemon=True)
+        thread.start()
+        return thread
 
 
 class SystemRandom:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import structlog
 
 from ordersaga.delivery.background import Health, Loop
+from ordersaga.delivery.clock import Clock, Randomness
 from ordersaga.delivery.failpoints import declare, hit
 from ordersaga.orchestrator.runtime.handle import Handler
 from ordersaga.orchestrator.store.protocol import BadRow, Due, Store
@@ -31,11 +32,19 @@ class DeadlineSettings:
 class Deadlines:
     """Looks for deadlines that have passed and hands them to the handler."""
 
-    def __init__(self, store: Store, handler: Handler, settings: DeadlineSettings = DeadlineSettings()) -> None:
+    def __init__(
+        self,
+        store: Store,
+        handler: Handler,
+        settings: DeadlineSettings = DeadlineSettings(),
+        *,
+        clock: Clock | None = None,
+        randomness: Randomness | None = None,
+    ) -> None:
         self._store = store
         self._handler = handler
         self._settings = settings
-        self._loop = Loop("deadlines", self.turn)
+        self._loop = Loop("deadlines", self.turn, clock=clock, randomness=randomness)
 
     def turn(self) -> None:
         due = self._store.due(self._settings.batch_max)

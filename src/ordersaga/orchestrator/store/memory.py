@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from threading import Condition
-from time import monotonic
 from typing import Protocol
 from uuid import UUID
 
@@ -285,10 +284,11 @@ class MemoryTransaction:
 
     def _lock(self, saga_ids: Iterable[UUID], *, skip_locked: bool) -> None:
         """`tables.changed` is held; it is let go while waiting."""
-        deadline = monotonic() + self._timeout_seconds
+        clock = self._tables.outbox.clock
+        deadline = clock.monotonic() + self._timeout_seconds
         for saga_id in saga_ids:
             while self._tables.held_by.get(saga_id, self) is not self and not skip_locked:
-                if not self._tables.changed.wait(deadline - monotonic()) and monotonic() >= deadline:
+                if not clock.wait(self._tables.changed, deadline - clock.monotonic()) and clock.monotonic() >= deadline:
                     raise StoreUnavailable(f"the saga {saga_id} is held by another transaction")
             self._tables.held_by.setdefault(saga_id, self)
 
