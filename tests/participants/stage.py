@@ -14,6 +14,7 @@ from ordersaga.delivery.clock import SystemClock, SystemRandom
 from ordersaga.delivery.messages import OutboxRow
 from ordersaga.participants.everyone import host_of
 from ordersaga.participants.host import Host
+from ordersaga.participants.ledger import PostgresLedger
 from ordersaga.participants.service import Asked, By, Consult, Reply, ServiceSpec, Verb
 from ordersaga.wire import messages as m
 from ordersaga.wire.codec import Envelope, decode_event, encode
@@ -102,14 +103,19 @@ class Hosted:
     def envelopes(self) -> list[Envelope]:
         return envelopes([row.value for row in self.offered])
 
+    @property
+    def ledger(self) -> PostgresLedger:
+        assert isinstance(self.host._ledger, PostgresLedger)
+        return self.host._ledger
+
     def one(self, sql: str) -> Any:
-        with self.host._ledger.transaction() as transaction:
+        with self.ledger.transaction() as transaction:
             row = transaction.connection.execute(sql.encode()).fetchone()
         assert row
         return row[0]
 
     def clear(self, *tables: str) -> None:
-        with self.host._ledger.transaction() as transaction:
+        with self.ledger.transaction() as transaction:
             transaction.connection.execute(f"truncate {', '.join(tables)}".encode())
 
 

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from ordersaga.bus.protocol import Record
 from ordersaga.delivery.failpoints import FailpointError, armed
 from ordersaga.participants.host import AFTER_COMMIT, BEFORE_COMMIT
-from ordersaga.participants.ledger import LedgerUnavailable
+from ordersaga.participants.ledger_protocol import LedgerUnavailable
 from ordersaga.participants.order import service as order
 from ordersaga.participants.payment.consult import AFTER_PROVIDER, BEFORE_PROVIDER
 from ordersaga.participants.service import Asked, Reply

@@ -27,7 +27,7 @@ def provider(request: pytest.FixtureRequest) -> Iterator[Provider]:
         yield MemoryProvider()
         return
     with hosted(Participant.PAYMENT, request.getfixturevalue("database_url")) as service:
-        yield SandboxProvider(service.host._ledger._pool)
+        yield SandboxProvider(service.ledger._pool)
 
 
 def _hold(key: str, card: str = "pm_card_visa") -> Hold:

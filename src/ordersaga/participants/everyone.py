@@ -11,7 +11,7 @@ from ordersaga.delivery.clock import Clock, Randomness
 from ordersaga.delivery.outbox import PostgresOutbox
 from ordersaga.delivery.relay import Relay
 from ordersaga.participants.host import Host
-from ordersaga.participants.ledger import Ledger, open_pool
+from ordersaga.participants.ledger import PostgresLedger, open_pool
 from ordersaga.participants.notification.service import SERVICE as NOTIFICATION
 from ordersaga.participants.order.service import SERVICE as ORDER
 from ordersaga.participants.payment.consult import ConsultProvider
@@ -50,7 +50,7 @@ def host_of(
     return Host(
         spec,
         bus,
-        Ledger(pool, spec, outbox),
+        PostgresLedger(pool, spec, outbox),
         relay,
         topics=topics,
         clock=clock,

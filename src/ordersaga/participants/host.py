@@ -17,7 +17,7 @@ from ordersaga.delivery.consume import ConsumeLoop
 from ordersaga.delivery.failpoints import declare, hit
 from ordersaga.delivery.messages import OutboxRow
 from ordersaga.delivery.relay import Relay
-from ordersaga.participants.ledger import Ledger, LedgerTransaction
+from ordersaga.participants.ledger_protocol import Ledger, LedgerTransaction
 from ordersaga.participants.letters import Letter, Letters
 from ordersaga.participants.service import Asked, By, Consult, Reply, Row, ServiceSpec, Verb
 from ordersaga.participants.turn import Turn, rounds

@@ -1,18 +1,13 @@
-"""A participant's own tables: its rows, its answers, its outbox, in a schema of its own.
+"""A participant's ledger in PostgreSQL: its rows, its answers, its outbox, in a schema of its own.
 
-One transaction holds what was done and what is said about it, or neither. Rows and answers of a batch are read and
-written as arrays.
-
-Rows that are there are locked while they are worked on. A row that is not there cannot be locked, so two hosts may both
-find it missing: the second to save is told so (`LedgerUnavailable`), and finds it when it tries again.
+Rows and answers of a batch are read and written as arrays.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from importlib.resources import files
-from typing import Any, Protocol
+from typing import Any
 from uuid import UUID
 
 import aiosql
@@ -26,6 +21,13 @@ from ordersaga.bus.protocol import Headers, Outgoing, Record
 from ordersaga.delivery import outbox
 from ordersaga.delivery.arrays import Array, Bytes, Texts, Uuids
 from ordersaga.delivery.messages import OutboxRow
+from ordersaga.participants.ledger_protocol import (
+    Answer,
+    BadAnswer,
+    Known,
+    LedgerUnavailable,
+    Owner,
+)
 from ordersaga.participants.service import By, Row, ServiceSpec
 
 AnyConnection = Connection[tuple[Any, ...]]
@@ -34,47 +36,6 @@ _SQL = aiosql.from_str((_FOLDER / "host.sql").read_text("utf-8"), "psycopg")
 _encode_headers = msgspec.msgpack.Encoder().encode
 _decode_headers = msgspec.msgpack.Decoder(Headers).decode
 _BAD_ROW_CLASSES = ("22", "23", "54")
-
-
-class LedgerError(Exception):
-    """The ledger could not do what was asked.
-
-    LedgerError
-    ├── LedgerUnavailable   the database is away or busy, or two hosts met: roll back and try again (retriable)
-    └── BadAnswer           the database refuses what a row holds: put the record aside
-    """
-
-    retriable = False
-
-
-class LedgerUnavailable(LedgerError):
-    retriable = True
-
-
-class BadAnswer(LedgerError):
-    pass
-
-
-class _Owner(Protocol):
-    @property
-    def owner(self) -> UUID: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What was said to one command, and a digest of the command."""
-
-    asked: bytes
-    record: Outgoing
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What a batch finds."""
-
-    now: datetime
-    rows: Mapping[str, Any]
-    answers: Mapping[UUID, Answer]
 
 
 def open_pool(database_url: str, schema: str, *, size_max: int = 4) -> ConnectionPool[AnyConnection]:
@@ -123,8 +84,8 @@ class _Form:
         self.load = sql.SQL(_text("load")).format(or_named=sql.SQL("").join(named)).as_bytes(None)
 
 
-class Ledger:
-    def __init__(self, pool: ConnectionPool[AnyConnection], spec: ServiceSpec, owner: _Owner) -> None:
+class PostgresLedger:
+    def __init__(self, pool: ConnectionPool[AnyConnection], spec: ServiceSpec, owner: Owner) -> None:
         self._pool = pool
         self._owner = owner
         self._spec = spec
@@ -144,10 +105,10 @@ class Ledger:
                 connection.execute(outbox.TABLES_SQL.encode())
 
     @contextmanager
-    def transaction(self) -> Iterator["LedgerTransaction"]:
+    def transaction(self) -> Iterator["PostgresTransaction"]:
         try:
             with self._pool.connection() as connection:
-                yield LedgerTransaction(connection, self._form, self._owner)
+                yield PostgresTransaction(connection, self._form, self._owner)
         except (PoolTimeout, PoolClosed) as error:
             raise LedgerUnavailable(f"no connection to the database: {_one_line(error)}") from error
         except psycopg.errors.UniqueViolation as error:
@@ -163,8 +124,8 @@ class Ledger:
         self._pool.close(timeout=2.0)
 
 
-class LedgerTransaction:
-    def __init__(self, connection: AnyConnection, form: _Form, owner: _Owner) -> None:
+class PostgresTransaction:
+    def __init__(self, connection: AnyConnection, form: _Form, owner: Owner) -> None:
         self.connection = connection
         self._form = form
         self._owner = owner

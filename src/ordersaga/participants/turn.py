@@ -12,7 +12,7 @@ from uuid import UUID
 import structlog
 
 from ordersaga.bus.protocol import Outgoing
-from ordersaga.participants.ledger import Answer, Known
+from ordersaga.participants.ledger_protocol import Answer, Known
 from ordersaga.participants.letters import Letter
 from ordersaga.participants.service import Reply, Row, ServiceSpec
 
