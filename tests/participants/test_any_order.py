@@ -19,10 +19,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from ordersaga.participants.order import service as order
 from ordersaga.participants.payment import service as payment
 from ordersaga.participants.payment.consult import ConsultProvider
+from ordersaga.participants.payment.provider_memory import MemoryProvider
 from ordersaga.participants.service import Asked, Refused, Verb
 from ordersaga.participants.timer import service as timer
 from ordersaga.wire import messages as m
-from tests.participants.provider_memory import MemoryProvider
 from tests.participants.stage import AUTHORIZE, CANCEL, CANCEL_TIMER, CREATE, NOON, REVERT, SAGA, START, Pure
 
 Commands = dict[str, m.Message | Verb]

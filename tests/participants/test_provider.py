@@ -16,8 +16,8 @@ from ordersaga.participants.payment.provider import (
     TakeBack,
     TakenBack,
 )
+from ordersaga.participants.payment.provider_memory import MemoryProvider
 from ordersaga.wire.topics import Participant
-from tests.participants.provider_memory import MemoryProvider
 from tests.participants.stage import hosted
 
 

@@ -10,6 +10,7 @@ from ordersaga.participants.order import service as order
 from ordersaga.participants.order.service import SERVICE as ORDER
 from ordersaga.participants.payment import service as payment
 from ordersaga.participants.payment.consult import ConsultProvider
+from ordersaga.participants.payment.provider_memory import MemoryProvider
 from ordersaga.participants.payment.service import SERVICE as PAYMENT
 from ordersaga.participants.service import Refused, Verb
 from ordersaga.participants.timer import service as timer
@@ -19,7 +20,6 @@ from ordersaga.participants.user import service as user
 from ordersaga.participants.user.service import SERVICE as USER
 from ordersaga.participants.user.service import UserRow, answer_anyone, made_up
 from ordersaga.wire import messages as m
-from tests.participants.provider_memory import MemoryProvider
 from tests.participants.stage import (
     AUTHORIZE,
     CANCEL,

@@ -1,7 +1,8 @@
 """The one contract of everything that runs in the background: start, stop within a time, and say how it is.
 
 A `Loop` calls its `turn` again and again on a thread of its own. The promise: an exception that a turn did not foresee
-is logged with its traceback, counted, and followed by another turn after a growing pause; a loop never dies in silence.
+is logged, counted, and followed by another turn after a growing pause; a loop never dies in silence. One that says of
+itself that it is `retriable` (something we depend on is away) is logged in a line, any other with its traceback.
 The non-promise: a turn that does not return cannot be ended, so every turn must bound its waiting.
 """
 
@@ -156,7 +157,12 @@ class Loop:
             self.failures += 1
             self._failures_in_row += 1
             self.last_error = _one_line(error)
-            _log.exception("background.turn_failed", loop=self.name, in_a_row=self._failures_in_row)
+            if getattr(error, "retriable", False):
+                _log.warning(
+                    "background.retrying", loop=self.name, error=self.last_error, in_a_row=self._failures_in_row
+                )
+            else:
+                _log.exception("background.turn_failed", loop=self.name, in_a_row=self._failures_in_row)
             self._rest()
 
     def _rest(self) -> None:

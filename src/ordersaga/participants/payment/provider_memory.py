@@ -1,6 +1,4 @@
-"""A payment provider in memory, for tests without a database. It keeps the promises that the sandbox keeps; the same
-tests look at both.
-"""
+"""A payment provider in memory, for tests and the simulation: it keeps the promises that the sandbox keeps."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
