@@ -105,8 +105,7 @@ class People:
         if world.bare_host is not None:
             world.bare_host.by_hand(lambda bare: _each_hold(bare, saga_id, bare.void, world.scheduler.now))
             return
-        row = world.databases.ledgers[Participant.PAYMENT].rows.get(str(saga_id))
-        world.act(Participant.PAYMENT, row.payment_id if row else None, payment_service.Void())
+        world.act(Participant.PAYMENT, self._name(Participant.PAYMENT, "payment_id", saga_id), payment_service.Void())
 
     def _provider(self, saga_id: UUID) -> None:
         """A hold runs out by itself."""
@@ -121,8 +120,11 @@ class People:
         world = self._world
         if world.bare_host is not None:
             return world.bare_host.by_hand(lambda one: _each_order(one, saga_id, bare, world.scheduler.now))
-        row = world.databases.ledgers[Participant.ORDER].rows.get(str(saga_id))
-        return world.act(Participant.ORDER, row.order_id if row else None, verb)
+        return world.act(Participant.ORDER, self._name(Participant.ORDER, "order_id", saga_id), verb)
+
+    def _name(self, participant: Participant, field: str, saga_id: UUID) -> Callable[[], str | None]:
+        rows = self._world.databases.ledgers[participant].rows
+        return lambda: getattr(rows.get(str(saga_id)), field, None)
 
     def _happens(self, kind: str, saga_id: UUID) -> bool:
         return self._world.faults.happens(kind, self._world.scheduler.seconds, str(saga_id))

@@ -7,12 +7,14 @@ from typing import Any
 from ordersaga.bus.protocol import Record
 from ordersaga.orchestrator.core.instance import TAKEN_BACK, Status
 from ordersaga.orchestrator.core.reasons import Reason
+from ordersaga.wire import messages as m
 from ordersaga.wire.codec import Envelope, decode_command
 from ordersaga.wire.topics import Participant
 from simulation.people import AMOUNT_CENTS
 from simulation.world import TOPICS, World
 
 AnyInstance = Any
+MAKERS = (m.CreateOrder, m.AuthorizePayment, m.UpdateOrderStatus)
 MOVES = {
     None: {Status.STARTED},
     Status.STARTED: {Status.COMPLETED, Status.COMPENSATING, Status.CANCELLING, Status.COMPENSATED, Status.CANCELLED},
@@ -36,7 +38,7 @@ def broken_rules(world: World) -> list[str]:
     """Each rule that does not hold, with what shows it."""
     sagas = sagas_of(world)
     broken = [f"I10: {one} was accepted and is not there" for one in world.placed if str(one) not in sagas]
-    broken += _commands_have_sagas(world, sagas)
+    broken += _commands(world, sagas)
     for saga in sagas.values():
         broken += [f"{problem} ({saga.saga_id} {saga.status})" for problem in _of_one(world, saga)]
     return broken
@@ -57,11 +59,17 @@ def _of_one(world: World, saga: AnyInstance) -> list[str]:
     ]
 
 
-def _commands_have_sagas(world: World, sagas: dict[str, AnyInstance]) -> list[str]:
+def _commands(world: World, sagas: dict[str, AnyInstance]) -> list[str]:
+    """I8, and B1: to bare participants nothing that makes something is said twice."""
     topics = {TOPICS.commands_of(one) for one in Participant if one is not Participant.NOTIFICATION}
     found = [_command(record) for topic in topics for record in world.bus.records(topic)]
     strays = {one.correlation_id for one in found} - sagas.keys()
-    return [f"I8: a command went out for {stray}, which is no saga" for stray in strays]
+    said = Counter((one.correlation_id, type(one.body)) for one in found if isinstance(one.body, MAKERS))
+    twice = [f"{kind.__name__} went out {number} times for {key}" for (key, kind), number in said.items() if number > 1]
+    return [
+        *(f"I8: a command went out for {stray}, which is no saga" for stray in strays),
+        *(f"B1: {problem}" for problem in twice if world.bare),
+    ]
 
 
 def _command(record: Record) -> Envelope:

@@ -55,6 +55,7 @@ REST_SECONDS_MAX = 4 * 3600.0
 SESSION_SECONDS = 6.0
 LEASE_SECONDS = 15.0
 LOOK_EVERY_SECONDS = 10.0
+ASKED_AGAIN_MAX = 100
 BY = By(actor="op-7", role="support", reason="asked by hand")
 PACE = RelayPace(scan_interval_seconds=10.0)
 SETTINGS = {
@@ -360,20 +361,33 @@ class World:
 
         self.scheduler.start("a request", handle, one.machine)
 
-    def act(self, participant: Participant, name: str | None, verb: Verb) -> bool:
-        """By hand at a reference participant, past us; whether it could be done, as far as anybody was told."""
-        service = self.services[participant]
-        if name is None or not service.machine.alive:
-            return False
-        done: list[bool] = []
+    def act(self, participant: Participant, name: Callable[[], str | None], verb: Verb) -> bool:
+        """By hand at a reference participant, past us. Whoever is not told what came of it asks again."""
+        for _ in range(ASKED_AGAIN_MAX):
+            if (called := name()) is None:
+                return False
+            told = self._act_once(self.services[participant], called, verb)
+            if told is not None:
+                return told
+            self.scheduler.sleep(5.0)
+        return False
+
+    def _act_once(self, service: Service, name: str, verb: Verb) -> bool | None:
+        """None where nobody was told."""
+        told: list[bool] = []
 
         def at_the_host() -> None:
-            with suppress(Refused, LedgerError):
+            try:
                 service.host.act(name, verb, BY)
-                done.append(True)
+                told.append(True)
+            except Refused:
+                told.append(False)
+            except LedgerError:
+                return
 
-        self.scheduler.start("by hand", at_the_host, service.machine).join(30.0)
-        return bool(done)
+        if service.machine.alive:
+            self.scheduler.start("by hand", at_the_host, service.machine).join(30.0)
+        return told[0] if told else None
 
     def _end_trouble(self) -> None:
         self.scheduler.sleep(TROUBLE_SECONDS)
