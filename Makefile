@@ -7,7 +7,7 @@ MAKEFLAGS += --no-print-directory --no-builtin-rules
 BIN := .venv/bin
 READY := .venv/.installed
 
-.PHONY: help setup parts demo demo-kafka test check ci bench model simulate format constraints clean lint formatted types imports style
+.PHONY: help setup parts demo demo-kafka test check ci bench model simulate bugs format constraints clean lint formatted types imports style
 
 help: ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1@\2/p' Makefile | awk -F@ '{ printf "%-22s%s\n", $$1, $$2 }'
@@ -41,6 +41,9 @@ SEEDS ?= 1000
 FIRST ?= 0
 simulate: $(READY) ## SEEDS=n afternoons of everything going wrong, from seed FIRST=s
 	@$(BIN)/python -m simulation --seeds $(SEEDS) --first $(FIRST) $(ARGS)
+
+bugs: parts ## plant bugs, one at a time, and see whether anything notices
+	@$(BIN)/python -m mutants $(ARGS)
 
 format: $(READY) ## lay out the code
 	@$(BIN)/ruff format .

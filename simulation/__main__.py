@@ -70,6 +70,9 @@ def main() -> int:
             for outcome in found.broken[: max(0, SHOWN_MAX - len(total.broken))]:
                 _show(outcome)
             total.add(found)
+            if arguments.until_broken and total.broken:
+                pool.shutdown(wait=False, cancel_futures=True)
+                break
             if number % 10 == 0 or number == len(running):
                 rate = total.seeds / (time.perf_counter() - begun)
                 _say(f"  {total.seeds} of {arguments.seeds} seeds, {len(total.broken)} broken, {rate:.0f} a second")
@@ -105,6 +108,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--seeds", type=int, default=1_000, help="how many")
     parser.add_argument("--first", type=int, default=0, help="the first of them")
+    parser.add_argument("--until-broken", action="store_true", help="stop at the first that breaks a rule")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="at once")
     return parser.parse_args()
 

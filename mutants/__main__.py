@@ -1,0 +1,158 @@
+"""Plants bugs, one at a time, and sees whether anything notices.
+
+    python -m mutants [--all] [--only TEXT] [--write]
+
+Each bug goes into a copy of the project; there the checkers run, the quickest first, until one fails. With `--all`
+every checker gets its chance, and `--write` puts the table into docs/seeded-bugs.md. Progress goes to standard error;
+standard output ends with one line of JSON.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+from mutants.bugs import BUGS, Bug
+
+ROOT = Path(__file__).resolve().parent.parent
+COPIED = ("src", "tests", "simulation", "pyproject.toml")
+PAGE = ROOT / "docs" / "seeded-bugs.md"
+SECONDS_MAX = 900.0
+
+
+@dataclass(frozen=True)
+class Checker:
+    name: str
+    command: tuple[str, ...]
+
+
+PYTEST = ("-m", "pytest", "-q", "-x", "-p", "no:cacheprovider")
+CHECKERS = (
+    Checker("stories", (*PYTEST, "tests/core", "tests/sagas")),
+    Checker("services", (*PYTEST, "tests/participants/test_services.py", "tests/participants/test_any_order.py")),
+    Checker("simulation", ("-m", "simulation", "--seeds", "4000", "--processes", "1", "--until-broken")),
+    Checker("model", ("-m", "ordersaga.model", "--faults", "1", "--hands", "1")),
+    Checker("delivery", (*PYTEST, "tests/delivery", "tests/runtime")),
+    Checker("store", (*PYTEST, "tests/store/test_conformance.py", "tests/store/test_postgres.py")),
+)
+
+
+@dataclass(frozen=True)
+class Caught:
+    bug: Bug
+    by: tuple[str, ...]
+    tried: tuple[str, ...]
+    seconds: float
+
+
+def main() -> int:
+    arguments = _arguments()
+    wanted = [bug for bug in BUGS if arguments.only in bug.name]
+    stale = [bug.name for bug in wanted if (ROOT / bug.path).read_text("utf-8").count(bug.before) != 1]
+    if stale:
+        _say(f"these do not fit the code any more, mend mutants/bugs.py: {', '.join(stale)}")
+        return 1
+    begun, found = time.perf_counter(), []
+    with ThreadPoolExecutor(arguments.processes) as pool:
+        running = [pool.submit(_try, bug, every=arguments.all) for bug in wanted]
+        for number, done in enumerate(as_completed(running), 1):
+            one = done.result()
+            found.append(one)
+            verdict = f"caught by {', '.join(one.by)}" if one.by else "NOT CAUGHT"
+            _say(f"  {number} of {len(wanted)}  {one.bug.name}: {verdict} ({one.seconds:.0f} s)")
+    found.sort(key=lambda one: BUGS.index(one.bug))
+    if arguments.write:
+        PAGE.write_text(page(found), "utf-8")
+    report = {
+        "ok": all(one.by for one in found),
+        "bugs": len(found),
+        "caught": sum(bool(one.by) for one in found),
+        "by": {checker.name: sum(checker.name in one.by for one in found) for checker in CHECKERS},
+        "not_caught": [one.bug.name for one in found if not one.by],
+        "seconds": round(time.perf_counter() - begun, 1),
+    }
+    print(json.dumps(report), flush=True)
+    return 0 if report["ok"] else 1
+
+
+def page(found: list[Caught]) -> str:
+    """The table, as the documents have it."""
+    names = [checker.name for checker in CHECKERS]
+    rows = [
+        f"| {one.bug.name} | `{one.bug.path.removeprefix('src/ordersaga/')}` | "
+        + " | ".join("caught" if name in one.by else "" for name in names)
+        + " |"
+        for one in found
+    ]
+    head = (
+        "# Seeded bugs\n\n"
+        "Each line is a bug that would lose money or an order. `make bugs` plants them one at a time in a copy of the\n"
+        "project and runs the checkers there; `make bugs ARGS='--all --write'` writes this table. *stories* are the\n"
+        "tests of core and saga, *services* those of the participants' answers, *simulation* 4,000 seeds, *model* every\n"
+        "interleaving with one fault and one hand, *delivery* and *store* the tests of those packages.\n\n"
+    )
+    return head + "\n".join([f"| bug | in | {' | '.join(names)} |", f"|---|---|{'---|' * len(names)}", *rows, ""])
+
+
+def _try(bug: Bug, *, every: bool) -> Caught:
+    begun = time.perf_counter()
+    by: list[str] = []
+    tried: list[str] = []
+    with tempfile.TemporaryDirectory(prefix="ordersaga-bug-") as place:
+        copy = Path(place)
+        _copy_with(bug, copy)
+        for checker in sorted(CHECKERS, key=lambda checker: checker.name != bug.likely):
+            if by and not every:
+                break
+            tried.append(checker.name)
+            if not _passes(checker, copy):
+                by.append(checker.name)
+    return Caught(bug, tuple(by), tuple(tried), time.perf_counter() - begun)
+
+
+def _copy_with(bug: Bug, copy: Path) -> None:
+    for name in COPIED:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, copy / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+        else:
+            shutil.copy(source, copy / name)
+    file = copy / bug.path
+    file.write_text(file.read_text("utf-8").replace(bug.before, bug.after), "utf-8")
+
+
+def _passes(checker: Checker, copy: Path) -> bool:
+    environment = {**os.environ, "PYTHONPATH": f"{copy / 'src'}:{copy}", "PYTHONDONTWRITEBYTECODE": "1"}
+    run = subprocess.run(
+        [sys.executable, *checker.command],
+        cwd=copy,
+        env=environment,
+        capture_output=True,
+        timeout=SECONDS_MAX,
+        check=False,
+    )
+    return run.returncode == 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="mutants", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--all", action="store_true", help="every checker, though one has caught it")
+    parser.add_argument("--only", default="", help="bugs with this in their name")
+    parser.add_argument("--write", action="store_true", help="write the page in docs")
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="at once")
+    return parser.parse_args()
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

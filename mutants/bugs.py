@@ -1,0 +1,277 @@
+"""The bugs that are planted: each is one small change that somebody could make by mistake, and that would lose money.
+
+`before` stands exactly once in the file. What has changed so much that it does not any more is a bug that nobody looks
+for: the checker refuses to run then.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bug:
+    name: str
+    path: str
+    before: str
+    after: str
+    likely: str = "stories"
+    """The checker that is asked first."""
+
+
+ORCHESTRATOR = "src/ordersaga/orchestrator"
+CORE = f"{ORCHESTRATOR}/core"
+SAGAS = f"{ORCHESTRATOR}/sagas"
+DELIVERY = "src/ordersaga/delivery"
+PARTICIPANTS = "src/ordersaga/participants"
+
+ENGINE = (
+    Bug(
+        name="the money goes back before the order is cancelled",
+        path=f"{SAGAS}/create_order.py",
+        before="undo_order=(CANCEL_ORDER, REVERT_PAYMENT, CANCEL_TIMER)",
+        after="undo_order=(REVERT_PAYMENT, CANCEL_ORDER, CANCEL_TIMER)",
+    ),
+    Bug(
+        name="a step in doubt is not undone",
+        path=f"{CORE}/needs.py",
+        before="if step.became in (Became.DONE, Became.IN_DOUBT)]",
+        after="if step.became in (Became.DONE,)]",
+    ),
+    Bug(
+        name="silence is taken for a refusal",
+        path=f"{CORE}/observe.py",
+        before="doubtful = replace(record.steps[step.name], became=Became.IN_DOUBT, reason=step.silence)",
+        after="doubtful = replace(record.steps[step.name], became=Became.REFUSED, reason=step.silence)",
+    ),
+    Bug(
+        name="a cancel by hand is taken for a confirmation",
+        path=f"{CORE}/answers.py",
+        before="if not _undo_sent(definition, record, undo) or _not_an_answer(definition, record, undo, seen):",
+        after="if not undo.unasked_is_request and not _undo_sent(definition, record, undo):",
+    ),
+    Bug(
+        name="the last arrival wins over the newest stamp",
+        path=f"{CORE}/recording.py",
+        before="return stamp is not None and than is not None and stamp < than",
+        after="return False",
+    ),
+    Bug(
+        name="a late success is dropped",
+        path=f"{CORE}/answers.py",
+        before="    known = record.steps[step.name]\n    data = definition.remember",
+        after="    known = record.steps[step.name]\n    if known.became is not None:\n"
+        '        return Observation(record, Verdict.LATE, "given up")\n    data = definition.remember',
+    ),
+    Bug(
+        name="a shared undo is sent once for each step",
+        path=f"{CORE}/answers.py",
+        before="known.became not in (Became.DONE, Became.IN_DOUBT):\n            continue\n        own = ",
+        after="known.became is not Became.DONE or record is not before:\n            continue\n        own = ",
+    ),
+    Bug(
+        name="a cancel wins over an acceptance",
+        path=f"{CORE}/advance.py",
+        before="return c.record.accepted is not None and bool(ruled_by) and not cancelling",
+        after="return False",
+    ),
+    Bug(
+        name="an accepted order stands though its money went back",
+        path=f"{CORE}/sending.py",
+        before="point_passed=c.record.point_passed or (first.undo.rules_out_completion and not first.extra),",
+        after="point_passed=False,",
+    ),
+    Bug(
+        name="the money goes back on `Already in final state`",
+        path=f"{SAGAS}/create_order_answers.py",
+        before='return reason.startswith(FINAL_STATE) and not reason.removeprefix(FINAL_STATE).startswith("CANCELLED")',
+        after="return False",
+    ),
+    Bug(
+        name="an authorization is repeated to a bare participant",
+        path=f"{SAGAS}/create_order.py",
+        before="harmless_to_repeat=False,\n            refusal=payment_failed",
+        after="harmless_to_repeat=True,\n            refusal=payment_failed",
+    ),
+    Bug(
+        name="an operator's retry repeats a bare forward command",
+        path=f"{CORE}/operators.py",
+        before="if out.direction is Direction.DO and definition.attempts_max(definition.step(out.step)) == 1:",
+        after="if False:",
+    ),
+    Bug(
+        name="what was done twice is taken back once",
+        path=f"{CORE}/needs.py",
+        before="if not effect.undone and not effect.settled and effect_id and effect_id != own:",
+        after="if False:",
+    ),
+    Bug(
+        name="a confirmation for a repeat's order is taken for the order's own",
+        path=f"{CORE}/answers.py",
+        before="if named is not None and named in _extras(definition, record, undo):",
+        after="if False:",
+    ),
+    Bug(
+        name="a void that overtakes its authorization is forgotten",
+        path=f"{CORE}/answers.py",
+        before="if known.became is None and step.undo and older(seen.stamp, known.undone_at):",
+        after="if False:",
+    ),
+    Bug(
+        name="an undo without an id is sent to a bare participant",
+        path=f"{CORE}/advance.py",
+        before="first.effect_id is None and c.definition.kind_of(first.undo.ask) is Kind.BARE",
+        after="False",
+    ),
+    Bug(
+        name="what cannot be named is settled without a word",
+        path=f"{CORE}/advance.py",
+        before="return Outcome(with_attention(settle(c.definition, c.record, first.undo), why))",
+        after="return Outcome(settle(c.definition, c.record, first.undo))",
+    ),
+    Bug(
+        name="an accepted order expires",
+        path=f"{CORE}/advance.py",
+        before="return c.record.expired and c.record.accepted is None",
+        after="return c.record.expired",
+    ),
+    Bug(
+        name="the saga keeps no window of its own",
+        path=f"{CORE}/instance.py",
+        before="return self.window_ends_at if waiting else None",
+        after="return None",
+    ),
+    Bug(
+        name="the window is closed early",
+        path=f"{CORE}/observe.py",
+        before="if record.window_due_at is None or now < record.window_due_at:",
+        after="if record.window_due_at is None:",
+    ),
+    Bug(
+        name="a runner who gives the order back is not heard",
+        path=f"{CORE}/observe.py",
+        before="    return Observation(open_again(definition, record, seen.stamp, now))",
+        after="    return Observation(record, Verdict.REPEATED)",
+    ),
+    Bug(
+        name="the first cause is overwritten",
+        path=f"{CORE}/sending.py",
+        before="    if record.reason is not None:\n        return record",
+        after="",
+    ),
+    Bug(
+        name="a customer is told the same twice",
+        path=f"{CORE}/sending.py",
+        before="    if name in record.notified:\n        return Outcome(record)",
+        after="",
+    ),
+    Bug(
+        name="an undo that cannot be confirmed is settled",
+        path=f"{CORE}/recording.py",
+        before="    if undo.required:",
+        after="    if not undo.required:",
+    ),
+)
+RUNTIME = (
+    Bug(
+        name="news about an order that nobody knows yet is dropped",
+        path=f"{ORCHESTRATOR}/runtime/handle.py",
+        before="if self.sagas.may_come_unasked(body) and (event := early(letter)) is not None:",
+        after="if False and (event := early(letter)) is not None:",
+        likely="delivery",
+    ),
+    Bug(
+        name="two workers change one saga at the same time",
+        path=f"{ORCHESTRATOR}/store/sql/write.sql",
+        before="SELECT id, saga, version, state FROM sagas WHERE id = ANY (:ids) ORDER BY id FOR UPDATE;",
+        after="SELECT id, saga, version, state FROM sagas WHERE id = ANY (:ids) ORDER BY id;",
+        likely="delivery",
+    ),
+    Bug(
+        name="offsets are committed before the batch is handled",
+        path=f"{DELIVERY}/consume.py",
+        before="            failpoints.hit(AFTER_POLL)\n            self._settle(records)",
+        after="            self._consumer.commit({(r.topic, r.partition): r.offset + 1 for r in records})\n"
+        "            failpoints.hit(AFTER_POLL)\n            self._settle(records)",
+        likely="delivery",
+    ),
+    Bug(
+        name="the relay takes no answer for an acknowledgement",
+        path=f"{DELIVERY}/relay.py",
+        before="if all(outcome.published is Published.ACKNOWLEDGED for outcome in outcomes):",
+        after="if outcomes:",
+        likely="delivery",
+    ),
+    Bug(
+        name="rows of a dead process are left where they are",
+        path=f"{DELIVERY}/upkeep.py",
+        before="taken = self._outbox.take_over(limit)",
+        after="taken: Sequence[OutboxRow] = []",
+        likely="delivery",
+    ),
+    Bug(
+        name="rows of a dead process are published without a look at the log",
+        path=f"{DELIVERY}/upkeep.py",
+        before="        if self._look_up is None:\n            self._hand_out(rows)",
+        after="        if self._look_up is not None:\n            self._hand_out(rows)",
+        likely="delivery",
+    ),
+    Bug(
+        name="a lane goes on before its first row is acknowledged",
+        path=f"{DELIVERY}/lanes.py",
+        before="        else:\n            insort(queue, row, lo=1, key=lambda queued: queued.row_id)",
+        after="        else:\n            insort(queue, row, lo=1, key=lambda queued: -queued.row_id)",
+        likely="delivery",
+    ),
+)
+SERVICES = (
+    Bug(
+        name="a cancel that came before its order is not remembered",
+        path=f"{PARTICIPANTS}/order/service.py",
+        before="return Reply(row=row, event=m.OrderCancelled(order_id=command.order_id, reason=command.reason))",
+        after="return Reply(event=m.OrderCancelled(order_id=command.order_id, reason=command.reason))",
+        likely="services",
+    ),
+    Bug(
+        name="a revert that came before its authorization is not remembered",
+        path=f"{PARTICIPANTS}/payment/service.py",
+        before='return Reply(row=row, event=_released(row, "nothing was held"))',
+        after='return Reply(event=_released(row, "nothing was held"))',
+        likely="services",
+    ),
+    Bug(
+        name="a refused undo is answered from memory",
+        path=f"{PARTICIPANTS}/order/service.py",
+        before='error="ORDER_ACCEPTED", order_id=row.order_id, status=row.status)\n'
+        "    return Reply(event=refused, remembered=False)",
+        after='error="ORDER_ACCEPTED", order_id=row.order_id, status=row.status)\n    return Reply(event=refused)',
+        likely="services",
+    ),
+    Bug(
+        name="an accepted order can be cancelled",
+        path=f"{PARTICIPANTS}/order/service.py",
+        before='CANCELLABLE = ("PENDING", "CREATED")',
+        after='CANCELLABLE = ("PENDING", "CREATED", "ACCEPTED")',
+        likely="services",
+    ),
+    Bug(
+        name="a late update opens a cancelled order",
+        path=f"{PARTICIPANTS}/order/service.py",
+        before='if (row.status, command.status) != ("PENDING", "CREATED"):',
+        after='if row.status not in ("PENDING", "CANCELLED"):',
+        likely="services",
+    ),
+    Bug(
+        name="the provider is asked with a new key each time",
+        path=f"{PARTICIPANTS}/payment/service.py",
+        before="return Hold(idempotency_key=key, amount_cents",
+        after="return Hold(idempotency_key=asked.new_id, amount_cents",
+        likely="services",
+    ),
+    Bug(
+        name="a repeated command is carried out again",
+        path=f"{PARTICIPANTS}/turn.py",
+        before="return self._before.get(letter.message_id) or self.answers.get(letter.message_id)",
+        after="return None",
+        likely="services",
+    ),
+)
+BUGS = (*ENGINE, *RUNTIME, *SERVICES)
