@@ -8,7 +8,7 @@ takes over what dead processes left.
 import os
 import socket
 import ssl
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from threading import Lock
 from time import monotonic
@@ -17,7 +17,7 @@ from uuid import uuid4
 from ordersaga import __version__
 from ordersaga.bus.kafka import KafkaBus, KafkaSecurity
 from ordersaga.bus.protocol import Bus, TopicSpec
-from ordersaga.delivery.background import Background
+from ordersaga.delivery.background import Background, Health
 from ordersaga.delivery.clock import SystemClock, SystemRandom
 from ordersaga.delivery.consume import ConsumeLoop
 from ordersaga.delivery.outbox import PostgresOutbox
@@ -26,7 +26,6 @@ from ordersaga.delivery.relay_pace import RelayPace
 from ordersaga.orchestrator.api.app import AppSettings, create_app
 from ordersaga.orchestrator.api.orders import OrderLimits
 from ordersaga.orchestrator.api.routes import Api
-from ordersaga.orchestrator.api.server import HttpServer, ServerSettings
 from ordersaga.orchestrator.core.definition import BACKWARD, FORWARD, Definition, Kind, Patience, Step, Undo
 from ordersaga.orchestrator.runtime.beginnings import Beginnings
 from ordersaga.orchestrator.runtime.counting import Counting
@@ -41,10 +40,13 @@ from ordersaga.orchestrator.store import migrate as migrations
 from ordersaga.orchestrator.store.codec import Codec
 from ordersaga.orchestrator.store.postgres import PostgresStore, open_pool
 from ordersaga.participants.everyone import host_of
+from ordersaga.participants.host import Host
+from ordersaga.participants.http import create_app as participants_app
 from ordersaga.preparing import Prepared
 from ordersaga.preparing import Step as Preparation
 from ordersaga.settings import Settings
 from ordersaga.settings_reading import SettingsError
+from ordersaga.web.server import HttpServer, ServerSettings
 from ordersaga.wire.topics import Participant, Topics
 
 ALL_PARTS = frozenset({"api", "worker", "relay", "deadlines"})
@@ -164,7 +166,11 @@ def _http(settings: Settings, app: App, verbs: Verbs, store: PostgresStore, saga
         version=__version__,
     )
     served = AppSettings(cors_origins=settings.http_cors_origins, body_bytes_max=settings.http_body_bytes_max)
-    listening = ServerSettings(
+    return HttpServer(create_app(api, served), _listening(settings))
+
+
+def _listening(settings: Settings) -> ServerSettings:
+    return ServerSettings(
         host=settings.http_host,
         port=settings.http_port,
         connections_max=settings.http_connections_max,
@@ -172,7 +178,6 @@ def _http(settings: Settings, app: App, verbs: Verbs, store: PostgresStore, saga
         read_timeout_seconds=settings.http_read_timeout_seconds,
         idle_timeout_seconds=settings.http_idle_timeout_seconds,
     )
-    return HttpServer(create_app(api, served), listening)
 
 
 # --- the reference participants -----------------------------------------------------------------------------------
@@ -181,18 +186,31 @@ def _http(settings: Settings, app: App, verbs: Verbs, store: PostgresStore, saga
 class Participants:
     """Some of the reference participants in one process, each with its own schema, relay and consumer."""
 
-    def __init__(self, hosts: Sequence[Prepared]) -> None:
+    def __init__(self, hosts: Mapping[Participant, Host], prepared: Sequence[Prepared]) -> None:
+        self.http: HttpServer | None = None
         self._hosts = hosts
+        self._prepared = prepared
 
     def start(self) -> None:
-        """Returns at once: what is not there yet is waited for in the background."""
-        for host in self._hosts:
-            host.start()
+        """Returns at once: what is not there yet is waited for in the background. Raises `CannotListen`."""
+        if self.http is not None:
+            self.http.start()
+        for one in self._prepared:
+            one.start()
 
     def stop(self, timeout_seconds: float) -> bool:
         end = monotonic() + timeout_seconds
-        ended = [host.stop(max(0.1, end - monotonic())) for host in self._hosts]
-        return all(ended)
+        served = self.http is None or self.http.stop(min(2.0, timeout_seconds))
+        ended = [one.stop(max(0.1, end - monotonic())) for one in self._prepared]
+        return served and all(ended)
+
+    def health(self) -> Sequence[Health]:
+        """Of what is not ready yet, why; of the rest, how it is."""
+        pairs = zip(self._prepared, self._hosts.values(), strict=True)
+        return [
+            replace(ready, name=host.spec.participant.value) if not (ready := one.health()).healthy else host.health()
+            for one, host in pairs
+        ]
 
 
 def participants(
@@ -203,8 +221,8 @@ def participants(
     migrate: bool = True,
     create_topics: bool = True,
 ) -> Participants:
-    def prepared(name: str) -> Prepared:
-        host = host_of(
+    def host(name: str) -> Host:
+        return host_of(
             Participant(name),
             bus,
             _database_url(settings),
@@ -213,9 +231,23 @@ def participants(
             randomness=SystemRandom(),
             lease_seconds=settings.outbox_lease_seconds,
         )
-        return Prepared(_steps(settings, bus, host.create_tables if migrate else None, create_topics), host)
 
-    return Participants([prepared(name) for name in names])
+    hosts = {Participant(name): host(name) for name in names}
+    prepared = [
+        Prepared(_steps(settings, bus, one.create_tables if migrate else None, create_topics), one)
+        for one in hosts.values()
+    ]
+    built = Participants(hosts, prepared)
+    if settings.participants_http_port:
+        listening = replace(_listening(settings), port=participants_port(settings, list(hosts)))
+        built.http = HttpServer(participants_app(hosts, built.health), listening)
+    return built
+
+
+def participants_port(settings: Settings, names: Sequence[Participant]) -> int:
+    """One that runs alone has a port of its own, so that five processes need no settings."""
+    alone = list(Participant).index(names[0]) + 1 if len(names) == 1 else 0
+    return settings.participants_http_port + alone
 
 
 def _steps(

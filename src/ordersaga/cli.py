@@ -82,7 +82,7 @@ def participants(
     create_topics: CreateTopics = True,
     env_file: EnvFile = None,
 ) -> None:
-    """Run reference participants, each with its own schema in the database.
+    """Run reference participants, each with its own schema in the database, and HTTP for what people do there.
 
     Example: ordersaga participants order payment
     """

@@ -239,6 +239,15 @@ class Settings(BaseSettings):
     http_port: int = Field(
         8080, ge=0, le=65_535, description="Port to listen on; 0 takes a free one. The port that the front ends know."
     )
+    participants_http_port: int = Field(
+        8090,
+        ge=0,
+        le=65_530,
+        description=(
+            "Port of the reference participants, for people to act at; 0 serves none. One that runs alone has a port of"
+            " its own: order this plus 1, user plus 2, payment plus 3, timer plus 4, notification plus 5."
+        ),
+    )
     http_cors_origins: tuple[str, ...] = Field(
         (),
         description=(

@@ -15,8 +15,8 @@ from litestar.types import ASGIApp
 
 from ordersaga.delivery.background import Health
 from ordersaga.orchestrator.api.app import AppSettings, create_app
-from ordersaga.orchestrator.api.server import CannotListen, HttpServer, ServerSettings
 from ordersaga.orchestrator.runtime.service import Report
+from ordersaga.web.server import CannotListen, HttpServer, ServerSettings
 from tests.api.conftest import Stage, stage_of
 from tests.api.test_edges import Away
 

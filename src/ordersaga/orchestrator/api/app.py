@@ -9,8 +9,9 @@ from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 
-from ordersaga.orchestrator.api.problems import HANDLERS
 from ordersaga.orchestrator.api.routes import ROUTES, Api
+from ordersaga.orchestrator.store.protocol import BadRow, StoreError
+from ordersaga.web.problems import HANDLERS, passing_trouble, unexpected
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +24,7 @@ def create_app(api: Api, settings: AppSettings) -> Litestar:
     return Litestar(
         route_handlers=ROUTES,
         dependencies={"api": Provide(lambda: api, sync_to_thread=False)},
-        exception_handlers=HANDLERS,
+        exception_handlers={**HANDLERS, StoreError: passing_trouble, BadRow: unexpected},
         cors_config=_cors(settings.cors_origins),
         openapi_config=_openapi(api.version),
         request_max_body_size=settings.body_bytes_max,

@@ -1,7 +1,7 @@
 """The OpenAPI description of what the routes read themselves: request bodies, and the problems that they answer.
 
-Bodies are read by `body.read_object`, which is stricter than a schema can say, so what they look like is written here,
-as structs that serve as documents only.
+Bodies are read by `web.reading.read_object`, which is stricter than a schema can say, so what they look like is written
+here, as structs that serve as documents only.
 """
 
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Example, OpenAPIMediaType, Operation, RequestBody
 from msgspec import Meta, Struct
 
-from ordersaga.orchestrator.api.problems import MEDIA_TYPE, Problem
 from ordersaga.orchestrator.api.views import HealthView
+from ordersaga.web.problems import MEDIA_TYPE, Problem
 
 
 class FoodItem(Struct, kw_only=True):

@@ -13,14 +13,12 @@ from typing import Any
 
 from ordersaga.wire.errors import WireError
 from ordersaga.wire.money import cents
-from ordersaga.wire.strict_json import INT_MAX, INT_MIN, Limits, shown, strict_json
+from ordersaga.wire.strict_json import INT_MAX, INT_MIN, shown
 
 TOTAL_CENTS_MIN = 50
 """The least that the payment provider takes."""
 QUANTITY_MAX = 10_000
 NAME_CHARS_MAX = 1000
-_BODY = Limits(depth_max=20)
-"""An order has four levels."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,16 +36,8 @@ class CheckedOrder:
     amount_cents: int
 
 
-def read_object(body: bytes) -> dict[str, Any]:
-    """The JSON object in `body`. Raises `WireError`."""
-    found = strict_json(body, _BODY)
-    if not isinstance(found, dict):
-        raise WireError("", "the body must be a JSON object")
-    return found
-
-
 def check_order(body: dict[str, Any], limits: OrderLimits) -> CheckedOrder:
-    """What `read_object` returned, as an order. Raises `WireError`."""
+    """What `web.reading.read_object` returned, as an order. Raises `WireError`."""
     customer_id = _text(body, "customer_id", "customer_id", limits.customer_id_chars_max)
     details = body.get("order_details")
     if not isinstance(details, dict):
@@ -61,23 +51,6 @@ def check_order(body: dict[str, Any], limits: OrderLimits) -> CheckedOrder:
         raise WireError("order_details", f"the total is {_dollars(amount_cents)}; it must be {allowed}")
     _check_numbers(details, "order_details")
     return CheckedOrder(customer_id=customer_id, order_details=details, amount_cents=amount_cents)
-
-
-def optional_text(parent: dict[str, Any], name: str, chars_max: int) -> str:
-    """Empty where it is absent or null."""
-    text = parent.get(name)
-    if text is None:
-        return ""
-    if not isinstance(text, str) or len(text) > chars_max:
-        raise WireError(name, f"must be a text of at most {chars_max} characters")
-    return text
-
-
-def required_text(parent: dict[str, Any], name: str, chars_max: int) -> str:
-    text = optional_text(parent, name, chars_max).strip()
-    if not text:
-        raise WireError(name, "is required")
-    return text
 
 
 def _items_cents(items: Any, limits: OrderLimits) -> int:

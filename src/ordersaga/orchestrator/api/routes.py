@@ -19,8 +19,7 @@ from ordersaga.orchestrator.api.documents import (
     SettleOperation,
     documented,
 )
-from ordersaga.orchestrator.api.orders import OrderLimits, check_order, optional_text, read_object, required_text
-from ordersaga.orchestrator.api.problems import Refused
+from ordersaga.orchestrator.api.orders import OrderLimits, check_order
 from ordersaga.orchestrator.api.views import (
     CancelTaken,
     HealthView,
@@ -40,6 +39,8 @@ from ordersaga.orchestrator.runtime.sagas import Sagas
 from ordersaga.orchestrator.runtime.service import Report
 from ordersaga.orchestrator.runtime.verbs import Actor, PlacedOrder, Verbs
 from ordersaga.orchestrator.store.protocol import Store
+from ordersaga.web.problems import Refused
+from ordersaga.web.reading import must_be_json, optional_text, read_object, required_text
 from ordersaga.wire.errors import WireError
 from ordersaga.wire.headers import trace_of
 from ordersaga.wire.strict_json import shown
@@ -88,7 +89,7 @@ SagaId = Annotated[str, PathParameter(description="A UUID, as `POST /orders` ans
     tags=["orders"],
 )
 def place_order(request: AnyRequest, body: RawBody, api: TheApi) -> Response[OrderTaken]:
-    _must_be_json(request)
+    must_be_json(request)
     order = check_order(read_object(body), api.limits)
     placed = PlacedOrder(
         customer_id=order.customer_id,
@@ -159,7 +160,7 @@ def list_sagas(
 )
 def cancel_saga(request: AnyRequest, saga_id: SagaId, body: RawBody, api: TheApi) -> CancelTaken:
     if body:
-        _must_be_json(request)
+        must_be_json(request)
     by = _actor(read_object(body) if body else {})
     decision = api.verbs.cancel(_uuid_or_404(saga_id), by)
     if decision is None:
@@ -182,7 +183,7 @@ def cancel_saga(request: AnyRequest, saga_id: SagaId, body: RawBody, api: TheApi
     tags=["operators"],
 )
 def retry_saga(request: AnyRequest, saga_id: SagaId, body: RawBody, api: TheApi) -> VerbTaken:
-    _must_be_json(request)
+    must_be_json(request)
     decision = api.verbs.retry(_uuid_or_404(saga_id), _operator(read_object(body)))
     return _taken(decision, "It is tried again.")
 
@@ -198,7 +199,7 @@ def retry_saga(request: AnyRequest, saga_id: SagaId, body: RawBody, api: TheApi)
     tags=["operators"],
 )
 def settle_saga(request: AnyRequest, saga_id: SagaId, body: RawBody, api: TheApi) -> VerbTaken:
-    _must_be_json(request)
+    must_be_json(request)
     wish = read_object(body)
     undo = required_text(wish, "undo", 50)
     return _taken(api.verbs.settle(_uuid_or_404(saga_id), undo, _operator(wish)), "It is marked as settled.")
@@ -215,7 +216,7 @@ def settle_saga(request: AnyRequest, saga_id: SagaId, body: RawBody, api: TheApi
     tags=["operators"],
 )
 def resolve_saga(request: AnyRequest, saga_id: SagaId, body: RawBody, api: TheApi) -> VerbTaken:
-    _must_be_json(request)
+    must_be_json(request)
     return _taken(api.verbs.resolve(_uuid_or_404(saga_id), _operator(read_object(body))), "It is marked as resolved.")
 
 
@@ -239,14 +240,6 @@ def _health(api: Api) -> Response[HealthView]:
     parts = [PartView(name=part.name, healthy=part.healthy, detail=shown(part.detail, 500)) for part in report.parts]
     view = HealthView(status="ready" if report.ready else "not ready", version=api.version, parts=parts)
     return Response(view, status_code=200 if report.ready else 503, headers={"Cache-Control": "no-store"})
-
-
-def _must_be_json(request: AnyRequest) -> None:
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != "application/json":
-        raise Refused(415, "unsupported-media-type", "The body must be application/json.")
-    if request.headers.get("content-encoding", "identity").lower() != "identity":
-        raise Refused(415, "unsupported-media-type", "The body must not be compressed.")
 
 
 def _actor(wish: dict[str, Any]) -> Actor:

@@ -8,7 +8,7 @@ import msgspec
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
-from ordersaga.orchestrator.api.problems import MEDIA_TYPE, RETRY_AFTER_SECONDS, Problem, as_problem
+from ordersaga.web.problems import MEDIA_TYPE, RETRY_AFTER_SECONDS, Problem, as_problem
 
 ALWAYS_LET_IN = frozenset({"/livez"})
 

@@ -16,7 +16,6 @@ from litestar.exceptions import HTTPException
 from litestar.types import ExceptionHandlersMap
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from ordersaga.orchestrator.store.protocol import BadRow, StoreError
 from ordersaga.wire.errors import WireError
 
 _log = structlog.get_logger(__name__)
@@ -81,9 +80,8 @@ def _refused(_: AnyRequest, error: Refused) -> Response[bytes]:
     return _answer(as_problem(error.status, error.kind, str(error), saga_status=error.saga_status))
 
 
-def _store(request: AnyRequest, error: StoreError) -> Response[bytes]:
-    if isinstance(error, BadRow):
-        return _unexpected(request, error)
+def passing_trouble(request: AnyRequest, error: Exception) -> Response[bytes]:
+    """For errors of whatever keeps the rows."""
     _log.warning("api.store_unavailable", method=request.method, route=_route(request), error=type(error).__name__)
     return unavailable()
 
@@ -101,7 +99,7 @@ def _http(_: AnyRequest, error: HTTPException) -> Response[bytes]:
     return _answer(as_problem(status, kind, detail, field=keys[0] if keys else ""), error.headers)
 
 
-def _unexpected(request: AnyRequest, error: Exception) -> Response[bytes]:
+def unexpected(request: AnyRequest, error: Exception) -> Response[bytes]:
     _log.error("api.request_failed", method=request.method, route=_route(request), exc_info=error)
     return _answer(as_problem(500, "internal-error", "Something went wrong on our side."))
 
@@ -114,7 +112,6 @@ def _route(request: AnyRequest) -> str:
 HANDLERS: ExceptionHandlersMap = {
     WireError: _invalid,
     Refused: _refused,
-    StoreError: _store,
     HTTPException: _http,
-    Exception: _unexpected,
+    Exception: unexpected,
 }

@@ -20,7 +20,7 @@ from litestar.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from ordersaga.delivery.background import Health
-from ordersaga.orchestrator.api.gate import Gate
+from ordersaga.web.gate import Gate
 
 _log = structlog.get_logger(__name__)
 _TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"

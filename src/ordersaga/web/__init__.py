@@ -1,0 +1,1 @@
+"""Serving HTTP: what the orchestrator and the participants have in common."""

@@ -1,0 +1,43 @@
+"""Reading a request: its body as an object, and texts out of it."""
+
+from typing import Any
+
+from ordersaga.web.problems import AnyRequest, Refused
+from ordersaga.wire.errors import WireError
+from ordersaga.wire.strict_json import Limits, strict_json
+
+_BODY = Limits(depth_max=20)
+"""An order has four levels."""
+
+
+def must_be_json(request: AnyRequest) -> None:
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "application/json":
+        raise Refused(415, "unsupported-media-type", "The body must be application/json.")
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise Refused(415, "unsupported-media-type", "The body must not be compressed.")
+
+
+def read_object(body: bytes) -> dict[str, Any]:
+    """The JSON object in `body`. Raises `WireError`."""
+    found = strict_json(body, _BODY)
+    if not isinstance(found, dict):
+        raise WireError("", "the body must be a JSON object")
+    return found
+
+
+def optional_text(parent: dict[str, Any], name: str, chars_max: int) -> str:
+    """Empty where it is absent or null."""
+    text = parent.get(name)
+    if text is None:
+        return ""
+    if not isinstance(text, str) or len(text) > chars_max:
+        raise WireError(name, f"must be a text of at most {chars_max} characters")
+    return text
+
+
+def required_text(parent: dict[str, Any], name: str, chars_max: int) -> str:
+    text = optional_text(parent, name, chars_max).strip()
+    if not text:
+        raise WireError(name, "is required")
+    return text
