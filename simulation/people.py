@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 OPERATOR = Actor(name="op-7", role="operator", reason="looked into it")
 CUSTOMER = Actor(name="c", role="customer", reason="changed my mind")
 NAMES = ("alice", "bob", "carol", "alice", "bob", "carol", "declined-dora", "no-card-nick", "unknown-uma")
+SLOW_NAMES = ("late-lara", "silent-sam", "twice-tina")
+"""Whose cards make the payment provider dawdle."""
 AMOUNT_CENTS = 870
 DETAILS: dict[str, Any] = {
     "foodItems": [{"name": "burrito", "price": 4.35, "quantity": 2}],
@@ -39,7 +41,7 @@ class People:
     def order(self) -> None:
         """A customer orders; others take part if the seed says so."""
         self._wait(0.0, 15.0)
-        name = self._random.choice(NAMES)
+        name = self._random.choice(NAMES + SLOW_NAMES)
         wanted = PlacedOrder(customer_id=name, order_details=DETAILS, amount_cents=AMOUNT_CENTS, return_url="")
 
         def place(verbs: Verbs) -> None:

@@ -53,7 +53,8 @@ GROUP = "create-order-saga-orchestrator"
 TROUBLE_SECONDS = 120.0
 REST_SECONDS_MAX = 4 * 3600.0
 SESSION_SECONDS = 6.0
-LEASE_SECONDS = 15.0
+LEASE_SECONDS = 45.0
+"""Longer than any task dawdles: a process that is frozen past its lease may publish a row twice, which is known."""
 LOOK_EVERY_SECONDS = 10.0
 ASKED_AGAIN_MAX = 100
 BY = By(actor="op-7", role="support", reason="asked by hand")
@@ -89,7 +90,7 @@ class World:
         self.databases = Databases(
             store=StoreTables(MemoryTable(clock=self.clock)),
             ledgers=tables,
-            provider=MemoryProvider(),
+            provider=MemoryProvider(clock=self.clock.monotonic),
             bare=BareServices(new_id=lambda: self.chance.bytes(6).hex(), habits=self._habits()),
         )
         self.orchestrators: list[Orchestrator] = []

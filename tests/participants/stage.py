@@ -114,6 +114,13 @@ class Hosted:
         assert row
         return row[0]
 
+    def clear_age(self, interval: str) -> None:
+        """As if the provider had been asked so long ago."""
+        with self.ledger.transaction() as transaction:
+            transaction.connection.execute(
+                f"update sandbox_intents set created_at = created_at - interval '{interval}'".encode()
+            )
+
     def clear(self, *tables: str) -> None:
         with self.ledger.transaction() as transaction:
             transaction.connection.execute(f"truncate {', '.join(tables)}".encode())

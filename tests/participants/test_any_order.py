@@ -5,9 +5,11 @@ Whatever happens there is at most one effect, a repeat is answered the same, and
 stands any more, however late a command comes.
 """
 
+import itertools
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 from uuid import UUID, uuid5
 
@@ -23,7 +25,7 @@ from ordersaga.participants.payment.provider_memory import MemoryProvider
 from ordersaga.participants.service import Asked, Refused, Verb
 from ordersaga.participants.timer import service as timer
 from ordersaga.wire import messages as m
-from tests.participants.stage import AUTHORIZE, CANCEL, CANCEL_TIMER, CREATE, NOON, REVERT, SAGA, START, Pure
+from tests.participants.stage import CANCEL, CANCEL_TIMER, CREATE, NOON, REVERT, SAGA, START, Pure, authorize
 
 Commands = dict[str, m.Message | Verb]
 
@@ -61,8 +63,9 @@ def orders() -> Play:
     return Play(service, CREATE, CANCEL, m.OrderCreated, m.OrderCancelled, lambda event: event.order_id, stands, more)
 
 
-def payments() -> Play:
-    provider = MemoryProvider()
+def payments(card: str = "pm_card_visa") -> Play:
+    ticks = itertools.count()
+    provider = MemoryProvider(clock=lambda: 2.0 * next(ticks))
     service = Pure(payment.SERVICE, consult=ConsultProvider(provider))
 
     def more(payment_id: str) -> Commands:
@@ -78,7 +81,7 @@ def payments() -> Play:
 
     return Play(
         service,
-        AUTHORIZE,
+        authorize(card=card),
         REVERT,
         m.PaymentAuthorized,
         m.PaymentReleased,
@@ -183,10 +186,16 @@ class PaymentsInAnyOrder(AnyOrder):
     begin = staticmethod(payments)
 
 
+class SlowPaymentsInAnyOrder(AnyOrder):
+    """The provider answers some time after it was first asked."""
+
+    begin = staticmethod(partial(payments, "pm_card_late"))
+
+
 class TimersInAnyOrder(AnyOrder):
     begin = staticmethod(timers)
 
 
-@pytest.mark.parametrize("machine", [OrdersInAnyOrder, PaymentsInAnyOrder, TimersInAnyOrder])
+@pytest.mark.parametrize("machine", [OrdersInAnyOrder, PaymentsInAnyOrder, SlowPaymentsInAnyOrder, TimersInAnyOrder])
 def test_in_any_order_there_is_one_effect_and_none_after_an_undo(machine: type[AnyOrder]) -> None:
     run_state_machine_as_test(machine, settings=ENOUGH)

@@ -410,3 +410,39 @@ def _until_done(service: Hosted, batch: list[Record]) -> list[m.Message]:
         except LedgerUnavailable:
             continue
     raise AssertionError("never done")
+
+
+# --- a provider that does not answer --------------------------------------------------------------
+
+
+def test_a_provider_that_says_nothing_is_given_up_by_the_undo(database_url: str) -> None:
+    silent = authorize(card="pm_card_timeout")
+    with hosted(Participant.PAYMENT, database_url) as service:
+        assert service.ask(silent) == []
+        assert service.ask(silent) == [], "asked again under the same key"
+        assert service.one("select count(*) from sandbox_intents") == 1
+        assert service.one(HELD) == 1
+        (released,) = service.ask(REVERT)
+        assert isinstance(released, m.PaymentReleased)
+        assert service.one(HELD) == 0
+        (refused,) = service.ask(silent)
+        assert isinstance(refused, m.PaymentFailed)
+        assert service.one(HELD) == 0
+
+
+def test_a_late_answer_is_had_by_asking_again(database_url: str) -> None:
+    late = authorize(card="pm_card_late")
+    with hosted(Participant.PAYMENT, database_url) as service:
+        assert service.ask(late) == []
+        service.clear_age("8 seconds")
+        (held,) = service.ask(late)
+        assert isinstance(held, m.PaymentAuthorized)
+        assert service.ask(late) == [held]
+        assert service.one(HELD) == 1
+
+
+def test_one_card_brings_each_answer_twice(database_url: str) -> None:
+    with hosted(Participant.PAYMENT, database_url) as service:
+        first, second = service.ask(authorize(card="pm_card_twice"))
+        assert first == second
+        assert service.one(HELD) == 1

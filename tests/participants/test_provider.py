@@ -15,6 +15,7 @@ from ordersaga.participants.payment.provider import (
     SandboxProvider,
     TakeBack,
     TakenBack,
+    Unanswered,
 )
 from ordersaga.participants.payment.provider_memory import MemoryProvider
 from ordersaga.wire.topics import Participant
@@ -89,3 +90,15 @@ def test_a_key_is_given_up_but_for_the_hold_that_became_the_payment(provider: Pr
     intent_id = _intent(provider)
     provider.give_up([GiveUp(idempotency_key="k", but_not_intent_id=intent_id)])
     assert provider.capture([Capture(intent_id=intent_id)]) == {intent_id: Captured()}
+
+
+def test_a_silent_provider_holds_the_money_and_says_nothing(provider: Provider) -> None:
+    for card in ("pm_card_timeout", "pm_card_late"):
+        assert provider.hold([_hold(card, card)])[card] == Unanswered()
+        provider.give_up([GiveUp(idempotency_key=card, but_not_intent_id=None)])
+
+
+def test_one_card_is_told_of_twice(provider: Provider) -> None:
+    outcome = provider.hold([_hold("a", "pm_card_twice")])["a"]
+    assert isinstance(outcome, Authorized)
+    assert outcome.twice

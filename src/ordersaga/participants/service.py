@@ -73,6 +73,8 @@ class Reply:
     remembered: bool = True
     """Whether a repeat of the command is answered from memory. A refused undo is not: asked again, it is tried again.
     """
+    twice: bool = False
+    """Whether it is said twice, as services do that are killed at the wrong moment."""
 
 
 class Consult(Protocol):

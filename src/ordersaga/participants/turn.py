@@ -57,7 +57,7 @@ class Turn:
         self._key_of.update((name, row.key) for name in self._spec.names_in(row))
 
     def say(self, letter: Letter, reply: Reply, record: Outgoing) -> None:
-        self.records.append(record)
+        self.records += [record, record] if reply.twice else [record]
         if reply.remembered:
             self.answers[letter.message_id] = Answer(letter.digest, record)
 

@@ -24,6 +24,10 @@ TEST_CARDS = {
     "pm_card_chargeDeclinedExpiredCard": "expired_card",
 }
 """What the sandbox declines, and with which code, as real providers' test cards do."""
+SILENT_SECONDS = {"pm_card_timeout": float("inf"), "pm_card_late": 8.0}
+"""How long after it was first asked the sandbox says nothing of a hold that it has made."""
+TWICE_CARD = "pm_card_twice"
+"""What the sandbox says of it comes twice."""
 
 # --- what a provider may be asked, and what it says -----------------------------------------------
 
@@ -66,11 +70,18 @@ Wish = Hold | Capture | TakeBack | GiveUp
 @dataclass(frozen=True, slots=True)
 class Authorized:
     intent_id: str
+    twice: bool = False
+    """Whether it is said twice."""
 
 
 @dataclass(frozen=True, slots=True)
 class Declined:
     code: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unanswered:
+    """No answer in time: money may be held."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +95,11 @@ class TakenBack:
     """False where a hold was let go."""
 
 
+HoldOutcome = Authorized | Declined | Unanswered
+
+
 class Provider(Protocol):
-    def hold(self, wanted: Sequence[Hold]) -> Mapping[str, Authorized | Declined]:
+    def hold(self, wanted: Sequence[Hold]) -> Mapping[str, HoldOutcome]:
         """By idempotency key."""
 
     def capture(self, wanted: Sequence[Capture]) -> Mapping[str, Captured]:
@@ -106,7 +120,7 @@ class SandboxProvider:
     def __init__(self, pool: ConnectionPool[Any]) -> None:
         self._pool = pool
 
-    def hold(self, wanted: Sequence[Hold]) -> Mapping[str, Authorized | Declined]:
+    def hold(self, wanted: Sequence[Hold]) -> Mapping[str, HoldOutcome]:
         wanted = sorted(wanted, key=lambda hold: hold.idempotency_key)
         codes = [TEST_CARDS.get(hold.payment_method_id) for hold in wanted]
         columns = {
@@ -117,7 +131,7 @@ class SandboxProvider:
             "codes": Texts(codes),
         }
         found = self._ask("hold", columns)
-        return {key: Declined(code) if code else Authorized(intent_id) for key, intent_id, code in found}
+        return {key: hold_outcome(intent_id, card, code, age) for key, intent_id, card, code, age in found}
 
     def capture(self, wanted: Sequence[Capture]) -> Mapping[str, Captured]:
         found = self._ask("capture", {"intents": Texts([one.intent_id for one in wanted])})
@@ -141,6 +155,15 @@ class SandboxProvider:
             cursor = connection.execute(getattr(_SQL, name).sql, columns)
         found: list[tuple[Any, ...]] = cursor.fetchall()
         return found
+
+
+def hold_outcome(intent_id: str, card: str, decline_code: str | None, age_seconds: float) -> HoldOutcome:
+    """What the sandbox says of a hold that was first asked for so long ago."""
+    if decline_code:
+        return Declined(decline_code)
+    if age_seconds < SILENT_SECONDS.get(card, 0.0):
+        return Unanswered()
+    return Authorized(intent_id, twice=card == TWICE_CARD)
 
 
 def _intent_id(hold: Hold) -> str:

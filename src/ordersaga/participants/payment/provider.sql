@@ -7,7 +7,8 @@ SELECT v.key, v.intent, v.amount, v.method, v.code, CASE WHEN v.code IS NULL THE
 FROM unnest((:keys)::text[], (:intents)::text[], (:amounts)::bigint[], (:methods)::text[], (:codes)::text[])
     v (key, intent, amount, method, code)
 ON CONFLICT (idempotency_key) DO UPDATE SET idempotency_key = excluded.idempotency_key
-RETURNING idempotency_key, intent_id, decline_code;
+RETURNING idempotency_key, intent_id, payment_method_id, decline_code,
+    extract(epoch FROM clock_timestamp() - created_at)::float8;
 
 -- name: capture(intents)
 -- What is held changes hands.

@@ -1,6 +1,7 @@
 """A payment provider in memory, for tests and the simulation: it keeps the promises that the sandbox keeps."""
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ordersaga.participants.payment.provider import (
@@ -11,8 +12,10 @@ from ordersaga.participants.payment.provider import (
     Declined,
     GiveUp,
     Hold,
+    HoldOutcome,
     TakeBack,
     TakenBack,
+    hold_outcome,
 )
 
 
@@ -21,12 +24,22 @@ class MemoryProvider:
     by_key: dict[str, Authorized | Declined] = field(default_factory=dict)
     statuses: dict[str, str] = field(default_factory=dict)
     """By intent."""
+    asked_at: dict[str, float] = field(default_factory=dict)
+    """By key, in seconds of `clock`."""
+    clock: Callable[[], float] = time.monotonic
 
-    def hold(self, wanted: Sequence[Hold]) -> Mapping[str, Authorized | Declined]:
+    def hold(self, wanted: Sequence[Hold]) -> Mapping[str, HoldOutcome]:
         for one in wanted:
             if one.idempotency_key not in self.by_key:
                 self.by_key[one.idempotency_key] = self._first_outcome(one)
-        return {one.idempotency_key: self.by_key[one.idempotency_key] for one in wanted}
+        return {one.idempotency_key: self._said(one) for one in wanted}
+
+    def _said(self, one: Hold) -> HoldOutcome:
+        kept = self.by_key[one.idempotency_key]
+        if isinstance(kept, Declined):
+            return kept
+        first_asked_at = self.asked_at.setdefault(one.idempotency_key, self.clock())
+        return hold_outcome(kept.intent_id, one.payment_method_id, None, self.clock() - first_asked_at)
 
     def _first_outcome(self, one: Hold) -> Authorized | Declined:
         code = TEST_CARDS.get(one.payment_method_id)

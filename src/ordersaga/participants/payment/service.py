@@ -5,6 +5,9 @@ crashes, one command holds money once. An order has one payment. A revert gives 
 captured money is refunded. A revert that arrives before its authorization is remembered: the authorization is then
 refused when it comes. Should a crash have left a hold of it at the provider, that is given up: no authorization but the
 one that became the payment leaves anything behind.
+
+While the provider has not answered, nothing is said: the payment is PENDING, asked again under the same key when the
+command is repeated, and given up when it is reverted.
 """
 
 from msgspec.structs import replace
@@ -18,6 +21,7 @@ from ordersaga.participants.payment.provider import (
     Hold,
     TakeBack,
     TakenBack,
+    Unanswered,
     Wish,
 )
 from ordersaga.participants.service import Asked, Refused, Reply, Row, ServiceSpec, Verb, not_understood
@@ -26,6 +30,7 @@ from ordersaga.wire.topics import Participant
 
 AMOUNT_CENTS_MIN = 50
 NEVER_HELD = "REVERTED_BEFORE_AUTHORIZED"
+PENDING = "PENDING"
 GIVEN_BACK = ("REVERTED", "REFUNDED", NEVER_HELD)
 
 
@@ -37,6 +42,8 @@ class PaymentRow(Row, frozen=True, kw_only=True):
     payment_intent_id: str | None = None
     status: str
     reason: str | None = None
+    hold_key: str | None = None
+    """Under which key the provider was asked, while it has not answered."""
 
 
 class Void(Verb, frozen=True, kw_only=True):
@@ -71,10 +78,12 @@ def wish(row: PaymentRow | None, asked: Asked) -> Wish | None:
     key = str(asked.message_id)
     match asked.command:
         case m.AuthorizePayment() as command if command.order.amount >= AMOUNT_CENTS_MIN:
-            if row is None:
+            if row is None or _is_pending(row, asked, command):
                 method = command.customer.user_stripe_card.payment_method_id
                 return Hold(idempotency_key=key, amount_cents=command.order.amount, payment_method_id=method)
             return GiveUp(idempotency_key=key, but_not_intent_id=row.payment_intent_id)
+        case m.RevertPayment() as command if row and _is_meant(row, command) and row.status == PENDING:
+            return GiveUp(idempotency_key=row.hold_key or key, but_not_intent_id=None)
         case m.RevertPayment() as command if row and _is_meant(row, command) and row.status not in GIVEN_BACK:
             return TakeBack(intent_id=row.payment_intent_id or "")
         case Void() if row and row.status == "AUTHORIZED":
@@ -92,30 +101,36 @@ def wish(row: PaymentRow | None, asked: Asked) -> Wish | None:
 def authorize(row: PaymentRow | None, asked: Asked, command: m.AuthorizePayment) -> Reply:
     if command.order.amount < AMOUNT_CENTS_MIN:
         return Reply(event=m.PaymentFailed(error="INVALID_AMOUNT", message=f"at least {AMOUNT_CENTS_MIN} cents"))
-    if row is None:
-        return _held(asked, command)
+    if row is None or _is_pending(row, asked, command):
+        return _held(row, asked, command)
+    if row.status == PENDING and _is_the_same(row, asked, command):
+        # Under another id: the first one is to be answered, and what this one may have held is given up.
+        return Reply(event=None)
     if _is_authorized_already(row, asked, command):
         return Reply(event=_authorized(row))
     problem = f"the order has a payment that is {row.status}"
     return Reply(event=m.PaymentFailed(error="INVALID_PAYLOAD", message=problem, order_id=command.order_id))
 
 
-def _held(asked: Asked, command: m.AuthorizePayment) -> Reply:
+def _held(row: PaymentRow | None, asked: Asked, command: m.AuthorizePayment) -> Reply:
     outcome = asked.outcome
     if isinstance(outcome, Declined):
         declined = m.PaymentFailed(error="STRIPE_CARD_ERROR", message="the card was declined", stripe_code=outcome.code)
-        return Reply(event=declined)
-    assert isinstance(outcome, Authorized), "the provider was asked before"
-    row = PaymentRow(
+        return Reply(row=replace(row, status=NEVER_HELD, hold_key=None) if row else None, event=declined)
+    pending = row or PaymentRow(
         key=asked.key,
         payment_id=f"pay-{asked.new_id}",
         order_id=command.order_id,
         customer_id=command.customer.clerk_user_id,
         amount_cents=command.order.amount,
-        payment_intent_id=outcome.intent_id,
-        status="AUTHORIZED",
+        status=PENDING,
+        hold_key=str(asked.message_id),
     )
-    return Reply(row=row, event=_authorized(row))
+    if isinstance(outcome, Unanswered):
+        return Reply(row=pending, event=None)
+    assert isinstance(outcome, Authorized), "the provider was asked before"
+    held = replace(pending, status="AUTHORIZED", payment_intent_id=outcome.intent_id, hold_key=None)
+    return Reply(row=held, event=_authorized(held), twice=outcome.twice)
 
 
 def revert(row: PaymentRow | None, asked: Asked, command: m.RevertPayment) -> Reply:
@@ -127,6 +142,9 @@ def revert(row: PaymentRow | None, asked: Asked, command: m.RevertPayment) -> Re
         return Reply(event=m.PaymentFailed(error="not_found", payment_id=command.payment_id), remembered=False)
     if row.status in GIVEN_BACK:
         return Reply(event=_released(row, "given back before"))
+    if row.status == PENDING:
+        row = replace(row, status="REVERTED", reason=command.reason, hold_key=None)
+        return Reply(row=row, event=_released(row, "given up before the provider had answered"))
     return _given_back(row, asked, command.reason)
 
 
@@ -159,9 +177,17 @@ def capture(row: PaymentRow, asked: Asked) -> Reply:
 
 
 def _is_authorized_already(row: PaymentRow, asked: Asked, command: m.AuthorizePayment) -> bool:
-    """The same saga asks for the same money again, under another id."""
-    same = (row.key, row.order_id, row.amount_cents) == (asked.key, command.order_id, command.order.amount)
-    return same and row.status in ("AUTHORIZED", "CAPTURED")
+    return _is_the_same(row, asked, command) and row.status in ("AUTHORIZED", "CAPTURED")
+
+
+def _is_pending(row: PaymentRow, asked: Asked, command: m.AuthorizePayment) -> bool:
+    """The provider did not answer; it is asked again under the same key."""
+    return row.status == PENDING and row.hold_key == str(asked.message_id) and _is_the_same(row, asked, command)
+
+
+def _is_the_same(row: PaymentRow, asked: Asked, command: m.AuthorizePayment) -> bool:
+    """The same saga asks for the same money again, maybe under another id."""
+    return (row.key, row.order_id, row.amount_cents) == (asked.key, command.order_id, command.order.amount)
 
 
 def _is_meant(row: PaymentRow, command: m.RevertPayment) -> bool:

@@ -7,8 +7,11 @@ CREATE TABLE IF NOT EXISTS rows (
     amount_cents bigint NOT NULL,
     payment_intent_id text,
     status text NOT NULL,
-    reason text
+    reason text,
+    -- Under which key the provider was asked, while it has not answered.
+    hold_key text
 ) WITH (fillfactor = 70);
+ALTER TABLE rows ADD COLUMN IF NOT EXISTS hold_key text;
 
 -- The sandbox provider's own ledger: one row per hold. It commits by itself, as a real provider does.
 CREATE TABLE IF NOT EXISTS sandbox_intents (

@@ -51,6 +51,9 @@ TEST_CARDS = {
     "declined": "pm_card_chargeDeclined",
     "poor": "pm_card_chargeDeclinedInsufficientFunds",
     "no-card": None,
+    "silent": "pm_card_timeout",
+    "late": "pm_card_late",
+    "twice": "pm_card_twice",
 }
 """Whoever is called so (the id begins with it) has this card; everybody else has one that works."""
 
