@@ -28,8 +28,10 @@ parts: $(READY) ## fetch the Apache Kafka and PostgreSQL that tests start, once;
 
 check: lint formatted types imports style ## what is read and not run: style, types, contracts between packages
 
-ci: parts ## the longer suites, marked slow
+ci: parts ## the longer suites: tests marked slow, simulated afternoons, planted bugs
 	@$(BIN)/python -m pytest -m slow $(ARGS)
+	@echo "ci: 5,000 simulated afternoons" && $(BIN)/python -m simulation --seeds 5000
+	@echo "ci: planted bugs" && $(BIN)/python -m mutants
 
 bench: $(READY) ## measure
 	@$(BIN)/python -m bench $(ARGS)

@@ -38,6 +38,7 @@ PYTEST = ("-m", "pytest", "-q", "-x", "-p", "no:cacheprovider")
 CHECKERS = (
     Checker("stories", (*PYTEST, "tests/core", "tests/sagas")),
     Checker("services", (*PYTEST, "tests/participants/test_services.py", "tests/participants/test_any_order.py")),
+    Checker("hosts", (*PYTEST, "tests/participants/test_host.py", "tests/participants/test_ledgers.py")),
     Checker("simulation", ("-m", "simulation", "--seeds", "4000", "--processes", "1", "--until-broken")),
     Checker("model", ("-m", "ordersaga.model", "--faults", "1", "--hands", "1")),
     Checker("delivery", (*PYTEST, "tests/delivery", "tests/runtime")),
@@ -96,7 +97,7 @@ def page(found: list[Caught]) -> str:
         "# Seeded bugs\n\n"
         "Each line is a bug that would lose money or an order. `make bugs` plants them one at a time in a copy of the\n"
         "project and runs the checkers there; `make bugs ARGS='--all --write'` writes this table. *stories* are the\n"
-        "tests of core and saga, *services* those of the participants' answers, *simulation* 4,000 seeds, *model*\n"
+        "tests of core and saga, *services* and *hosts* those of the participants, *simulation* 4,000 seeds, *model*\n"
         "every interleaving with one fault and one hand, *delivery* and *store* the tests of those packages.\n\n"
     )
     return head + "\n".join([f"| bug | in | {' | '.join(names)} |", f"|---|---|{'---|' * len(names)}", *rows, ""])

@@ -271,7 +271,7 @@ SERVICES = (
         path=f"{PARTICIPANTS}/turn.py",
         before="return self._before.get(letter.message_id) or self.answers.get(letter.message_id)",
         after="return None",
-        likely="services",
+        likely="hosts",
     ),
 )
 BUGS = (*ENGINE, *RUNTIME, *SERVICES)

@@ -7,8 +7,10 @@ from typing import Any
 from ordersaga.bus.protocol import Record
 from ordersaga.orchestrator.core.instance import TAKEN_BACK, Status
 from ordersaga.orchestrator.core.reasons import Reason
+from ordersaga.participants.payment.provider import Authorized
 from ordersaga.wire import messages as m
 from ordersaga.wire.codec import Envelope, decode_command
+from ordersaga.wire.ids import message_id
 from ordersaga.wire.topics import Participant
 from simulation.people import AMOUNT_CENTS
 from simulation.world import TOPICS, World
@@ -129,7 +131,10 @@ def _full_effects(world: World, saga: AnyInstance) -> list[str]:
     order = world.databases.ledgers[Participant.ORDER].rows.get(key)
     payment = world.databases.ledgers[Participant.PAYMENT].rows.get(key)
     provider = world.databases.provider
-    held = [one for one, status in provider.statuses.items() if status == "HELD" and world.intent_of(one) == key]
+    # Whatever the payment service believes: under this key the saga's money was asked for.
+    asked = provider.by_key.get(str(message_id(saga.saga_id, "AUTHORIZE_PAYMENT", "do")))
+    known = {asked.intent_id if isinstance(asked, Authorized) else None, payment and payment.payment_intent_id}
+    held = [one for one, status in provider.statuses.items() if status == "HELD" and one in known]
     state = order.status if order else None
     stands = bool(payment and payment.status == "AUTHORIZED")
     if len(held) > 1:

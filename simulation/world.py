@@ -178,11 +178,6 @@ class World:
             for number, log in enumerate(self.bus._log[topic])
         )
 
-    def intent_of(self, intent_id: str) -> str | None:
-        """The saga that money is held for."""
-        rows = self.databases.ledgers[Participant.PAYMENT].rows.values()
-        return next((row.key for row in rows if row.payment_intent_id == intent_id), None)
-
     # --- machines ---------------------------------------------------------------------------------
 
     def _start_orchestrator(self) -> None:
