@@ -36,8 +36,19 @@ class Measured:
 
 
 class Stage:
-    def __init__(self, directory: Path, *, participants: str, orchestrators: int = 1, kinds: str = "full") -> None:
-        """`participants` are light or reference; `kinds` is what the orchestrator takes them for: bare or full."""
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        participants: str,
+        orchestrators: int = 1,
+        kinds: str = "full",
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
+        """`participants` are light, reference or none; `kinds` is what the orchestrator takes them for: bare or full.
+        `settings` are further ones, as in the environment.
+        """
+        self._settings = dict(settings or {})
         self._directory = directory
         self._participants = participants
         self._ports = free_ports(orchestrators)
@@ -57,14 +68,16 @@ class Stage:
             "DATABASE_URL": self.database_url,
             "KAFKA_BOOTSTRAP_SERVERS": self.kafka.bootstrap_servers,
             "ORDERSAGA_LOG_LEVEL": "WARNING",
+            "ORDERSAGA_PARTICIPANTS_HTTP_PORT": "0",
             **{f"ORDERSAGA_PARTICIPANT_{name.upper()}": self._kinds for name in PARTICIPANTS},
+            **self._settings,
         }
         for number, port in enumerate(self._ports):
             own = {"ORDERSAGA_HTTP_PORT": str(port), "ORDERSAGA_INSTANCE_ID": f"orchestrator-{number}"}
             self._start("orchestrator", "ordersaga.cli", "serve", environment=own)
         if self._participants == "light":
             self._start("participants", "bench.responders")
-        else:
+        elif self._participants == "reference":
             for name in PARTICIPANTS:
                 self._start("participants", "ordersaga.cli", "participants", name)
         for number in range(len(self._ports)):

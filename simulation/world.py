@@ -254,7 +254,7 @@ class World:
         )
         self.bare_host.start()
 
-    def _plan(self, command: m.Message) -> tuple[Mishap, float]:
+    def _plan(self, saga_id: str, command: m.Message) -> tuple[Mishap, float]:
         """What becomes of a command to bare services."""
         kinds = {
             "deaf": Mishap.DEAF,

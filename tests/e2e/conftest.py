@@ -1,4 +1,4 @@
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -14,8 +14,14 @@ def deployment(tmp_path: Path) -> Iterator[Callable[..., Stage]]:
     for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
         folder.chmod(0o755)
 
-    def start(*, orchestrators: int = 1) -> Stage:
-        stage = Stage(tmp_path, participants="reference", orchestrators=orchestrators)
+    def start(
+        *,
+        orchestrators: int = 1,
+        participants: str = "reference",
+        kinds: str = "full",
+        settings: Mapping[str, str] | None = None,
+    ) -> Stage:
+        stage = Stage(tmp_path, participants=participants, orchestrators=orchestrators, kinds=kinds, settings=settings)
         open_stages.append(stage)
         return stage.__enter__()
 

@@ -31,8 +31,9 @@ CHECKS = {
     """,
     "the provider holds money once for each payment that stands, and for nothing else": """
         select coalesce(p.key, i.intent_id) from participant_payment.sandbox_intents i
-        full join participant_payment.rows p on p.payment_intent_id = i.intent_id and p.status = 'AUTHORIZED'
-        where (i.status = 'HELD') is distinct from (p.key is not null)
+        full join (select * from participant_payment.rows where status = 'AUTHORIZED') p
+            on p.payment_intent_id = i.intent_id
+        where coalesce(i.status = 'HELD', false) is distinct from (p.key is not null)
     """,
     "a participant knows no order that no saga placed": """
         select key from participant_order.rows where key not in (select id::text from ordersaga.sagas)

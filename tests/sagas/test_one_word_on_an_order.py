@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from ordersaga.orchestrator.core.inputs import Verdict
-from ordersaga.orchestrator.core.instance import Status
+from ordersaga.orchestrator.core.instance import Became, Status
 from ordersaga.orchestrator.core.reasons import Reason
 from ordersaga.testing.story import BARE, FULL, NOON
 from ordersaga.wire import messages as m
@@ -98,6 +98,15 @@ def test_a_runner_who_accepts_a_revived_order_whose_money_is_gone_needs_a_person
     story.after(1).hear(CANCELLED).ends(Status.CANCELLED, reason=Reason.CUSTOMER_REQUEST, attention=True)
 
 
+def test_a_runner_who_accepts_a_revived_order_whose_money_is_on_its_way_back_needs_a_person() -> None:
+    story = order(steps_done=5, kinds=BARE).cancel().hear(CANCELLED, stamp=NOON + timedelta(seconds=3))
+    story.expect(m.CancelOrder, to=Participant.ORDER).expect(m.RevertPayment, to=Participant.PAYMENT)
+    story.hear(ACCEPTED, stamp=NOON + timedelta(seconds=9))
+    story.ends(Status.FAILED, reason=Reason.CUSTOMER_REQUEST, attention=True)
+    assert story.saga.stuck
+    assert story.saga.stuck.accepted
+
+
 def test_a_cancel_that_stays_silent_leaves_failed_when_a_runner_turns_out_to_have_the_order() -> None:
     story = order(steps_done=5).cancel().silence_until(Status.FAILED)
     story.sent.clear()
@@ -127,6 +136,12 @@ def test_an_order_that_was_cancelled_by_hand_is_cancelled_by_us_too_since_an_upd
     story.hear(BY_HAND).expect_verdict(Verdict.REPEATED)
     story.reply(CANCELLED).expect(m.RevertPayment, to=Participant.PAYMENT).reply(RELEASED)
     assert story.saga.reason is Reason.OPERATOR_REQUEST
+
+
+def test_an_unasked_confirmation_confirms_nothing_and_is_a_wish_to_cancel() -> None:
+    story = order(steps_done=5).hear(CANCELLED).expect(m.CancelOrder, to=Participant.ORDER)
+    story.step("CREATE_ORDER", Became.DONE).reply(CANCELLED).reply(RELEASED).reply(TIMER_CANCELLED)
+    story.ends(Status.CANCELLED, reason=Reason.OPERATOR_REQUEST)
 
 
 def test_a_payment_voided_by_hand_is_a_fact_and_the_order_goes_with_it() -> None:

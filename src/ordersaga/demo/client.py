@@ -25,6 +25,10 @@ class Api:
         found: dict[str, Any] = self._ask("GET", f"/sagas/{saga_id}")
         return found
 
+    def cancel(self, saga_id: str, why: str) -> None:
+        """As its customer. Raises `Unanswered` where it is refused."""
+        self._ask("POST", f"/sagas/{saga_id}/cancel", {"why": why})
+
     def newest(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self._ask("GET", "/sagas")
         return found

@@ -20,11 +20,11 @@ from ordersaga.wire.topics import Participant, Topics
 
 GROUP = "bare-services"
 PLAYED = (Participant.ORDER, Participant.USER, Participant.PAYMENT, Participant.TIMER)
-Plan = Callable[[Message], tuple[Mishap, float]]
-"""What happens to a command, and after how many seconds it is answered."""
+Plan = Callable[[str, Message], tuple[Mishap, float]]
+"""What happens to a command of a saga, and after how many seconds it is answered."""
 
 
-def undisturbed(command: Message) -> tuple[Mishap, float]:
+def undisturbed(saga_id: str, command: Message) -> tuple[Mishap, float]:
     return Mishap.NONE, 0.0
 
 
@@ -87,7 +87,7 @@ class BareHost:
                 continue
             if isinstance(envelope, Foreign):
                 continue
-            mishap, delay_seconds = self.plan(envelope.body)
+            mishap, delay_seconds = self.plan(envelope.correlation_id, envelope.body)
             with self._lock:
                 said = self.services.carry_out(envelope.correlation_id, envelope.body, self._clock.now(), mishap)
                 self._put(said, delay_seconds)
