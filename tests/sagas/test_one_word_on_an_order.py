@@ -139,9 +139,13 @@ def test_an_order_that_was_cancelled_by_hand_is_cancelled_by_us_too_since_an_upd
 
 
 def test_an_unasked_confirmation_confirms_nothing_and_is_a_wish_to_cancel() -> None:
-    story = order(steps_done=5).hear(CANCELLED).expect(m.CancelOrder, to=Participant.ORDER)
-    story.step("CREATE_ORDER", Became.DONE).reply(CANCELLED).reply(RELEASED).reply(TIMER_CANCELLED)
-    story.ends(Status.CANCELLED, reason=Reason.OPERATOR_REQUEST)
+    story = order(steps_done=5)
+    story.sent.clear()
+    story.hear(CANCELLED).expect(m.CancelOrder, to=Participant.ORDER)
+    story.step("CREATE_ORDER", Became.DONE).reply(CANCELLED)
+    story.expect(m.RevertPayment, to=Participant.PAYMENT).reply(RELEASED)
+    story.expect(m.CancelTimer, to=Participant.TIMER).reply(TIMER_CANCELLED)
+    story.expect_notice(m.OrderCancelledNotice).ends(Status.CANCELLED, reason=Reason.OPERATOR_REQUEST)
 
 
 def test_a_payment_voided_by_hand_is_a_fact_and_the_order_goes_with_it() -> None:
