@@ -24,6 +24,9 @@ def test_the_demo_shows_each_ending_and_survives_a_kill() -> None:
         ("COMPENSATED", "PAYMENT_DECLINED"),
         ("COMPENSATED", "PAYMENT_METHOD_MISSING"),
         ("COMPENSATED", "CUSTOMER_UNKNOWN"),
+        ("CANCELLED", "CUSTOMER_REQUEST"),
+        ("COMPLETED", None),
+        ("CANCELLED", "ACCEPTANCE_TIMEOUT"),
         ("COMPLETED", None),
     ]
 
@@ -45,7 +48,7 @@ def test_the_demo_stays_until_it_is_interrupted_and_a_key_kills_it() -> None:
 def test_the_demo_on_real_parts_shows_the_same() -> None:
     report = _run("ordersaga.cli", "demo", "--kafka", "--exit", "--json")
     assert report["ok"]
-    assert len(report["orders"]) == 5
+    assert len(report["orders"]) == 8
 
 
 @pytest.mark.slow

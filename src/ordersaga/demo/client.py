@@ -9,7 +9,11 @@ FINAL = frozenset({"COMPLETED", "COMPENSATED", "CANCELLED", "FAILED"})
 
 
 class Unanswered(Exception):
-    """The API did not answer, or not with what was asked for."""
+    """The API did not answer, or not with what was asked for. `detail` is what it says of that."""
+
+    def __init__(self, message: str, detail: str = "") -> None:
+        super().__init__(message)
+        self.detail = detail
 
 
 class Api:
@@ -28,6 +32,10 @@ class Api:
     def cancel(self, saga_id: str, why: str) -> None:
         """As its customer. Raises `Unanswered` where it is refused."""
         self._ask("POST", f"/sagas/{saga_id}/cancel", {"why": why})
+
+    def accept(self, order_id: str, runner_id: str) -> None:
+        """At the order service, as a runner. Raises `Unanswered` where it is refused."""
+        self._ask("POST", f"/orders/{order_id}/accept", {"runner_id": runner_id})
 
     def newest(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self._ask("GET", "/sagas")
@@ -48,9 +56,17 @@ class Api:
             answer = connection.getresponse()
             content = answer.read()
             if answer.status >= 400:
-                raise Unanswered(f"{method} {path}: {answer.status} {content.decode(errors='replace')[:300]}")
+                told = content.decode(errors="replace")[:300]
+                raise Unanswered(f"{method} {path}: {answer.status} {told}", _detail(content))
             return json.loads(content) if content else None
         except (OSError, HTTPException, ValueError) as error:
             raise Unanswered(f"{method} {path}: {error}") from error
         finally:
             connection.close()
+
+
+def _detail(content: bytes) -> str:
+    try:
+        return str(json.loads(content)["detail"])
+    except (ValueError, LookupError, TypeError):
+        return ""

@@ -10,11 +10,12 @@ import select
 import shutil
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
-from ordersaga.demo.client import FINAL, Api
+from ordersaga.demo.client import FINAL, Api, Unanswered
 from ordersaga.demo.scenes import SCENES, Scene, order_of
 from ordersaga.demo.stage import OneProcess, RealParts, Stage
 from ordersaga.demo.telling import Teller
@@ -63,7 +64,23 @@ def _play(scene: Scene, stage: Stage, teller: Teller) -> dict[str, Any]:
             if _crash_in_the_middle(saga_id, stage, teller):
                 break
             saga_id = _placed(api, scene, teller)
+    if scene.accepted or scene.cancelled:
+        _acted_upon(scene, saga_id, stage, teller)
     return _result(scene, saga_id, teller)
+
+
+def _acted_upon(scene: Scene, saga_id: str, stage: Stage, teller: Teller) -> None:
+    """What people do once the order is confirmed."""
+    with suppress(TimeoutError):
+        order_id = teller.ended(saga_id, "COMPLETED", SCENE_SECONDS)["order_id"]
+        if scene.accepted:
+            Api(stage.orders_url).accept(order_id, "runner-7")
+        if scene.cancelled:
+            try:
+                Api(stage.url).cancel(saga_id, "changed my mind")
+                teller.say("             the customer asks to cancel")
+            except Unanswered as error:
+                teller.say(f"             the customer asks to cancel, and is refused: {error.detail}")
 
 
 def _placed(api: Api, scene: Scene, teller: Teller) -> str:
@@ -88,7 +105,9 @@ def _crash_in_the_middle(saga_id: str, stage: Stage, teller: Teller) -> bool:
 
 def _result(scene: Scene, saga_id: str, teller: Teller) -> dict[str, Any]:
     try:
-        saga = teller.ended(saga_id, SCENE_SECONDS)
+        saga = teller.ended(saga_id, scene.status, SCENE_SECONDS)
+        if scene.accepted:
+            teller.accepted(saga_id, SCENE_SECONDS)
     except TimeoutError as error:
         teller.say(f"  {error}")
         saga = {"status": "UNKNOWN"}

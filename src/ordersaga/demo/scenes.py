@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
+WINDOW_SECONDS = 6
+"""How long an order of the demo may be accepted."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
@@ -13,10 +16,19 @@ class Scene:
     reason: str | None = None
     crash: bool = False
     """Whether the orchestrator is killed in the middle of it."""
+    accepted: bool = False
+    """Whether a runner accepts it as soon as it is open."""
+    cancelled: bool = False
+    """Whether the customer cancels once it is confirmed, and accepted if it is."""
 
 
 SCENES = (
-    Scene(title="an order that goes all the way through", customer_id="alice", status="COMPLETED"),
+    Scene(
+        title="an order that goes all the way through, and a runner accepts it",
+        customer_id="alice",
+        status="COMPLETED",
+        accepted=True,
+    ),
     Scene(
         title="a card that is declined: the order is taken back",
         customer_id="declined-dora",
@@ -36,9 +48,30 @@ SCENES = (
         reason="CUSTOMER_UNKNOWN",
     ),
     Scene(
+        title="an order that the customer cancels",
+        customer_id="carol",
+        status="CANCELLED",
+        reason="CUSTOMER_REQUEST",
+        cancelled=True,
+    ),
+    Scene(
+        title="a cancel that is refused, because a runner was faster",
+        customer_id="dave",
+        status="COMPLETED",
+        accepted=True,
+        cancelled=True,
+    ),
+    Scene(
+        title=f"an order that nobody accepts in time ({WINDOW_SECONDS} s here, 30 minutes in earnest)",
+        customer_id="erin",
+        status="CANCELLED",
+        reason="ACCEPTANCE_TIMEOUT",
+    ),
+    Scene(
         title="an order in the middle of which the orchestrator is killed (SIGKILL) and started again",
         customer_id="bob",
         status="COMPLETED",
+        accepted=True,
         crash=True,
     ),
 )

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Protocol
 
 from ordersaga.demo.client import Api
+from ordersaga.demo.scenes import WINDOW_SECONDS
 from ordersaga.local.kafka import Kafka, open_kafka
-from ordersaga.local.ports import free_port
+from ordersaga.local.ports import free_ports
 from ordersaga.local.postgres import Postgres, open_postgres
 from ordersaga.local.processes import Process
 
@@ -20,6 +21,7 @@ PARTICIPANTS = ("order", "user", "payment", "timer", "notification")
 IMPATIENT = {
     "ORDERSAGA_STEP_TIMEOUT_SECONDS": "3",
     "ORDERSAGA_OUTBOX_LEASE_SECONDS": "2",
+    "ORDERSAGA_ACCEPTANCE_WINDOW_SECONDS": str(WINDOW_SECONDS),
     "ORDERSAGA_LOG_LEVEL": "WARNING",
     **{f"ORDERSAGA_PARTICIPANT_{name.upper()}": "full" for name in PARTICIPANTS},
 }
@@ -44,6 +46,10 @@ class Stage(Protocol):
     @property
     def url(self) -> str: ...
 
+    @property
+    def orders_url(self) -> str:
+        """Of the order service, where runners accept."""
+
 
 class OneProcess:
     """Orchestrator, participants and an in-memory bus in one child process; PostgreSQL from its wheel."""
@@ -52,7 +58,7 @@ class OneProcess:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._port = free_port()
+        self._port, self._participants_port = free_ports(2)
         self._database: Postgres | None = None
         self._child: Process | None = None
 
@@ -60,9 +66,17 @@ class OneProcess:
     def url(self) -> str:
         return f"http://127.0.0.1:{self._port}"
 
+    @property
+    def orders_url(self) -> str:
+        return f"http://127.0.0.1:{self._participants_port}"
+
     def start(self) -> None:
         self._database = open_postgres(self._directory / "postgres")
-        environment = {"DATABASE_URL": self._database.create_database(), "ORDERSAGA_HTTP_PORT": str(self._port)}
+        environment = {
+            "DATABASE_URL": self._database.create_database(),
+            "ORDERSAGA_HTTP_PORT": str(self._port),
+            "ORDERSAGA_PARTICIPANTS_HTTP_PORT": str(self._participants_port),
+        }
         self._child = _python("ordersaga.demo.child", environment, self._directory / "demo.log")
         self.restart()
 
@@ -89,7 +103,7 @@ class RealParts:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._port = free_port()
+        self._port, *self._participants_ports = free_ports(1 + len(PARTICIPANTS))
         self._database: Postgres | None = None
         self._kafka: Kafka | None = None
         self._orchestrator: Process | None = None
@@ -98,6 +112,10 @@ class RealParts:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self._port}"
+
+    @property
+    def orders_url(self) -> str:
+        return f"http://127.0.0.1:{self._participants_ports[0]}"
 
     def start(self) -> None:
         self._kafka = open_kafka(directory=self._directory / "kafka")
@@ -111,9 +129,11 @@ class RealParts:
         }
         self._orchestrator = _python("ordersaga.cli", environment, self._directory / "serve.log", "serve")
         self.restart()
-        for name in PARTICIPANTS:
+        for number, name in enumerate(PARTICIPANTS):
             log = self._directory / f"{name}.log"
-            process = _python("ordersaga.cli", environment, log, "participants", name)
+            # One that runs alone listens at this port plus its number.
+            own = {"ORDERSAGA_PARTICIPANTS_HTTP_PORT": str(self._participants_ports[number] - number - 1)}
+            process = _python("ordersaga.cli", environment | own, log, "participants", name)
             process.start()
             self._participants.append(process)
 

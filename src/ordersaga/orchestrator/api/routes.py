@@ -167,7 +167,8 @@ def cancel_saga(request: AnyRequest, saga_id: SagaId, body: RawBody, api: TheApi
         raise _no_such_saga()
     if decision.verdict is Verdict.REFUSED:
         status = decision.instance.status.value
-        why = f"This order cannot be cancelled: it is {status}."
+        state = "a runner has accepted it" if decision.instance.closed else f"it is {status}"
+        why = f"This order cannot be cancelled: {state}."
         raise Refused(409, "cannot-be-cancelled", why, saga_status=status)
     return CancelTaken(message="The order is being cancelled.")
 
