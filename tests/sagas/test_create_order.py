@@ -4,7 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from ordersaga.orchestrator.core.inputs import Verdict
+from ordersaga.orchestrator.core.decide import decide
+from ordersaga.orchestrator.core.inputs import CommandDeadline, Input, Verdict, WindowDeadline
 from ordersaga.orchestrator.core.instance import Became, Status
 from ordersaga.orchestrator.core.reasons import Reason
 from ordersaga.testing.story import BARE, FULL, NOON
@@ -276,3 +277,15 @@ def test_an_answer_to_a_command_that_was_never_sent_is_a_stray() -> None:
 
 def test_a_payout_to_a_runner_is_not_this_sagas_business() -> None:
     order(steps_done=3).hear(m.PaymentReleased(payment_id="p-1", status="SUCCEEDED")).expect_verdict(Verdict.STRAY)
+
+
+# --- deadlines that are not due ---------------------------------------------------------------------
+
+
+def test_a_deadline_that_is_read_too_early_changes_nothing() -> None:
+    """A row of a deadline may be older than the state: a runner has given the order back since."""
+    early: list[tuple[int, Input]] = [(5, WindowDeadline()), (1, CommandDeadline())]
+    for steps_done, deadline in early:
+        story = order(steps_done=steps_done)
+        decision = decide(story.definition, story.saga, deadline, story.now)
+        assert (decision.verdict, decision.instance) == (Verdict.LATE, story.saga)
