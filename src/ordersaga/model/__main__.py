@@ -64,7 +64,7 @@ def _few(patience: Patience) -> Patience:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="model", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--participants", choices=("full", "bare", "both"), default="both", help="of which kind")
-    parser.add_argument("--faults", type=int, default=2, help="refusals, losses, repeats, late answers on one path")
+    parser.add_argument("--faults", type=int, default=1, help="refusals, losses, repeats, late answers on one path")
     parser.add_argument("--hands", type=int, default=2, help="what people and the clock do on one path")
     return parser.parse_args()
 
