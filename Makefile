@@ -31,7 +31,7 @@ check: lint formatted types imports style ## what is read and not run: style, ty
 ci: parts ## the longer suites: tests marked slow, simulated afternoons, planted bugs
 	@$(BIN)/python -m pytest -m slow $(ARGS)
 	@echo "ci: 5,000 simulated afternoons" && $(BIN)/python -m simulation --seeds 5000
-	@echo "ci: planted bugs" && $(BIN)/python -m mutants
+	@echo "ci: planted bugs" && $(BIN)/python -m seeded_bugs
 
 bench: $(READY) ## measure
 	@$(BIN)/python -m bench $(ARGS)
@@ -45,7 +45,7 @@ simulate: $(READY) ## SEEDS=n afternoons of everything going wrong, from seed FI
 	@$(BIN)/python -m simulation --seeds $(SEEDS) --first $(FIRST) $(ARGS)
 
 bugs: parts ## plant bugs, one at a time, and see whether anything notices
-	@$(BIN)/python -m mutants $(ARGS)
+	@$(BIN)/python -m seeded_bugs $(ARGS)
 
 pictures: $(READY) ## draw docs/what-happens-when.md from the definition and the engine's table
 	@$(BIN)/python -m ordersaga.testing.pictures > docs/what-happens-when.md

@@ -1,6 +1,6 @@
 """Plants bugs, one at a time, and sees whether anything notices.
 
-    python -m mutants [--all] [--only TEXT] [--write]
+    python -m seeded_bugs [--all] [--only TEXT] [--write]
 
 Each bug goes into a copy of the project; there the checkers run, the quickest first, until one fails. With `--all`
 every checker gets its chance, and `--write` puts the table into docs/seeded-bugs.md. Progress goes to standard error;
@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
-from mutants.bugs import BUGS, Bug
+from seeded_bugs.bugs import BUGS, Bug
 
 ROOT = Path(__file__).resolve().parent.parent
 COPIED = ("src", "tests", "simulation", "pyproject.toml")
@@ -59,7 +59,7 @@ def main() -> int:
     wanted = [bug for bug in BUGS if arguments.only in bug.name]
     stale = [bug.name for bug in wanted if (ROOT / bug.path).read_text("utf-8").count(bug.before) != 1]
     if stale:
-        _say(f"these do not fit the code any more, mend mutants/bugs.py: {', '.join(stale)}")
+        _say(f"these do not fit the code any more, mend seeded_bugs/bugs.py: {', '.join(stale)}")
         return 1
     begun, found = time.perf_counter(), []
     with ThreadPoolExecutor(arguments.processes) as pool:
@@ -145,7 +145,9 @@ def _passes(checker: Checker, copy: Path) -> bool:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="mutants", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="seeded_bugs", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("--all", action="store_true", help="every checker, though one has caught it")
     parser.add_argument("--only", default="", help="bugs with this in their name")
     parser.add_argument("--write", action="store_true", help="write the page in docs")
