@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -137,11 +138,16 @@ def _copy_with(bug: Bug, copy: Path) -> None:
 def _passes(checker: Checker, copy: Path) -> bool:
     environment = {**os.environ, "PYTHONPATH": f"{copy / 'src'}:{copy}", "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, *checker.command]
-    try:
-        subprocess.run(command, cwd=copy, env=environment, capture_output=True, timeout=SECONDS_MAX, check=True)
-    except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
-        return False
-    return True
+    nowhere = subprocess.DEVNULL
+    with subprocess.Popen(
+        command, cwd=copy, env=environment, stdout=nowhere, stderr=nowhere, start_new_session=True
+    ) as run:
+        try:
+            return run.wait(SECONDS_MAX) == 0
+        except subprocess.TimeoutExpired:
+            # With whatever it has started: it is the leader of a group of its own.
+            os.killpg(run.pid, signal.SIGKILL)
+            return False
 
 
 def _arguments() -> argparse.Namespace:
