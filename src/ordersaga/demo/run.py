@@ -8,11 +8,14 @@ the last line of standard output is one line of JSON.
 import json
 import select
 import shutil
+import signal
 import sys
 import tempfile
 from contextlib import suppress
 from pathlib import Path
+from threading import Event
 from time import monotonic, sleep
+from types import FrameType
 from typing import Any
 
 from ordersaga.demo.client import FINAL, Api, Unanswered
@@ -33,6 +36,7 @@ def main(*, exits: bool = False, as_json: bool = False, kafka: bool = False) -> 
     teller = Teller(Api(stage.url))
     begun = monotonic()
     orders: list[dict[str, Any]] = []
+    interrupted = _interruptions()
     try:
         teller.say(f"Starting {stage.title} ...")
         stage.start()
@@ -40,7 +44,7 @@ def main(*, exits: bool = False, as_json: bool = False, kafka: bool = False) -> 
         teller.start()
         orders = [_play(scene, stage, teller) for scene in SCENES]
         if not exits:
-            _stay(stage, teller)
+            _stay(stage, teller, interrupted)
     except KeyboardInterrupt:
         teller.say("\nEnding.")
     finally:
@@ -116,7 +120,21 @@ def _result(scene: Scene, saga_id: str, teller: Teller) -> dict[str, Any]:
     return {"ok": ok, "saga_id": saga_id, "status": status, "reason": reason, "milliseconds": saga.get("milliseconds")}
 
 
-def _stay(stage: Stage, teller: Teller) -> None:
+def _interruptions() -> Event:
+    """Set by Ctrl-C, which ends whatever the demo is about as well; but an exception that is raised while the
+    interpreter tidies up gets lost.
+    """
+    interrupted = Event()
+
+    def came(number: int, frame: FrameType | None) -> None:
+        interrupted.set()
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, came)
+    return interrupted
+
+
+def _stay(stage: Stage, teller: Teller, interrupted: Event) -> None:
     teller.say(
         f"\nPlace an order yourself:\n\n  curl -s {stage.url}/orders -H 'content-type: application/json' \\\n"
         f"       -d '{json.dumps(order_of('alice'))}'\n\n"
@@ -124,7 +142,7 @@ def _stay(stage: Stage, teller: Teller) -> None:
         "c and Enter kills the orchestrator in the middle of an order and starts it again;\n"
         "Ctrl-C ends the demo and removes its data."
     )
-    while True:
+    while not interrupted.is_set():
         if _key_pressed() == "c":
             _play(
                 Scene(title="killed in the middle", customer_id="carol", status="COMPLETED", crash=True), stage, teller
