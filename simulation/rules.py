@@ -111,7 +111,7 @@ def _at_rest(saga: AnyInstance) -> list[str]:
         return ["I10: it failed, and does not say at what"]
     if saga.status is not Status.COMPLETED and saga.reason is None:
         return ["R11: there is no reason"]
-    if saga.reason is Reason.ACCEPTANCE_TIMEOUT and not saga.expired:
+    if saga.reason is Reason.ACCEPTANCE_TIMEOUT and not (saga.expired or saga.window_reopened):
         return ["R11: nobody accepted in time, it says, and the time is not over"]
     return []
 
