@@ -8,12 +8,14 @@ import pytest
 from msgspec.structs import replace
 
 from ordersaga.model import explore as exploring
+from ordersaga.model import rules
 from ordersaga.model.__main__ import PLACED, definition_of
 from ordersaga.model.explore import Bounds, Found, explore
+from ordersaga.model.rules import broken_by, broken_early
 from ordersaga.orchestrator.core import answers
-from ordersaga.orchestrator.core.decide import decide
+from ordersaga.orchestrator.core.decide import decide, start
 from ordersaga.orchestrator.core.definition import Definition, Kind
-from ordersaga.orchestrator.core.inputs import Happened, Verdict
+from ordersaga.orchestrator.core.inputs import CommandDeadline, Decision, Happened, Verdict
 from ordersaga.orchestrator.core.instance import Became, Status
 from ordersaga.wire import messages as m
 
@@ -93,3 +95,60 @@ def test_a_planted_mistake_is_found(monkeypatch: pytest.MonkeyPatch, plant: Call
     definition = plant(monkeypatch)
     tried = [(Kind.FULL, 0, 1), (Kind.BARE, 0, 1), (Kind.BARE, 1, 1), (Kind.FULL, 1, 1)]
     assert any(explored(k, faults=f, hands=h, definition=definition).violations for k, f, h in tried)
+
+
+# --- rules that a decision can break, each shown to break ------------------------------------------
+
+
+def decided(**changes: Any) -> tuple[Definition, Any, Decision]:
+    """The answer to a first command, and what it did."""
+    definition = definition_of(Kind.FULL)
+    before = start(definition, exploring.SAGA_ID, PLACED, exploring.NOON).instance
+    decision = decide(definition, before, Happened(event=m.OrderCreated(order_id="o-1")), exploring.NOON)
+    instance = replace(decision.instance, **changes.pop("instance", {}))
+    return definition, before, dataclasses.replace(decision, **{"instance": instance, **changes})
+
+
+def test_a_decision_that_keeps_the_rules_breaks_none() -> None:
+    definition, before, decision = decided()
+    assert broken_by(definition, before, Happened(event=m.OrderCreated(order_id="o-1")), decision, exploring.NOON) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "rule"),
+    [
+        ({"instance": {"revision": 3}}, "I7: the revision"),
+        ({"instance": {"status": Status.FAILED}}, "I7: statuses"),
+        ({"verdict": Verdict.LATE}, "I9"),
+        ({"instance": {"outstanding": None}}, "I8"),
+    ],
+)
+def test_a_decision_that_breaks_a_rule_is_found(changes: dict[str, Any], rule: str) -> None:
+    definition, before, decision = decided(**changes)
+    seen = Happened(event=m.OrderCreated(order_id="o-1"))
+    assert [one for one in broken_by(definition, before, seen, decision, exploring.NOON) if one.startswith(rule)]
+
+
+def test_a_deadline_that_fires_early_or_twice_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    definition, before, decision = decided()
+
+    def hasty(definition: Any, instance: Any, seen: Any, now: Any) -> Decision:
+        return dataclasses.replace(decision, instance=replace(instance, revision=instance.revision + 1))
+
+    monkeypatch.setattr(rules, "decide", hasty)
+    assert broken_early(definition, before, exploring.NOON) == ["I12: a deadline does not fire early"]
+    again = broken_by(definition, before, CommandDeadline(), decision, exploring.NOON)
+    assert again == ["I12: a deadline fires once"]
+
+
+def test_a_state_without_an_end_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A saga that waits for ever for an answer that got lost."""
+
+    def patient(definition: Any, instance: Any, seen: Any, now: Any) -> Decision:
+        if isinstance(seen, CommandDeadline):
+            return Decision(instance=replace(instance, revision=instance.revision + 1))
+        return decide(definition, instance, seen, now)
+
+    monkeypatch.setattr(exploring, "decide", patient)
+    found = explored(Kind.FULL, faults=1, hands=0)
+    assert (exploring.NO_END, ["an order is placed", "create_order gets lost"]) in found.violations

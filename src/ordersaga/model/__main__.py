@@ -10,6 +10,8 @@ import dataclasses
 import json
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 
 from ordersaga.model.explore import Bounds, Found, explore
 from ordersaga.orchestrator.core.definition import Definition, Kind, Patience
@@ -24,11 +26,10 @@ def main() -> int:
     arguments = _arguments()
     bounds = Bounds(faults=arguments.faults, hands=arguments.hands)
     kinds = ("full", "bare") if arguments.participants == "both" else (arguments.participants,)
-    begun, found = time.perf_counter(), {}
-    for kind in kinds:
-        _say(f"{kind} participants, {bounds.faults} faults and {bounds.hands} hands on a path ...")
-        found[kind] = explore(definition_of(Kind(kind)), PLACED, bounds, full=kind == "full", progress=_progress)
-        _tell(kind, found[kind])
+    begun = time.perf_counter()
+    _say(f"{bounds.faults} faults and {bounds.hands} hands on a path; participants: {', '.join(kinds)}")
+    with ProcessPoolExecutor(max_workers=len(kinds)) as workers:
+        found = dict(zip(kinds, workers.map(_explore, kinds, [bounds] * len(kinds)), strict=True))
     report = {
         "ok": all(one.complete and not one.violations for one in found.values()),
         "states": sum(one.states for one in found.values()),
@@ -40,6 +41,12 @@ def main() -> int:
     }
     print(json.dumps(report), flush=True)
     return 0 if report["ok"] else 1
+
+
+def _explore(kind: str, bounds: Bounds) -> Found:
+    found = explore(definition_of(Kind(kind)), PLACED, bounds, full=kind == "full", progress=partial(_progress, kind))
+    _tell(kind, found)
+    return found
 
 
 def definition_of(kind: Kind) -> Definition:
@@ -69,8 +76,8 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _progress(states: int, waiting: int) -> None:
-    _say(f"  {states} states, {waiting} to look at")
+def _progress(kind: str, states: int, waiting: int) -> None:
+    _say(f"  {kind}: {states} states, {waiting} to look at")
 
 
 def _tell(kind: str, found: Found) -> None:

@@ -3,11 +3,13 @@
 The saga is the real one: `start` and `decide` as they run. Around it are the participants (`model.world`) and the
 channel: commands to one participant keep their order, events overtake each other freely. Commands and answers get lost
 (a bounded number of times), are handled or delivered twice, come after the saga has given up; people accept, give back,
-cancel and void at every moment.
+cancel and void at every moment, the timer service says that the time is over, operators ask again, settle and resolve.
 
 Two states that differ in nothing but the distances between times are one: instants are replaced by their rank.
 """
 
+import hashlib
+import sys
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -19,8 +21,8 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ordersaga.model.rules import broken_rules
-from ordersaga.model.world import HANDS, World, carry_out
+from ordersaga.model.rules import broken_by, broken_early, broken_rules
+from ordersaga.model.world import HANDS, SETTLED, Said, World, carry_out, timer_expires
 from ordersaga.orchestrator.core.decide import decide, start
 from ordersaga.orchestrator.core.definition import Definition
 from ordersaga.orchestrator.core.inputs import (
@@ -29,10 +31,14 @@ from ordersaga.orchestrator.core.inputs import (
     Decision,
     Happened,
     Input,
-    Verdict,
+    Operator,
+    ResolveAsked,
+    RetryAsked,
+    SettleAsked,
     WindowDeadline,
 )
-from ordersaga.orchestrator.core.instance import Instance, Requested, SagaData
+from ordersaga.orchestrator.core.instance import Instance, Requested, SagaData, Status
+from ordersaga.orchestrator.core.needs import needs
 from ordersaga.orchestrator.core.reasons import Reason
 from ordersaga.wire import messages as m
 from ordersaga.wire.topics import Participant
@@ -40,6 +46,9 @@ from ordersaga.wire.topics import Participant
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 SAGA_ID = UUID("019b7e6c-0000-7000-8000-000000000001")
 CUSTOMER = CancelAsked(Requested(actor="customer", role="customer", reason=Reason.CUSTOMER_REQUEST))
+OPERATOR = Operator(actor="night-shift", role="operator", why="looked into it")
+VIOLATIONS_MAX = 20
+NO_END = "I10: from every state the saga can come to rest"
 _UNSEEN = frozenset({"revision", "created_at", "updated_at", "completed_at", "sent_at", "explanation", "shown_at"})
 
 
@@ -80,7 +89,7 @@ class Bounds:
     faults: int = 2
     """Refusals, losses, repeats and answers that are too late, on one path."""
     hands: int = 2
-    """What people do, and the window that runs out, on one path."""
+    """What people, operators and clocks do on one path."""
     states_max: int = 5_000_000
 
 
@@ -98,35 +107,78 @@ class Found:
 def explore(definition: Definition, data: SagaData, bounds: Bounds, *, full: bool, progress: Any = None) -> Found:
     """Every state, breadth first, so that the first path to a violation is a shortest one."""
     first = _begin(definition, data, bounds, full)
-    found = Found()
-    came_from: dict[bytes, tuple[bytes | None, str]] = {_key(first): (None, "an order is placed")}
-    waiting = deque([(first, _key(first))])
+    found, paths = Found(), _Paths(_key(first))
+    waiting = deque([(first, 0)])
     while waiting:
-        state, key = waiting.popleft()
+        state, at = waiting.popleft()
         found.states += 1
         if progress is not None and found.states % 5_000 == 0:
             progress(found.states, len(waiting))
         if state.quiet:
             name = state.record.status.value + (" with attention" if state.record.attention else "")
             found.ends[name] = found.ends.get(name, 0) + 1
-            found.example.setdefault(name, _path(came_from, came_from[key][0], came_from[key][1]))
+            found.example.setdefault(name, paths.to(at))
+            paths.resting.append(at)
         for what, after, broken in _steps(definition, state):
             found.transitions += 1
-            after_key = _key(after)
-            if after_key in came_from and not broken:
+            new, is_new = paths.reach(_key(after), at, what)
+            if not is_new and not broken:
                 continue
-            came_from.setdefault(after_key, (key, what))
             rules = [*broken, *broken_rules(after.record, after.world, quiet=after.quiet)]
+            rules += broken_early(definition, after.record, after.now)
             if rules:
-                found.violations += [(rule, _path(came_from, key, what)) for rule in rules]
-                if len(found.violations) >= 20:
+                found.violations += [(rule, [*paths.to(at), what]) for rule in rules]
+                if len(found.violations) >= VIOLATIONS_MAX:
                     return found
                 continue
-            waiting.append((after, after_key))
-        if len(came_from) > bounds.states_max:
+            waiting.append((after, new))
+        if len(paths) > bounds.states_max:
             found.complete = False
             return found
+    if not found.violations:
+        found.violations += [(NO_END, paths.to(state)) for state in paths.without_end()[:VIOLATIONS_MAX]]
     return found
+
+
+class _Paths:
+    """How each state was first reached, and from where it can be reached at all."""
+
+    def __init__(self, first: bytes) -> None:
+        self.resting: list[int] = []
+        self._numbers = {first: 0}
+        self._came_from = [(0, "an order is placed")]
+        self._before: list[list[int]] = [[]]
+
+    def __len__(self) -> int:
+        return len(self._came_from)
+
+    def reach(self, key: bytes, at: int, what: str) -> tuple[int, bool]:
+        """The number of the state that `what` leads to from state `at`, and whether it is seen for the first time."""
+        number = self._numbers.setdefault(key, len(self))
+        if number == len(self):
+            self._came_from.append((at, sys.intern(what)))
+            self._before.append([at])
+            return number, True
+        self._before[number].append(at)
+        return number, False
+
+    def to(self, number: int) -> list[str]:
+        """What happened on a shortest path to a state."""
+        path = []
+        while number:
+            number, what = self._came_from[number]
+            path.append(what)
+        return [self._came_from[0][1], *reversed(path)]
+
+    def without_end(self) -> list[int]:
+        """The states from which none that rests can be reached."""
+        ends, waiting = set(self.resting), deque(self.resting)
+        while waiting:
+            for before in self._before[waiting.popleft()]:
+                if before not in ends:
+                    ends.add(before)
+                    waiting.append(before)
+        return [number for number in range(len(self)) if number not in ends]
 
 
 def _begin(definition: Definition, data: SagaData, bounds: Bounds, full: bool) -> State:
@@ -164,6 +216,11 @@ def _commands(state: State) -> Iterator[Step]:
             yield f"{name} is carried out twice", _carried_out(_carried_out(less, asked), asked), []
             silent = _carried_out(less, asked)
             yield f"{name} is carried out and the answer gets lost", replace(silent, events=less.events), []
+            refused = _carried_out(replace(less, world=replace(less.world, answers=())), asked, refuse=True)
+            contradiction = tuple(told for told in refused.events if told not in silent.events)
+            if contradiction:
+                both = replace(silent, events=(*silent.events, *contradiction))
+                yield f"{name} is carried out, and refused as well", both, []
 
 
 def _carried_out(state: State, asked: Asked, *, refuse: bool = False) -> State:
@@ -205,22 +262,44 @@ def _deadlines(definition: Definition, state: State) -> Iterator[Step]:
 
 
 def _by_hand(definition: Definition, state: State) -> Iterator[Step]:
-    what, after, broken = _decided(definition, state, CUSTOMER, "the customer cancels")
-    if after.record is not state.record:
-        yield what, after, broken
+    yield from _asked_for(definition, state, CUSTOMER, "the customer cancels")
     for name, hand in HANDS.items():
-        if (done := hand(state.world)) is not None:
-            now = state.now + timedelta(seconds=1)
-            world, said = done
-            told = tuple(Told(event, None, now) for event in said)
-            yield name, replace(state, world=world, now=now, events=(*state.events, *told)), []
+        yield from _said(state, state.now + timedelta(seconds=1), name, hand(state.world))
+    if (ends_at := state.record.window_ends_at) is not None:
+        later = max(state.now, ends_at)
+        yield from _said(state, later, "the timer service says that the time is over", timer_expires(state.world))
+    yield from _asked_for(definition, state, RetryAsked(OPERATOR), "an operator asks again")
+    if state.record.attention or state.record.status is Status.FAILED:
+        yield from _asked_for(definition, state, ResolveAsked(OPERATOR), "an operator resolves")
+    for undo, settled in SETTLED.items():
+        known = needs(definition, state.record)
+        ids = {need.effect_id for need in known if need.undo.name == undo and (need.extra or not _stands(state.record))}
+        if ids and (world := settled(state.world, ids)) is not None:
+            what = f"an operator takes back by hand what {undo} would, and says so"
+            yield from _asked_for(definition, replace(state, world=world), SettleAsked(OPERATOR, undo), what)
+
+
+def _stands(record: Instance[Any]) -> bool:
+    return record.status in (Status.STARTED, Status.COMPLETED)
+
+
+def _said(state: State, now: datetime, what: str, done: Said | None) -> Iterator[Step]:
+    if done is not None:
+        world, said = done
+        told = tuple(Told(event, None, now) for event in said)
+        yield what, replace(state, world=world, now=now, events=(*state.events, *told)), []
+
+
+def _asked_for(definition: Definition, state: State, wish: Input, what: str) -> Iterator[Step]:
+    """A request; one that is refused changes nothing and is no step."""
+    step = _decided(definition, state, wish, what)
+    if step[1].record is not state.record or step[2]:
+        yield step
 
 
 def _decided(definition: Definition, state: State, seen: Input, what: str) -> Step:
     decision = decide(definition, state.record, seen, state.now)
-    broken = []
-    if decision.verdict is Verdict.APPLIED and decision.instance.revision != state.record.revision + 1:
-        broken.append("I7: the revision grows by one for each input that changes anything")
+    broken = broken_by(definition, state.record, seen, decision, state.now)
     after = _sent(replace(state, record=decision.instance), decision)
     if state.world.full:
         new = after.commands[len(state.commands) :]
@@ -240,16 +319,8 @@ def _sent(state: State, decision: Decision) -> State:
     return replace(state, commands=(*state.commands, *out))
 
 
-def _path(came_from: Mapping[bytes, tuple[bytes | None, str]], key: bytes | None, last: str) -> list[str]:
-    path = [last]
-    while key is not None:
-        key, what = came_from[key]
-        path.append(what)
-    return path[::-1]
-
-
 def _key(state: State) -> bytes:
-    """The state with every instant replaced by its rank, and events in no order."""
+    """The state with every instant replaced by its rank, and events in no order; as a digest, since there are many."""
     times: set[datetime] = {state.now}
     plain = msgspec.to_builtins(state, builtin_types=(datetime, UUID))
     _collect(plain, times)
@@ -257,7 +328,7 @@ def _key(state: State) -> bytes:
     ranked = _ranked(plain, rank)
     ranked["events"] = sorted(ranked["events"], key=repr)
     ranked["now"] = 0 if not times - {state.now} else ranked["now"]
-    return repr(ranked).encode()
+    return hashlib.blake2b(repr(ranked).encode(), digest_size=16).digest()
 
 
 def _collect(part: Any, times: set[datetime]) -> None:

@@ -5,8 +5,8 @@ has, revive a cancelled one, and cannot take back what they are not told the id 
 after it and the answers, in the order in which they are said.
 """
 
+from collections.abc import Callable, Container
 from datetime import datetime
-from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -152,9 +152,46 @@ def void_by_hand(world: World) -> Said | None:
     return voided, (m.PaymentReleased(payment_id="p-1", status="REVERTED"),)
 
 
-HANDS: dict[str, Any] = {
+HANDS: dict[str, Callable[[World], Said | None]] = {
     "a runner accepts": accept,
     "the runner gives the order back": give_back,
     "the order is cancelled by hand": cancel_by_hand,
     "the payment is voided by hand": void_by_hand,
 }
+
+
+def timer_expires(world: World) -> Said | None:
+    """The timer service fires, once."""
+    if not world.timer:
+        return None
+    return replace(world, timer=False), (m.TimerExpired(order_id="o-1"),)
+
+
+# --- taken back by an operator, who says so to the orchestrator only ------------------------------
+
+
+def _orders_cancelled(world: World, order_ids: Container[str | None]) -> World | None:
+    meant = {order_id for order_id, _ in world.orders if order_id in order_ids or None in order_ids}
+    if any(status == "ACCEPTED" and order_id in meant for order_id, status in world.orders):
+        return None
+    orders = ((order_id, "CANCELLED" if order_id in meant else status) for order_id, status in world.orders)
+    return replace(world, orders=tuple(orders))
+
+
+def _holds_released(world: World, payment_ids: Container[str | None]) -> World:
+    holds = tuple((payment_id, intent, False) for payment_id, intent, _ in world.holds)
+    return replace(world, holds=holds, voided_by_hand=True)
+
+
+def _timer_stopped(world: World, order_ids: Container[str | None]) -> World:
+    return replace(world, timer=False)
+
+
+SETTLED: dict[str, Callable[[World, Container[str | None]], World | None]] = {
+    "cancel_order": _orders_cancelled,
+    "revert_payment": _holds_released,
+    "cancel_timer": _timer_stopped,
+}
+"""By the name of the undo: the world after it, given the ids that it is about (None: whatever there is); None where
+nobody in his senses would.
+"""
