@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -106,7 +106,7 @@ class Found:
 
 def explore(definition: Definition, data: SagaData, bounds: Bounds, *, full: bool, progress: Any = None) -> Found:
     """Every state, breadth first, so that the first path to a violation is a shortest one."""
-    first = _begin(definition, data, bounds, full)
+    first = begin(definition, data, bounds, full)
     found, paths = Found(), _Paths(_key(first))
     waiting = deque([(first, 0)])
     while waiting:
@@ -119,7 +119,7 @@ def explore(definition: Definition, data: SagaData, bounds: Bounds, *, full: boo
             found.ends[name] = found.ends.get(name, 0) + 1
             found.example.setdefault(name, paths.to(at))
             paths.resting.append(at)
-        for what, after, broken in _steps(definition, state):
+        for what, after, broken, _ in steps(definition, state):
             found.transitions += 1
             new, is_new = paths.reach(_key(after), at, what)
             if not is_new and not broken:
@@ -181,17 +181,26 @@ class _Paths:
         return [number for number in range(len(self)) if number not in ends]
 
 
-def _begin(definition: Definition, data: SagaData, bounds: Bounds, full: bool) -> State:
+def begin(definition: Definition, data: SagaData, bounds: Bounds, full: bool) -> State:
+    """An order was placed a moment ago."""
     decision = start(definition, SAGA_ID, data, NOON)
     state = State(record=decision.instance, world=World(full=full), now=NOON, faults=bounds.faults, hands=bounds.hands)
     return _sent(state, decision)
 
 
-Step = tuple[str, State, list[str]]
+class Step(NamedTuple):
+    """One thing that can happen."""
+
+    what: str
+    after: State
+    broken: list[str]
+    """The rules that were broken on the way."""
+    seen: Input | None = None
+    """What the saga saw of it, if it saw anything."""
 
 
-def _steps(definition: Definition, state: State) -> Iterator[Step]:
-    """All that can happen next: what it is called, the state after it, and what it broke on the way."""
+def steps(definition: Definition, state: State) -> Iterator[Step]:
+    """All that can happen next."""
     yield from _commands(state)
     for index, told in enumerate(state.events):
         yield from _deliveries(definition, state, index, told)
@@ -208,19 +217,20 @@ def _commands(state: State) -> Iterator[Step]:
         heads.add(asked.to)
         name = m.type_of(asked.command)
         rest = replace(state, commands=(*state.commands[:index], *state.commands[index + 1 :]))
-        yield f"{name} is carried out", _carried_out(rest, asked, refuse=False), []
+        yield Step(f"{name} is carried out", _carried_out(rest, asked, refuse=False), [])
         if state.faults:
             less = replace(rest, faults=rest.faults - 1)
-            yield f"{name} is refused", _carried_out(less, asked, refuse=True), []
-            yield f"{name} gets lost", less, []
-            yield f"{name} is carried out twice", _carried_out(_carried_out(less, asked), asked), []
+            yield Step(f"{name} is refused", _carried_out(less, asked, refuse=True), [])
+            yield Step(f"{name} gets lost", less, [])
+            yield Step(f"{name} is carried out twice", _carried_out(_carried_out(less, asked), asked), [])
             silent = _carried_out(less, asked)
-            yield f"{name} is carried out and the answer gets lost", replace(silent, events=less.events), []
+            unheard = replace(silent, events=less.events)
+            yield Step(f"{name} is carried out and the answer gets lost", unheard, [])
             refused = _carried_out(replace(less, world=replace(less.world, answers=())), asked, refuse=True)
             contradiction = tuple(told for told in refused.events if told not in silent.events)
             if contradiction:
                 both = replace(silent, events=(*silent.events, *contradiction))
-                yield f"{name} is carried out, and refused as well", both, []
+                yield Step(f"{name} is carried out, and refused as well", both, [])
 
 
 def _carried_out(state: State, asked: Asked, *, refuse: bool = False) -> State:
@@ -287,13 +297,13 @@ def _said(state: State, now: datetime, what: str, done: Said | None) -> Iterator
     if done is not None:
         world, said = done
         told = tuple(Told(event, None, now) for event in said)
-        yield what, replace(state, world=world, now=now, events=(*state.events, *told)), []
+        yield Step(what, replace(state, world=world, now=now, events=(*state.events, *told)), [])
 
 
 def _asked_for(definition: Definition, state: State, wish: Input, what: str) -> Iterator[Step]:
     """A request; one that is refused changes nothing and is no step."""
     step = _decided(definition, state, wish, what)
-    if step[1].record is not state.record or step[2]:
+    if step.after.record is not state.record or step.broken:
         yield step
 
 
@@ -306,7 +316,7 @@ def _decided(definition: Definition, state: State, seen: Input, what: str) -> St
         given_back = any(isinstance(asked.command, m.RevertPayment) for asked in new)
         if given_back and after.world.order("o-1") in ("CREATED", "ACCEPTED"):
             broken.append("I6: the money goes back after the order is cancelled")
-    return what, after, broken
+    return Step(what, after, broken, seen)
 
 
 def _sent(state: State, decision: Decision) -> State:

@@ -1,0 +1,170 @@
+"""What happened to sagas and what they decided, written down so that other code can be held against it.
+
+    python -m ordersaga.testing.histories tests/sagas/histories/create_order_1.jsonl.gz
+
+A saga that was begun by one release is finished by the next. A history is a walk through the model: at each moment
+one of all the things that could happen, drawn by a seed. Each line holds one input, what the saga decided, what it
+sent and what of its record changed. `replayed` runs the same inputs through today's code.
+"""
+
+import gzip
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+from random import Random
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from msgspec import Struct
+
+from ordersaga.model.__main__ import PLACED, definition_of
+from ordersaga.model.explore import NOON, SAGA_ID, Bounds, begin, steps
+from ordersaga.orchestrator.core import inputs
+from ordersaga.orchestrator.core.decide import decide, start
+from ordersaga.orchestrator.core.definition import Kind
+from ordersaga.orchestrator.core.inputs import Decision, Happened, Input
+from ordersaga.wire.messages import TYPE_OF, Event, type_of
+
+BOUNDS = Bounds(faults=3, hands=3)
+LINES_MAX = 80
+SEEDS = 3_000
+_EVENTS = {name: kind for kind, name in TYPE_OF.items() if issubclass(kind, Event)}
+
+
+class Line(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One input and what came of it. The first line of a history has no input: an order was placed."""
+
+    kinds: Kind
+    """Whether the participants are full or bare."""
+    at: datetime
+    seen: dict[str, Any] = {}
+    verdict: str
+    why: str = ""
+    rows: list[str] = []
+    sent: list[dict[str, Any]] = []
+    changed: dict[str, Any] = {}
+
+
+def replayed(lines: list[Line]) -> Iterator[Line]:
+    """What today's code makes of the inputs of one history."""
+    kind = lines[0].kinds
+    definition = definition_of(kind)
+    decision = start(definition, SAGA_ID, PLACED, lines[0].at)
+    yield _line(kind, lines[0].at, None, {}, decision)
+    for line in lines[1:]:
+        before = decision.instance
+        seen = _read(line.seen)
+        decision = decide(definition, before, seen, line.at)
+        yield _line(kind, line.at, seen, _plain(before), decision)
+
+
+def recorded(kind: Kind, seed: int) -> list[Line]:
+    """One walk through the model."""
+    random, definition = Random(f"{kind} {seed}"), definition_of(kind)  # noqa: S311
+    state = begin(definition, PLACED, BOUNDS, kind is Kind.FULL)
+    lines = [_line(kind, NOON, None, {}, start(definition, SAGA_ID, PLACED, NOON))]
+    while len(lines) < LINES_MAX and (possible := list(steps(definition, state))):
+        step = random.choice(possible)
+        if step.seen is not None:
+            decision = decide(definition, state.record, step.seen, step.after.now)
+            lines.append(_line(kind, step.after.now, step.seen, _plain(state.record), decision))
+        state = step.after
+    return lines
+
+
+def chosen(seeds: int = SEEDS) -> Iterator[list[Line]]:
+    """Of many walks the fewest that show it all: what came in which status, and the rows that the saga passed then.
+    Each ends with the last new thing that it shows.
+    """
+    walks = [recorded(kind, seed) for seed in range(seeds) for kind in Kind]
+    shown = [_shows(lines) for lines in walks]
+    known: set[_Sight] = set()
+    while walks:
+        best = max(range(len(walks)), key=lambda index: len(set(shown[index]) - known))
+        new = [number for number, sight in enumerate(shown[best]) if sight not in known]
+        if not new:
+            return
+        known |= set(shown[best])
+        yield walks[best][: new[-1] + 1]
+
+
+_Sight = tuple[Any, ...]
+
+
+def _shows(lines: list[Line]) -> list[_Sight]:
+    shown: list[_Sight] = []
+    status = None
+    for line in lines:
+        what = line.seen.get("event", line.seen.get("input"))
+        shown.append((status, what, line.verdict, line.why, *line.rows))
+        status = line.changed.get("status", status)
+    return shown
+
+
+def _line(kind: Kind, at: datetime, seen: Input | None, before: Mapping[str, Any], decision: Decision) -> Line:
+    sent = [
+        {"to": send.to, "type": type_of(send.body), "id": str(send.message_id), "body": _plain(send.body)}
+        for send in decision.messages
+    ]
+    return Line(
+        kinds=kind,
+        at=at,
+        seen=_written(seen) if seen is not None else {},
+        verdict=decision.verdict.value,
+        why=decision.why,
+        rows=list(decision.rows),
+        sent=sent,
+        changed=_changes(before, _plain(decision.instance)),
+    )
+
+
+def _plain(value: Any) -> Any:
+    """As it will be read again."""
+    return msgspec.json.decode(msgspec.json.encode(value))
+
+
+def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """What is new or has another value in `after`, None where it is gone."""
+    changed: dict[str, Any] = {name: None for name in before if name not in after}
+    for name, value in after.items():
+        was = before.get(name)
+        if value != was:
+            changed[name] = _changes(was, value) if isinstance(was, dict) and isinstance(value, dict) else value
+    return changed
+
+
+def _written(seen: Input) -> dict[str, Any]:
+    written: dict[str, Any] = {"input": type(seen).__name__, **_plain(seen)}
+    if isinstance(seen, Happened):
+        written |= {"event": type_of(seen.event), "payload": _plain(seen.event)}
+    return written
+
+
+def _read(written: Mapping[str, Any]) -> Input:
+    fields = {name: value for name, value in written.items() if name not in ("input", "payload")}
+    kind = getattr(inputs, written["input"])
+    if kind is Happened:
+        event = msgspec.convert(written["payload"], _EVENTS[written["event"]])
+        causation_id = msgspec.convert(written["causation_id"], UUID | None)
+        return Happened(
+            event=event, causation_id=causation_id, stamp=msgspec.convert(written["stamp"], datetime | None)
+        )
+    found: Input = msgspec.convert(fields, kind)
+    return found
+
+
+def read(path: Path) -> list[list[Line]]:
+    """The histories of a file: JSON lines, an empty one between two histories, compressed with gzip."""
+    histories = gzip.decompress(path.read_bytes()).split(b"\n\n")
+    return [msgspec.json.Decoder(Line).decode_lines(history) for history in histories]
+
+
+def write(path: Path, histories: Iterable[list[Line]]) -> None:
+    lines = b"\n".join(msgspec.json.Encoder().encode_lines(history) for history in histories)
+    path.write_bytes(gzip.compress(lines, mtime=0))
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1]), chosen())
