@@ -10,7 +10,7 @@ sent and what of its record changed. `replayed` runs the same inputs through tod
 import gzip
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -20,16 +20,63 @@ import msgspec
 from msgspec import Struct
 
 from ordersaga.model.__main__ import PLACED, definition_of
-from ordersaga.model.explore import NOON, SAGA_ID, Bounds, begin, steps
+from ordersaga.model.explore import CUSTOMER, NOON, OPERATOR, SAGA_ID, Bounds, State, begin, steps
 from ordersaga.orchestrator.core import inputs
 from ordersaga.orchestrator.core.decide import decide, start
-from ordersaga.orchestrator.core.definition import Kind
-from ordersaga.orchestrator.core.inputs import Decision, Happened, Input
+from ordersaga.orchestrator.core.definition import Definition, Kind
+from ordersaga.orchestrator.core.inputs import (
+    CommandDeadline,
+    Decision,
+    Happened,
+    Input,
+    RetryAsked,
+    SettleAsked,
+    Verdict,
+    WindowDeadline,
+)
+from ordersaga.wire import messages as m
 from ordersaga.wire.messages import TYPE_OF, Event, type_of
 
 BOUNDS = Bounds(faults=3, hands=3)
 LINES_MAX = 80
 SEEDS = 3_000
+ORDINARY = 0.6
+"""How often what comes next is neither a fault nor anybody's doing, where there is such a thing."""
+IN_PASSING: tuple[Input, ...] = (
+    CUSTOMER,
+    CommandDeadline(),
+    WindowDeadline(),
+    RetryAsked(OPERATOR),
+    *(SettleAsked(OPERATOR, undo) for undo in ("cancel_order", "revert_payment", "cancel_timer", "no_such_undo")),
+    *(
+        Happened(event=event, stamp=stamp)
+        for stamp in (NOON - timedelta(days=1), NOON + timedelta(days=1))
+        for event in (
+            m.OrderCreated(order_id="o-1"),
+            m.OrderCreationFailed(error="CLOSED"),
+            m.PaymentInfoFailed(error="User not found"),
+            m.PaymentAuthorized(payment_id="p-1", payment_intent_id="pi-1", status="AUTHORIZED"),
+            m.PaymentFailed(error="DATABASE_ERROR"),
+            m.PaymentFailed(error="STRIPE_PAYMENT_CANCELED", payment_id="p-2"),
+            m.PaymentReleased(payment_id="p-1", status="REVERTED"),
+            m.PaymentReleased(payment_id="p-1", status="SUCCEEDED"),
+            m.OrderStatusUpdated(order_id="o-1", status="CREATED"),
+            m.OrderStatusUpdated(order_id="o-9", status="CREATED"),
+            m.OrderStatusUpdated(order_id="o-1", status="PLACED"),
+            m.OrderCancelled(order_id="o-1"),
+            m.OrderCancellationFailed(error="DATABASE_ERROR", order_id="o-1"),
+            m.OrderCancelledByHand(order_id="o-1"),
+            m.OrderAccepted(order_id="o-1", runner_id="r-2"),
+            m.OrderAcceptanceCancelled(order_id="o-1"),
+            m.OrderAccepted(order_id="o-9", runner_id="r-2"),
+            m.TimerStarted(order_id="o-1"),
+            m.TimerExpired(order_id="o-1"),
+            m.TimerCancelled(order_id="o-1"),
+        )
+    ),
+    Happened(event=m.OrderCreated(order_id="o-1"), causation_id=SAGA_ID),
+)
+"""What may be heard or asked at any time. It is written down where it changes nothing."""
 _EVENTS = {name: kind for kind, name in TYPE_OF.items() if issubclass(kind, Event)}
 
 
@@ -61,17 +108,26 @@ def replayed(lines: list[Line]) -> Iterator[Line]:
 
 
 def recorded(kind: Kind, seed: int) -> list[Line]:
-    """One walk through the model."""
+    """One walk through the model, mostly along the ordinary ways, with questions on the way that change nothing."""
     random, definition = Random(f"{kind} {seed}"), definition_of(kind)  # noqa: S311
     state = begin(definition, PLACED, BOUNDS, kind is Kind.FULL)
     lines = [_line(kind, NOON, None, {}, start(definition, SAGA_ID, PLACED, NOON))]
     while len(lines) < LINES_MAX and (possible := list(steps(definition, state))):
-        step = random.choice(possible)
+        lines += _asked_in_passing(definition, kind, state, random.choice(IN_PASSING))
+        ordinary = [step for step in possible if (step.after.faults, step.after.hands) == (state.faults, state.hands)]
+        step = random.choice(ordinary if ordinary and random.random() < ORDINARY else possible)
         if step.seen is not None:
             decision = decide(definition, state.record, step.seen, step.after.now)
             lines.append(_line(kind, step.after.now, step.seen, _plain(state.record), decision))
         state = step.after
     return lines
+
+
+def _asked_in_passing(definition: Definition, kind: Kind, state: State, seen: Input) -> list[Line]:
+    decision = decide(definition, state.record, seen, state.now)
+    if decision.verdict is Verdict.APPLIED:
+        return []
+    return [_line(kind, state.now, seen, _plain(state.record), decision)]
 
 
 def chosen(seeds: int = SEEDS) -> Iterator[list[Line]]:
