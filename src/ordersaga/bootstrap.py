@@ -230,6 +230,7 @@ def participants(
             clock=SystemClock(),
             randomness=SystemRandom(),
             lease_seconds=settings.outbox_lease_seconds,
+            instance_id=settings.instance_id or None,
         )
 
     hosts = {Participant(name): host(name) for name in names}

@@ -39,6 +39,7 @@ def host_of(
     randomness: Randomness,
     anyone_may_order: bool = True,
     lease_seconds: float = 15.0,
+    instance_id: str | None = None,
 ) -> Host:
     """`anyone_may_order`: the user service makes up users that it does not know, for demos and load."""
     spec = SERVICES[participant]
@@ -57,4 +58,5 @@ def host_of(
         randomness=randomness,
         consult=ConsultProvider(SandboxProvider(pool)) if participant is Participant.PAYMENT else None,
         expire=expire if participant is Participant.TIMER else None,
+        instance_id=instance_id,
     )

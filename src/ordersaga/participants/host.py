@@ -46,7 +46,11 @@ class Host:
         consult: Consult | None = None,
         expire: Callable[[Any], Reply] | None = None,
         expire_every_seconds: float = 0.5,
+        instance_id: str | None = None,
     ) -> None:
+        """`instance_id`: unique among living processes of this participant; a restarted one has its partitions back at
+        once.
+        """
         self.spec = spec
         self._ledger = ledger
         self._relay = relay
@@ -57,7 +61,8 @@ class Host:
         self._expire = expire
         self._expire_every_seconds = expire_every_seconds
         name, source = spec.participant.value, self._letters.source
-        consumer = bus.consumer(group=source, topics=[topics.commands_of(spec.participant)], client_id=source)
+        commands = topics.commands_of(spec.participant)
+        consumer = bus.consumer(group=source, topics=[commands], client_id=source, instance_id=instance_id)
         consuming = ConsumeLoop(
             consumer,
             self.handle,
