@@ -43,12 +43,16 @@ class Stage:
         participants: str,
         orchestrators: int = 1,
         kinds: str = "full",
+        nodes: int = 1,
         settings: Mapping[str, str] | None = None,
+        database: Mapping[str, str] | None = None,
     ) -> None:
         """`participants` are light, reference or none; `kinds` is what the orchestrator takes them for: bare or full.
-        `settings` are further ones, as in the environment.
+        `settings` are further ones, as in the environment; `database` those of the database server.
         """
         self._settings = dict(settings or {})
+        self._database_settings = dict(database or {})
+        self._nodes = nodes
         self._directory = directory
         self._participants = participants
         self._ports = free_ports(orchestrators)
@@ -60,9 +64,19 @@ class Stage:
         return [f"http://127.0.0.1:{port}" for port in self._ports]
 
     def __enter__(self) -> Self:
-        self.kafka = KafkaCluster.start(directory=self._directory / "kafka")
-        self.postgres = PostgresServer.start(self._directory / "postgres")
+        self.kafka = KafkaCluster.start(self._nodes, self._directory / "kafka")
+        self.postgres = PostgresServer.start(self._directory / "postgres", self._database_settings)
         self.database_url = self.postgres.create_database()
+        self.connect()
+        for number in range(len(self._ports)):
+            self.start_orchestrator(number)
+        self.start_participants()
+        for number in range(len(self._ports)):
+            self.wait_ready(number)
+        return self
+
+    def connect(self) -> None:
+        """Where the processes find Kafka and the database, and how they are set."""
         self._environment = {
             **os.environ,
             "DATABASE_URL": self.database_url,
@@ -72,17 +86,17 @@ class Stage:
             **{f"ORDERSAGA_PARTICIPANT_{name.upper()}": self._kinds for name in PARTICIPANTS},
             **self._settings,
         }
-        for number, port in enumerate(self._ports):
-            own = {"ORDERSAGA_HTTP_PORT": str(port), "ORDERSAGA_INSTANCE_ID": f"orchestrator-{number}"}
-            self._start("orchestrator", "ordersaga.cli", "serve", environment=own)
+
+    def start_orchestrator(self, number: int) -> None:
+        own = {"ORDERSAGA_HTTP_PORT": str(self._ports[number]), "ORDERSAGA_INSTANCE_ID": f"orchestrator-{number}"}
+        self._start("orchestrator", "ordersaga.cli", "serve", environment=own)
+
+    def start_participants(self) -> None:
         if self._participants == "light":
             self._start("participants", "bench.responders")
         elif self._participants == "reference":
             for name in PARTICIPANTS:
                 self._start("participants", "ordersaga.cli", "participants", name)
-        for number in range(len(self._ports)):
-            self.wait_ready(number)
-        return self
 
     @property
     def orchestrators(self) -> list[Process]:

@@ -23,7 +23,9 @@ LONG_FILES: dict[str, str] = {}
 """Files that may be longer, each with the reason."""
 LONG_FUNCTIONS: dict[str, str] = {}
 """`path::function` that may be longer, each with the reason."""
-WAITING_TESTS: dict[str, str] = {}
+WAITING_TESTS: dict[str, str] = {
+    "tests/faults/lasting.py": "a fault lasts for a time",
+}
 """Test files that may call `sleep`, each with the reason: the time itself is what they are about."""
 
 CORE = "src/ordersaga/orchestrator/core/"

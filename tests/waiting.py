@@ -4,13 +4,11 @@ import time
 from collections.abc import Callable
 from threading import Event
 
-_EVERY_SECONDS = 0.05
 
-
-def until(holds: Callable[[], bool], what: str, *, within_seconds: float = 30.0) -> None:
+def until(holds: Callable[[], bool], what: str, *, within_seconds: float = 30.0, every_seconds: float = 0.05) -> None:
     """Return as soon as `holds` says yes; fail with `what` was waited for when it never does."""
     end = time.monotonic() + within_seconds
     pause = Event()
     while not holds():
         assert time.monotonic() < end, f"waited {within_seconds:g} s in vain until {what}"
-        pause.wait(_EVERY_SECONDS)
+        pause.wait(every_seconds)

@@ -19,8 +19,8 @@ from ordersaga.testing.bare import BareServices, Mishap
 from ordersaga.testing.bare_host import BareHost
 from ordersaga.wire import messages as m
 from ordersaga.wire.topics import Participant, Topics
-from tests.e2e.ledgers import Ledgers
 from tests.e2e.meddling import Case, Cases, MeddlingBus, Trouble
+from tests.faults.ledgers import CHECKS, Ledgers
 from tests.waiting import until
 
 Deployment = Callable[..., Stage]
@@ -68,20 +68,13 @@ def test_whatever_fails_at_full_participants_their_ledgers_agree(deployment: Dep
         sagas = _placed(stage, FULL)
         _ended(stage, sagas)
         found = _at_rest(stage, sagas)
-        ledgers = Ledgers(stage.database_url)
+        ledgers = Ledgers(stage.database_url, CHECKS)
         with suppress(AssertionError):
-            until(lambda: not _violations(ledgers), "the ledgers agree", within_seconds=60.0)
-        assert _violations(ledgers) == {}
+            until(lambda: not ledgers.violations(), "the ledgers agree", within_seconds=60.0)
+        assert ledgers.violations() == {}
     assert {case.customer_id for case in FULL if case.command} == set(cases.met), "each trouble was met"
     for case in FULL:
         assert found[case.customer_id]["status"] == _expected_of_full(case), case.customer_id
-
-
-def _violations(ledgers: Ledgers) -> dict[str, list[str]]:
-    """All that holds of any run; here orders are completed without a timer, too."""
-    found = ledgers.violations()
-    found.pop("a completed order is open, paid once in exactly its amount, and timed", None)
-    return found
 
 
 def _expected_of_full(case: Case) -> str:

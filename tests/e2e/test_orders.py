@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bench.stage import Stage
-from tests.e2e.ledgers import CHECKS, PLANTED, Ledgers
+from tests.faults.ledgers import CHECKS, PLANTED, TIMED, Ledgers
 from tests.waiting import until
 
 DRAIN_SECONDS = 90.0
@@ -23,7 +23,7 @@ def test_orders_go_through_five_services_and_every_ledger_agrees(deployment: Dep
     ledgers = _drained(stage)
     assert report["ended"] == {"COMPLETED": 60}
     assert ledgers.violations() == {}
-    for name in CHECKS:
+    for name in {**CHECKS, **TIMED}:
         assert name in ledgers.violations(planted=PLANTED[name]), f"the check does not notice what it is for: {name}"
 
 

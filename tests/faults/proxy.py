@@ -16,6 +16,8 @@ from enum import StrEnum
 from types import TracebackType
 from typing import Any, Self
 
+from ordersaga.local.ports import free_port
+
 BUFFER_BYTES_MAX = 4_000_000
 
 
@@ -36,8 +38,8 @@ class FaultProxy:
         """`port`: where to listen on 127.0.0.1; 0 takes one that is free."""
         self.name = name
         self.target_port = target_port
-        self._socket = socket.create_server(("127.0.0.1", port))
-        self.port: int = self._socket.getsockname()[1]
+        self.port = port or free_port()
+        self._socket = socket.create_server(("127.0.0.1", self.port))
         self.fault = Fault.NONE
         self.delay_seconds = 0.0
         self.connections: set[_Link] = set()

@@ -1,14 +1,17 @@
 """The create-order saga: what becomes of an order when all goes well, when a step is refused, when nobody answers."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from ordersaga.orchestrator.core.decide import decide
+from ordersaga.orchestrator.core.decide import decide, start
 from ordersaga.orchestrator.core.inputs import CommandDeadline, Input, Verdict, WindowDeadline
 from ordersaga.orchestrator.core.instance import Became, Status
+from ordersaga.orchestrator.core.needs import settled
 from ordersaga.orchestrator.core.reasons import Reason
-from ordersaga.testing.story import BARE, FULL, NOON
+from ordersaga.orchestrator.sagas.create_order import CREATE_ORDER
+from ordersaga.testing.story import BARE, FULL, NOON, SAGA_ID, given
 from ordersaga.wire import messages as m
 from ordersaga.wire.topics import Participant
 from tests.sagas.stories import (
@@ -100,6 +103,89 @@ def test_a_user_service_with_a_passing_fault_is_asked_again() -> None:
     story.reply(m.PaymentInfoFailed(error="Internal server error: timeout")).expect_nothing()
     story.silence().expect(m.GetPaymentInfo, to=Participant.USER).reply(CARD)
     story.expect(m.AuthorizePayment, to=Participant.PAYMENT).waits(Status.STARTED)
+
+
+def test_a_passing_fault_that_does_not_pass_is_a_refusal_in_the_end() -> None:
+    story = order(steps_done=1).expect(m.GetPaymentInfo, to=Participant.USER)
+    failed = m.PaymentInfoFailed(error="Internal server error: " + "x" * 200)
+    for _ in range(2):
+        story.reply(failed).expect_nothing().reply(failed).expect_verdict(Verdict.REPEATED)
+        assert story.last.why == "backing off already"
+        story.silence().expect(m.GetPaymentInfo, to=Participant.USER)
+    story.reply(failed).step("GET_USER_DATA", Became.REFUSED).expect(m.CancelOrder, to=Participant.ORDER)
+    assert story.saga.steps["GET_USER_DATA"].refusal == failed.error[:100]
+    story.reply(CANCELLED).ends(Status.COMPENSATED, reason=Reason.STEP_TIMED_OUT)
+
+
+def test_a_silent_step_that_turns_out_to_be_refused_is_not_undone() -> None:
+    story = order(steps_done=2, kinds=BARE).silence().hear(m.PaymentFailed(error="DATABASE_ERROR"))
+    story.step("AUTHORIZE_PAYMENT", Became.REFUSED)
+    assert "DATABASE_ERROR" in story.saga.attention[0]
+    story.sent.clear()
+    story.hear(CANCELLED).expect_notice(m.OrderCancelledNotice)
+    story.ends(Status.COMPENSATED, reason=Reason.STEP_TIMED_OUT, attention=True)
+
+
+def test_a_confirmation_that_brings_the_id_confirms_an_undo_that_did_not_know_it() -> None:
+    story = order().silence_until(Status.COMPENSATING)
+    story.sent.clear()
+    story.reply(m.OrderCancelled(order_id="o-7")).step("CREATE_ORDER", Became.UNDONE)
+    story.expect_notice(m.OrderCancelledNotice).ends(Status.COMPENSATED, reason=Reason.STEP_TIMED_OUT)
+
+
+def test_what_made_the_undo_impossible_is_kept_short() -> None:
+    story = order(steps_done=5).cancel().reply(CANCELLED)
+    error = "stripe_error" + "x" * 200
+    while story.saga.status is not Status.FAILED:
+        waits = story.saga.outstanding and story.saga.outstanding.backing_off
+        story.silence() if waits else story.reply(m.PaymentFailed(error=error))
+    assert story.saga.stuck and story.saga.stuck.problem == error[:100]
+
+
+def test_an_answer_of_a_service_that_the_saga_leaves_out_is_not_its_business() -> None:
+    without = replace(
+        CREATE_ORDER,
+        steps=CREATE_ORDER.steps[:-1],
+        undo_order=tuple(undo for undo in CREATE_ORDER.undo_order if undo.name != "cancel_timer"),
+    )
+    story = given(without, PLACED)
+    for answer in (CREATED, CARD, AUTHORIZED, OPENED):
+        story.reply(answer)
+    story.hear(TIMER).expect_verdict(Verdict.STRAY)
+    assert (story.last.why, story.saga.status) == ("not of this saga", Status.COMPLETED)
+
+
+def test_where_no_order_is_given_what_was_finished_last_is_taken_back_first() -> None:
+    story = given(replace(CREATE_ORDER, undo_order=()), PLACED)
+    for answer in (CREATED, CARD, AUTHORIZED, OPENED, TIMER):
+        story.reply(answer)
+    story.sent.clear()
+    story.cancel().expect(m.CancelTimer, to=Participant.TIMER).reply(TIMER_CANCELLED)
+    story.expect(m.CancelOrder, to=Participant.ORDER).reply(CANCELLED)
+    story.expect(m.RevertPayment, to=Participant.PAYMENT).reply(RELEASED)
+    story.ends(Status.CANCELLED, reason=Reason.CUSTOMER_REQUEST)
+    early = given(replace(CREATE_ORDER, undo_order=()), PLACED).reply(CREATED).reply(CARD).reply(AUTHORIZED)
+    early.sent.clear()
+    early.reply(m.OrderStatusUpdateFailed(error="X")).expect(m.RevertPayment, to=Participant.PAYMENT)
+
+
+def test_the_trace_of_the_request_stays_with_the_saga() -> None:
+    begun = start(CREATE_ORDER, SAGA_ID, PLACED, NOON, ("00-trace", "vendor=1")).instance
+    assert (begun.traceparent, begun.tracestate) == ("00-trace", "vendor=1")
+
+
+def test_a_saga_is_settled_when_nothing_is_left_to_take_back_or_a_runner_has_the_order() -> None:
+    story = order(steps_done=2)
+    assert not settled(story.definition, story.saga)
+    story.reply(DECLINED)
+    assert not settled(story.definition, story.saga)
+    story.reply(CANCELLED)
+    assert settled(story.definition, story.saga)
+    story = order(steps_done=5)
+    assert not settled(story.definition, story.saga)
+    assert settled(story.definition, story.hear(m.OrderAccepted(order_id="o-1", runner_id="r-1")).saga)
+    late = order(steps_done=2, kinds=BARE).silence().hear(CANCELLED).after(60).hear(AUTHORIZED)
+    assert (late.saga.status, settled(late.definition, late.saga)) == (Status.COMPENSATED, False)
 
 
 def test_a_rejected_order_left_nothing_behind_so_nothing_is_undone() -> None:

@@ -71,6 +71,42 @@ def test_the_confirmation_of_a_cancel_that_was_given_up_makes_the_cancel_go_on()
     story.ends(Status.CANCELLED, reason=Reason.CUSTOMER_REQUEST, attention=True)
 
 
+def test_a_confirmation_that_is_older_than_the_acceptance_cancels_nothing() -> None:
+    """Cancelled, brought back to life by an update on its way, accepted: the order lives."""
+    story = order(steps_done=5, kinds=BARE).cancel().hear(ACCEPTED, stamp=NOON + timedelta(seconds=9))
+    story.sent.clear()
+    story.hear(CANCELLED, stamp=NOON + timedelta(seconds=5)).step("CREATE_ORDER", Became.DONE)
+    story.expect_notice(m.CancellationRefusedNotice).ends(Status.COMPLETED)
+    assert story.saga.closed
+    story.hear(CANCELLED, stamp=NOON + timedelta(seconds=5)).expect_verdict(Verdict.LATE)
+    assert story.last.why == "accepted since"
+
+
+def test_a_confirmation_that_is_newer_than_the_acceptance_ends_it() -> None:
+    story = order(steps_done=5, kinds=BARE).cancel().hear(ACCEPTED, stamp=NOON + timedelta(seconds=5))
+    story.hear(CANCELLED, stamp=NOON + timedelta(seconds=9)).waits(Status.CANCELLING)
+    assert story.saga.accepted is None
+    assert story.saga.newest_stamp == NOON + timedelta(seconds=9)
+
+
+def test_an_acceptance_and_a_cancel_of_the_same_moment_are_for_a_person() -> None:
+    story = order(steps_done=5, kinds=BARE).cancel().hear(CANCELLED, stamp=NOON).hear(RELEASED).hear(TIMER_CANCELLED)
+    story.sent.clear()
+    story.hear(ACCEPTED, stamp=NOON)
+    assert story.saga.attention[0] == "accepted and cancelled, and no stamp says which came last"
+    assert story.saga.steps["UPDATE_ORDER_STATUS"].effects[0].ids == {"order_id": "o-1"}
+    clear = order(steps_done=5, kinds=BARE).hear(ACCEPTED, stamp=NOON)
+    assert not clear.saga.attention
+
+
+def test_an_acceptance_proves_the_update_that_was_said_to_be_refused() -> None:
+    story = order(steps_done=3, kinds=BARE).hear(m.OrderStatusUpdateFailed(error="X")).hear(ACCEPTED)
+    assert story.saga.steps["UPDATE_ORDER_STATUS"].contradicted
+    proven = order(steps_done=3).hear(ACCEPTED)
+    assert not proven.saga.steps["UPDATE_ORDER_STATUS"].contradicted
+    assert proven.saga.outstanding is None, "its answer is not waited for any more"
+
+
 def test_an_update_that_revives_a_cancelled_order_is_taken_back_even_after_the_end() -> None:
     story = order(steps_done=3, kinds=BARE).expect(m.UpdateOrderStatus, to=Participant.ORDER).cancel()
     story.expect(m.CancelOrder, to=Participant.ORDER).hear(CANCELLED, stamp=NOON + timedelta(seconds=3))
@@ -86,7 +122,8 @@ def test_where_stamps_do_not_tell_the_order_of_arrival_counts_and_a_person_looks
     story = order(steps_done=3, kinds=BARE).expect(m.UpdateOrderStatus, to=Participant.ORDER).cancel()
     story.expect(m.CancelOrder, to=Participant.ORDER).hear(CANCELLED, stamp=NOON).hear(RELEASED)
     story.hear(OPENED, stamp=NOON)
-    assert story.saga.attention and story.saga.outstanding
+    assert story.saga.attention == ("opened and cancelled, and no stamp says which came last",)
+    assert story.saga.outstanding
 
 
 def test_a_runner_who_accepts_a_revived_order_whose_money_is_gone_needs_a_person() -> None:
@@ -191,6 +228,32 @@ def test_a_second_order_is_taken_back_while_the_first_one_stands() -> None:
     )
     story.waits(Status.COMPLETED).hear(m.OrderCancelled(order_id="o-2")).ends(Status.COMPLETED)
     assert story.saga.window_due_at, "the order itself is open"
+
+
+def test_an_answer_that_names_no_order_undoes_the_one_that_its_command_named() -> None:
+    story = order(steps_done=5).hear(m.OrderCreated(order_id="o-2"))
+    story.sent.clear()
+    story.reply(m.OrderCancelled()).ends(Status.COMPLETED)
+    first, second = story.saga.steps["CREATE_ORDER"].effects
+    assert (first.undone, second.undone) == (False, True)
+    story.hear(m.OrderCancelled(order_id="o-2")).expect_verdict(Verdict.REPEATED)
+
+
+def test_the_end_of_a_second_order_does_not_answer_the_cancel_of_the_first() -> None:
+    story = order(steps_done=5, kinds=BARE).hear(m.OrderCreated(order_id="o-2")).cancel()
+    story.sent.clear()
+    story.hear(m.OrderCancelled(order_id="o-2")).expect(m.CancelOrder, to=Participant.ORDER)
+    story.hear(m.OrderCancelled(order_id="o-2")).expect_verdict(Verdict.REPEATED).waits(Status.CANCELLING)
+    out = story.saga.outstanding
+    assert out and out.effect_id == "o-1"
+
+
+def test_a_second_order_that_a_runner_has_is_for_a_person() -> None:
+    story = order(steps_done=5, kinds=BARE).hear(m.OrderCreated(order_id="o-2"))
+    story.sent.clear()
+    story.hear(m.OrderCancelled(order_id="o-2", reason="Already in final state: COMPLETED"))
+    story.ends(Status.COMPLETED, attention=True)
+    assert story.saga.attention == ("o-2 was made by a repeat, and a runner has it",)
 
 
 def test_a_second_order_that_cannot_be_taken_back_is_for_a_person_and_the_first_one_stands() -> None:

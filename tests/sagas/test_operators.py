@@ -53,6 +53,7 @@ def test_an_order_that_a_runner_has_is_not_cancelled_by_hand_either() -> None:
     story.sent.clear()
     assert story.saga.status is Status.FAILED
     story.retry().expect_verdict(Verdict.REFUSED).expect_nothing()
+    assert story.last.why == "a runner has the order"
     story.settle("cancel_order").ends(Status.CANCELLED, reason=Reason.CUSTOMER_REQUEST, attention=True)
 
 
@@ -74,3 +75,21 @@ def test_resolving_keeps_the_status_and_says_by_whom_when_and_why() -> None:
     found = story.saga.resolved
     assert found and (found.actor, found.role, found.at) == ("night-shift", "operator", story.now)
     assert story.saga.status is Status.FAILED
+
+
+def test_what_is_settled_is_not_waited_for() -> None:
+    story = order(steps_done=5).cancel().reply(CANCELLED)
+    story.sent.clear()
+    story.settle("revert_payment").expect(m.CancelTimer, to=Participant.TIMER)
+
+
+def test_a_second_order_is_settled_by_hand_while_the_first_one_stands() -> None:
+    story = order(steps_done=5).hear(m.OrderCreated(order_id="o-2")).settle("cancel_order")
+    story.sent.clear()
+    story.ends(Status.COMPLETED)
+    first, second = story.saga.steps["CREATE_ORDER"].effects
+    assert (first.settled, second.settled) == (False, True)
+    undone = order(steps_done=5).hear(m.OrderCreated(order_id="o-2")).reply(m.OrderCancelled(order_id="o-2"))
+    undone.hear(m.OrderCreated(order_id="o-3")).settle("cancel_order")
+    _, second, third = undone.saga.steps["CREATE_ORDER"].effects
+    assert (second.undone, second.settled, third.settled) == (True, False, True)

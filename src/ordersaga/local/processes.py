@@ -52,7 +52,8 @@ class Process:
         self.name = name
         self.argv = tuple(argv)
         self.log_path = log_path
-        self._env = dict(env) if env is not None else None
+        self.env = dict(env) if env is not None else None
+        """Of the next start; None: ours."""
         self._directory = directory
         self._account = account
         self._stop_signal = stop_signal
@@ -171,7 +172,7 @@ class Process:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=self._env,
+                env=self.env,
                 cwd=self._directory,
                 start_new_session=True,  # Ctrl-C is for us; we then stop our children in our own order
                 preexec_fn=_die_with(os.getpid()) if _LIBC is not None else None,  # noqa: PLW1509 (it only calls the kernel)

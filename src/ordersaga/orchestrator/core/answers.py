@@ -21,6 +21,8 @@ from ordersaga.orchestrator.core.instance import Acceptance, Became, Direction, 
 from ordersaga.orchestrator.core.reasons import Reason
 from ordersaga.orchestrator.core.recording import (
     Observation,
+    Shown,
+    Unmoved,
     answered,
     back_off,
     by_hand,
@@ -50,18 +52,18 @@ class _Role:
     confirms: bool
 
 
-def read_answer(definition: Definition, record: AnyInstance, seen: Happened, now: datetime) -> Observation:
+def read_answer(definition: Definition, record: AnyInstance, seen: Happened, now: datetime) -> Shown:
     roles = _roles(definition, type(seen.event))
     if not roles:
-        return Observation(record, Verdict.STRAY, "not of this saga")
+        return Unmoved(Verdict.STRAY, "not of this saga")
     if (gone := _gone(definition, record, roles, seen)) is not None:
         return gone
     if seen.causation_id is not None:
         roles = tuple(role for role in roles if seen.causation_id in _ids_sent(definition, record, role))
         if not roles:
-            return Observation(record, Verdict.STRAY, "answers no command of this saga")
+            return Unmoved(Verdict.STRAY, "answers no command of this saga")
     if (another := _other_id(definition, record, roles[0], seen.event)) is not None:
-        return Observation(record, Verdict.STRAY, f"another {another}")
+        return Unmoved(Verdict.STRAY, f"another {another}")
     role = _likeliest(record, roles)
     if role.direction is Direction.DO:
         return (
@@ -76,7 +78,7 @@ def read_answer(definition: Definition, record: AnyInstance, seen: Happened, now
     )
 
 
-def _gone(definition: Definition, record: AnyInstance, roles: Sequence[_Role], seen: Happened) -> Observation | None:
+def _gone(definition: Definition, record: AnyInstance, roles: Sequence[_Role], seen: Happened) -> Shown | None:
     """News, from whoever keeps it, that what a step made is there no more; None where it is an answer."""
     undos = [role.step.undo for role in roles if role.direction is Direction.UNDO]
     undo = next((undo for undo in undos if undo and undo.gone(seen.event)), None)
@@ -88,7 +90,7 @@ def _gone(definition: Definition, record: AnyInstance, roles: Sequence[_Role], s
     named = getattr(seen.event, undo.named_by, None)
     known = getattr(record.data, undo.named_by, None)
     if known is None or named not in (None, known):
-        return Observation(record, Verdict.STRAY, f"another {undo.named_by}")
+        return Unmoved(Verdict.STRAY, f"another {undo.named_by}")
     return _undone_unasked(definition, record, undo, seen)
 
 
@@ -142,11 +144,11 @@ def _effects(record: AnyInstance, step: Step) -> tuple[Effect, ...]:
     return record.steps[step.name].effects if step.name in record.steps else ()
 
 
-def _done(definition: Definition, record: AnyInstance, step: Step, seen: Happened, now: datetime) -> Observation:
+def _done(definition: Definition, record: AnyInstance, step: Step, seen: Happened, now: datetime) -> Shown:
     if not step.do.expected(seen.event):
-        return Observation(record, Verdict.STRAY, "unexpected content")
+        return Unmoved(Verdict.STRAY, "unexpected content")
     if step.name not in record.steps:
-        return Observation(record, Verdict.STRAY, "not asked for")
+        return Unmoved(Verdict.STRAY, "not asked for")
     known = record.steps[step.name]
     data = definition.remember(record.data, seen.event)
     ids = {
@@ -159,12 +161,12 @@ def _done(definition: Definition, record: AnyInstance, step: Step, seen: Happene
         return _done_again(definition, record, step, seen, now)
     if known.became is Became.UNDONE and step.opens_window:
         if older(seen.stamp, known.undone_at):
-            return Observation(record, Verdict.LATE, "undone since")
+            return Unmoved(Verdict.LATE, "undone since")
         record = _which_came_last(record, seen.stamp, known.undone_at)
     elif same is not None and same.undone:
-        return Observation(record, Verdict.LATE, "undone already")
+        return Unmoved(Verdict.LATE, "undone already")
     if known.effects and same is None:
-        return Observation(_extra_effect(record, step, ids), Verdict.APPLIED)
+        return Observation(_extra_effect(record, step, ids))
     done = _with_done(replace(answered(record, step.name, Direction.DO), data=data), step, ids, seen.stamp)
     if step.opens_window and done.window_ends_at is None:
         done = replace(done, window_ends_at=now + timedelta(seconds=definition.window_seconds))
@@ -195,12 +197,12 @@ def _which_came_last(record: AnyInstance, stamp: datetime | None, undone_at: dat
     return with_attention(record, "opened and cancelled, and no stamp says which came last")
 
 
-def _done_again(definition: Definition, record: AnyInstance, step: Step, seen: Happened, now: datetime) -> Observation:
+def _done_again(definition: Definition, record: AnyInstance, step: Step, seen: Happened, now: datetime) -> Shown:
     """A repeat; but an order that was opened after a runner accepted it is open again."""
     accepted = record.accepted
     if step.opens_window and accepted and accepted.stamp and seen.stamp and seen.stamp > accepted.stamp:
         return Observation(open_again(definition, record, seen.stamp, now))
-    return Observation(record, Verdict.REPEATED, "done already")
+    return Unmoved(Verdict.REPEATED, "done already")
 
 
 def _extra_effect(record: AnyInstance, step: Step, ids: Mapping[str, str]) -> AnyInstance:
@@ -215,19 +217,19 @@ def _extra_effect(record: AnyInstance, step: Step, ids: Mapping[str, str]) -> An
     return record
 
 
-def _refused(definition: Definition, record: AnyInstance, step: Step, seen: Happened, now: datetime) -> Observation:
+def _refused(definition: Definition, record: AnyInstance, step: Step, seen: Happened, now: datetime) -> Shown:
     known = record.steps.get(step.name)
     if known is None:
-        return Observation(record, Verdict.STRAY, "not asked for")
+        return Unmoved(Verdict.STRAY, "not asked for")
     if known.became is Became.DONE:
         if known.contradicted:
-            return Observation(record, Verdict.REPEATED, "contradiction known")
+            return Unmoved(Verdict.REPEATED, "contradiction known")
         return Observation(with_step(record, replace(known, contradicted=True)))
     meaning = step.refusal(seen.event)
     out = record.outstanding
     if out and (out.step, out.direction) == (step.name, Direction.DO):
         if meaning.passes and out.backing_off:
-            return Observation(record, Verdict.REPEATED, "backing off already")
+            return Unmoved(Verdict.REPEATED, "backing off already")
         if meaning.passes and out.attempt < definition.attempts_max(step):
             return Observation(back_off(record, step.patience.backoff_seconds, step.patience.backoff_seconds_max, now))
         return Observation(
@@ -238,7 +240,7 @@ def _refused(definition: Definition, record: AnyInstance, step: Step, seen: Happ
     undo_sent = known.undo_attempts > 0
     if known.became is Became.IN_DOUBT and (seen.causation_id is not None or not undo_sent):
         return Observation(_note_refusal(record, step, seen.event, meaning.reason, meaning.attention))
-    return Observation(record, Verdict.LATE, "refused after it was given up")
+    return Unmoved(Verdict.LATE, "refused after it was given up")
 
 
 def _note_refusal(record: AnyInstance, step: Step, event: Event, reason: Reason, attention: str | None) -> AnyInstance:
@@ -247,11 +249,11 @@ def _note_refusal(record: AnyInstance, step: Step, event: Event, reason: Reason,
     return with_attention(record, attention) if attention else record
 
 
-def _undone(definition: Definition, record: AnyInstance, step: Step, seen: Happened) -> Observation:
+def _undone(definition: Definition, record: AnyInstance, step: Step, seen: Happened) -> Shown:
     undo = step.undo
     assert undo
     if not undo.ask.expected(seen.event):
-        return Observation(record, Verdict.STRAY, "unexpected content")
+        return Unmoved(Verdict.STRAY, "unexpected content")
     named = getattr(seen.event, undo.named_by, None) or _effect_of(definition, record, step, seen.causation_id)
     if named is not None and named in _extras(definition, record, undo):
         return _extra_undone(definition, record, step, named, seen)
@@ -263,7 +265,7 @@ def _undone(definition: Definition, record: AnyInstance, step: Step, seen: Happe
         if older(seen.stamp, record.accepted.stamp):
             # Cancelled, brought back to life by a late update, and accepted since: the order lives.
             after = answered(record, step.name, Direction.UNDO)
-            return Observation(after) if after is not record else Observation(record, Verdict.LATE, "accepted since")
+            return Observation(after) if after is not record else Unmoved(Verdict.LATE, "accepted since")
         record = replace(record, accepted=None)
     if undo.unasked_is_request:
         record = said(record, seen.stamp)
@@ -277,7 +279,7 @@ def _extras(definition: Definition, record: AnyInstance, undo: Undo) -> set[str 
     return {effect.ids.get(undo.named_by) for found in effects for effect in found[1:]} - own
 
 
-def _extra_undone(definition: Definition, record: AnyInstance, step: Step, named: str, seen: Happened) -> Observation:
+def _extra_undone(definition: Definition, record: AnyInstance, step: Step, named: str, seen: Happened) -> Shown:
     """It says nothing of the order that the saga is about."""
     undo, out, before = step.undo, record.outstanding, record
     assert undo
@@ -292,7 +294,7 @@ def _extra_undone(definition: Definition, record: AnyInstance, step: Step, named
                 replace(effect, undone=True) if effect.ids.get(undo.named_by) == named else effect for effect in effects
             )
             record = with_step(record, replace(record.steps[covered.name], effects=undone))
-    return Observation(record) if record is not before else Observation(record, Verdict.REPEATED, "undone already")
+    return Observation(record) if record is not before else Unmoved(Verdict.REPEATED, "undone already")
 
 
 def _undo_sent(definition: Definition, record: AnyInstance, undo: Undo) -> bool:
@@ -323,7 +325,7 @@ def _effect_of(definition: Definition, record: AnyInstance, step: Step, causatio
 
 def _confirm_undo(
     definition: Definition, record: AnyInstance, undo: Undo, named: str | None, stamp: datetime | None
-) -> Observation:
+) -> Shown:
     """Mark as undone what the confirmation names; one that names nothing means the steps' own effects."""
     before = record
     for step in definition.steps_undone_by(undo):
@@ -342,17 +344,17 @@ def _confirm_undo(
         became = Became.UNDONE if named is None or own is None or named == own else known.became
         record = with_step(record, replace(known, became=became, effects=effects, undone_at=stamp or known.undone_at))
     if record == before:
-        return Observation(record, Verdict.REPEATED, "undone already")
+        return Unmoved(Verdict.REPEATED, "undone already")
     return Observation(record)
 
 
-def _undone_unasked(definition: Definition, record: AnyInstance, undo: Undo, seen: Happened) -> Observation:
+def _undone_unasked(definition: Definition, record: AnyInstance, undo: Undo, seen: Happened) -> Shown:
     """Somebody took it back by hand. A fact where it is one; a wish where the order might yet be revived by a command
     under way.
     """
     if undo.unasked_is_request:
         if older(seen.stamp, record.newest_stamp):
-            return Observation(record, Verdict.LATE, "older than what the service said since")
+            return Unmoved(Verdict.LATE, "older than what the service said since")
         return cancelled_by_hand(definition, record, seen.stamp)
     for step in definition.steps_undone_by(undo):
         known = record.steps.get(step.name)
@@ -360,32 +362,30 @@ def _undone_unasked(definition: Definition, record: AnyInstance, undo: Undo, see
             return Observation(with_step(record, replace(known, undone_at=seen.stamp)))
     observation = _confirm_undo(definition, record, undo, getattr(seen.event, undo.named_by, None), seen.stamp)
     if (
-        observation.verdict is Verdict.APPLIED
+        isinstance(observation, Observation)
         and record.status in (Status.STARTED, Status.COMPLETED)
         and not record.closed
     ):
         return cancel_asked(observation.record, by_hand(undo.ask.to, f"{undo.name} was done by hand"))
-    if observation.verdict is Verdict.APPLIED and record.closed:
+    if isinstance(observation, Observation) and record.closed:
         return Observation(with_attention(observation.record, f"{undo.name} was done by hand though the order stands"))
     return observation
 
 
-def _undo_refused(
-    definition: Definition, record: AnyInstance, step: Step, seen: Happened, now: datetime
-) -> Observation:
+def _undo_refused(definition: Definition, record: AnyInstance, step: Step, seen: Happened, now: datetime) -> Shown:
     out, undo = record.outstanding, step.undo
     assert undo
     if out is None or (out.step, out.direction) != (step.name, Direction.UNDO):
-        return Observation(record, Verdict.LATE, "refused after it was settled")
+        return Unmoved(Verdict.LATE, "refused after it was settled")
     if undo.stands(seen.event):
         return _found_accepted(record, step, seen)
     if out.backing_off:
-        return Observation(record, Verdict.REPEATED, "backing off already")
+        return Unmoved(Verdict.REPEATED, "backing off already")
     return Observation(
         undo_attempt_failed(definition, record, step, str(getattr(seen.event, "error", "refused"))[:100], now)
     )
 
 
-def _found_accepted(record: AnyInstance, step: Step, seen: Happened) -> Observation:
+def _found_accepted(record: AnyInstance, step: Step, seen: Happened) -> Shown:
     accepted = record.accepted or Acceptance(stamp=seen.stamp)
     return Observation(replace(answered(record, step.name, Direction.UNDO), accepted=accepted))

@@ -17,10 +17,11 @@ from msgspec.structs import replace
 
 from ordersaga.orchestrator.core.advance import TABLE
 from ordersaga.orchestrator.core.definition import Definition
-from ordersaga.orchestrator.core.inputs import Decision, Input, Send, Verdict
+from ordersaga.orchestrator.core.inputs import Decision, Input, Send
 from ordersaga.orchestrator.core.instance import GOING_BACK, Instance, SagaData, Status
 from ordersaga.orchestrator.core.needs import needs
 from ordersaga.orchestrator.core.observe import observe
+from ordersaga.orchestrator.core.recording import Unmoved
 from ordersaga.orchestrator.core.sending import Context
 from ordersaga.wire.ids import announcement_id
 from ordersaga.wire.messages import SagaStatusChanged, type_of
@@ -55,7 +56,7 @@ def decide(definition: Definition, instance: AnyInstance, seen: Input, now: date
     holds.
     """
     shown = observe(definition, instance, seen, now)
-    if shown.verdict is not Verdict.APPLIED:
+    if isinstance(shown, Unmoved):
         return Decision(instance=instance, verdict=shown.verdict, why=shown.why)
     return _advanced(definition, instance, shown.record, now)
 

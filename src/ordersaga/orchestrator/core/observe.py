@@ -30,6 +30,8 @@ from ordersaga.orchestrator.core.instance import Acceptance, Became, Direction, 
 from ordersaga.orchestrator.core.operators import resolve_asked, retry_asked, settle_asked
 from ordersaga.orchestrator.core.recording import (
     Observation,
+    Shown,
+    Unmoved,
     answered,
     back_off,
     cancel_asked,
@@ -48,7 +50,7 @@ EARLY_EXPIRY = timedelta(minutes=1)
 """A `timer.expired` that comes earlier than this before the window's end is a mistake of the timer service's."""
 
 
-def observe(definition: Definition, record: AnyInstance, seen: Input, now: datetime) -> Observation:
+def observe(definition: Definition, record: AnyInstance, seen: Input, now: datetime) -> Shown:
     match seen:
         case Happened(event=event) if (fact := definition.facts.get(type(event))) is not None:
             return _fact(definition, record, fact, seen, now)
@@ -71,10 +73,10 @@ def observe(definition: Definition, record: AnyInstance, seen: Input, now: datet
 # --- silence --------------------------------------------------------------------------------------
 
 
-def _silence(definition: Definition, record: AnyInstance, now: datetime) -> Observation:
+def _silence(definition: Definition, record: AnyInstance, now: datetime) -> Shown:
     due_at = record.command_due_at
     if due_at is None or now < due_at:
-        return Observation(record, Verdict.LATE, "not due")
+        return Unmoved(Verdict.LATE, "not due")
     out = record.outstanding
     if out is None:
         return Observation(replace(record, resume_at=None))
@@ -89,25 +91,25 @@ def _silence(definition: Definition, record: AnyInstance, now: datetime) -> Obse
     return Observation(replace(with_step(record, doubtful), outstanding=None))
 
 
-def _window_over(record: AnyInstance, now: datetime) -> Observation:
+def _window_over(record: AnyInstance, now: datetime) -> Shown:
     if record.window_due_at is None or now < record.window_due_at:
-        return Observation(record, Verdict.LATE, "not due")
+        return Unmoved(Verdict.LATE, "not due")
     return Observation(replace(record, expired=True))
 
 
 # --- what people and other services did -----------------------------------------------------------
 
 
-def _fact(definition: Definition, record: AnyInstance, fact: Fact, seen: Happened, now: datetime) -> Observation:
+def _fact(definition: Definition, record: AnyInstance, fact: Fact, seen: Happened, now: datetime) -> Shown:
     said = getattr(seen.event, "order_id", None)
     known = getattr(record.data, "order_id", None)
     if said and known and said != known:
-        return Observation(record, Verdict.STRAY, "another order_id")
+        return Unmoved(Verdict.STRAY, "another order_id")
     match fact:
         case Fact.EXPIRED:
             return _expired(record, now)
         case Fact.ACCEPTED | Fact.REOPENED | Fact.CANCELLED_BY_HAND if older(seen.stamp, record.newest_stamp):
-            return Observation(record, Verdict.LATE, "older than what the service said since")
+            return Unmoved(Verdict.LATE, "older than what the service said since")
         case Fact.ACCEPTED:
             return _accepted(definition, record, seen)
         case Fact.REOPENED:
@@ -116,17 +118,17 @@ def _fact(definition: Definition, record: AnyInstance, fact: Fact, seen: Happene
             return cancelled_by_hand(definition, record, seen.stamp)
 
 
-def _expired(record: AnyInstance, now: datetime) -> Observation:
+def _expired(record: AnyInstance, now: datetime) -> Shown:
     if record.expired:
-        return Observation(record, Verdict.REPEATED, "expired already")
+        return Unmoved(Verdict.REPEATED, "expired already")
     if record.window_ends_at is None or now < record.window_ends_at - EARLY_EXPIRY:
-        return Observation(record, Verdict.STRAY, "expired too early")
+        return Unmoved(Verdict.STRAY, "expired too early")
     return Observation(replace(record, expired=True))
 
 
-def _accepted(definition: Definition, record: AnyInstance, seen: Happened) -> Observation:
+def _accepted(definition: Definition, record: AnyInstance, seen: Happened) -> Shown:
     if record.accepted is not None:
-        return Observation(record, Verdict.REPEATED, "accepted already")
+        return Unmoved(Verdict.REPEATED, "accepted already")
     acceptance = Acceptance(runner_id=getattr(seen.event, "runner_id", None), stamp=seen.stamp)
     before, record = record.newest_stamp, said(replace(record, accepted=acceptance), seen.stamp)
     for step in definition.steps:
@@ -142,7 +144,7 @@ def _accepted(definition: Definition, record: AnyInstance, seen: Happened) -> Ob
     return Observation(record)
 
 
-def _reopened(definition: Definition, record: AnyInstance, seen: Happened, now: datetime) -> Observation:
+def _reopened(definition: Definition, record: AnyInstance, seen: Happened, now: datetime) -> Shown:
     if record.accepted is None:
-        return Observation(record, Verdict.REPEATED, "open already")
+        return Unmoved(Verdict.REPEATED, "open already")
     return Observation(open_again(definition, record, seen.stamp, now))

@@ -13,40 +13,38 @@ from ordersaga.orchestrator.core.definition import Definition, Undo
 from ordersaga.orchestrator.core.inputs import Operator, SettleAsked, Verdict
 from ordersaga.orchestrator.core.instance import Direction, Instance, Resolved, Status
 from ordersaga.orchestrator.core.needs import Need, needs
-from ordersaga.orchestrator.core.recording import Observation, answered, settle, with_step
+from ordersaga.orchestrator.core.recording import Observation, Shown, Unmoved, answered, settle, with_step
 
 AnyInstance = Instance[Any]
 
 
-def retry_asked(definition: Definition, record: AnyInstance) -> Observation:
+def retry_asked(definition: Definition, record: AnyInstance) -> Shown:
     out, stuck = record.outstanding, record.stuck
     if stuck is not None:
         if stuck.accepted:
-            return Observation(record, Verdict.REFUSED, "a runner has the order")
+            return Unmoved(Verdict.REFUSED, "a runner has the order")
         return Observation(replace(record, stuck=replace(stuck, retry=True)))
     if out is None:
-        return Observation(record, Verdict.REFUSED, "nothing is under way")
+        return Unmoved(Verdict.REFUSED, "nothing is under way")
     if out.direction is Direction.DO and definition.attempts_max(definition.step(out.step)) == 1:
-        return Observation(record, Verdict.REFUSED, "it may be done twice")
+        return Unmoved(Verdict.REFUSED, "it may be done twice")
     return Observation(replace(record, outstanding=None))
 
 
-def settle_asked(definition: Definition, record: AnyInstance, wish: SettleAsked) -> Observation:
+def settle_asked(definition: Definition, record: AnyInstance, wish: SettleAsked) -> Shown:
     undo = next((undo for undo in definition.undos() if undo.name == wish.undo), None)
     if undo is None:
-        return Observation(
-            record, Verdict.REFUSED, f"this saga undoes by {', '.join(u.name for u in definition.undos())}"
-        )
+        return Unmoved(Verdict.REFUSED, f"this saga undoes by {', '.join(u.name for u in definition.undos())}")
     open_needs = [need for need in needs(definition, record) if need.undo is undo and _may_be_settled(record, need)]
     if not open_needs:
-        return Observation(record, Verdict.REFUSED, "nothing of it is to be taken back")
+        return Unmoved(Verdict.REFUSED, "nothing of it is to be taken back")
     if not all(need.extra for need in open_needs):
         record = settle(definition, record, undo)
     record = _settle_extras(definition, record, undo)
     return Observation(answered(record, open_needs[0].step, Direction.UNDO))
 
 
-def resolve_asked(record: AnyInstance, by: Operator, now: datetime) -> Observation:
+def resolve_asked(record: AnyInstance, by: Operator, now: datetime) -> Shown:
     resolved = Resolved(actor=by.actor, role=by.role, why=by.why, at=now)
     return Observation(replace(record, resolved=resolved))
 

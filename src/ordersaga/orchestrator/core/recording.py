@@ -18,9 +18,20 @@ AnyInstance = Instance[Any]
 
 @dataclass(frozen=True, slots=True)
 class Observation:
+    """What an input showed, written down."""
+
     record: AnyInstance
-    verdict: Verdict = Verdict.APPLIED
-    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Unmoved:
+    """It showed nothing that is not known, or nothing that concerns the saga."""
+
+    verdict: Verdict
+    why: str
+
+
+Shown = Observation | Unmoved
 
 
 def undo_attempt_failed(
@@ -63,7 +74,7 @@ def settle(definition: Definition, record: AnyInstance, undo: Undo) -> AnyInstan
     return record
 
 
-def cancelled_by_hand(definition: Definition, record: AnyInstance, stamp: datetime | None) -> Observation:
+def cancelled_by_hand(definition: Definition, record: AnyInstance, stamp: datetime | None) -> Shown:
     """A wish to cancel, said at the order service. A saga whose cancel could not be confirmed tries again."""
     undo = definition.step(record.stuck.step).undo if record.stuck else None
     if record.stuck and undo and undo.unasked_is_request:
@@ -79,13 +90,11 @@ def by_hand(at: Participant, why: str, stamp: datetime | None = None) -> Request
     return Requested(actor=f"{at.value}-service", role="operator", reason=reason, why=why, stamp=stamp)
 
 
-def cancel_asked(record: AnyInstance, by: Requested) -> Observation:
+def cancel_asked(record: AnyInstance, by: Requested) -> Shown:
     if record.status in (Status.CANCELLING, Status.CANCELLED):
-        return Observation(record, Verdict.REPEATED, "cancelled already")
+        return Unmoved(Verdict.REPEATED, "cancelled already")
     if record.status not in (Status.STARTED, Status.COMPLETED) or record.closed:
-        return Observation(
-            record, Verdict.REFUSED, f"cannot be cancelled: {'accepted' if record.closed else record.status.value}"
-        )
+        return Unmoved(Verdict.REFUSED, f"cannot be cancelled: {'accepted' if record.closed else record.status.value}")
     return Observation(replace(record, requested=by))
 
 
