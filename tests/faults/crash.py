@@ -95,11 +95,21 @@ class Matrix:
     def run(self, case: Case) -> str | None:
         """None where it died there, else what happened instead."""
         process = self._process(case.role)
+        self._others_run(case)
         if case.point == "relay.after_take_over":
             self._leave_rows_behind(case, process)
         self._start(process, case, self._failpoint(case))
         self._orders(case)
         return self._dies(process)
+
+    def _others_run(self, case: Case) -> None:
+        """Whoever died in the case before is there again."""
+        other = self._process(PARTICIPANTS if case.role == ORCHESTRATOR else ORCHESTRATOR)
+        if not other.is_running:
+            self._deployment.armed(other, "")
+            other.start()
+        if case.role == PARTICIPANTS:
+            self._deployment.wait_ready(0)
 
     def finish(self) -> None:
         for process in (self._process(ORCHESTRATOR), self._process(PARTICIPANTS)):

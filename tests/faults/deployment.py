@@ -100,6 +100,12 @@ class Deployment(Stage):
                 }
                 self._start("participants", "ordersaga.cli", "participants", *names, environment=own)
 
+    def start_visitor(self, number: int) -> Process:
+        """One more worker, for a while: nobody starts it again."""
+        own = {"DATABASE_URL": self.through("orchestrators"), "ORDERSAGA_INSTANCE_ID": ""}
+        self._start("visitors", "ordersaga.cli", "serve", "--only", "worker", environment=own)
+        return self._processes["visitors"][-1]
+
     def armed(self, process: Process, failpoints: str) -> None:
         """From its next start on, this process dies, fails or dawdles where `failpoints` say."""
         process.env = {**(process.env or {}), "ORDERSAGA_FAILPOINTS": failpoints}
