@@ -24,11 +24,12 @@ from ordersaga.delivery.outbox import PostgresOutbox
 from ordersaga.delivery.relay import Relay
 from ordersaga.delivery.relay_pace import RelayPace
 from ordersaga.orchestrator.api.app import AppSettings, create_app
+from ordersaga.orchestrator.api.asking import Api
 from ordersaga.orchestrator.api.orders import OrderLimits
-from ordersaga.orchestrator.api.routes import Api
 from ordersaga.orchestrator.core.definition import BACKWARD, FORWARD, Definition, Kind, Patience, Step, Undo
 from ordersaga.orchestrator.runtime.beginnings import Beginnings
 from ordersaga.orchestrator.runtime.counting import Counting
+from ordersaga.orchestrator.runtime.dead_letters import DeadLetters, Parked
 from ordersaga.orchestrator.runtime.deadlines import Deadlines, DeadlineSettings
 from ordersaga.orchestrator.runtime.handle import Handler
 from ordersaga.orchestrator.runtime.sagas import Sagas
@@ -112,6 +113,7 @@ def orchestrator(
     relay = Relay(bus.producer(client_id=f"ordersaga-{name}"), outbox, pace, was_written=bus.written_since)
     handler = Handler(store, sagas, relay.offer, topics=topics, counting=Counting())
     beginnings = Beginnings(handler)
+    letters = DeadLetters(store, handler)
     parts: list[Background] = [relay]
     if "api" in only:
         parts.append(beginnings)
@@ -119,7 +121,7 @@ def orchestrator(
         looking = DeadlineSettings(
             every_seconds=settings.deadlines_every_seconds, batch_max=settings.deadlines_batch_max
         )
-        parts += [Deadlines(store, handler, looking), StoreUpkeep(store)]
+        parts += [Deadlines(store, handler, looking), StoreUpkeep(store), Parked(letters)]
     if "worker" in only:
         parts.append(_worker(settings, bus, handler, relay, name))
     service = Service(store, bus, parts)
@@ -127,7 +129,8 @@ def orchestrator(
     steps = _steps(settings, bus, (lambda: migrations.migrate(url, schema)) if migrate else None, create_topics)
     app = App(service, Prepared(steps, service), store)
     if "api" in only:
-        app.http = _http(settings, app, Verbs(handler, beginnings.begin, SystemClock(), SystemRandom()), store, sagas)
+        verbs = Verbs(handler, beginnings.begin, SystemClock(), SystemRandom())
+        app.http = _http(settings, app, verbs=verbs, letters=letters, store=store, sagas=sagas)
     return app
 
 
@@ -149,7 +152,9 @@ def _worker(settings: Settings, bus: Bus, handler: Handler, relay: Relay, name: 
     )
 
 
-def _http(settings: Settings, app: App, verbs: Verbs, store: PostgresStore, sagas: Sagas) -> HttpServer:
+def _http(
+    settings: Settings, app: App, *, verbs: Verbs, letters: DeadLetters, store: PostgresStore, sagas: Sagas
+) -> HttpServer:
     limits = OrderLimits(
         total_cents_max=settings.order_total_cents_max,
         address_chars_max=settings.order_address_chars_max,
@@ -158,6 +163,7 @@ def _http(settings: Settings, app: App, verbs: Verbs, store: PostgresStore, saga
     )
     api = Api(
         verbs=verbs,
+        letters=letters,
         store=store,
         sagas=sagas,
         health=app.health,

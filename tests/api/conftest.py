@@ -14,9 +14,10 @@ from ordersaga.delivery.clock import SystemClock, SystemRandom
 from ordersaga.delivery.messages import OutboxRow
 from ordersaga.delivery.outbox_memory import MemoryTable
 from ordersaga.orchestrator.api.app import AppSettings, create_app
+from ordersaga.orchestrator.api.asking import Api
 from ordersaga.orchestrator.api.orders import OrderLimits
-from ordersaga.orchestrator.api.routes import Api
 from ordersaga.orchestrator.runtime.counting import Counting
+from ordersaga.orchestrator.runtime.dead_letters import DeadLetters
 from ordersaga.orchestrator.runtime.handle import Handler
 from ordersaga.orchestrator.runtime.sagas import Sagas
 from ordersaga.orchestrator.runtime.service import Report
@@ -67,6 +68,7 @@ def stage_of(store: Any, health: list[Health], published: list[OutboxRow]) -> tu
     handler = Handler(store, sagas, published.extend, topics=Topics(), counting=Counting())
     api = Api(
         verbs=Verbs(handler, handler.begin, SystemClock(), SystemRandom()),
+        letters=DeadLetters(store, handler),
         store=store,
         sagas=sagas,
         health=lambda: report_of(health),

@@ -16,6 +16,7 @@ from ordersaga.orchestrator.store.protocol import (
     DeadlineKind,
     Due,
     Lookup,
+    SettledAs,
     StaleWrite,
     Store,
     StoreUnavailable,
@@ -500,3 +501,66 @@ def test_a_store_that_was_closed_is_not_available(store: Store) -> None:
         transaction.load(Lookup())
     with pytest.raises(StoreUnavailable):
         store.check(1.0)
+
+
+# --- what was set aside ------------------------------------------------------------------------------
+
+
+def put_aside(store: Store, *letters: Any, orphans: Any = ()) -> None:
+    with store.transaction() as transaction:
+        transaction.save(Batch(dead_letters=letters, orphans=orphans))
+
+
+def test_dead_letters_are_found_newest_first_by_reason_and_page_by_page(place: Place) -> None:
+    store = place.store()
+    for offset in range(5):
+        put_aside(store, dead_letter(offset, reason="unreadable" if offset % 2 else "decide_failed", key=b"\xff"))
+    found = store.dead_letters()
+    assert [one.letter.offset for one in found] == [4, 3, 2, 1, 0]
+    assert [one.letter.offset for one in store.dead_letters(reason="unreadable")] == [3, 1]
+    first = store.dead_letters(limit=2)
+    assert [one.letter.offset for one in store.dead_letters(limit=2, before=first[-1].id)] == [2, 1]
+    one = store.dead_letter(found[0].id)
+    assert one == found[0] and one.letter.key == b"\xff" and one.settled is None and one.at.tzinfo is UTC
+    assert store.dead_letter(2**62) is None
+
+
+def test_a_dead_letter_is_settled_once_and_says_by_whom(place: Place) -> None:
+    store = place.store()
+    put_aside(store, dead_letter(1), dead_letter(2))
+    newest, oldest = store.dead_letters()
+    with store.transaction() as transaction:
+        assert transaction.settle_dead_letter(newest.id, SettledAs.DISCARDED, "night-shift", "a test record")
+    with store.transaction() as transaction:
+        assert not transaction.settle_dead_letter(newest.id, SettledAs.REPLAYED, "somebody else", "late")
+        assert not transaction.settle_dead_letter(2**62, SettledAs.REPLAYED, "somebody else", "nowhere")
+    found = store.dead_letter(newest.id)
+    assert found and found.settled
+    assert (found.settled.how, found.settled.by, found.settled.why) == (
+        SettledAs.DISCARDED,
+        "night-shift",
+        "a test record",
+    )
+    assert [one.id for one in store.dead_letters()] == [oldest.id]
+    assert [one.id for one in store.dead_letters(settled=True)] == [newest.id, oldest.id]
+    assert store.counts().dead_letters == 1
+
+
+def test_a_dead_letter_stays_open_when_the_transaction_that_settles_it_fails(place: Place) -> None:
+    store = place.store()
+    put_aside(store, dead_letter(1))
+    (letter,) = store.dead_letters()
+    with suppress(RuntimeError), store.transaction() as transaction:
+        transaction.settle_dead_letter(letter.id, SettledAs.REPLAYED, "night-shift", "why")
+        raise RuntimeError("whatever it is")
+    found = store.dead_letter(letter.id)
+    assert found and found.settled is None
+
+
+def test_orphans_are_found_by_their_saga(place: Place) -> None:
+    store = place.store()
+    mine, other = orphan(1), orphan(2)
+    put_aside(store, orphans=[mine, other])
+    assert {one.orphan.offset for one in store.orphans()} == {1, 2}
+    assert [one.orphan for one in store.orphans(saga_id=mine.saga_id)] == [mine]
+    assert store.orphans(saga_id=uuid4()) == []

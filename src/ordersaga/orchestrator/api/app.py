@@ -9,7 +9,8 @@ from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 
-from ordersaga.orchestrator.api.routes import ROUTES, Api
+from ordersaga.orchestrator.api.asking import Api
+from ordersaga.orchestrator.api.routes import ROUTES
 from ordersaga.orchestrator.store.protocol import BadRow, StoreError
 from ordersaga.web.problems import HANDLERS, passing_trouble, unexpected
 

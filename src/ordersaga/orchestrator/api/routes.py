@@ -1,16 +1,15 @@
 """The routes: each one reads the request, calls one verb or one query, and says what came of it."""
 
 import re
-from dataclasses import dataclass
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any
 from urllib.parse import urlencode
 from uuid import UUID
 
-from litestar import Request, Response, get, post
-from litestar.datastructures import State
-from litestar.di import NamedDependency
-from litestar.params import PathParameter, QueryParameter, RawBody, SkipValidation
+from litestar import Response, get, post
+from litestar.params import PathParameter, QueryParameter, RawBody
 
+from ordersaga.orchestrator.api import dead_letters
+from ordersaga.orchestrator.api.asking import AnyRequest, Api, TheApi, operator_of
 from ordersaga.orchestrator.api.documents import (
     NOT_READY,
     CancelOperation,
@@ -19,7 +18,7 @@ from ordersaga.orchestrator.api.documents import (
     SettleOperation,
     documented,
 )
-from ordersaga.orchestrator.api.orders import OrderLimits, check_order
+from ordersaga.orchestrator.api.orders import check_order
 from ordersaga.orchestrator.api.views import (
     CancelTaken,
     HealthView,
@@ -30,15 +29,10 @@ from ordersaga.orchestrator.api.views import (
     SagaView,
     VerbTaken,
     saga_detail,
-    saga_view,
 )
-from ordersaga.orchestrator.core.definition import Definition
 from ordersaga.orchestrator.core.inputs import Decision, Verdict
-from ordersaga.orchestrator.core.instance import Instance, Status
-from ordersaga.orchestrator.runtime.sagas import Sagas
-from ordersaga.orchestrator.runtime.service import Report
-from ordersaga.orchestrator.runtime.verbs import Actor, PlacedOrder, Verbs
-from ordersaga.orchestrator.store.protocol import Store
+from ordersaga.orchestrator.core.instance import Status
+from ordersaga.orchestrator.runtime.verbs import Actor, PlacedOrder
 from ordersaga.web.problems import Refused
 from ordersaga.web.reading import must_be_json, optional_text, read_object, required_text
 from ordersaga.wire.errors import WireError
@@ -48,31 +42,6 @@ from ordersaga.wire.strict_json import shown
 PAGE_SIZE_MAX = 100
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
-AnyRequest = Request[Any, Any, State]
-
-
-class AskHealth(Protocol):
-    def __call__(self) -> Report: ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class Api:
-    """What the routes need."""
-
-    verbs: Verbs
-    store: Store
-    sagas: Sagas
-    health: AskHealth
-    limits: OrderLimits
-    return_url: str
-    version: str
-
-    def view(self, instance: Instance[Any]) -> SagaView:
-        known: dict[tuple[str, int], Definition] = {(one.name, one.version): one for one in self.sagas}
-        return saga_view(instance, known.get((instance.saga, instance.version)))
-
-
-TheApi = NamedDependency[SkipValidation[Api]]
 _ID = {"format": "uuid"}
 _STATUSES = {"items": {"type": "string", "enum": list(Status.__members__)}}
 SagaId = Annotated[str, PathParameter(description="A UUID, as `POST /orders` answered it")]
@@ -185,7 +154,7 @@ def cancel_saga(request: AnyRequest, saga_id: SagaId, body: RawBody, api: TheApi
 )
 def retry_saga(request: AnyRequest, saga_id: SagaId, body: RawBody, api: TheApi) -> VerbTaken:
     must_be_json(request)
-    decision = api.verbs.retry(_uuid_or_404(saga_id), _operator(read_object(body)))
+    decision = api.verbs.retry(_uuid_or_404(saga_id), operator_of(read_object(body)))
     return _taken(decision, "It is tried again.")
 
 
@@ -203,7 +172,7 @@ def settle_saga(request: AnyRequest, saga_id: SagaId, body: RawBody, api: TheApi
     must_be_json(request)
     wish = read_object(body)
     undo = required_text(wish, "undo", 50)
-    return _taken(api.verbs.settle(_uuid_or_404(saga_id), undo, _operator(wish)), "It is marked as settled.")
+    return _taken(api.verbs.settle(_uuid_or_404(saga_id), undo, operator_of(wish)), "It is marked as settled.")
 
 
 @post(
@@ -218,7 +187,7 @@ def settle_saga(request: AnyRequest, saga_id: SagaId, body: RawBody, api: TheApi
 )
 def resolve_saga(request: AnyRequest, saga_id: SagaId, body: RawBody, api: TheApi) -> VerbTaken:
     must_be_json(request)
-    return _taken(api.verbs.resolve(_uuid_or_404(saga_id), _operator(read_object(body))), "It is marked as resolved.")
+    return _taken(api.verbs.resolve(_uuid_or_404(saga_id), operator_of(read_object(body))), "It is marked as resolved.")
 
 
 @get("/livez", sync_to_thread=False, summary="Whether the process lives; asks nothing else", tags=["health"])
@@ -250,11 +219,6 @@ def _actor(wish: dict[str, Any]) -> Actor:
     if role not in ("customer", "operator"):
         raise WireError("role", "must be customer or operator")
     return Actor(name=who, role=role, reason=optional_text(wish, "why", 500))
-
-
-def _operator(wish: dict[str, Any]) -> Actor:
-    """Who steps in, as they say it themselves. An operator gives a name and a reason."""
-    return Actor(name=required_text(wish, "who", 100), role="operator", reason=required_text(wish, "why", 500))
 
 
 def _taken(decision: Decision | None, message: str) -> VerbTaken:
@@ -291,4 +255,8 @@ def _token(name: str, text: str | None) -> UUID | None:
     return UUID(text)
 
 
-ROUTES = [place_order, get_saga, list_sagas, cancel_saga, retry_saga, settle_saga, resolve_saga, livez, readyz, health]
+ROUTES = [
+    *(place_order, get_saga, list_sagas, cancel_saga, retry_saga, settle_saga, resolve_saga),
+    *dead_letters.ROUTES,
+    *(livez, readyz, health),
+]

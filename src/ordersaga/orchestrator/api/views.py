@@ -9,7 +9,7 @@ from msgspec import Meta, Struct, structs
 from ordersaga.orchestrator.core.definition import Definition
 from ordersaga.orchestrator.core.instance import Became, Instance, Status, StepRecord
 from ordersaga.orchestrator.core.reasons import Reason
-from ordersaga.orchestrator.store.protocol import StoredHistory
+from ordersaga.orchestrator.store.protocol import SettledAs, StoredDeadLetter, StoredHistory, StoredOrphan
 
 AnyInstance = Instance[Any]
 
@@ -110,6 +110,44 @@ class SagaDetail(SagaView, frozen=True, kw_only=True):
     history: list[HistoryView]
 
 
+class SettledView(Struct, frozen=True, kw_only=True):
+    """What became of a dead letter, and by whom."""
+
+    at: datetime
+    how: SettledAs
+    by: str
+    why: str
+
+
+class DeadLetterView(Struct, frozen=True, kw_only=True):
+    """A record that could not be used, and where it came from."""
+
+    id: int
+    at: datetime
+    reason: Annotated[str, Meta(description="A short code")]
+    detail: str
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: Annotated[str | None, Meta(description="What is no UTF-8 is escaped as \\xNN, here and below")]
+    headers: list[list[str]]
+    value: Annotated[str | None, Meta(description="The first 10,000 characters")]
+    settled: SettledView | None
+
+
+class OrphanView(Struct, frozen=True, kw_only=True):
+    """An answer for a saga that nobody knows."""
+
+    at: datetime
+    saga_id: str
+    type: str
+    topic: str
+    partition: int
+    offset: int
+    value: str
+
+
 class PartView(Struct, frozen=True, kw_only=True):
     name: str
     healthy: bool
@@ -194,3 +232,41 @@ def _waits_for(instance: AnyInstance) -> WaitsFor | None:
     if instance.window_due_at is not None:
         return WaitsFor(what="acceptance", until=instance.window_due_at)
     return None
+
+
+_VALUE_CHARS_MAX = 10_000
+
+
+def dead_letter_view(stored: StoredDeadLetter) -> DeadLetterView:
+    letter, settled = stored.letter, stored.settled
+    return DeadLetterView(
+        id=stored.id,
+        at=stored.at,
+        reason=letter.reason,
+        detail=letter.detail,
+        topic=letter.topic,
+        partition=letter.partition,
+        offset=letter.offset,
+        timestamp_ms=letter.timestamp_ms,
+        key=_text_of(letter.key),
+        headers=[[name, _text_of(value) or ""] for name, value in letter.headers],
+        value=_text_of(letter.value),
+        settled=SettledView(at=settled.at, how=settled.how, by=settled.by, why=settled.why) if settled else None,
+    )
+
+
+def orphan_view(stored: StoredOrphan) -> OrphanView:
+    orphan = stored.orphan
+    return OrphanView(
+        at=stored.at,
+        saga_id=str(orphan.saga_id),
+        type=orphan.type,
+        topic=orphan.topic,
+        partition=orphan.partition,
+        offset=orphan.offset,
+        value=_text_of(orphan.value) or "",
+    )
+
+
+def _text_of(data: bytes | None) -> str | None:
+    return None if data is None else data.decode("utf-8", "backslashreplace")[:_VALUE_CHARS_MAX]

@@ -49,7 +49,9 @@ from ordersaga.orchestrator.store.protocol import (
     Loaded,
     Lookup,
     Orphan,
+    SettledAs,
     Store,
+    StoredDeadLetter,
     Transaction,
     reference_to,
 )
@@ -85,16 +87,35 @@ class Handler:
         """One batch from the bus, in one transaction. Raises `StoreError`: nothing of it is written then."""
         intake = take_in(records)
         with self._store.transaction() as transaction:
-            loaded = transaction.load(intake.lookup(self._sagas.unasked))
-            hit(AFTER_LOAD)
-            turn = Turn(self._sagas, self._topics, loaded)
-            for letter in intake.letters:
-                turn.read(letter)
-            turn.dead += intake.dead
-            if learnt := turn.learnt():
-                turn.catch_up(transaction.claim(learnt), learnt)
+            turn = self._read(transaction, intake)
             rows = self._save(transaction, turn)
         self._after_commit(rows, turn, intake)
+
+    def replay(self, stored: StoredDeadLetter, by: str, why: str) -> str:
+        """Take in once more what was set aside, and settle it in the same transaction. Returns why it still cannot be
+        used, or an empty text; what was settled meanwhile is left alone.
+        """
+        intake = take_in([stored.letter.record])
+        with self._store.transaction() as transaction:
+            turn = self._read(transaction, intake)
+            if turn.dead:
+                return f"{turn.dead[0].reason}: {turn.dead[0].detail}"
+            if not transaction.settle_dead_letter(stored.id, SettledAs.REPLAYED, by, why):
+                return ""
+            rows = self._save(transaction, turn)
+        self._after_commit(rows, turn, intake)
+        return ""
+
+    def _read(self, transaction: Transaction, intake: Intake) -> "Turn":
+        loaded = transaction.load(intake.lookup(self._sagas.unasked))
+        hit(AFTER_LOAD)
+        turn = Turn(self._sagas, self._topics, loaded)
+        for letter in intake.letters:
+            turn.read(letter)
+        turn.dead += intake.dead
+        if learnt := turn.learnt():
+            turn.catch_up(transaction.claim(learnt), learnt)
+        return turn
 
     def deadlines(self, due: Sequence[Due]) -> int:
         """Deadlines that have passed; returns how many sagas moved. One that another worker holds is left for the

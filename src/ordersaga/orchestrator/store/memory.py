@@ -8,6 +8,7 @@ refused here, so that what works on this store works on the other.
 It does not promise to survive anything. `MemoryTables` stands for the database that several processes share.
 """
 
+import dataclasses
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -28,18 +29,20 @@ from ordersaga.orchestrator.store.protocol import (
     BadRow,
     Batch,
     Change,
-    DeadLetter,
     DeadlineKind,
     Due,
     EarlyEvent,
     InstanceCodec,
     Loaded,
     Lookup,
-    Orphan,
     SagaPage,
+    Settled,
+    SettledAs,
     StaleWrite,
     StoreCounts,
+    StoredDeadLetter,
     StoredHistory,
+    StoredOrphan,
     StoreUnavailable,
     reference_to,
 )
@@ -82,8 +85,8 @@ class MemoryTables:
     sagas: dict[UUID, SagaRow] = field(default_factory=dict)
     history: dict[UUID, list[StoredHistory]] = field(default_factory=dict)
     deadlines: dict[tuple[UUID, DeadlineKind], datetime] = field(default_factory=dict)
-    dead_letters: dict[tuple[str, int, int, int], DeadLetter] = field(default_factory=dict)
-    orphans: dict[tuple[str, int, int, UUID], Orphan] = field(default_factory=dict)
+    dead_letters: dict[tuple[str, int, int, int], StoredDeadLetter] = field(default_factory=dict)
+    orphans: dict[tuple[str, int, int, UUID], StoredOrphan] = field(default_factory=dict)
     early: dict[tuple[str, int, int], tuple[datetime, EarlyEvent]] = field(default_factory=dict)
     """Until when each is kept."""
     held_by: dict[UUID, "MemoryTransaction"] = field(default_factory=dict)
@@ -147,6 +150,26 @@ class MemoryStore:
         with self._tables.changed:
             return sorted(self._tables.history.get(saga_id, ()), key=lambda entry: entry.revision)
 
+    def dead_letters(
+        self, *, reason: str | None = None, settled: bool = False, limit: int = 100, before: int | None = None
+    ) -> Sequence[StoredDeadLetter]:
+        self._check_open()
+        with self._tables.changed:
+            found = [one for one in self._tables.dead_letters.values() if settled or one.settled is None]
+        found = [one for one in found if reason in (None, one.letter.reason) and (before is None or one.id < before)]
+        return sorted(found, key=lambda one: -one.id)[: max(1, min(limit, PAGE_MAX))]
+
+    def dead_letter(self, letter_id: int) -> StoredDeadLetter | None:
+        self._check_open()
+        with self._tables.changed:
+            return next((one for one in self._tables.dead_letters.values() if one.id == letter_id), None)
+
+    def orphans(self, *, saga_id: UUID | None = None, limit: int = 100) -> Sequence[StoredOrphan]:
+        self._check_open()
+        with self._tables.changed:
+            found = [one for one in self._tables.orphans.values() if saga_id in (None, one.orphan.saga_id)]
+        return found[::-1][: max(1, min(limit, PAGE_MAX))]
+
     def counts(self) -> StoreCounts:
         due = len(self.due(len(self._tables.deadlines)))
         with self._tables.changed:
@@ -155,7 +178,7 @@ class MemoryStore:
                 by_status={status: statuses.count(status) for status in set(statuses)},
                 outbox_rows=len(self._tables.outbox.rows),
                 deadlines_due=due,
-                dead_letters=len(self._tables.dead_letters),
+                dead_letters=sum(one.settled is None for one in self._tables.dead_letters.values()),
                 orphans=len(self._tables.orphans),
             )
 
@@ -198,6 +221,7 @@ class MemoryTransaction:
         self._saved: list[tuple[Batch, list[OutboxRow]]] = []
         self._claimed: dict[str, None] = {}
         self._taken: list[EarlyEvent] = []
+        self._settled: dict[int, tuple[SettledAs, str, str]] = {}
 
     def load(self, wanted: Lookup, *, skip_locked: bool = False) -> Loaded:
         instances, unknown = {}, set()
@@ -236,6 +260,14 @@ class MemoryTransaction:
         self._saved.append((batch, rows))
         return rows
 
+    def settle_dead_letter(self, letter_id: int, how: SettledAs, by: str, why: str) -> bool:
+        with self._tables.changed:
+            open_ones = [one.id for one in self._tables.dead_letters.values() if one.settled is None]
+        if letter_id not in open_ones:
+            return False
+        self._settled[letter_id] = (how, by, why)
+        return True
+
     def commit(self) -> None:
         assert not self._failed, "an error of the store was not let out of its transaction"
         at = self._now()
@@ -244,6 +276,10 @@ class MemoryTransaction:
             for one in self._taken:
                 self._tables.early.pop((one.topic, one.partition, one.offset), None)
             self._tables.sagas.update(self._sagas)
+            for key, one_letter in self._tables.dead_letters.items():
+                if (wish := self._settled.get(one_letter.id)) and one_letter.settled is None:
+                    settled = Settled(at=at, how=wish[0], by=wish[1], why=wish[2])
+                    self._tables.dead_letters[key] = dataclasses.replace(one_letter, settled=settled)
             for batch, rows in self._saved:
                 self._write_around(batch, at)
                 # Last, since whoever looks at the outbox sees it at once.
@@ -340,9 +376,12 @@ class MemoryTransaction:
                 else:
                     self._tables.deadlines[saga_id, kind] = due
         for dead in batch.dead_letters:
-            self._tables.dead_letters.setdefault((dead.topic, dead.partition, dead.offset, dead.timestamp_ms), dead)
+            stored_letter = StoredDeadLetter(id=len(self._tables.dead_letters) + 1, at=at, letter=dead)
+            key = (dead.topic, dead.partition, dead.offset, dead.timestamp_ms)
+            self._tables.dead_letters.setdefault(key, stored_letter)
         for one in batch.orphans:
-            self._tables.orphans.setdefault((one.topic, one.partition, one.offset, one.saga_id), one)
+            stored_orphan = StoredOrphan(at=at, orphan=one)
+            self._tables.orphans.setdefault((one.topic, one.partition, one.offset, one.saga_id), stored_orphan)
         for early in batch.early:
             self._tables.early.setdefault((early.topic, early.partition, early.offset), (at + EARLY_KEPT_FOR, early))
 

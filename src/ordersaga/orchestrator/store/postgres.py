@@ -36,9 +36,12 @@ from ordersaga.orchestrator.store.protocol import (
     Lookup,
     SagaPage,
     SchemaMismatch,
+    SettledAs,
     StaleWrite,
     StoreCounts,
+    StoredDeadLetter,
     StoredHistory,
+    StoredOrphan,
     StoreError,
 )
 from ordersaga.orchestrator.store.read import Reads
@@ -47,6 +50,7 @@ from ordersaga.orchestrator.store.sqlstates import as_ours, one_line
 __all__ = ["PostgresStore", "PostgresTransaction", "open_pool"]
 
 _SQL = statements("write.sql")
+_LETTERS = statements("dead_letters.sql")
 _WEEKS_AHEAD = 8
 
 
@@ -91,6 +95,17 @@ class PostgresStore:
 
     def history(self, saga_id: UUID) -> Sequence[StoredHistory]:
         return self._reads.history(saga_id)
+
+    def dead_letters(
+        self, *, reason: str | None = None, settled: bool = False, limit: int = 100, before: int | None = None
+    ) -> Sequence[StoredDeadLetter]:
+        return self._reads.dead_letters(reason, settled, limit, before)
+
+    def dead_letter(self, letter_id: int) -> StoredDeadLetter | None:
+        return self._reads.dead_letter(letter_id)
+
+    def orphans(self, *, saga_id: UUID | None = None, limit: int = 100) -> Sequence[StoredOrphan]:
+        return self._reads.orphans(saga_id, limit)
 
     def counts(self) -> StoreCounts:
         return self._reads.counts()
@@ -175,6 +190,12 @@ class PostgresTransaction:
             raise
         self._check_all_moved(moving, moved)
         return outbox.written(outgoing, records)
+
+    def settle_dead_letter(self, letter_id: int, how: SettledAs, by: str, why: str) -> bool:
+        values = {"id": letter_id, "how": how.value, "by": by, "why": why}
+        with self._round_trip():
+            settled = self._connection.execute(_LETTERS["settle"], values)
+        return settled.rowcount == 1
 
     def _check_early(self, early: Sequence[EarlyEvent]) -> None:
         if not early:

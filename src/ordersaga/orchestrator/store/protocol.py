@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 from uuid import UUID
 
-from ordersaga.bus.protocol import Outgoing
+from ordersaga.bus.protocol import Outgoing, Record
 from ordersaga.delivery.messages import OutboxRow
 from ordersaga.orchestrator.core.instance import Instance, SagaData, Status
 
@@ -75,6 +75,12 @@ class DeadLetter:
     """A short code for counting, such as `unreadable` or `decide_failed`."""
     detail: str
     """One line for a person."""
+
+    @property
+    def record(self) -> Record:
+        """As it came."""
+        headers = tuple((name, value) for name, value in self.headers)
+        return Record(self.topic, self.partition, self.offset, self.key, self.value, headers, self.timestamp_ms)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,6 +146,38 @@ class Batch:
     """Messages of no saga, such as copies of dead letters."""
 
 
+class SettledAs(StrEnum):
+    REPLAYED = "replayed"
+    """Taken in once more, and used."""
+    DISCARDED = "discarded"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """What became of a dead letter."""
+
+    at: datetime
+    how: SettledAs
+    by: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredDeadLetter:
+    """`settled` is None while it is open."""
+
+    id: int
+    at: datetime
+    letter: DeadLetter
+    settled: Settled | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredOrphan:
+    at: datetime
+    orphan: Orphan
+
+
 class Transaction(Protocol):
     def load(self, wanted: Lookup, *, skip_locked: bool = False) -> Loaded:
         """Lock and read, in the order of ids, so that two batches cannot wait for each other. Once per transaction,
@@ -165,6 +203,9 @@ class Transaction(Protocol):
         (before.revision == after.revision) is refused as an assertion: it is a bug of ours.
         """
 
+    def settle_dead_letter(self, letter_id: int, how: SettledAs, by: str, why: str) -> bool:
+        """False where it was settled before, or is not there: nothing is changed then. Before or after `save`."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SagaPage:
@@ -188,6 +229,7 @@ class StoreCounts:
     outbox_rows: int = 0
     deadlines_due: int = 0
     dead_letters: int = 0
+    """Those that are open."""
     orphans: int = 0
 
 
@@ -212,6 +254,16 @@ class Store(Protocol):
 
     def history(self, saga_id: UUID) -> Sequence[StoredHistory]:
         """In the order of revisions."""
+
+    def dead_letters(
+        self, *, reason: str | None = None, settled: bool = False, limit: int = 100, before: int | None = None
+    ) -> Sequence[StoredDeadLetter]:
+        """Newest first, at most 100, older than the one whose id is `before`; open ones only, unless `settled`."""
+
+    def dead_letter(self, letter_id: int) -> StoredDeadLetter | None: ...
+
+    def orphans(self, *, saga_id: UUID | None = None, limit: int = 100) -> Sequence[StoredOrphan]:
+        """Newest first, at most 100."""
 
     def counts(self) -> StoreCounts: ...
 

@@ -13,15 +13,23 @@ from ordersaga.orchestrator.core.instance import Status
 from ordersaga.orchestrator.store.connections import Connections, Row, statements
 from ordersaga.orchestrator.store.protocol import (
     AnyInstance,
+    DeadLetter,
     DeadlineKind,
     Due,
     InstanceCodec,
+    Orphan,
     SagaPage,
+    Settled,
+    SettledAs,
     StoreCounts,
+    StoredDeadLetter,
     StoredHistory,
+    StoredOrphan,
 )
 
 _SQL = statements("read.sql")
+_LETTERS = statements("dead_letters.sql")
+_headers = msgspec.msgpack.Decoder(list[tuple[str, bytes]]).decode
 _AFTER_ALL_IDS = UUID(int=2**128 - 1)
 PAGE_MAX = 100
 
@@ -40,7 +48,7 @@ class Reads:
         return found[0] if found else None
 
     def page(self, statuses: Collection[Status], limit: int, before: UUID | None) -> SagaPage:
-        limit = max(1, min(limit, PAGE_MAX))
+        limit = _page_of(limit)
         wanted = {"before": before or _AFTER_ALL_IDS, "limit": limit + 1}
         if statuses:
             names = sorted({status.value for status in statuses})
@@ -54,6 +62,31 @@ class Reads:
         return [
             StoredHistory(revision=revision, at=at.astimezone(UTC), cause=cause, body=msgspec.json.decode(body))
             for revision, at, cause, body in self._ask(_SQL["history"], {"id": saga_id})
+        ]
+
+    def dead_letters(
+        self, reason: str | None, settled: bool, limit: int, before: int | None
+    ) -> Sequence[StoredDeadLetter]:
+        wanted = {
+            "reason": reason,
+            "settled": settled,
+            "before": before or 2**62,
+            "limit": max(1, min(limit, PAGE_MAX)),
+        }
+        return [_dead_letter(row) for row in self._ask(_LETTERS["page"], wanted)]
+
+    def dead_letter(self, letter_id: int) -> StoredDeadLetter | None:
+        found = self._ask(_LETTERS["get"], {"id": letter_id}) if letter_id < 2**63 else []
+        return _dead_letter(found[0]) if found else None
+
+    def orphans(self, saga_id: UUID | None, limit: int) -> Sequence[StoredOrphan]:
+        wanted = {"saga_id": saga_id, "limit": _page_of(limit)}
+        return [
+            StoredOrphan(
+                at=at.astimezone(UTC),
+                orphan=Orphan(saga_id=whose, type=kind, topic=topic, partition=partition, offset=offset, value=value),
+            )
+            for whose, kind, topic, partition, offset, value, at in self._ask(_LETTERS["orphans"], wanted)
         ]
 
     def counts(self) -> StoreCounts:
@@ -81,3 +114,25 @@ class Reads:
             for _, saga, version, state, personal in found
             if self._codec.knows(saga, version)
         ]
+
+
+def _dead_letter(row: Row) -> StoredDeadLetter:
+    letter_id, at, topic, partition, offset, timestamp_ms, key, value, headers, reason, detail, *settled = row
+    letter = DeadLetter(
+        topic=topic,
+        partition=partition,
+        offset=offset,
+        key=key,
+        value=value,
+        headers=_headers(headers),
+        timestamp_ms=timestamp_ms,
+        reason=reason,
+        detail=detail,
+    )
+    settled_at, how, by, why = settled
+    done = Settled(at=settled_at.astimezone(UTC), how=SettledAs(how), by=by, why=why) if settled_at else None
+    return StoredDeadLetter(id=letter_id, at=at.astimezone(UTC), letter=letter, settled=done)
+
+
+def _page_of(limit: int) -> int:
+    return max(1, min(limit, PAGE_MAX))

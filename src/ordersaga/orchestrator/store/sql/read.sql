@@ -47,7 +47,7 @@ SELECT status, count(*) FROM sagas GROUP BY status;
 SELECT
     (SELECT count(*) FROM outbox),
     (SELECT count(*) FROM deadlines WHERE due_at <= statement_timestamp()),
-    (SELECT count(*) FROM dead_letters),
+    (SELECT count(*) FROM dead_letters WHERE settled_at IS NULL),
     (SELECT count(*) FROM orphans);
 
 -- name: schema_version()
@@ -68,5 +68,7 @@ WITH keys AS (
     DELETE FROM idempotency_keys WHERE created_at < statement_timestamp() - interval '2 days'
 ), events AS (
     DELETE FROM early_events WHERE kept_until < statement_timestamp()
+), letters AS (
+    DELETE FROM dead_letters WHERE settled_at < statement_timestamp() - interval '90 days'
 )
 SELECT make_history_partitions(:weeks_ahead);

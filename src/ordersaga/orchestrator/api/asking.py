@@ -1,0 +1,52 @@
+"""What every route asks with: the parts that answer, and who it is that asks."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from litestar import Request
+from litestar.datastructures import State
+from litestar.di import NamedDependency
+from litestar.params import SkipValidation
+
+from ordersaga.orchestrator.api.orders import OrderLimits
+from ordersaga.orchestrator.api.views import SagaView, saga_view
+from ordersaga.orchestrator.core.definition import Definition
+from ordersaga.orchestrator.core.instance import Instance
+from ordersaga.orchestrator.runtime.dead_letters import DeadLetters
+from ordersaga.orchestrator.runtime.sagas import Sagas
+from ordersaga.orchestrator.runtime.service import Report
+from ordersaga.orchestrator.runtime.verbs import Actor, Verbs
+from ordersaga.orchestrator.store.protocol import Store
+from ordersaga.web.reading import required_text
+
+AnyRequest = Request[Any, Any, State]
+
+
+class AskHealth(Protocol):
+    def __call__(self) -> Report: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Api:
+    """What the routes need."""
+
+    verbs: Verbs
+    letters: DeadLetters
+    store: Store
+    sagas: Sagas
+    health: AskHealth
+    limits: OrderLimits
+    return_url: str
+    version: str
+
+    def view(self, instance: Instance[Any]) -> SagaView:
+        known: dict[tuple[str, int], Definition] = {(one.name, one.version): one for one in self.sagas}
+        return saga_view(instance, known.get((instance.saga, instance.version)))
+
+
+TheApi = NamedDependency[SkipValidation[Api]]
+
+
+def operator_of(wish: dict[str, Any]) -> Actor:
+    """Who steps in, as they say it themselves. An operator gives a name and a reason."""
+    return Actor(name=required_text(wish, "who", 100), role="operator", reason=required_text(wish, "why", 500))

@@ -1,0 +1,105 @@
+"""What was set aside: looked at, taken in once more, or discarded; and what may be used after an update is tried again
+by itself.
+
+A replay is harmless at any time: the state recognises what it knows, and what has become late is treated as such.
+"""
+
+import structlog
+
+from ordersaga.delivery.background import Health, Loop
+from ordersaga.orchestrator.runtime.handle import Handler
+from ordersaga.orchestrator.runtime.verbs import Actor
+from ordersaga.orchestrator.store.protocol import BadRow, SettledAs, Store, StoredDeadLetter
+
+_log = structlog.get_logger(__name__)
+PARKED = "unknown_version"
+"""The reason of records whose saga was begun by a newer version of this software."""
+TRIED_AT_ONCE_MAX = 10_000
+_PAGE = 100
+
+
+class CannotBeUsed(Exception):
+    """It was taken in once more, and still cannot be used. Its text says why."""
+
+    retriable = False
+
+
+class SettledBefore(Exception):
+    """It was discarded or replayed before. Its text says by whom."""
+
+    retriable = False
+
+
+class DeadLetters:
+    def __init__(self, store: Store, handler: Handler) -> None:
+        self._store = store
+        self._handler = handler
+
+    def replay(self, letter_id: int, by: Actor) -> StoredDeadLetter | None:
+        """The letter as it is afterwards, or None where there is none. Harmless when repeated.
+
+        Raises `CannotBeUsed`, `SettledBefore` where it was discarded, `StoreError`.
+        """
+        found = self._open(letter_id, SettledAs.REPLAYED)
+        if found is None or found.settled:
+            return found
+        try:
+            problem = self._handler.replay(found, by.name, by.reason)
+        except BadRow as error:
+            problem = f"the database refuses it: {error}"
+        if problem:
+            raise CannotBeUsed(problem)
+        _log.info("dead_letters.replayed", letter=letter_id, by=by.name, why=by.reason)
+        return self._store.dead_letter(letter_id)
+
+    def discard(self, letter_id: int, by: Actor) -> StoredDeadLetter | None:
+        """The same for what nobody needs: it is kept for a while and counted no more."""
+        found = self._open(letter_id, SettledAs.DISCARDED)
+        if found is None or found.settled:
+            return found
+        with self._store.transaction() as transaction:
+            transaction.settle_dead_letter(letter_id, SettledAs.DISCARDED, by.name, by.reason)
+        _log.info("dead_letters.discarded", letter=letter_id, by=by.name, why=by.reason)
+        return self._store.dead_letter(letter_id)
+
+    def try_parked(self) -> int:
+        """Take in once more what had a saga of an unknown version; returns how many could be used now."""
+        by = Actor(name="ordersaga", role="service", reason="this version knows its saga")
+        used, before = 0, None
+        for _ in range(TRIED_AT_ONCE_MAX // _PAGE):
+            page = self._store.dead_letters(reason=PARKED, limit=_PAGE, before=before)
+            used += sum(not self._handler.replay(one, by.name, by.reason) for one in page)
+            if len(page) < _PAGE:
+                break
+            before = page[-1].id
+        if used:
+            _log.info("dead_letters.parked_used", letters=used)
+        return used
+
+    def _open(self, letter_id: int, wanted: SettledAs) -> StoredDeadLetter | None:
+        found = self._store.dead_letter(letter_id)
+        if found and found.settled and found.settled.how is not wanted:
+            raise SettledBefore(f"it was {found.settled.how.value} by {found.settled.by}: {found.settled.why}")
+        return found
+
+
+class Parked:
+    """Tries again what was parked, now and then: a newer version may be running by now."""
+
+    def __init__(self, letters: DeadLetters, *, every_seconds: float = 60.0) -> None:
+        self._letters = letters
+        self._every_seconds = every_seconds
+        self._loop = Loop("parked", self._turn, restart_most_seconds=60.0)
+
+    def start(self) -> None:
+        self._loop.start()
+
+    def stop(self, timeout_seconds: float) -> bool:
+        return self._loop.stop(timeout_seconds)
+
+    def health(self) -> Health:
+        return self._loop.health()
+
+    def _turn(self) -> None:
+        self._letters.try_parked()
+        self._loop.pause(self._every_seconds)

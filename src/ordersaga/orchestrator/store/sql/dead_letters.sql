@@ -1,0 +1,28 @@
+-- Dead letters and orphans: what people look at, and what becomes of it.
+
+-- name: page(reason, settled, before, limit)
+-- Newest first; open ones only, unless asked.
+SELECT id, created_at, topic, partition, "offset", timestamp_ms, key, value, headers, reason, detail,
+    settled_at, settled_as, settled_by, settled_why
+FROM dead_letters
+WHERE id < :before
+    AND (:settled OR settled_at IS NULL)
+    AND ((:reason)::text IS NULL OR reason = :reason)
+ORDER BY id DESC LIMIT :limit;
+
+-- name: get(id)
+-- One.
+SELECT id, created_at, topic, partition, "offset", timestamp_ms, key, value, headers, reason, detail,
+    settled_at, settled_as, settled_by, settled_why
+FROM dead_letters WHERE id = :id;
+
+-- name: settle(id, how, by, why)!
+-- What was settled before stays as it is.
+UPDATE dead_letters SET settled_at = clock_timestamp(), settled_as = :how, settled_by = :by, settled_why = :why
+WHERE id = :id AND settled_at IS NULL;
+
+-- name: orphans(saga_id, limit)
+-- Newest first; of one saga, if asked.
+SELECT saga_id, type, topic, partition, "offset", value, created_at FROM orphans
+WHERE (:saga_id)::uuid IS NULL OR saga_id = :saga_id
+ORDER BY created_at DESC, topic, partition, "offset" DESC LIMIT :limit;

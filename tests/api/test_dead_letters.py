@@ -1,0 +1,118 @@
+"""What was set aside, over HTTP and by itself: looked at, taken in once more, discarded."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from ordersaga.bus.protocol import Record
+from ordersaga.orchestrator.core.decide import decide
+from ordersaga.orchestrator.runtime import handle
+from ordersaga.orchestrator.store.codec import Codec
+from ordersaga.wire import messages as m
+from ordersaga.wire.codec import encode
+from tests.api.conftest import Stage
+
+BY = {"who": "night-shift", "why": "the bug is mended"}
+
+
+def record(value: bytes | None, offset: int = 1) -> Record:
+    return Record("order_events", 0, offset, None, value, (("h", b"\xff"),), 1)
+
+
+def created(saga_id: str) -> Record:
+    now = datetime.now(UTC)
+    return record(encode(m.OrderCreated(order_id="o-1"), correlation_id=saga_id, timestamp=now, source="order-service"))
+
+
+def letters(stage: Stage, query: str = "") -> Any:
+    return stage.client.get(f"/dead-letters{query}").json()
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """A bug of ours in deciding."""
+
+    def broken(*_: Any) -> Any:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(handle, "decide", broken)
+    return monkeypatch
+
+
+def test_what_cannot_be_read_is_shown_whole_with_where_it_came_from(stage: Stage) -> None:
+    stage.handler.records([record(b"\xff not JSON")])
+    (found,) = letters(stage)
+    assert (found["topic"], found["partition"], found["offset"]) == ("order_events", 0, 1)
+    assert (found["reason"], found["value"], found["headers"]) == ("unreadable", "\\xff not JSON", [["h", "\\xff"]])
+    assert stage.client.get(f"/dead-letters/{found['id']}").json() == found
+
+
+def test_a_letter_is_replayed_once_the_bug_is_mended(stage: Stage, failing: pytest.MonkeyPatch) -> None:
+    saga_id = stage.place()
+    stage.handler.records([created(saga_id)])
+    (found,) = letters(stage)
+    assert found["reason"] == "decide_failed"
+    again = stage.client.post(f"/dead-letters/{found['id']}/replay", json=BY)
+    assert again.status_code == 409 and "a bug" in again.json()["detail"]
+    failing.setattr(handle, "decide", decide)
+    done = stage.client.post(f"/dead-letters/{found['id']}/replay", json=BY)
+    assert done.status_code == 200
+    assert done.json()["settled"] | {"at": ""} == {"at": "", "how": "replayed", "by": BY["who"], "why": BY["why"]}
+    assert stage.client.get(f"/sagas/{saga_id}").json()["order_id"] == "o-1"
+    assert letters(stage) == []
+    repeated = stage.client.post(f"/dead-letters/{found['id']}/replay", json=BY)
+    assert repeated.json() == done.json(), "asking again is harmless"
+    refused = stage.client.post(f"/dead-letters/{found['id']}/discard", json=BY)
+    assert refused.status_code == 409 and "replayed by night-shift" in refused.json()["detail"]
+
+
+def test_a_letter_that_nobody_needs_is_discarded_and_still_shown_when_asked_for(stage: Stage) -> None:
+    stage.handler.records([record(b"x", 1), record(b"y", 2)])
+    newest = letters(stage)[0]["id"]
+    done = stage.client.post(f"/dead-letters/{newest}/discard", json=BY)
+    assert done.json()["settled"]["how"] == "discarded"
+    assert len(letters(stage)) == 1
+    assert next(one["id"] for one in letters(stage, "?settled=true")) == newest
+
+
+def test_a_list_says_where_it_goes_on(stage: Stage) -> None:
+    stage.handler.records([record(b"x", offset) for offset in range(3)])
+    first = stage.client.get("/dead-letters?page_size=2&reason=unreadable")
+    link = first.headers["Link"].partition(">")[0].lstrip("<")
+    rest = stage.client.get(link)
+    assert [one["offset"] for one in [*first.json(), *rest.json()]] == [2, 1, 0]
+    assert "Link" not in rest.headers
+
+
+def test_an_operator_gives_a_name_and_a_reason(stage: Stage) -> None:
+    stage.handler.records([record(b"x")])
+    (found,) = letters(stage)
+    assert stage.client.post(f"/dead-letters/{found['id']}/discard", json={"who": "x"}).status_code == 400
+    assert stage.client.post("/dead-letters/999/discard", json=BY).status_code == 404
+    assert stage.client.get("/dead-letters/999").status_code == 404
+    assert len(letters(stage)) == 1
+
+
+def test_an_answer_for_a_saga_that_nobody_knows_is_shown_and_nothing_is_done(stage: Stage) -> None:
+    unknown = "019b7e6c-0000-7000-8000-000000000009"
+    stage.handler.records([created(unknown)])
+    (found,) = stage.client.get("/orphans").json()
+    assert (found["saga_id"], found["type"]) == (unknown, "order.created")
+    assert stage.client.get(f"/orphans?saga_id={stage.place()}").json() == []
+    assert letters(stage) == []
+
+
+def test_what_a_newer_version_began_is_parked_and_used_once_that_version_runs(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saga_id = stage.place()
+    monkeypatch.setattr(Codec, "knows", lambda self, saga, version: False)
+    stage.handler.records([created(saga_id)])
+    (found,) = letters(stage)
+    assert found["reason"] == "unknown_version"
+    assert stage.api.letters.try_parked() == 0
+    monkeypatch.undo()
+    assert stage.api.letters.try_parked() == 1
+    assert stage.client.get(f"/sagas/{saga_id}").json()["order_id"] == "o-1"
+    assert letters(stage) == []
