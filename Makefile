@@ -7,7 +7,7 @@ MAKEFLAGS += --no-print-directory --no-builtin-rules
 BIN := .venv/bin
 READY := .venv/.installed
 
-.PHONY: help setup parts demo demo-kafka test check ci bench model simulate bugs pictures histories format constraints clean lint formatted types imports style
+.PHONY: help setup parts demo demo-kafka test check ci bench model simulate bugs crash chaos outage soak pictures histories format constraints clean lint formatted types imports style
 
 help: ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1@\2/p' Makefile | awk -F@ '{ printf "%-22s%s\n", $$1, $$2 }'
@@ -28,10 +28,13 @@ parts: $(READY) ## fetch the Apache Kafka and PostgreSQL that tests start, once;
 
 check: lint formatted types imports style ## what is read and not run: style, types, contracts between packages
 
-ci: parts ## the longer suites: tests marked slow, simulated afternoons, planted bugs
+ci: parts ## the longer suites: tests marked slow, simulated afternoons, planted bugs, crashes, chaos, an outage
 	@$(BIN)/python -m pytest -m slow $(ARGS)
 	@echo "ci: 5,000 simulated afternoons" && $(BIN)/python -m simulation --seeds 5000
 	@echo "ci: planted bugs" && $(BIN)/python -m seeded_bugs
+	@echo "ci: killed at every failpoint" && $(BIN)/python -m tests.faults.crash
+	@echo "ci: five minutes of chaos" && $(BIN)/python -m tests.faults.chaos --minutes 5
+	@echo "ci: no broker for 150 s" && $(BIN)/python -m tests.faults.outage --what kafka --seconds 150
 
 bench: $(READY) ## measure
 	@$(BIN)/python -m bench $(ARGS)
@@ -46,6 +49,21 @@ simulate: $(READY) ## SEEDS=n afternoons of everything going wrong, from seed FI
 
 bugs: parts ## plant bugs, one at a time, and see whether anything notices
 	@$(BIN)/python -m seeded_bugs $(ARGS)
+
+crash: parts ## kill a process at every failpoint, while orders go forward, back and are retried
+	@$(BIN)/python -m tests.faults.crash $(ARGS)
+
+MINUTES ?= 5
+chaos: parts ## MINUTES=n of everything breaking at random: three brokers, two of each process, one database
+	@$(BIN)/python -m tests.faults.chaos --minutes $(MINUTES) $(ARGS)
+
+outage: parts ## Kafka, PostgreSQL, or both gone for minutes while orders come in
+	@$(BIN)/python -m tests.faults.outage --what kafka $(ARGS)
+	@$(BIN)/python -m tests.faults.outage --what database --seconds 120 $(ARGS)
+	@$(BIN)/python -m tests.faults.outage --what both --seconds 120 $(ARGS)
+
+soak: parts ## processes are stopped and started one after the other, under load
+	@$(BIN)/python -m tests.faults.storm --rolling $(ARGS)
 
 pictures: $(READY) ## draw docs/what-happens-when.md from the definition and the engine's table
 	@$(BIN)/python -m ordersaga.testing.pictures > docs/what-happens-when.md

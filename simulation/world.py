@@ -13,7 +13,7 @@ from random import Random
 from typing import Any
 from uuid import UUID
 
-from ordersaga.bootstrap import sagas_of
+from ordersaga.as_set import sagas_of
 from ordersaga.bus.memory import MemoryBus
 from ordersaga.bus.protocol import Outgoing
 from ordersaga.delivery.consume import ConsumeLoop

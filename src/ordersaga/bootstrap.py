@@ -14,9 +14,12 @@ from threading import Lock
 from time import monotonic
 from uuid import uuid4
 
+import structlog
+
 from ordersaga import __version__
+from ordersaga.as_set import sagas_of, topic_specs, topics_of
 from ordersaga.bus.kafka import KafkaBus, KafkaSecurity
-from ordersaga.bus.protocol import Bus, TopicSpec
+from ordersaga.bus.protocol import Bus
 from ordersaga.delivery.background import Background, Health
 from ordersaga.delivery.clock import SystemClock, SystemRandom
 from ordersaga.delivery.consume import ConsumeLoop
@@ -26,7 +29,6 @@ from ordersaga.delivery.relay_pace import RelayPace
 from ordersaga.orchestrator.api.app import AppSettings, create_app
 from ordersaga.orchestrator.api.asking import Api
 from ordersaga.orchestrator.api.orders import OrderLimits
-from ordersaga.orchestrator.core.definition import BACKWARD, FORWARD, Definition, Kind, Patience, Step, Undo
 from ordersaga.orchestrator.runtime.beginnings import Beginnings
 from ordersaga.orchestrator.runtime.counting import Counting
 from ordersaga.orchestrator.runtime.dead_letters import DeadLetters, Parked
@@ -36,10 +38,10 @@ from ordersaga.orchestrator.runtime.sagas import Sagas
 from ordersaga.orchestrator.runtime.service import Report, Service
 from ordersaga.orchestrator.runtime.upkeep import StoreUpkeep
 from ordersaga.orchestrator.runtime.verbs import Verbs
-from ordersaga.orchestrator.sagas.create_order import CREATE_ORDER
 from ordersaga.orchestrator.store import migrate as migrations
 from ordersaga.orchestrator.store.codec import Codec
 from ordersaga.orchestrator.store.postgres import PostgresStore, open_pool
+from ordersaga.orchestrator.store.protocol import Store
 from ordersaga.participants.everyone import host_of
 from ordersaga.participants.host import Host
 from ordersaga.participants.http import create_app as participants_app
@@ -48,20 +50,20 @@ from ordersaga.preparing import Step as Preparation
 from ordersaga.settings import Settings
 from ordersaga.settings_reading import SettingsError
 from ordersaga.web.server import HttpServer, ServerSettings
-from ordersaga.wire.topics import Participant, Topics
+from ordersaga.wire.topics import Participant
 
 ALL_PARTS = frozenset({"api", "worker", "relay", "deadlines"})
 HEALTH_SECONDS = 0.5
-WITHOUT_TIMER = 1000
-"""Added to the version of a saga that leaves the timer service out: a saga under way goes on as it began."""
+_log = structlog.get_logger(__name__)
 
 
 class App:
     """The orchestrator, or some of its parts: something to start, to stop and to ask how it is."""
 
-    def __init__(self, service: Service, preparation: Prepared, store: PostgresStore) -> None:
+    def __init__(self, service: Service, preparation: Prepared, store: PostgresStore, counting: Counting) -> None:
         self.http: HttpServer | None = None
         self._service = service
+        self._counting = counting
         self._preparation = preparation
         self._store = store
         self._asking = Lock()
@@ -78,6 +80,7 @@ class App:
         ended = self.http is None or self.http.stop(min(2.0, timeout_seconds))
         ended = self._preparation.stop(max(0.1, end - monotonic() - 0.5)) and ended
         self._store.close()
+        _log.info("orchestrator.counted", **self._counting.sums())
         return ended
 
     def health(self) -> Report:
@@ -111,7 +114,8 @@ def orchestrator(
     )
     # Rows of a dead process are looked for in the log first: a bare participant would do a repeated command twice.
     relay = Relay(bus.producer(client_id=f"ordersaga-{name}"), outbox, pace, was_written=bus.written_since)
-    handler = Handler(store, sagas, relay.offer, topics=topics, counting=Counting())
+    counting = Counting()
+    handler = Handler(store, sagas, relay.offer, topics=topics, counting=counting)
     beginnings = Beginnings(handler)
     letters = DeadLetters(store, handler)
     parts: list[Background] = [relay]
@@ -127,7 +131,7 @@ def orchestrator(
     service = Service(store, bus, parts)
     url, schema = _database_url(settings), settings.database_schema
     steps = _steps(settings, bus, (lambda: migrations.migrate(url, schema)) if migrate else None, create_topics)
-    app = App(service, Prepared(steps, service), store)
+    app = App(service, Prepared(steps, service), store, counting)
     if "api" in only:
         verbs = Verbs(handler, beginnings.begin, SystemClock(), SystemRandom())
         app.http = _http(settings, app, verbs=verbs, letters=letters, store=store, sagas=sagas)
@@ -267,60 +271,6 @@ def _steps(
     return steps
 
 
-# --- the saga, as it is set ---------------------------------------------------------------------------------------
-
-
-def sagas_of(settings: Settings) -> Sagas:
-    """Both kinds, with and without the timer service, so that a change of the setting strands no saga under way."""
-    with_timer = definition_of(settings)
-    without = _without_timer(with_timer)
-    begins = with_timer if settings.start_timer else without
-    return Sagas([with_timer, without], begins={begins.name: begins.version})
-
-
-def definition_of(settings: Settings) -> Definition:
-    """The create-order saga with the patience and the window that are set."""
-    forward = replace(FORWARD, timeout_seconds=settings.step_timeout_seconds, attempts_max=settings.step_attempts_max)
-    backward = replace(
-        BACKWARD,
-        timeout_seconds=settings.undo_timeout_seconds,
-        attempts_max=settings.undo_attempts_max,
-        backoff_seconds_max=settings.undo_backoff_seconds_max,
-    )
-    patience = {FORWARD: forward, BACKWARD: backward}
-    # Steps share an undo, and go on sharing it: one new undo for each old one.
-    undos = {undo.name: replace(undo, patience=_set(patience, undo.patience)) for undo in CREATE_ORDER.undos()}
-    return replace(
-        CREATE_ORDER,
-        steps=tuple(_as_set(step, patience, undos) for step in CREATE_ORDER.steps),
-        undo_order=tuple(undos[undo.name] for undo in CREATE_ORDER.undo_order),
-        window_seconds=settings.acceptance_window_seconds,
-        window_after_reopening_seconds=settings.acceptance_window_after_reopening_seconds,
-        kinds={one: Kind(getattr(settings, f"participant_{one.value}")) for one in Participant},
-    )
-
-
-def _as_set(step: Step, patience: dict[Patience, Patience], undos: dict[str, Undo]) -> Step:
-    undo = undos[step.undo.name] if step.undo else None
-    return replace(step, patience=_set(patience, step.patience), undo=undo)
-
-
-def _set(patience: dict[Patience, Patience], given: Patience) -> Patience:
-    """What a step says of its own stays; the two defaults are settings."""
-    return patience.get(given, given)
-
-
-def _without_timer(definition: Definition) -> Definition:
-    steps = tuple(step for step in definition.steps if step.do.to is not Participant.TIMER)
-    kept = {step.undo.name for step in steps if step.undo}
-    return replace(
-        definition,
-        version=definition.version + WITHOUT_TIMER,
-        steps=steps,
-        undo_order=tuple(undo for undo in definition.undo_order if undo.name in kept),
-    )
-
-
 # --- Kafka and the database ---------------------------------------------------------------------------------------
 
 
@@ -357,14 +307,6 @@ def _ssl_context(settings: Settings) -> ssl.SSLContext:
     return context
 
 
-def topics_of(settings: Settings) -> Topics:
-    return Topics(**{name: getattr(settings, f"topic_{name}") for name in Topics.__dataclass_fields__})
-
-
-def topic_specs(settings: Settings) -> Sequence[TopicSpec]:
-    return [TopicSpec(name, settings.kafka_partitions, {}) for name in topics_of(settings).all()]
-
-
 def topics(settings: Settings, *, create: bool) -> Iterator[tuple[str, int | None, bool]]:
     """Each topic, its partitions (None: missing), whether it was created now. Raises `BusError`."""
     bus = kafka_bus(settings)
@@ -375,6 +317,17 @@ def topics(settings: Settings, *, create: bool) -> Iterator[tuple[str, int | Non
         bus.close(2.0)
     for name in topics_of(settings).all():
         yield name, found.get(name), name in created
+
+
+def letters(settings: Settings) -> tuple[Store, DeadLetters]:
+    """What was set aside, without a process of its own: what a replay sends is published by whichever process runs."""
+    sagas = sagas_of(settings)
+    pool = open_pool(_database_url(settings), settings.database_schema, size_max=1)
+    outbox = PostgresOutbox(pool, uuid4(), lease_seconds=settings.outbox_lease_seconds, name="command line")
+    store = PostgresStore(pool, Codec(sagas.data_types()), outbox, timeout_seconds=settings.database_timeout_seconds)
+    store.check(settings.database_timeout_seconds)
+    handler = Handler(store, sagas, lambda rows: None, topics=topics_of(settings), counting=Counting())
+    return store, DeadLetters(store, handler)
 
 
 def migrate(settings: Settings) -> Iterator[str]:

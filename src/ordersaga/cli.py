@@ -4,13 +4,14 @@ Everything but Typer is imported inside of the commands, so that `--help` answer
 that says what to do; the exit code is 2 for what was given wrongly and 1 for what failed.
 """
 
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from ordersaga import cli_letters
+from ordersaga.cli_errors import fail, read_settings, told_in_one_line
 
 if TYPE_CHECKING:
     from ordersaga.settings import Settings
@@ -59,8 +60,8 @@ def serve(
 
     Example: ordersaga serve --only api --only deadlines
     """
-    with _told_in_one_line():
-        settings = _settings(env_file, needs=("database_url", "kafka_bootstrap_servers"))
+    with told_in_one_line():
+        settings = read_settings(env_file, needs=("database_url", "kafka_bootstrap_servers"))
         from ordersaga import bootstrap
 
         bus = bootstrap.kafka_bus(settings)
@@ -86,8 +87,8 @@ def participants(
 
     Example: ordersaga participants order payment
     """
-    with _told_in_one_line():
-        settings = _settings(env_file, needs=("database_url", "kafka_bootstrap_servers"))
+    with told_in_one_line():
+        settings = read_settings(env_file, needs=("database_url", "kafka_bootstrap_servers"))
         from ordersaga import bootstrap
 
         bus = bootstrap.kafka_bus(settings)
@@ -107,8 +108,8 @@ def migrate(*, env_file: EnvFile = None) -> None:
 
     Example: DATABASE_URL=postgresql://saga@db/saga ordersaga migrate
     """
-    with _told_in_one_line():
-        settings = _settings(env_file, needs=("database_url",))
+    with told_in_one_line():
+        settings = read_settings(env_file, needs=("database_url",))
         from ordersaga import bootstrap
 
         for line in bootstrap.migrate(settings):
@@ -125,8 +126,8 @@ def topics(
 
     Example: KAFKA_BOOTSTRAP_SERVERS=broker:9092 ordersaga topics --no-create
     """
-    with _told_in_one_line():
-        settings = _settings(env_file, needs=("kafka_bootstrap_servers",))
+    with told_in_one_line():
+        settings = read_settings(env_file, needs=("kafka_bootstrap_servers",))
         from ordersaga import bootstrap
 
         missing = False
@@ -144,7 +145,7 @@ def settings(*, env_file: EnvFile = None) -> None:
 
     Example: ordersaga settings --env-file .env
     """
-    with _told_in_one_line():
+    with told_in_one_line():
         from ordersaga.settings_reading import listing, read
 
         for line in listing(read(env_file=env_file)):
@@ -176,18 +177,12 @@ def demo(
     try:
         from ordersaga.demo.run import main as run_demo
     except ModuleNotFoundError as error:
-        _fail(f"the demo needs {error.name}: install it with pip install 'ordersaga[local]'", code=1)
+        fail(f"the demo needs {error.name}: install it with pip install 'ordersaga[local]'", code=1)
     raise typer.Exit(run_demo(exits=exit, as_json=json, kafka=kafka))
 
 
-def _settings(env_file: Path | None, needs: Collection[str]) -> "Settings":
-    """Read, and take over what belongs to the whole process: logging and failpoints."""
-    from ordersaga.logs import configure
-    from ordersaga.settings_reading import read
-
-    found = read(env_file=env_file, needs=needs)
-    configure(found)
-    return found
+app.add_typer(cli_letters.app, name="dead-letters")
+app.command("orphans")(cli_letters.orphans)
 
 
 def _run(built: Any, settings: "Settings", bus: Any) -> None:
@@ -203,32 +198,6 @@ def _run(built: Any, settings: "Settings", bus: Any) -> None:
     exit_code = run_until_signalled(built, settings.stop_timeout_seconds)
     bus.close(1.0)
     leave(exit_code)
-
-
-@contextmanager
-def _told_in_one_line() -> Iterator[None]:
-    """What a person can do something about is told in a line for each problem, without a traceback."""
-    from ordersaga.settings_reading import SettingsError
-
-    try:
-        yield
-    except SettingsError as error:
-        _fail(*error.problems, code=2)
-    except Exception as error:
-        if not _is_foreseen(error):
-            raise
-        _fail(str(error), code=1)
-
-
-def _is_foreseen(error: Exception) -> bool:
-    """Our own exceptions say in `retriable` that they were thought of."""
-    return hasattr(error, "retriable")
-
-
-def _fail(*lines: str, code: int) -> NoReturn:
-    for line in lines:
-        typer.echo(f"ordersaga: {' '.join(line.split())}", err=True)
-    raise typer.Exit(code)
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ from ordersaga import __version__
 
 HEAVY = ("litestar", "kafka", "psycopg", "pydantic", "uvicorn", "structlog", "msgspec", "rich", "asyncio")
 HELP_SECONDS_MAX = 0.4
-COMMANDS = ("serve", "participants", "migrate", "topics", "settings", "version", "demo")
+COMMANDS = ("serve", "participants", "migrate", "topics", "settings", "version", "demo", "orphans", "dead-letters")
 
 
 def environment(**more: str) -> dict[str, str]:

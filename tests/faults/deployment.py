@@ -63,6 +63,10 @@ class Deployment(Stage):
         return self._processes.get("participants", [])
 
     @property
+    def visitors(self) -> list[Process]:
+        return self._processes.get("visitors", [])
+
+    @property
     def orders_url(self) -> str:
         """Where runners accept: at the first process that has all participants."""
         return f"http://127.0.0.1:{self._desks[0]}"

@@ -66,7 +66,7 @@ def judge(
         for customer_id, saga_id in traffic.placed.items()
         if saga_id not in statuses
     ]
-    verdict.violations += _unexpected(traffic, statuses)
+    verdict.violations += unexpected(traffic, statuses)
     dead = ledgers.count(_dead_letters())
     if dead != poisoned:
         verdict.violations.append(f"{poisoned} unreadable records were sent, {dead} are set aside")
@@ -95,7 +95,7 @@ def _drained(ledgers: Ledgers, progress: Callable[[str], None]) -> dict[str, lis
     return found
 
 
-def _unexpected(traffic: Traffic, statuses: Mapping[str, str]) -> list[str]:
+def unexpected(traffic: Traffic, statuses: Mapping[str, str]) -> list[str]:
     """Customers whose order ended as theirs cannot."""
     refused = ("declined", "no-card", "unknown")
     return [

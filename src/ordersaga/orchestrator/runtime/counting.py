@@ -50,3 +50,10 @@ class Counting:
     def snapshot(self) -> Mapping[tuple[str, str], int]:
         with self._lock:
             return {key: count for key, count in self._counts.items() if count}
+
+    def sums(self) -> Mapping[str, int]:
+        """By name only, for a line in the log when a process ends."""
+        found: Counter[str] = Counter()
+        for (name, _), count in self.snapshot().items():
+            found[name] += count
+        return dict(found)

@@ -9,7 +9,6 @@ It does not promise to survive anything. `MemoryTables` stands for the database 
 """
 
 import dataclasses
-import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,7 +19,6 @@ from uuid import UUID
 
 import msgspec
 
-from ordersaga.bus.protocol import Outgoing
 from ordersaga.delivery.messages import OutboxRow
 from ordersaga.delivery.outbox_memory import MemoryTable
 from ordersaga.orchestrator.core.instance import Status
@@ -48,9 +46,8 @@ from ordersaga.orchestrator.store.protocol import (
 )
 from ordersaga.orchestrator.store.read import PAGE_MAX
 from ordersaga.orchestrator.store.rows import check_revisions, moved_deadlines, reference_of
+from ordersaga.orchestrator.store.storable import check_batch_storable, check_documents, records_of
 
-_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
-"""As JSON has it; a backslash before it that is not itself escaped makes it plain text."""
 EARLY_KEPT_FOR = timedelta(hours=1)
 
 
@@ -384,30 +381,6 @@ class MemoryTransaction:
             self._tables.orphans.setdefault((one.topic, one.partition, one.offset, one.saga_id), stored_orphan)
         for early in batch.early:
             self._tables.early.setdefault((early.topic, early.partition, early.offset), (at + EARLY_KEPT_FOR, early))
-
-
-def records_of(batch: Batch) -> list[Outgoing]:
-    return [*(message for change in batch.changes for message in change.messages), *batch.messages]
-
-
-def check_batch_storable(batch: Batch) -> None:
-    """What a text or a document of the database cannot hold. Raises `BadRow`."""
-    texts: list[str | None] = [record.topic for record in records_of(batch)]
-    for change in batch.changes:
-        texts += [change.after.step, *(entry.cause for entry in change.history)]
-    texts += [orphan.type for orphan in batch.orphans]
-    try:
-        if any("\0" in text for text in texts if text is not None and text.encode()):
-            raise BadRow("a text has the character NUL")
-        bodies = [msgspec.json.encode(entry.body) for change in batch.changes for entry in change.history]
-    except ValueError as error:
-        raise BadRow(str(error)) from error
-    check_documents(*bodies)
-
-
-def check_documents(*documents: bytes) -> None:
-    if any(_NUL.search(document) for document in documents):
-        raise BadRow("a document has the character NUL")
 
 
 def decoded(codec: InstanceCodec, row: SagaRow) -> AnyInstance | None:

@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 import pytest
 
-from ordersaga.bootstrap import WITHOUT_TIMER, definition_of, sagas_of, topic_specs, topics_of
+from ordersaga.as_set import WITHOUT_TIMER, definition_of, sagas_of, topic_specs, topics_of
 from ordersaga.orchestrator.core.definition import Kind
 from ordersaga.orchestrator.sagas.create_order import CREATE_ORDER
 from ordersaga.settings import Settings

@@ -1,0 +1,73 @@
+"""The saga and the topics as the settings have them."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ordersaga.bus.protocol import TopicSpec
+from ordersaga.orchestrator.core.definition import BACKWARD, FORWARD, Definition, Kind, Patience, Step, Undo
+from ordersaga.orchestrator.runtime.sagas import Sagas
+from ordersaga.orchestrator.sagas.create_order import CREATE_ORDER
+from ordersaga.settings import Settings
+from ordersaga.wire.topics import Participant, Topics
+
+WITHOUT_TIMER = 1000
+"""Added to the version of a saga that leaves the timer service out: a saga under way goes on as it began."""
+
+
+def topics_of(settings: Settings) -> Topics:
+    return Topics(**{name: getattr(settings, f"topic_{name}") for name in Topics.__dataclass_fields__})
+
+
+def topic_specs(settings: Settings) -> Sequence[TopicSpec]:
+    return [TopicSpec(name, settings.kafka_partitions, {}) for name in topics_of(settings).all()]
+
+
+def sagas_of(settings: Settings) -> Sagas:
+    """Both kinds, with and without the timer service, so that a change of the setting strands no saga under way."""
+    with_timer = definition_of(settings)
+    without = _without_timer(with_timer)
+    begins = with_timer if settings.start_timer else without
+    return Sagas([with_timer, without], begins={begins.name: begins.version})
+
+
+def definition_of(settings: Settings) -> Definition:
+    """The create-order saga with the patience and the window that are set."""
+    forward = replace(FORWARD, timeout_seconds=settings.step_timeout_seconds, attempts_max=settings.step_attempts_max)
+    backward = replace(
+        BACKWARD,
+        timeout_seconds=settings.undo_timeout_seconds,
+        attempts_max=settings.undo_attempts_max,
+        backoff_seconds_max=settings.undo_backoff_seconds_max,
+    )
+    patience = {FORWARD: forward, BACKWARD: backward}
+    # Steps share an undo, and go on sharing it: one new undo for each old one.
+    undos = {undo.name: replace(undo, patience=_set(patience, undo.patience)) for undo in CREATE_ORDER.undos()}
+    return replace(
+        CREATE_ORDER,
+        steps=tuple(_as_set(step, patience, undos) for step in CREATE_ORDER.steps),
+        undo_order=tuple(undos[undo.name] for undo in CREATE_ORDER.undo_order),
+        window_seconds=settings.acceptance_window_seconds,
+        window_after_reopening_seconds=settings.acceptance_window_after_reopening_seconds,
+        kinds={one: Kind(getattr(settings, f"participant_{one.value}")) for one in Participant},
+    )
+
+
+def _as_set(step: Step, patience: dict[Patience, Patience], undos: dict[str, Undo]) -> Step:
+    undo = undos[step.undo.name] if step.undo else None
+    return replace(step, patience=_set(patience, step.patience), undo=undo)
+
+
+def _set(patience: dict[Patience, Patience], given: Patience) -> Patience:
+    """What a step says of its own stays; the two defaults are settings."""
+    return patience.get(given, given)
+
+
+def _without_timer(definition: Definition) -> Definition:
+    steps = tuple(step for step in definition.steps if step.do.to is not Participant.TIMER)
+    kept = {step.undo.name for step in steps if step.undo}
+    return replace(
+        definition,
+        version=definition.version + WITHOUT_TIMER,
+        steps=steps,
+        undo_order=tuple(undo for undo in definition.undo_order if undo.name in kept),
+    )

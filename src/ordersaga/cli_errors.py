@@ -1,0 +1,47 @@
+"""How the command line reads its settings and tells what went wrong."""
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from ordersaga.settings import Settings
+
+
+def read_settings(env_file: Path | None, *, needs: Collection[str]) -> "Settings":
+    """Read, and take over what belongs to the whole process: logging and failpoints."""
+    from ordersaga.logs import configure
+    from ordersaga.settings_reading import read
+
+    found = read(env_file=env_file, needs=needs)
+    configure(found)
+    return found
+
+
+@contextmanager
+def told_in_one_line() -> Iterator[None]:
+    """What a person can do something about is told in a line for each problem, without a traceback."""
+    from ordersaga.settings_reading import SettingsError
+
+    try:
+        yield
+    except SettingsError as error:
+        fail(*error.problems, code=2)
+    except Exception as error:
+        if not _is_foreseen(error):
+            raise
+        fail(str(error), code=1)
+
+
+def _is_foreseen(error: Exception) -> bool:
+    """Our own exceptions say in `retriable` that they were thought of."""
+    return hasattr(error, "retriable")
+
+
+def fail(*lines: str, code: int) -> NoReturn:
+    for line in lines:
+        typer.echo(f"ordersaga: {' '.join(line.split())}", err=True)
+    raise typer.Exit(code)
