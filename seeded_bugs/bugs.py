@@ -173,7 +173,7 @@ ENGINE = (
 RUNTIME = (
     Bug(
         name="news about an order that nobody knows yet is dropped",
-        path=f"{ORCHESTRATOR}/runtime/handle.py",
+        path=f"{ORCHESTRATOR}/runtime/turn.py",
         before="if self.sagas.may_come_unasked(body) and (event := early(letter)) is not None:",
         after="if False and (event := early(letter)) is not None:",
         likely="delivery",

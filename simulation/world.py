@@ -16,14 +16,19 @@ from uuid import UUID
 from ordersaga.as_set import sagas_of
 from ordersaga.bus.memory import MemoryBus
 from ordersaga.bus.protocol import Outgoing
+from ordersaga.delivery.background import Background
 from ordersaga.delivery.consume import ConsumeLoop
 from ordersaga.delivery.outbox_memory import MemoryOutbox, MemoryTable
 from ordersaga.delivery.relay import Relay
 from ordersaga.delivery.relay_pace import RelayPace
+from ordersaga.orchestrator.runtime.admission import Admission, AdmissionLimits
+from ordersaga.orchestrator.runtime.bulletin import Bulletin
+from ordersaga.orchestrator.runtime.circuits import Circuits
 from ordersaga.orchestrator.runtime.counting import Counting
 from ordersaga.orchestrator.runtime.deadlines import Deadlines, DeadlineSettings
 from ordersaga.orchestrator.runtime.handle import Handler
 from ordersaga.orchestrator.runtime.verbs import Verbs
+from ordersaga.orchestrator.store.board_memory import MemoryBoard
 from ordersaga.orchestrator.store.codec import Codec
 from ordersaga.orchestrator.store.memory import MemoryStore
 from ordersaga.orchestrator.store.memory import MemoryTables as StoreTables
@@ -93,6 +98,9 @@ class World:
             provider=MemoryProvider(clock=self.clock.monotonic),
             bare=BareServices(new_id=lambda: self.chance.bytes(6).hex(), habits=self._habits()),
         )
+        self.board = MemoryBoard(self.databases.store, now=lambda: self.scheduler.now)
+        self.silences_max = self.random.choice((0, 1, 3, 5))
+        """After how many in a row a participant's steps are held."""
         self.orchestrators: list[Orchestrator] = []
         self.services: dict[Participant, Service] = {}
         self.bare_host: BareHost | None = None
@@ -193,7 +201,12 @@ class World:
         store: Any = MachineStore(memory, trouble)
         producer = bus.producer(client_id=machine.name)
         relay = Relay(producer, outbox, PACE, was_written=bus.written_since, clock=clock, randomness=chance)
-        handler = Handler(store, self.sagas, relay.offer, topics=TOPICS, counting=Counting())
+        circuits, admission = (
+            Circuits(silences_max=self.silences_max, seconds=clock.monotonic),
+            Admission(AdmissionLimits()),
+        )
+        bulletin = Bulletin(self.board, circuits, admission, every_seconds=5.0, clock=clock, randomness=chance)
+        handler = Handler(store, self.sagas, relay.offer, topics=TOPICS, counting=Counting(), gate=circuits)
         looking = DeadlineSettings(every_seconds=1.0)
         deadlines = Deadlines(store, handler, looking, clock=clock, randomness=chance)
         consumer = bus.consumer(group=GROUP, topics=TOPICS.answers(), client_id=machine.name)
@@ -208,8 +221,9 @@ class World:
             randomness=chance,
         )
         verbs = Verbs(handler, handler.begin, clock, chance)
-        self.orchestrators.append(Orchestrator(machine, verbs, [relay, deadlines, worker], bus))
-        for part in (relay, deadlines, worker):
+        parts: list[Background] = [relay, bulletin, deadlines, worker]
+        self.orchestrators.append(Orchestrator(machine, verbs, parts, bus))
+        for part in parts:
             part.start()
 
     def _start_service(self, participant: Participant) -> None:

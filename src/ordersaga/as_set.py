@@ -47,6 +47,7 @@ def definition_of(settings: Settings) -> Definition:
         steps=tuple(_as_set(step, patience, undos) for step in CREATE_ORDER.steps),
         undo_order=tuple(undos[undo.name] for undo in CREATE_ORDER.undo_order),
         window_seconds=settings.acceptance_window_seconds,
+        hold_seconds_max=settings.hold_seconds_max,
         window_after_reopening_seconds=settings.acceptance_window_after_reopening_seconds,
         kinds={one: Kind(getattr(settings, f"participant_{one.value}")) for one in Participant},
     )

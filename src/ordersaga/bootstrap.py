@@ -29,7 +29,10 @@ from ordersaga.delivery.relay_pace import RelayPace
 from ordersaga.orchestrator.api.app import AppSettings, create_app
 from ordersaga.orchestrator.api.asking import Api
 from ordersaga.orchestrator.api.orders import OrderLimits
+from ordersaga.orchestrator.runtime.admission import Admission, AdmissionLimits
 from ordersaga.orchestrator.runtime.beginnings import Beginnings
+from ordersaga.orchestrator.runtime.bulletin import Bulletin
+from ordersaga.orchestrator.runtime.circuits import Circuits
 from ordersaga.orchestrator.runtime.counting import Counting
 from ordersaga.orchestrator.runtime.dead_letters import DeadLetters, Parked
 from ordersaga.orchestrator.runtime.deadlines import Deadlines, DeadlineSettings
@@ -39,6 +42,8 @@ from ordersaga.orchestrator.runtime.service import Report, Service
 from ordersaga.orchestrator.runtime.upkeep import StoreUpkeep
 from ordersaga.orchestrator.runtime.verbs import Verbs
 from ordersaga.orchestrator.store import migrate as migrations
+from ordersaga.orchestrator.store.board import PostgresBoard
+from ordersaga.orchestrator.store.board_protocol import Board
 from ordersaga.orchestrator.store.codec import Codec
 from ordersaga.orchestrator.store.postgres import PostgresStore, open_pool
 from ordersaga.orchestrator.store.protocol import Store
@@ -115,10 +120,14 @@ def orchestrator(
     # Rows of a dead process are looked for in the log first: a bare participant would do a repeated command twice.
     relay = Relay(bus.producer(client_id=f"ordersaga-{name}"), outbox, pace, was_written=bus.written_since)
     counting = Counting()
-    handler = Handler(store, sagas, relay.offer, topics=topics, counting=counting)
+    circuits = Circuits(silences_max=settings.circuit_silences_max)
+    limits = AdmissionLimits(started_max=settings.sagas_started_max, outbox_rows_max=settings.outbox_rows_max)
+    admission = Admission(limits)
+    posted = PostgresBoard(pool, timeout_seconds=settings.database_timeout_seconds)
+    handler = Handler(store, sagas, relay.offer, topics=topics, counting=counting, gate=circuits)
     beginnings = Beginnings(handler)
     letters = DeadLetters(store, handler)
-    parts: list[Background] = [relay]
+    parts: list[Background] = [relay, Bulletin(posted, circuits, admission)]
     if "api" in only:
         parts.append(beginnings)
     if "deadlines" in only:
@@ -128,13 +137,13 @@ def orchestrator(
         parts += [Deadlines(store, handler, looking), StoreUpkeep(store), Parked(letters)]
     if "worker" in only:
         parts.append(_worker(settings, bus, handler, relay, name))
-    service = Service(store, bus, parts)
+    service = Service(store, bus, parts, besides=(circuits.health, admission.health))
     url, schema = _database_url(settings), settings.database_schema
     steps = _steps(settings, bus, (lambda: migrations.migrate(url, schema)) if migrate else None, create_topics)
     app = App(service, Prepared(steps, service), store, counting)
     if "api" in only:
-        verbs = Verbs(handler, beginnings.begin, SystemClock(), SystemRandom())
-        app.http = _http(settings, app, verbs=verbs, letters=letters, store=store, sagas=sagas)
+        verbs = Verbs(handler, beginnings.begin, SystemClock(), SystemRandom(), admit=admission.check)
+        app.http = _http(settings, app, verbs=verbs, letters=letters, store=store, board=posted, sagas=sagas)
     return app
 
 
@@ -157,7 +166,7 @@ def _worker(settings: Settings, bus: Bus, handler: Handler, relay: Relay, name: 
 
 
 def _http(
-    settings: Settings, app: App, *, verbs: Verbs, letters: DeadLetters, store: PostgresStore, sagas: Sagas
+    settings: Settings, app: App, *, verbs: Verbs, letters: DeadLetters, store: Store, board: Board, sagas: Sagas
 ) -> HttpServer:
     limits = OrderLimits(
         total_cents_max=settings.order_total_cents_max,
@@ -169,6 +178,7 @@ def _http(
         verbs=verbs,
         letters=letters,
         store=store,
+        board=board,
         sagas=sagas,
         health=app.health,
         limits=limits,
@@ -328,6 +338,14 @@ def letters(settings: Settings) -> tuple[Store, DeadLetters]:
     store.check(settings.database_timeout_seconds)
     handler = Handler(store, sagas, lambda rows: None, topics=topics_of(settings), counting=Counting())
     return store, DeadLetters(store, handler)
+
+
+def board(settings: Settings) -> Board:
+    """Without a process of its own."""
+    pool = open_pool(_database_url(settings), settings.database_schema, size_max=1)
+    found = PostgresBoard(pool, timeout_seconds=settings.database_timeout_seconds)
+    PostgresStore(pool, Codec({}), PostgresOutbox(pool, uuid4())).check(settings.database_timeout_seconds)
+    return found
 
 
 def migrate(settings: Settings) -> Iterator[str]:

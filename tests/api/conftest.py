@@ -16,6 +16,7 @@ from ordersaga.delivery.outbox_memory import MemoryTable
 from ordersaga.orchestrator.api.app import AppSettings, create_app
 from ordersaga.orchestrator.api.asking import Api
 from ordersaga.orchestrator.api.orders import OrderLimits
+from ordersaga.orchestrator.runtime.admission import Admission, AdmissionLimits
 from ordersaga.orchestrator.runtime.counting import Counting
 from ordersaga.orchestrator.runtime.dead_letters import DeadLetters
 from ordersaga.orchestrator.runtime.handle import Handler
@@ -23,6 +24,9 @@ from ordersaga.orchestrator.runtime.sagas import Sagas
 from ordersaga.orchestrator.runtime.service import Report
 from ordersaga.orchestrator.runtime.verbs import Verbs
 from ordersaga.orchestrator.sagas.create_order import CREATE_ORDER
+from ordersaga.orchestrator.store.board import PostgresBoard
+from ordersaga.orchestrator.store.board_memory import MemoryBoard
+from ordersaga.orchestrator.store.board_protocol import Board
 from ordersaga.orchestrator.store.codec import Codec
 from ordersaga.orchestrator.store.memory import MemoryStore, MemoryTables
 from ordersaga.orchestrator.store.migrate import migrate
@@ -31,6 +35,7 @@ from ordersaga.wire.topics import Topics
 
 SHOP = "https://shop.example"
 BODY_BYTES_MAX = 20_000
+STARTED_MAX = 500
 
 
 @dataclass
@@ -63,13 +68,17 @@ def order(**more: Any) -> dict[str, Any]:
     return {"customer_id": "user-1", "order_details": details | more}
 
 
-def stage_of(store: Any, health: list[Health], published: list[OutboxRow]) -> tuple[Api, Handler]:
+def stage_of(
+    store: Any, health: list[Health], published: list[OutboxRow], board: Board | None = None
+) -> tuple[Api, Handler]:
+    board = board or MemoryBoard(MemoryTables(outbox=MemoryTable()))
     sagas = Sagas([CREATE_ORDER])
     handler = Handler(store, sagas, published.extend, topics=Topics(), counting=Counting())
     api = Api(
-        verbs=Verbs(handler, handler.begin, SystemClock(), SystemRandom()),
+        verbs=Verbs(handler, handler.begin, SystemClock(), SystemRandom(), admit=lambda: admission_of(board).check()),
         letters=DeadLetters(store, handler),
         store=store,
+        board=board,
         sagas=sagas,
         health=lambda: report_of(health),
         limits=OrderLimits(),
@@ -79,15 +88,22 @@ def stage_of(store: Any, health: list[Health], published: list[OutboxRow]) -> tu
     return api, handler
 
 
+def admission_of(board: Board) -> Admission:
+    """As of now: no loop reads the board here."""
+    admission = Admission(AdmissionLimits(started_max=STARTED_MAX))
+    admission.learn(board.read(admission.count_to))
+    return admission
+
+
 def report_of(health: Sequence[Health]) -> Report:
     return Report(ready=all(part.healthy for part in health), parts=health)
 
 
 @contextmanager
-def staged(store: Any) -> Iterator[Stage]:
+def staged(store: Any, board: Board) -> Iterator[Stage]:
     health = [Health(name="database", healthy=True), Health(name="relay", healthy=True)]
     published: list[OutboxRow] = []
-    api, handler = stage_of(store, health, published)
+    api, handler = stage_of(store, health, published, board)
     app = create_app(api, AppSettings(cors_origins=[SHOP], body_bytes_max=BODY_BYTES_MAX))
     with TestClient(app, raise_server_exceptions=False) as client:
         yield Stage(api=api, handler=handler, published=published, health=health, client=client)
@@ -96,8 +112,9 @@ def staged(store: Any) -> Iterator[Stage]:
 @pytest.fixture
 def stage() -> Iterator[Stage]:
     """Over a store of the test's own, in memory."""
-    store = MemoryStore(MemoryTables(outbox=MemoryTable()), Codec(Sagas([CREATE_ORDER]).data_types()), _Owner())
-    with staged(store) as found:
+    tables = MemoryTables(outbox=MemoryTable())
+    store = MemoryStore(tables, Codec(Sagas([CREATE_ORDER]).data_types()), _Owner())
+    with staged(store, MemoryBoard(tables)) as found:
         yield found
 
 
@@ -107,6 +124,6 @@ def postgres_stage(database_url: str) -> Iterator[Stage]:
     migrate(database_url, "saga")
     pool = open_pool(database_url, "saga", size_max=4)
     store = PostgresStore(pool, Codec(Sagas([CREATE_ORDER]).data_types()), _Owner())
-    with staged(store) as found:
+    with staged(store, PostgresBoard(pool)) as found:
         yield found
     store.close()

@@ -7,7 +7,7 @@ import pytest
 
 from ordersaga.bus.protocol import Record
 from ordersaga.orchestrator.core.decide import decide
-from ordersaga.orchestrator.runtime import handle
+from ordersaga.orchestrator.runtime import turn
 from ordersaga.orchestrator.store.codec import Codec
 from ordersaga.wire import messages as m
 from ordersaga.wire.codec import encode
@@ -33,10 +33,10 @@ def letters(stage: Stage, query: str = "") -> Any:
 def failing(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """A bug of ours in deciding."""
 
-    def broken(*_: Any) -> Any:
+    def broken(*_: Any, **__: Any) -> Any:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr(handle, "decide", broken)
+    monkeypatch.setattr(turn, "decide", broken)
     return monkeypatch
 
 
@@ -55,7 +55,7 @@ def test_a_letter_is_replayed_once_the_bug_is_mended(stage: Stage, failing: pyte
     assert found["reason"] == "decide_failed"
     again = stage.client.post(f"/dead-letters/{found['id']}/replay", json=BY)
     assert again.status_code == 409 and "a bug" in again.json()["detail"]
-    failing.setattr(handle, "decide", decide)
+    failing.setattr(turn, "decide", decide)
     done = stage.client.post(f"/dead-letters/{found['id']}/replay", json=BY)
     assert done.status_code == 200
     assert done.json()["settled"] | {"at": ""} == {"at": "", "how": "replayed", "by": BY["who"], "why": BY["why"]}

@@ -48,7 +48,11 @@ def main() -> int:
             host = BareHost(services, bus, topics=Topics(), clock=SystemClock(), randomness=SystemRandom())
             host.start()
             traffic = Traffic(deployment.urls, None, 1.0, random)
-            crashes = sum(_crash(deployment, traffic, random, number) for number in range(arguments.crashes))
+            crashes = 0
+            for number in range(2 * arguments.crashes):
+                crashes += _crash(deployment, traffic, random, number)
+                if crashes == arguments.crashes:
+                    break
             deployment.armed(deployment.orchestrators[0], "")
             deployment.orchestrators[0].restart()
             ended = _drained(deployment)

@@ -15,8 +15,9 @@ from ordersaga.delivery.messages import OutboxRow
 from ordersaga.delivery.outbox import PostgresOutbox
 from ordersaga.orchestrator.core.instance import Instance
 from ordersaga.orchestrator.runtime.counting import Counting
-from ordersaga.orchestrator.runtime.handle import Handler, New
+from ordersaga.orchestrator.runtime.handle import Handler
 from ordersaga.orchestrator.runtime.sagas import Sagas
+from ordersaga.orchestrator.runtime.turn import New
 from ordersaga.orchestrator.sagas.create_order import CREATE_ORDER, Customer, OrderData
 from ordersaga.orchestrator.store.codec import Codec
 from ordersaga.orchestrator.store.migrate import migrate

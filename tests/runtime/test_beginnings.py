@@ -6,7 +6,8 @@ import pytest
 
 from ordersaga.delivery.failpoints import armed
 from ordersaga.orchestrator.runtime.beginnings import Beginnings
-from ordersaga.orchestrator.runtime.handle import BEFORE_COMMIT, New
+from ordersaga.orchestrator.runtime.handle import BEFORE_COMMIT
+from ordersaga.orchestrator.runtime.turn import New
 from ordersaga.orchestrator.sagas.create_order import Customer, OrderData
 from ordersaga.orchestrator.store.protocol import BadRow, StoreUnavailable
 from tests.runtime.stage import Stage, new_saga_id

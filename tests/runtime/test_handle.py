@@ -11,9 +11,10 @@ from ordersaga.orchestrator.core.decide import decide
 from ordersaga.orchestrator.core.inputs import CancelAsked
 from ordersaga.orchestrator.core.instance import Requested, Status
 from ordersaga.orchestrator.core.reasons import Reason
-from ordersaga.orchestrator.runtime import handle
-from ordersaga.orchestrator.runtime.handle import AFTER_COMMIT, BEFORE_COMMIT, Turn
+from ordersaga.orchestrator.runtime import turn
+from ordersaga.orchestrator.runtime.handle import AFTER_COMMIT, BEFORE_COMMIT
 from ordersaga.orchestrator.runtime.intake import Letter
+from ordersaga.orchestrator.runtime.turn import Turn
 from ordersaga.orchestrator.store.protocol import CommitUnknown, Lookup, StaleWrite
 from ordersaga.wire import messages as m
 from ordersaga.wire.codec import decode_event
@@ -210,12 +211,12 @@ def test_an_event_that_comes_while_its_id_is_being_learnt_is_not_kept_beside_it(
 def test_a_fault_in_deciding_sets_aside_that_letter_alone(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     bad, good = stage.begin(), stage.begin()
 
-    def faulty(definition: Any, instance: Any, seen: Any, now: Any) -> Any:
+    def faulty(definition: Any, instance: Any, seen: Any, now: Any, **more: Any) -> Any:
         if instance.saga_id == bad:
             raise ZeroDivisionError("a bug of ours")
-        return decide(definition, instance, seen, now)
+        return decide(definition, instance, seen, now, **more)
 
-    monkeypatch.setattr(handle, "decide", faulty)
+    monkeypatch.setattr(turn, "decide", faulty)
     stage.handler.records([stage.answer(bad, CREATED), stage.answer(good, CREATED)])
     assert (stage.get(bad).step, stage.get(good).step) == ("CREATE_ORDER", "GET_USER_DATA")
     assert stage.one("select reason from dead_letters") == "decide_failed"

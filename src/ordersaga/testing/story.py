@@ -57,6 +57,7 @@ class Story:
         self.definition = definition
         self.now = NOON
         self.sent: list[Send] = []
+        self._shut: frozenset[Participant] = frozenset()
         self.last = start(definition, SAGA_ID, data, self.now)
         self._take(self.last)
 
@@ -108,6 +109,11 @@ class Story:
 
     def resolve(self) -> Self:
         return self._happen(ResolveAsked(OPERATOR))
+
+    def answers_nobody(self, *participants: Participant) -> Self:
+        """From now on; nobody: all answer again."""
+        self._shut = frozenset(participants)
+        return self
 
     def after(self, seconds: float) -> Self:
         self.now += timedelta(seconds=seconds)
@@ -165,8 +171,8 @@ class Story:
 
     def _happen(self, seen: Input) -> Self:
         before = self.saga
-        decision = decide(self.definition, before, seen, self.now)
-        assert decide(self.definition, before, seen, self.now) == decision, (
+        decision = decide(self.definition, before, seen, self.now, shut=self._shut)
+        assert decide(self.definition, before, seen, self.now, shut=self._shut) == decision, (
             "a decision must be a function of what went in"
         )
         if decision.verdict is not Verdict.APPLIED:

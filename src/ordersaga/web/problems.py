@@ -44,11 +44,14 @@ class Refused(Exception):
 
     retriable = False
 
-    def __init__(self, status: int, kind: str, detail: str, *, saga_status: str = "") -> None:
+    def __init__(
+        self, status: int, kind: str, detail: str, *, saga_status: str = "", retry_after_seconds: int | None = None
+    ) -> None:
         super().__init__(detail)
         self.status = status
         self.kind = kind
         self.saga_status = saga_status
+        self.retry_after_seconds = retry_after_seconds
 
 
 def as_problem(status: int, kind: str, detail: str, *, field: str = "", saga_status: str = "") -> Problem:
@@ -77,7 +80,9 @@ def _invalid(_: AnyRequest, error: WireError) -> Response[bytes]:
 
 
 def _refused(_: AnyRequest, error: Refused) -> Response[bytes]:
-    return _answer(as_problem(error.status, error.kind, str(error), saga_status=error.saga_status))
+    after = error.retry_after_seconds
+    headers = None if after is None else {"Retry-After": str(after)}
+    return _answer(as_problem(error.status, error.kind, str(error), saga_status=error.saga_status), headers)
 
 
 def passing_trouble(request: AnyRequest, error: Exception) -> Response[bytes]:

@@ -16,6 +16,7 @@ from ordersaga.orchestrator.runtime.dead_letters import DeadLetters
 from ordersaga.orchestrator.runtime.sagas import Sagas
 from ordersaga.orchestrator.runtime.service import Report
 from ordersaga.orchestrator.runtime.verbs import Actor, Verbs
+from ordersaga.orchestrator.store.board_protocol import Board
 from ordersaga.orchestrator.store.protocol import Store
 from ordersaga.web.reading import required_text
 
@@ -33,6 +34,7 @@ class Api:
     verbs: Verbs
     letters: DeadLetters
     store: Store
+    board: Board
     sagas: Sagas
     health: AskHealth
     limits: OrderLimits

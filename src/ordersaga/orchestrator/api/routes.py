@@ -8,7 +8,7 @@ from uuid import UUID
 from litestar import Response, get, post
 from litestar.params import PathParameter, QueryParameter, RawBody
 
-from ordersaga.orchestrator.api import dead_letters
+from ordersaga.orchestrator.api import admission, dead_letters
 from ordersaga.orchestrator.api.asking import AnyRequest, Api, TheApi, operator_of
 from ordersaga.orchestrator.api.documents import (
     NOT_READY,
@@ -32,6 +32,7 @@ from ordersaga.orchestrator.api.views import (
 )
 from ordersaga.orchestrator.core.inputs import Decision, Verdict
 from ordersaga.orchestrator.core.instance import Status
+from ordersaga.orchestrator.runtime.admission import NotAdmitted
 from ordersaga.orchestrator.runtime.verbs import Actor, PlacedOrder
 from ordersaga.web.problems import Refused
 from ordersaga.web.reading import must_be_json, optional_text, read_object, required_text
@@ -67,7 +68,10 @@ def place_order(request: AnyRequest, body: RawBody, api: TheApi) -> Response[Ord
         return_url=api.return_url,
     )
     trace = trace_of((name.decode("latin-1"), value) for name, value in request.scope["headers"])
-    saga = api.verbs.place(placed, Actor(name="customer", role="customer"), trace)
+    try:
+        saga = api.verbs.place(placed, Actor(name="customer", role="customer"), trace)
+    except NotAdmitted as error:
+        raise Refused(503, error.kind, str(error), retry_after_seconds=error.retry_after_seconds) from error
     taken = OrderTaken(
         success=True, message="Your order is being processed.", saga_id=str(saga.saga_id), status=Status.STARTED
     )
@@ -258,5 +262,6 @@ def _token(name: str, text: str | None) -> UUID | None:
 ROUTES = [
     *(place_order, get_saga, list_sagas, cancel_saga, retry_saga, settle_saga, resolve_saga),
     *dead_letters.ROUTES,
+    *admission.ROUTES,
     *(livez, readyz, health),
 ]

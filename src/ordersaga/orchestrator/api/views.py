@@ -59,8 +59,11 @@ class WaitsFor(Struct, frozen=True, kw_only=True):
     """What happens next, and by when at the latest."""
 
     what: Annotated[
-        Literal["answer", "next_attempt", "late_answer", "acceptance"],
-        Meta(description="An answer to a command, the time to ask again, an answer of a step in doubt, or a runner"),
+        Literal["answer", "next_attempt", "participant", "late_answer", "acceptance"],
+        Meta(
+            description="An answer to a command, the time to ask again, a participant that answers nobody now, an"
+            " answer of a step in doubt, or a runner"
+        ),
     ]
     until: datetime
     step: str | None = None
@@ -227,6 +230,8 @@ def _waits_for(instance: AnyInstance) -> WaitsFor | None:
             direction=out.direction.value,
             attempt=out.attempt,
         )
+    if instance.held_since is not None and instance.resume_at is not None:
+        return WaitsFor(what="participant", until=instance.resume_at)
     if instance.resume_at is not None:
         return WaitsFor(what="late_answer", until=instance.resume_at)
     if instance.window_due_at is not None:

@@ -4,6 +4,7 @@ A row looks at the record, never at the input. `advance` passes the first row th
 rests. The rules that the table keeps:
 
 * going forward, one command at a time; the next is sent when the one before it was confirmed;
+* a step whose participant answers nobody is not begun: it waits, and nothing is in doubt meanwhile;
 * a refused step left nothing behind; a silent one may have, so it is taken back like a finished one;
 * going back, *if the outstanding undo is still needed, wait for it; else send the first that is needed; if none is,
   finish*. A late success, an id learnt late and an undo shared by two steps need no rows of their own: they change
@@ -18,6 +19,7 @@ What no row covers does not happen.
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 
 from msgspec.structs import replace
 
@@ -29,11 +31,21 @@ from ordersaga.orchestrator.core.instance import (
     Direction,
     Outstanding,
     Status,
+    StepRecord,
     Stuck,
 )
 from ordersaga.orchestrator.core.reasons import Reason
 from ordersaga.orchestrator.core.recording import settle, unstuck, with_attention
-from ordersaga.orchestrator.core.sending import Context, Outcome, ask, because, give_up_command, send, with_notice
+from ordersaga.orchestrator.core.sending import (
+    Context,
+    Outcome,
+    ask,
+    because,
+    give_up_command,
+    let_go,
+    send,
+    with_notice,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +59,11 @@ class Row:
 STARTED, COMPLETED, FAILED = (frozenset({status}) for status in (Status.STARTED, Status.COMPLETED, Status.FAILED))
 COMPENSATING, CANCELLING = (frozenset({status}) for status in (Status.COMPENSATING, Status.CANCELLING))
 TAKING_BACK = GOING_BACK | TAKEN_BACK
+
+NOT_ASKED = "NOT_ASKED"
+"""The refusal of a step that was never asked for: its participant had stopped to answer anybody."""
+HOLD_AT_LEAST, HOLD_AT_MOST = timedelta(seconds=5), timedelta(seconds=15)
+"""Between two looks at a step that is held: as long again as it has waited, so that an outage makes few."""
 
 
 def _wait(c: Context) -> Outcome:
@@ -65,13 +82,14 @@ def _turn_to_cancel(c: Context) -> Outcome:
     """The step that is under way is in doubt from now on; its answer is remembered when it comes."""
     record, requested = c.record, c.record.requested
     reason = requested.reason if requested else Reason.ACCEPTANCE_TIMEOUT
-    return Outcome(because(replace(give_up_command(record), status=Status.CANCELLING), reason))
+    return Outcome(because(replace(give_up_command(let_go(record)), status=Status.CANCELLING), reason))
 
 
 def _turn_to_compensate(c: Context) -> Outcome:
     failed = c.failed_step
     assert failed
-    return Outcome(because(replace(c.record, status=Status.COMPENSATING), failed.reason or Reason.STEP_TIMED_OUT))
+    record = replace(let_go(c.record), status=Status.COMPENSATING)
+    return Outcome(because(record, failed.reason or Reason.STEP_TIMED_OUT))
 
 
 def _expired_open(c: Context) -> bool:
@@ -89,7 +107,7 @@ def _complete_closed(c: Context) -> Outcome:
         name: replace(step, became=Became.SKIPPED) if step.became is None and c.definition.step(name).optional else step
         for name, step in c.record.steps.items()
     }
-    return _complete(dataclasses.replace(c, record=replace(c.record, steps=steps, outstanding=None)))
+    return _complete(dataclasses.replace(c, record=replace(let_go(c.record), steps=steps, outstanding=None)))
 
 
 def _complete(c: Context) -> Outcome:
@@ -106,6 +124,28 @@ def _current_unanswered(c: Context) -> bool:
 
 def _has_next(c: Context) -> bool:
     return c.definition.step_after(c.record.step) is not None
+
+
+def _next_is_shut(c: Context) -> bool:
+    step = c.definition.step_after(c.record.step)
+    return step is not None and step.do.to in c.shut
+
+
+def _hold(c: Context) -> Outcome:
+    """Nothing was asked, so nothing is in doubt; one that can be left out is, one that has waited too long counts as
+    refused.
+    """
+    step = c.definition.step_after(c.record.step)
+    assert step
+    since = c.record.held_since or c.now
+    end = since + timedelta(seconds=c.definition.hold_seconds_max)
+    if not step.optional and c.now < end:
+        pause = min(max(c.now - since, HOLD_AT_LEAST), HOLD_AT_MOST)
+        return Outcome(replace(c.record, held_since=since, resume_at=min(c.now + pause, end)), rest=True)
+    became = Became.SKIPPED if step.optional else Became.REFUSED
+    passed = StepRecord(name=step.name, became=became, refusal=NOT_ASKED, reason=step.silence)
+    record = replace(let_go(c.record), step=step.name, steps={**c.record.steps, step.name: passed})
+    return Outcome(record)
 
 
 def _ask_again(c: Context) -> Outcome:
@@ -294,6 +334,7 @@ TABLE: tuple[Row, ...] = (
     Row("accepted before the last step", STARTED, _accepted_early, _complete_closed),
     Row("a command is out", STARTED, _waiting, _wait),
     Row("the step has no answer yet", STARTED, _current_unanswered, _ask_again),
+    Row("the next step's participant answers nobody", STARTED, _next_is_shut, _hold),
     Row("the step is done", STARTED, _has_next, _ask_next),
     Row("every step is done", STARTED, _always, _complete),
     Row("nobody accepted in time", COMPLETED, _expired_open, _turn_to_cancel),

@@ -9,6 +9,7 @@ a table that says what comes next. All are pure: the same record and input give 
 makes it, however often. The engine knows no saga and no participant; a `Definition` tells it all.
 """
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -25,6 +26,7 @@ from ordersaga.orchestrator.core.recording import Unmoved
 from ordersaga.orchestrator.core.sending import Context
 from ordersaga.wire.ids import announcement_id
 from ordersaga.wire.messages import SagaStatusChanged, type_of
+from ordersaga.wire.topics import Participant
 
 AnyInstance = Instance[Any]
 
@@ -35,6 +37,8 @@ def start(
     data: SagaData,
     now: datetime,
     trace: tuple[str | None, str | None] = (None, None),
+    *,
+    shut: Collection[Participant] = (),
 ) -> Decision:
     """A new saga and its first command."""
     instance: AnyInstance = Instance(
@@ -48,21 +52,29 @@ def start(
         traceparent=trace[0],
         tracestate=trace[1],
     )
-    return _advanced(definition, instance, instance, now, announce=True)
+    return _advanced(definition, instance, instance, now, shut, announce=True)
 
 
-def decide(definition: Definition, instance: AnyInstance, seen: Input, now: datetime) -> Decision:
+def decide(
+    definition: Definition, instance: AnyInstance, seen: Input, now: datetime, *, shut: Collection[Participant] = ()
+) -> Decision:
     """What becomes of `instance` when `seen` comes in at `now` (the database's clock). Never raises for what an input
-    holds.
+    holds. `shut`: participants that answer nobody, of which no step is begun.
     """
     shown = observe(definition, instance, seen, now)
     if isinstance(shown, Unmoved):
         return Decision(instance=instance, verdict=shown.verdict, why=shown.why)
-    return _advanced(definition, instance, shown.record, now)
+    return _advanced(definition, instance, shown.record, now, shut)
 
 
 def _advanced(
-    definition: Definition, before: AnyInstance, record: AnyInstance, now: datetime, announce: bool = False
+    definition: Definition,
+    before: AnyInstance,
+    record: AnyInstance,
+    now: datetime,
+    shut: Collection[Participant],
+    *,
+    announce: bool = False,
 ) -> Decision:
     """Pass rows until one rests or none applies, then say what changed."""
     messages: list[Send] = []
@@ -72,7 +84,7 @@ def _advanced(
     announced = None if announce else before.status
     resting = False
     while not resting:
-        context = Context(definition, record, now)
+        context = Context(definition, record, now, shut)
         if record.status is not announced:
             messages.append(_status_changed(record, announced))
             announced = record.status

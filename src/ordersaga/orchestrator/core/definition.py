@@ -11,7 +11,7 @@ from enum import Enum, StrEnum
 from functools import cached_property
 from typing import Any
 
-from ordersaga.orchestrator.core.instance import Instance, SagaData
+from ordersaga.orchestrator.core.instance import Direction, Instance, Outstanding, SagaData
 from ordersaga.orchestrator.core.reasons import Reason
 from ordersaga.wire.messages import Announcement, Command, Event
 from ordersaga.wire.topics import Participant
@@ -162,6 +162,8 @@ class Definition:
     notices: Notices
     window_seconds: float = 1800.0
     window_after_reopening_seconds: float = 300.0
+    hold_seconds_max: float = 120.0
+    """How long a step waits for a participant that answers nobody before it counts as refused."""
     kinds: Mapping[Participant, Kind] = field(default_factory=dict)
     """Of each participant; bare where none is given."""
 
@@ -190,6 +192,20 @@ class Definition:
 
     def steps_undone_by(self, undo: Undo) -> tuple[Step, ...]:
         return self._undone_by[undo]
+
+    def asked_of(self, out: Outstanding) -> Participant:
+        """Whose answer is waited for."""
+        step = self.step(out.step)
+        if out.direction is Direction.DO:
+            return step.do.to
+        assert step.undo
+        return step.undo.ask.to
+
+    @cached_property
+    def answered_by(self) -> Mapping[type[Event], Participant]:
+        """For each answer to a command, who gives it."""
+        asks = [*(step.do for step in self.steps), *(undo.ask for undo in self.undos())]
+        return {event: ask.to for ask in asks for event in (ask.ok, ask.refused)}
 
     @cached_property
     def makers(self) -> Mapping[str, Step]:
@@ -222,8 +238,10 @@ def _check(definition: Definition) -> None:
         raise DefinitionError(f"{definition.name}: undo_order must name each undo of the steps once: {sorted(undos)}")
     if sum(step.opens_window for step in definition.steps) > 1:
         raise DefinitionError(f"{definition.name}: only one step can open the window")
-    if definition.version < 1 or definition.window_seconds <= 0:
-        raise DefinitionError(f"{definition.name}: version and window_seconds must be positive")
+    if definition.version < 1 or definition.window_seconds <= 0 or definition.hold_seconds_max < 0:
+        raise DefinitionError(
+            f"{definition.name}: version and window_seconds must be positive, hold_seconds_max not negative"
+        )
 
 
 def _check_step(definition: Definition, step: Step) -> None:

@@ -168,8 +168,10 @@ class Instance(Struct, Generic[D], frozen=True, kw_only=True, omit_defaults=True
     outstanding: Outstanding | None = None
     resume_at: datetime | None = None
     """When to look again, though no command is out: an effect in doubt cannot be named before its answer has come or
-    is given up.
+    is given up, or the next step is held.
     """
+    held_since: datetime | None = None
+    """Since when the next step is not asked for, because its participant answers nobody."""
     window_ends_at: datetime | None = None
     """Until when the order may be accepted; opened by the step that the definition names."""
     window_reopened: bool = False

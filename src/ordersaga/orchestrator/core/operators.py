@@ -24,6 +24,8 @@ def retry_asked(definition: Definition, record: AnyInstance) -> Shown:
         if stuck.accepted:
             return Unmoved(Verdict.REFUSED, "a runner has the order")
         return Observation(replace(record, stuck=replace(stuck, retry=True)))
+    if record.held_since is not None:
+        return Observation(replace(record, resume_at=None))
     if out is None:
         return Unmoved(Verdict.REFUSED, "nothing is under way")
     if out.direction is Direction.DO and definition.attempts_max(definition.step(out.step)) == 1:

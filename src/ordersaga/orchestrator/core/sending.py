@@ -1,6 +1,6 @@
 """What rows of the table do: write a command, tell the customer, give a reason. The record before, the record after."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -26,6 +26,8 @@ class Context:
     definition: Definition
     record: AnyInstance
     now: datetime
+    shut: Collection[Participant] = ()
+    """Those that answer nobody: no step of theirs is begun."""
 
     @property
     def needs(self) -> tuple[Need, ...]:
@@ -61,7 +63,7 @@ def ask(c: Context, step: Step) -> Outcome:
         due_at=c.now + timedelta(seconds=step.patience.timeout_seconds),
     )
     steps = {**c.record.steps, step.name: replace(known, attempts=out.attempt)}
-    record = replace(c.record, step=step.name, steps=steps, outstanding=out)
+    record = replace(let_go(c.record), step=step.name, steps=steps, outstanding=out)
     return Outcome(record, (Send(to=step.do.to, body=step.do.command(record), message_id=out.message_id),), rest=True)
 
 
@@ -120,6 +122,11 @@ def because(record: AnyInstance, reason: Reason) -> AnyInstance:
     if record.reason is not None:
         return record
     return replace(record, reason=reason, explanation=EXPLANATIONS[reason])
+
+
+def let_go(record: AnyInstance) -> AnyInstance:
+    """Hold no step any more."""
+    return record if record.held_since is None else replace(record, held_since=None, resume_at=None)
 
 
 def give_up_command(record: AnyInstance) -> AnyInstance:

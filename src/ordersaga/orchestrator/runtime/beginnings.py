@@ -16,7 +16,8 @@ import structlog
 
 from ordersaga.delivery.background import Health, Loop
 from ordersaga.orchestrator.core.instance import Instance
-from ordersaga.orchestrator.runtime.handle import Handler, New
+from ordersaga.orchestrator.runtime.handle import Handler
+from ordersaga.orchestrator.runtime.turn import New
 from ordersaga.orchestrator.store.protocol import BadRow, StoreUnavailable
 
 AnyInstance = Instance[Any]

@@ -4,7 +4,7 @@ Its parts run in the background: workers (one member of the consumer group each)
 --only` leaves some of them out, so that they can run as processes of their own; the database is all that they share.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import monotonic
 
@@ -22,11 +22,16 @@ class Report:
 
 
 class Service:
-    def __init__(self, store: Store, bus: Bus, parts: Sequence[Background]) -> None:
-        """`parts` are started in order and stopped in reverse: give the relay first, the worker last."""
+    def __init__(
+        self, store: Store, bus: Bus, parts: Sequence[Background], *, besides: Sequence[Callable[[], Health]] = ()
+    ) -> None:
+        """`parts` are started in order and stopped in reverse: give the relay first, the worker last. `besides`: what
+        else there is to say.
+        """
         self._store = store
         self._bus = bus
         self._parts = parts
+        self._besides = besides
         self._started: list[Background] = []
 
     def start(self) -> None:
@@ -47,6 +52,7 @@ class Service:
             self._database(timeout_seconds),
             self._brokers(timeout_seconds),
             *(part.health() for part in self._parts),
+            *(say() for say in self._besides),
         ]
         return Report(ready=all(part.healthy for part in parts), parts=parts)
 

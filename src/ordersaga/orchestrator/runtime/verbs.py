@@ -11,7 +11,8 @@ from ordersaga.delivery.clock import Clock, Randomness
 from ordersaga.orchestrator.core.inputs import CancelAsked, Decision, Operator, ResolveAsked, RetryAsked, SettleAsked
 from ordersaga.orchestrator.core.instance import Instance, Requested
 from ordersaga.orchestrator.core.reasons import Reason
-from ordersaga.orchestrator.runtime.handle import Handler, New
+from ordersaga.orchestrator.runtime.handle import Handler
+from ordersaga.orchestrator.runtime.turn import New
 from ordersaga.orchestrator.sagas.create_order import CREATE_ORDER, Customer, OrderData
 from ordersaga.wire.ids import uuid7
 
@@ -39,16 +40,26 @@ class PlacedOrder:
 
 class Verbs:
     def __init__(
-        self, handler: Handler, begin: Callable[[New], AnyInstance], clock: Clock, randomness: Randomness
+        self,
+        handler: Handler,
+        begin: Callable[[New], AnyInstance],
+        clock: Clock,
+        randomness: Randomness,
+        *,
+        admit: Callable[[], None] = lambda: None,
     ) -> None:
-        """`begin` is `Handler.begin`, or `Beginnings.begin` where many orders come in at once."""
+        """`begin` is `Handler.begin`, or `Beginnings.begin` where many orders come in at once; `admit` raises
+        `NotAdmitted` while no new order is taken.
+        """
         self._handler = handler
         self._begin = begin
         self._clock = clock
         self._randomness = randomness
+        self._admit = admit
 
     def place(self, order: PlacedOrder, by: Actor, trace: tuple[str | None, str | None] = (None, None)) -> AnyInstance:
-        """A new saga for `order`, in the database when this returns. Raises `StoreError`."""
+        """A new saga for `order`, in the database when this returns. Raises `StoreError`, `NotAdmitted`."""
+        self._admit()
         # The id's time only sorts and partitions; whatever is decided by time is decided by the database's clock.
         saga_id = uuid7(int(self._clock.now().timestamp() * 1000), self._randomness.bytes(10))
         customer = Customer(customer_id=order.customer_id, order_details=order.order_details)

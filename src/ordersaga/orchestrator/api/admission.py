@@ -1,0 +1,74 @@
+"""The switch for new orders: how it stands, and turning it. What is under way is never touched by it."""
+
+from datetime import datetime
+
+from litestar import get, post
+from litestar.params import RawBody
+from msgspec import Struct
+
+from ordersaga.orchestrator.api.asking import AnyRequest, Api, TheApi, operator_of
+from ordersaga.orchestrator.api.documents import OperatorOperation, documented
+from ordersaga.orchestrator.store.board_protocol import Switch
+from ordersaga.web.reading import must_be_json, read_object
+
+
+class AdmissionView(Struct, frozen=True, kw_only=True):
+    """Whether new orders are taken; who said so last, when and why."""
+
+    taken: bool
+    by: str | None = None
+    why: str | None = None
+    at: datetime | None = None
+
+
+@get(
+    "/admission",
+    sync_to_thread=True,
+    responses=documented(500, 503),
+    summary="Whether new orders are taken",
+    tags=["operators"],
+)
+def get_admission(api: TheApi) -> AdmissionView:
+    return _view(api.board.read(most=0).switch)
+
+
+@post(
+    "/admission/stop",
+    status_code=200,
+    sync_to_thread=True,
+    operation_class=OperatorOperation,
+    responses=documented(400, 413, 415, 500, 503),
+    summary="Take no new orders",
+    description="They are answered 503 within a second or two, by every process. What is under way goes on.",
+    tags=["operators"],
+)
+def stop_orders(request: AnyRequest, body: RawBody, api: TheApi) -> AdmissionView:
+    return _turned(request, body, api, taken=False)
+
+
+@post(
+    "/admission/resume",
+    status_code=200,
+    sync_to_thread=True,
+    operation_class=OperatorOperation,
+    responses=documented(400, 413, 415, 500, 503),
+    summary="Take new orders again",
+    tags=["operators"],
+)
+def resume_orders(request: AnyRequest, body: RawBody, api: TheApi) -> AdmissionView:
+    return _turned(request, body, api, taken=True)
+
+
+def _turned(request: AnyRequest, body: bytes, api: Api, *, taken: bool) -> AdmissionView:
+    must_be_json(request)
+    by = operator_of(read_object(body))
+    return _view(api.board.set_switch(taken=taken, by=by.name, why=by.reason))
+
+
+def _view(switch: Switch | None) -> AdmissionView:
+    if switch is None:
+        return AdmissionView(taken=True)
+    return AdmissionView(taken=switch.taken, by=switch.by, why=switch.why, at=switch.at)
+
+
+ROUTES = [get_admission, stop_orders, resume_orders]

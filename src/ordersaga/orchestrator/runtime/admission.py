@@ -1,0 +1,62 @@
+"""Whether new orders are taken: a person's switch, and bounds on what may be under way.
+
+An order that is refused costs its customer a second try; one that is taken and then waits for hours costs trust. What
+is under way is never touched.
+"""
+
+from dataclasses import dataclass
+
+from ordersaga.delivery.background import Health
+from ordersaga.orchestrator.store.board_protocol import Posted
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdmissionLimits:
+    started_max: int = 20_000
+    """Sagas on their way forward."""
+    outbox_rows_max: int = 100_000
+    """Messages that wait to be published: they pile up while no broker is there."""
+
+
+class NotAdmitted(Exception):
+    """No new order now. `kind` is a short code, `retry_after_seconds` when to ask again; the text is for customers."""
+
+    retriable = True
+
+    def __init__(self, kind: str, detail: str, retry_after_seconds: int) -> None:
+        super().__init__(detail)
+        self.kind = kind
+        self.retry_after_seconds = retry_after_seconds
+
+
+class Admission:
+    def __init__(self, limits: AdmissionLimits) -> None:
+        self._limits = limits
+        self._posted = Posted()
+
+    @property
+    def count_to(self) -> int:
+        """How far it is worth to count."""
+        return max(self._limits.started_max, self._limits.outbox_rows_max)
+
+    def learn(self, posted: Posted) -> None:
+        self._posted = posted
+
+    def check(self) -> None:
+        """Raises `NotAdmitted`."""
+        posted, switch = self._posted, self._posted.switch
+        if switch is not None and not switch.taken:
+            raise NotAdmitted("orders-are-stopped", "No orders are taken at the moment. Please try again later.", 60)
+        if posted.started >= self._limits.started_max or posted.outbox_rows >= self._limits.outbox_rows_max:
+            raise NotAdmitted("too-busy", "Too many orders are under way. Please try again in a few seconds.", 5)
+
+    def health(self) -> Health:
+        """Healthy always: refusing is what it is for. The detail says why it does."""
+        posted, switch, said = self._posted, self._posted.switch, []
+        if switch is not None and not switch.taken:
+            said.append(f"stopped by {switch.by} at {switch.at:%Y-%m-%d %H:%M:%S} UTC: {switch.why}")
+        if posted.started >= self._limits.started_max:
+            said.append(f"{self._limits.started_max} sagas or more are under way")
+        if posted.outbox_rows >= self._limits.outbox_rows_max:
+            said.append(f"{self._limits.outbox_rows_max} messages or more wait to be published")
+        return Health(name="orders", healthy=True, detail="; ".join(said))

@@ -1,0 +1,49 @@
+"""The board in PostgreSQL: two small tables of their own, which no saga's transaction touches."""
+
+from collections.abc import Collection, Mapping
+from datetime import UTC
+from typing import Any
+
+from psycopg_pool import ConnectionPool
+
+from ordersaga.delivery.arrays import Integers, Texts
+from ordersaga.orchestrator.store.board_protocol import Posted, Silence, Switch
+from ordersaga.orchestrator.store.connections import AnyConnection, Connections, statements
+from ordersaga.wire.topics import Participant
+
+_SQL = statements("board.sql")
+_KNOWN: Mapping[Any, Participant] = {one.value: one for one in Participant}
+
+
+class PostgresBoard:
+    """See `store.board_protocol.Board`."""
+
+    def __init__(
+        self, pool: ConnectionPool[AnyConnection], *, timeout_seconds: float = 10.0, schema: str | None = None
+    ) -> None:
+        """`pool` and `schema` as for `PostgresStore`; the pool is the store's to close."""
+        self._ask = Connections(pool, timeout_seconds, schema).ask
+
+    def tell(self, silent: Mapping[Participant, int], answered: Collection[Participant]) -> None:
+        names = sorted({*silent, *answered})
+        values = {
+            "participants": Texts([name.value for name in names]),
+            "commands": Integers([silent.get(name, 0) for name in names]),
+            "answered": Texts(sorted(name.value for name in answered)),
+        }
+        self._ask(_SQL["tell"], values)
+
+    def read(self, most: int) -> Posted:
+        # Another version may know participants that this one does not.
+        silences = {
+            _KNOWN[name]: Silence(commands=commands, since=since.astimezone(UTC))
+            for name, commands, since in self._ask(_SQL["silences"], {})
+            if name in _KNOWN
+        }
+        ((started, outbox_rows, taken, by, why, at),) = self._ask(_SQL["under_way"], {"most": most})
+        switch = None if at is None else Switch(taken=taken, by=by, why=why, at=at.astimezone(UTC))
+        return Posted(silences=silences, switch=switch, started=started, outbox_rows=outbox_rows)
+
+    def set_switch(self, *, taken: bool, by: str, why: str) -> Switch:
+        ((at,),) = self._ask(_SQL["set_admission"], {"taken": taken, "by": by, "why": why})
+        return Switch(taken=taken, by=by, why=why, at=at.astimezone(UTC))

@@ -1,0 +1,47 @@
+"""The board of a process without a database; several processes of a simulation may share one."""
+
+from collections.abc import Callable, Collection, Mapping
+from datetime import UTC, datetime
+from threading import Lock
+
+from ordersaga.orchestrator.core.instance import Status
+from ordersaga.orchestrator.store.board_protocol import Posted, Silence, Switch
+from ordersaga.orchestrator.store.memory import MemoryTables
+from ordersaga.wire.topics import Participant
+
+
+class MemoryBoard:
+    """See `store.board_protocol.Board`."""
+
+    def __init__(self, tables: MemoryTables, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._tables = tables
+        self._now = now
+        self._lock = Lock()
+        self._silences: dict[Participant, Silence] = {}
+        self._switch: Switch | None = None
+
+    def tell(self, silent: Mapping[Participant, int], answered: Collection[Participant]) -> None:
+        with self._lock:
+            for name in answered:
+                self._silences.pop(name, None)
+            for name, commands in silent.items():
+                known = self._silences.get(name)
+                since = known.since if known else self._now()
+                self._silences[name] = Silence(commands=commands + (known.commands if known else 0), since=since)
+
+    def read(self, most: int) -> Posted:
+        with self._tables.changed:
+            started = sum(row.status is Status.STARTED for row in self._tables.sagas.values())
+        with self._lock:
+            silences = {name: silence for name, silence in self._silences.items() if silence.commands}
+            return Posted(
+                silences=silences,
+                switch=self._switch,
+                started=min(started, most),
+                outbox_rows=min(len(self._tables.outbox.rows), most),
+            )
+
+    def set_switch(self, *, taken: bool, by: str, why: str) -> Switch:
+        with self._lock:
+            self._switch = Switch(taken=taken, by=by, why=why, at=self._now())
+            return self._switch

@@ -1,0 +1,54 @@
+"""What processes tell each other through the database, besides the sagas: who answers nobody, whether orders are taken.
+
+A process learns of it about once a second. Nothing here is needed for a saga to be right; it keeps an outage from
+becoming thousands of doubts, and a rush from becoming one.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from ordersaga.wire.topics import Participant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Silence:
+    """`commands` in a row that were not answered, by all processes' count, the first of them noticed at `since`."""
+
+    commands: int
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Switch:
+    """Whether new orders are taken; who said so, and why."""
+
+    taken: bool
+    by: str
+    why: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Posted:
+    """What the board says."""
+
+    silences: Mapping[Participant, Silence] = field(default_factory=dict)
+    switch: Switch | None = None
+    """None where nobody ever touched it: orders are taken."""
+    started: int = 0
+    """Sagas on their way forward, counted as far as was asked for."""
+    outbox_rows: int = 0
+
+
+class Board(Protocol):
+    def tell(self, silent: Mapping[Participant, int], answered: Collection[Participant]) -> None:
+        """Commands that were not answered since this process last told, after the answer of those in `answered`.
+        Raises `StoreError`.
+        """
+
+    def read(self, most: int) -> Posted:
+        """`most`: how far to count. Raises `StoreError`."""
+
+    def set_switch(self, *, taken: bool, by: str, why: str) -> Switch: ...

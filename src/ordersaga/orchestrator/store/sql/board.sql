@@ -1,0 +1,31 @@
+-- What processes tell each other.
+
+-- name: tell(participants, commands, answered)
+-- Silences of this process since it last told; for each, whether there was an answer before them.
+INSERT INTO silences AS known (participant, commands, since)
+SELECT told.participant, told.commands, statement_timestamp()
+FROM unnest((:participants)::text[], (:commands)::int[]) told (participant, commands)
+ORDER BY told.participant
+ON CONFLICT (participant) DO UPDATE SET
+    commands = excluded.commands + CASE WHEN known.participant = ANY ((:answered)::text[]) THEN 0 ELSE known.commands END,
+    since = CASE
+        WHEN known.commands = 0 OR known.participant = ANY ((:answered)::text[]) THEN excluded.since ELSE known.since
+    END
+RETURNING participant;
+
+-- name: silences()
+-- Who answers nobody.
+SELECT participant, commands, since FROM silences WHERE commands > 0;
+
+-- name: under_way(most)
+-- Whether orders are taken, and how much there is to do: counted as far as matters.
+SELECT
+    (SELECT count(*) FROM (SELECT FROM sagas WHERE status = 'STARTED' LIMIT :most) started),
+    (SELECT count(*) FROM (SELECT FROM outbox LIMIT :most) waiting),
+    newest.taken, newest.by, newest.why, newest.at
+FROM (VALUES (1)) one (row)
+LEFT JOIN LATERAL (SELECT * FROM admission ORDER BY at DESC LIMIT 1) newest ON true;
+
+-- name: set_admission(taken, by, why)
+-- From now on.
+INSERT INTO admission (taken, by, why) VALUES (:taken, :by, :why) RETURNING at;

@@ -1,0 +1,148 @@
+"""A participant that answers nobody is noticed, its steps are held, and one now and then is let through."""
+
+from datetime import UTC, datetime
+from itertools import pairwise
+
+from ordersaga.delivery.outbox_memory import MemoryTable
+from ordersaga.orchestrator.runtime.admission import Admission, AdmissionLimits
+from ordersaga.orchestrator.runtime.bulletin import Bulletin
+from ordersaga.orchestrator.runtime.circuits import PROBE_MOST_SECONDS, Circuits
+from ordersaga.orchestrator.store.board_memory import MemoryBoard
+from ordersaga.orchestrator.store.board_protocol import Board, Silence
+from ordersaga.orchestrator.store.memory import MemoryTables
+from ordersaga.orchestrator.store.protocol import StoreUnavailable
+from ordersaga.wire.topics import Participant
+
+PAYMENT, ORDER = Participant.PAYMENT, Participant.ORDER
+NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
+
+
+class Watch:
+    seconds = 100.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+def circuits(silences_max: int = 3) -> tuple[Circuits, Watch]:
+    watch = Watch()
+    return Circuits(silences_max=silences_max, seconds=watch), watch
+
+
+def board() -> MemoryBoard:
+    return MemoryBoard(MemoryTables(outbox=MemoryTable()))
+
+
+def read(found: Circuits, on: Board) -> None:
+    """One turn of the bulletin, without its pause."""
+    silent, answered = found.take_news()
+    if silent or answered:
+        on.tell(silent, answered)
+    found.learn(on.read(10).silences)
+
+
+def test_enough_silences_in_a_row_open_it_and_any_answer_closes_it() -> None:
+    found, _ = circuits()
+    found.heard((), {PAYMENT: 2})
+    assert found.shut() == set()
+    found.heard((), {PAYMENT: 1})
+    assert found.shut() == {PAYMENT}
+    assert "payment has not answered 3 commands" in found.health().detail and found.health().healthy
+    found.heard({PAYMENT}, {})
+    assert found.shut() == set() and found.health().detail == ""
+
+
+def test_an_answer_between_begins_the_count_anew() -> None:
+    found, _ = circuits()
+    for _ in range(5):
+        found.heard((), {PAYMENT: 2})
+        found.heard({PAYMENT}, {})
+    assert found.shut() == set()
+
+
+def test_others_are_not_concerned() -> None:
+    found, _ = circuits()
+    found.heard((), {PAYMENT: 3})
+    found.heard({ORDER}, {})
+    assert found.shut() == {PAYMENT}
+
+
+def test_one_step_is_let_through_now_and_then_and_less_often_if_it_is_not_answered() -> None:
+    found, watch = circuits()
+    found.heard((), {PAYMENT: 3})
+    passed = []
+    for second in range(300):
+        watch.seconds = 100.0 + second
+        if not found.shut():
+            passed.append(second)
+            found.asked(PAYMENT)
+            assert found.shut() == {PAYMENT}, "one, and no more"
+    assert passed[:4] == [5, 10, 20, 40]
+    assert max(later - sooner for sooner, later in pairwise(passed)) == PROBE_MOST_SECONDS
+
+
+def test_what_is_asked_of_one_that_answers_changes_nothing() -> None:
+    found, _ = circuits()
+    found.asked(PAYMENT)
+    assert found.shut() == set()
+
+
+def test_it_can_be_turned_off() -> None:
+    found, _ = circuits(silences_max=0)
+    found.heard((), {PAYMENT: 1000})
+    assert found.shut() == set()
+
+
+def test_processes_sum_their_silences_and_one_answer_closes_it_for_all() -> None:
+    (here, _), (there, _), shared = circuits(), circuits(), board()
+    here.heard((), {PAYMENT: 1})
+    there.heard((), {PAYMENT: 2})
+    for found in (here, there, here):
+        read(found, shared)
+    assert here.shut() == there.shut() == {PAYMENT}
+    there.heard({PAYMENT}, {})
+    read(there, shared)
+    read(here, shared)
+    assert here.shut() == there.shut() == set()
+
+
+def test_silences_after_an_answer_are_told_as_such() -> None:
+    (here, _), shared = circuits(), board()
+    shared.tell({PAYMENT: 2}, ())
+    read(here, shared)
+    here.heard({PAYMENT}, {})
+    here.heard((), {PAYMENT: 1})
+    read(here, shared)
+    assert shared.read(10).silences[PAYMENT].commands == 1 and here.shut() == set()
+
+
+def test_what_could_not_be_told_is_told_later() -> None:
+    found, _ = circuits()
+
+    class Away(MemoryBoard):
+        away = True
+
+        def tell(self, *news: object) -> None:
+            if self.away:
+                raise StoreUnavailable("away")
+            super().tell(*news)  # type: ignore[arg-type]
+
+    shared = Away(MemoryTables(outbox=MemoryTable()))
+    bulletin = Bulletin(shared, found, Admission(AdmissionLimits()), every_seconds=0.0)
+    found.heard((), {PAYMENT: 2})
+    for _ in range(2):
+        try:
+            bulletin.turn()
+        except StoreUnavailable:
+            continue
+    shared.away = False
+    bulletin.turn()
+    assert shared.read(10).silences[PAYMENT].commands == 2
+
+
+def test_one_that_is_not_answered_here_may_have_answered_elsewhere_meanwhile() -> None:
+    found, _ = circuits()
+    found.learn({PAYMENT: Silence(commands=7, since=NOON)})
+    assert found.shut() == {PAYMENT} and "since 2026-01-02 12:00:00 UTC" in found.health().detail
+    found.learn({})
+    assert found.shut() == set()

@@ -1,0 +1,56 @@
+"""What processes tell each other, in PostgreSQL and in memory alike."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from ordersaga.delivery.outbox_memory import MemoryTable
+from ordersaga.orchestrator.store.board import PostgresBoard
+from ordersaga.orchestrator.store.board_memory import MemoryBoard
+from ordersaga.orchestrator.store.board_protocol import Board, Posted
+from ordersaga.orchestrator.store.memory import MemoryTables
+from ordersaga.orchestrator.store.migrate import migrate
+from ordersaga.orchestrator.store.postgres import open_pool
+from ordersaga.wire.topics import Participant
+
+PAYMENT, ORDER = Participant.PAYMENT, Participant.ORDER
+
+
+@pytest.fixture(params=["postgres", "memory"])
+def board(request: pytest.FixtureRequest) -> Iterator[Board]:
+    if request.param == "memory":
+        yield MemoryBoard(MemoryTables(outbox=MemoryTable()))
+        return
+    url = request.getfixturevalue("database_url")
+    migrate(url, "ordersaga")
+    pool = open_pool(url, "ordersaga", size_max=2)
+    yield PostgresBoard(pool)
+    pool.close()
+
+
+def commands(board: Board) -> dict[Participant, int]:
+    return {name: one.commands for name, one in board.read(10).silences.items()}
+
+
+def test_an_empty_board_lets_everything_pass(board: Board) -> None:
+    assert board.read(10) == Posted()
+
+
+def test_silences_are_summed_until_there_is_an_answer(board: Board) -> None:
+    board.tell({PAYMENT: 2, ORDER: 1}, ())
+    since = board.read(10).silences[PAYMENT].since
+    board.tell({PAYMENT: 3}, ())
+    assert commands(board) == {PAYMENT: 5, ORDER: 1}
+    assert board.read(10).silences[PAYMENT].since == since, "since the first of them"
+    board.tell({}, {ORDER})
+    assert commands(board) == {PAYMENT: 5}
+    board.tell({PAYMENT: 1}, {PAYMENT})
+    assert commands(board) == {PAYMENT: 1}
+    assert board.read(10).silences[PAYMENT].since > since
+
+
+def test_the_newest_word_on_the_switch_rules(board: Board) -> None:
+    stopped = board.set_switch(taken=False, by="op-7", why="a fire")
+    assert board.read(10).switch == stopped and not stopped.taken
+    resumed = board.set_switch(taken=True, by="op-8", why="it is out")
+    assert board.read(10).switch == resumed and (resumed.by, resumed.why) == ("op-8", "it is out")
