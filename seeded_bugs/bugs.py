@@ -169,6 +169,12 @@ ENGINE = (
         before="    if undo.required:",
         after="    if not undo.required:",
     ),
+    Bug(
+        name="a step that was never asked for is in doubt",
+        path=f"{CORE}/advance.py",
+        before="became = Became.SKIPPED if step.optional else Became.REFUSED",
+        after="became = Became.SKIPPED if step.optional else Became.IN_DOUBT",
+    ),
 )
 RUNTIME = (
     Bug(

@@ -4,16 +4,19 @@ The saga is the real one: `start` and `decide` as they run. Around it are the pa
 channel: commands to one participant keep their order, events overtake each other freely. Commands and answers get lost
 (a bounded number of times), are handled or delivered twice, come after the saga has given up; people accept, give back,
 cancel and void at every moment, the timer service says that the time is over, operators ask again, settle and resolve.
+The next step may have to wait for a participant that answers nobody, for a while or for ever.
 
 Two states that differ in nothing but the distances between times are one: instants are replaced by their rank.
 """
 
+import dataclasses
 import hashlib
 import sys
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -47,6 +50,7 @@ NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 SAGA_ID = UUID("019b7e6c-0000-7000-8000-000000000001")
 CUSTOMER = CancelAsked(Requested(actor="customer", role="customer", reason=Reason.CUSTOMER_REQUEST))
 OPERATOR = Operator(actor="night-shift", role="operator", why="looked into it")
+NOBODY = frozenset(Participant)
 VIOLATIONS_MAX = 20
 NO_END = "I10: from every state the saga can come to rest"
 _UNSEEN = frozenset({"revision", "created_at", "updated_at", "completed_at", "sent_at", "explanation", "shown_at"})
@@ -257,6 +261,22 @@ def _deliveries(definition: Definition, state: State, index: int, told: Told) ->
     yield _decided(definition, rest, seen, f"{name} arrives")
     if state.faults:
         yield _decided(definition, replace(state, faults=state.faults - 1), seen, f"{name} arrives, and will again")
+        yield from _held(definition, replace(rest, faults=rest.faults - 1), seen, f"{name} arrives")
+
+
+def _held(definition: Definition, state: State, seen: Input, what: str) -> Iterator[Step]:
+    """The next step's participant answers nobody: the step is left out, waits, or has waited for too long."""
+    asked = _decided(definition, state, seen, what)
+    held = _decided(definition, state, seen, f"{what}, and the next to ask answers nobody", shut=NOBODY)
+    if held.after.commands != asked.after.commands:
+        yield held
+    if held.after.record.held_since is not None:
+        yield _decided(_impatient(definition), state, seen, f"{what}, and the next to ask never answers", shut=NOBODY)
+
+
+@lru_cache
+def _impatient(definition: Definition) -> Definition:
+    return dataclasses.replace(definition, hold_seconds_max=0)
 
 
 def _deadlines(definition: Definition, state: State) -> Iterator[Step]:
@@ -266,6 +286,9 @@ def _deadlines(definition: Definition, state: State) -> Iterator[Step]:
         if not under_way or state.faults:
             later = replace(state, now=max(state.now, due_at), faults=state.faults - under_way)
             yield _decided(definition, later, CommandDeadline(), "it waited long enough")
+        if state.faults and not under_way:
+            less = replace(state, now=max(state.now, due_at), faults=state.faults - 1)
+            yield from _held(definition, less, CommandDeadline(), "it waited long enough")
     if state.hands and (window := state.record.window_due_at) is not None:
         later = replace(state, now=max(state.now, window), hands=state.hands - 1)
         yield _decided(definition, later, WindowDeadline(), "nobody accepted in time")
@@ -307,8 +330,10 @@ def _asked_for(definition: Definition, state: State, wish: Input, what: str) -> 
         yield step
 
 
-def _decided(definition: Definition, state: State, seen: Input, what: str) -> Step:
-    decision = decide(definition, state.record, seen, state.now)
+def _decided(
+    definition: Definition, state: State, seen: Input, what: str, *, shut: Collection[Participant] = ()
+) -> Step:
+    decision = decide(definition, state.record, seen, state.now, shut=shut)
     broken = broken_by(definition, state.record, seen, decision, state.now)
     after = _sent(replace(state, record=decision.instance), decision)
     if state.world.full:
