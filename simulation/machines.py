@@ -12,7 +12,17 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from ordersaga.bus.memory import MemoryBus, MemoryConsumer, identity_of
-from ordersaga.bus.protocol import BusUnavailable, Consumer, Outcome, Outgoing, Producer, Published, Record, TopicSpec
+from ordersaga.bus.protocol import (
+    BusUnavailable,
+    Cluster,
+    Consumer,
+    Outcome,
+    Outgoing,
+    Producer,
+    Published,
+    Record,
+    TopicSpec,
+)
 from ordersaga.delivery.messages import OutboxRow
 from ordersaga.delivery.outbox_memory import MemoryOutbox
 from ordersaga.delivery.outbox_protocol import OutboxUnavailable, Pending
@@ -83,6 +93,9 @@ class MachineBus:
 
     def partitions(self) -> Mapping[str, int]:
         return self._bus.partitions()
+
+    def describe(self) -> Cluster:
+        return self._bus.describe()
 
     def create_topics(self, topics: Sequence[TopicSpec]) -> Sequence[str]:
         return self._bus.create_topics(topics)

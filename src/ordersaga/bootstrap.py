@@ -39,6 +39,7 @@ from ordersaga.orchestrator.runtime.deadlines import Deadlines, DeadlineSettings
 from ordersaga.orchestrator.runtime.handle import Handler
 from ordersaga.orchestrator.runtime.sagas import Sagas
 from ordersaga.orchestrator.runtime.service import Report, Service
+from ordersaga.orchestrator.runtime.topic_watch import TopicWatch
 from ordersaga.orchestrator.runtime.upkeep import StoreUpkeep
 from ordersaga.orchestrator.runtime.verbs import Verbs
 from ordersaga.orchestrator.store import migrate as migrations
@@ -136,6 +137,7 @@ def orchestrator(
         )
         parts += [Deadlines(store, handler, looking), StoreUpkeep(store), Parked(letters)]
     if "worker" in only:
+        parts.append(TopicWatch(bus, topics.all()))
         parts.append(_worker(settings, bus, handler, relay, name))
     service = Service(store, bus, parts, besides=(circuits.health, admission.health))
     url, schema = _database_url(settings), settings.database_schema

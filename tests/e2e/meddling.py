@@ -11,7 +11,7 @@ from enum import StrEnum
 from threading import Lock
 from typing import Any
 
-from ordersaga.bus.protocol import Bus, Consumer, Outcome, Outgoing, Producer, Published, Record, TopicSpec
+from ordersaga.bus.protocol import Bus, Cluster, Consumer, Outcome, Outgoing, Producer, Published, Record, TopicSpec
 from ordersaga.wire import messages as m
 from ordersaga.wire.codec import Envelope, decode_command, decode_event
 
@@ -98,6 +98,9 @@ class MeddlingBus:
 
     def partitions(self) -> Mapping[str, int]:
         return self._bus.partitions()
+
+    def describe(self) -> Cluster:
+        return self._bus.describe()
 
     def create_topics(self, topics: Sequence[TopicSpec]) -> Sequence[str]:
         return self._bus.create_topics(topics)

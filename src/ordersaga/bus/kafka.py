@@ -17,12 +17,13 @@ from typing import Literal, TypeVar
 from ordersaga.bus.bounded import bounded, in_background
 from ordersaga.bus.connecting import Connecting
 from ordersaga.bus.counters import Counters
-from ordersaga.bus.kafka_client import AdminSession, KafkaClients
+from ordersaga.bus.kafka_admin import AdminSession
+from ordersaga.bus.kafka_client import KafkaClients
 from ordersaga.bus.kafka_consumer import KafkaConsumer
 from ordersaga.bus.kafka_producer import Identity, KafkaProducer, identity_of
 from ordersaga.bus.kafka_settings import KafkaSecurity, KafkaTimings
 from ordersaga.bus.partitioner import partition_of
-from ordersaga.bus.protocol import BusError, BusRefused, BusUnavailable, Outgoing, TopicSpec
+from ordersaga.bus.protocol import BusError, BusRefused, BusUnavailable, Cluster, Outgoing, TopicSpec
 
 __all__ = ["KafkaBus", "KafkaSecurity", "KafkaTimings"]
 
@@ -57,7 +58,7 @@ class KafkaBus:
         self._record_bytes_max = record_bytes_max
         self._admin: Connecting[AdminSession] = Connecting(
             "admin",
-            open_client=lambda: self._clients.open_admin(f"{client_id}-admin"),
+            open_client=lambda: AdminSession(self._clients.open_admin(f"{client_id}-admin")),
             discard=lambda client: in_background(client.close),
         )
         self._topics: Mapping[str, int] = {}
@@ -100,6 +101,9 @@ class KafkaBus:
 
     def partitions(self) -> Mapping[str, int]:
         return self._ask(AdminSession.partitions, ADMIN_TIMEOUT_SECONDS)
+
+    def describe(self) -> Cluster:
+        return self._ask(AdminSession.describe, ADMIN_TIMEOUT_SECONDS)
 
     def create_topics(self, topics: Sequence[TopicSpec]) -> Sequence[str]:
         existing = self.partitions()

@@ -25,6 +25,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)
     import kafka
     from kafka import errors
+    from kafka.admin import ConfigResource, ConfigResourceType
     from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
     from kafka.future import Future as KafkaFuture
     from kafka.net.compat import KafkaNetClient
@@ -41,8 +42,16 @@ from ordersaga.bus.kafka_settings import (
     consumer_settings,
     producer_settings,
 )
-from ordersaga.bus.protocol import BusError, BusRefused, BusUnavailable, FencedMember, Outgoing, Record, TopicSpec
+from ordersaga.bus.protocol import (
+    BusError,
+    BusRefused,
+    BusUnavailable,
+    FencedMember,
+    Outgoing,
+    Record,
+)
 
+ClientError = errors.KafkaError
 TopicPartition = tuple[str, int]
 Offsets = Mapping[TopicPartition, int]
 _REFUSALS = (
@@ -89,8 +98,9 @@ class KafkaClients:
         settings["partition_assignment_strategy"] = (CooperativeStickyAssignor,)
         return ConsumerSession(self._open(kafka.KafkaConsumer, client_id, **settings), topics)
 
-    def open_admin(self, client_id: str) -> "AdminSession":
-        return AdminSession(self._open(kafka.KafkaAdminClient, client_id, request_timeout_ms=10_000))
+    def open_admin(self, client_id: str) -> Any:
+        """For an `AdminSession`."""
+        return self._open(kafka.KafkaAdminClient, client_id, request_timeout_ms=10_000)
 
     def open_reader(self, client_id: str) -> "ReaderSession":
         return ReaderSession(
@@ -291,39 +301,6 @@ class _Listener(kafka.ConsumerRebalanceListener):  # type: ignore[misc]
     on_partitions_revoked = on_partitions_lost = on_partitions_assigned
 
 
-class AdminSession:
-    def __init__(self, client: Any) -> None:
-        self._client = client
-
-    def partitions(self) -> dict[str, int]:
-        with translated():
-            return {
-                topic["name"]: len(topic["partitions"])
-                for topic in self._client.describe_topics()
-                if not topic.get("is_internal")
-            }
-
-    def create(self, specs: Sequence[TopicSpec]) -> list[str]:
-        wanted = {
-            spec.name: {"num_partitions": spec.partitions, "replication_factor": -1, "configs": dict(spec.config)}
-            for spec in specs
-        }
-        with translated():
-            created = []
-            for answer in self._client.create_topics(wanted, raise_errors=False)["topics"]:
-                name, error = answer["name"], errors.for_code(answer["error_code"])
-                if error is errors.NoError:
-                    created.append(name)
-                elif error is not errors.TopicAlreadyExistsError:
-                    raise error(f"topic {name}: {answer.get('error_message') or ''}")
-            if created:
-                self._client.wait_for_topics(created)
-            return created
-
-    def close(self) -> None:
-        self._client.close()
-
-
 class ReaderSession:
     """Reads partitions from a time on to the end that they have now, without a group."""
 
@@ -366,6 +343,19 @@ def translated() -> Iterator[None]:
         raise BusUnavailable(one_line(error)) from error
     except errors.KafkaError as error:
         raise BusError(one_line(error)) from error
+
+
+def was_created(answer: Mapping[str, Any]) -> bool:
+    """What a broker says of one topic. False where it was there. Raises an error of the library's."""
+    error = errors.for_code(answer["error_code"])
+    if error not in (errors.NoError, errors.TopicAlreadyExistsError):
+        raise error(f"topic {answer['name']}: {answer.get('error_message') or ''}")
+    return bool(error is errors.NoError)
+
+
+def broker_setting(broker_id: int, name: str) -> Any:
+    """What to ask for, to be told one setting of a broker."""
+    return ConfigResource(ConfigResourceType.BROKER, str(broker_id), configs={name: None})
 
 
 def _record(found: Any) -> Record:

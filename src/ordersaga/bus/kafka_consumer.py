@@ -18,11 +18,14 @@ from contextlib import suppress
 from threading import Lock
 from typing import Protocol
 
+import structlog
+
 from ordersaga.bus.bounded import bounded
 from ordersaga.bus.connecting import Connecting, StillConnecting
 from ordersaga.bus.counters import Counters
 from ordersaga.bus.protocol import BusError, BusRefused, BusUnavailable, FencedMember, Record
 
+_log = structlog.get_logger(__name__)
 TopicPartition = tuple[str, int]
 Offsets = Mapping[TopicPartition, int]
 SLICE_SECONDS = 0.2
@@ -237,6 +240,7 @@ class KafkaConsumer:
         else:
             cause = "stalled" if isinstance(error, _Stalled) else "error"
         self._counters.add(f"consumer_rebuilds.{cause}")
+        _log.warning("kafka.consumer_replaced", cause=cause, error=str(error))
         self._client = None
         self._first, self._committed, self._unconfirmed = {}, {}, {}
         self._connecting.drop(client)

@@ -28,11 +28,14 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import Any, Protocol
 
+import structlog
+
 from ordersaga.bus.connecting import Connecting
 from ordersaga.bus.counters import Counters
 from ordersaga.bus.partitioner import partition_of
 from ordersaga.bus.protocol import BusError, BusUnavailable, Headers, Outcome, Outgoing, Published
 
+_log = structlog.get_logger(__name__)
 Identity = tuple[str, bytes, bytes, Headers]
 Lane = tuple[str, bytes]
 ACKNOWLEDGED = Outcome(Published.ACKNOWLEDGED)
@@ -162,6 +165,7 @@ class KafkaProducer:
 
     def _drop(self, client: Session, cause: str) -> None:
         self._counters.add(f"producer_rebuilds.{cause}")
+        _log.warning("kafka.producer_replaced", cause=cause, unacknowledged=len(self._unresolved))
         self._connecting.drop(client)
         self._calm_at = None
         self._doubt(lambda attempt: not succeeded(attempt.future))

@@ -18,6 +18,7 @@ from ordersaga.bus.protocol import (
     BusError,
     BusRefused,
     BusUnavailable,
+    Cluster,
     FencedMember,
     Headers,
     Outcome,
@@ -25,6 +26,7 @@ from ordersaga.bus.protocol import (
     Published,
     Record,
     TopicSpec,
+    TopicState,
 )
 from ordersaga.delivery.clock import Clock, SystemClock
 
@@ -66,6 +68,10 @@ class MemoryBus:
     def partitions(self) -> Mapping[str, int]:
         with self._changed:
             return {topic: len(logs) for topic, logs in self._log.items()}
+
+    def describe(self) -> Cluster:
+        topics = {topic: TopicState(count, topic) for topic, count in self.partitions().items()}
+        return Cluster(topics, creates_topics=False)
 
     def create_topics(self, topics: Sequence[TopicSpec]) -> Sequence[str]:
         for spec in topics:

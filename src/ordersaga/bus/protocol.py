@@ -126,6 +126,22 @@ class TopicSpec:
     config: Mapping[str, str]
 
 
+@dataclass(frozen=True, slots=True)
+class TopicState:
+    partitions: int
+    identity: str
+    """Another one, once the topic was deleted and created again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """What the brokers say of themselves."""
+
+    topics: Mapping[str, TopicState]
+    creates_topics: bool | None
+    """Whether a misspelt name makes a topic; None where we may not ask."""
+
+
 class Bus(Protocol):
     """Constructors connect lazily: building a bus, a consumer or a producer never fails because a broker is away."""
 
@@ -141,6 +157,9 @@ class Bus(Protocol):
 
     def partitions(self) -> Mapping[str, int]:
         """Partition count of each topic that exists. Raises `BusUnavailable`."""
+
+    def describe(self) -> Cluster:
+        """Raises `BusUnavailable`."""
 
     def create_topics(self, topics: Sequence[TopicSpec]) -> Sequence[str]:
         """Create those that are missing and return their names; those that exist are left as they are. Raises

@@ -1,0 +1,54 @@
+"""What is asked of brokers besides reading and writing: topics, and how the brokers are set up."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from ordersaga.bus.kafka_client import ClientError, broker_setting, translated, was_created
+from ordersaga.bus.protocol import Cluster, TopicSpec, TopicState
+
+_AUTO_CREATE = "auto.create.topics.enable"
+
+
+class AdminSession:
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def partitions(self) -> dict[str, int]:
+        return {name: topic.partitions for name, topic in self._topics().items()}
+
+    def describe(self) -> Cluster:
+        return Cluster(self._topics(), self._creates_topics())
+
+    def _topics(self) -> dict[str, TopicState]:
+        with translated():
+            return {
+                topic["name"]: TopicState(len(topic["partitions"]), str(topic.get("topic_id")))
+                for topic in self._client.describe_topics()
+                if not topic.get("is_internal")
+            }
+
+    def _creates_topics(self) -> bool | None:
+        """Of any broker: they are set up alike."""
+        with translated():
+            broker_id = self._client.describe_cluster()["brokers"][0]["broker_id"]
+        try:
+            found = self._client.describe_configs([broker_setting(broker_id, _AUTO_CREATE)], config_filter="all")
+        except ClientError:
+            return None
+        told = [configs.get(_AUTO_CREATE) for kind in found.values() for configs in kind.values()]
+        return any(one is not None and str(one["value"]).lower() == "true" for one in told) if any(told) else None
+
+    def create(self, specs: Sequence[TopicSpec]) -> list[str]:
+        wanted = {
+            spec.name: {"num_partitions": spec.partitions, "replication_factor": -1, "configs": dict(spec.config)}
+            for spec in specs
+        }
+        with translated():
+            answers = self._client.create_topics(wanted, raise_errors=False)["topics"]
+            created: list[str] = [answer["name"] for answer in answers if was_created(answer)]
+            if created:
+                self._client.wait_for_topics(created)
+            return created
+
+    def close(self) -> None:
+        self._client.close()
