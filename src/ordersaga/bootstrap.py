@@ -105,14 +105,8 @@ def orchestrator(
     topics = topics_of(settings)
     sagas = sagas_of(settings)
     name = settings.instance_id or f"{socket.gethostname()}-{os.getpid()}"
-    pool = open_pool(
-        _database_url(settings),
-        settings.database_schema,
-        size_max=settings.database_connections_max,
-        timeout_seconds=settings.database_timeout_seconds,
-    )
-    outbox = PostgresOutbox(pool, uuid4(), lease_seconds=settings.outbox_lease_seconds, name=name)
-    store = PostgresStore(pool, Codec(sagas.data_types()), outbox, timeout_seconds=settings.database_timeout_seconds)
+    database = _Database(settings, name)
+    outbox, store = database.outbox, database.store(sagas)
     pace = RelayPace(
         batch_max=settings.relay_batch_max,
         held_max=settings.relay_held_max,
@@ -124,7 +118,7 @@ def orchestrator(
     circuits = Circuits(silences_max=settings.circuit_silences_max)
     limits = AdmissionLimits(started_max=settings.sagas_started_max, outbox_rows_max=settings.outbox_rows_max)
     admission = Admission(limits)
-    posted = PostgresBoard(pool, timeout_seconds=settings.database_timeout_seconds)
+    posted = database.board()
     handler = Handler(store, sagas, relay.offer, topics=topics, counting=counting, gate=circuits)
     beginnings = Beginnings(handler)
     letters = DeadLetters(store, handler)
@@ -331,12 +325,35 @@ def topics(settings: Settings, *, create: bool) -> Iterator[tuple[str, int | Non
         yield name, found.get(name), name in created
 
 
+class _Database:
+    """One pool, and what is built on it."""
+
+    def __init__(self, settings: Settings, name: str, *, connections_max: int | None = None) -> None:
+        pooled, seconds = settings.database_pooler == "transaction", settings.database_timeout_seconds
+        self._timeout_seconds = seconds
+        self._schema = settings.database_schema if pooled else None
+        self._pool = open_pool(
+            _database_url(settings),
+            None if pooled else settings.database_schema,
+            size_max=connections_max or settings.database_connections_max,
+            prepares=not pooled,
+            timeout_seconds=seconds,
+        )
+        lease_seconds = settings.outbox_lease_seconds
+        self.outbox = PostgresOutbox(self._pool, uuid4(), lease_seconds=lease_seconds, name=name, schema=self._schema)
+
+    def store(self, sagas: Sagas) -> PostgresStore:
+        codec = Codec(sagas.data_types())
+        return PostgresStore(self._pool, codec, self.outbox, timeout_seconds=self._timeout_seconds, schema=self._schema)
+
+    def board(self) -> PostgresBoard:
+        return PostgresBoard(self._pool, timeout_seconds=self._timeout_seconds, schema=self._schema)
+
+
 def letters(settings: Settings) -> tuple[Store, DeadLetters]:
     """What was set aside, without a process of its own: what a replay sends is published by whichever process runs."""
     sagas = sagas_of(settings)
-    pool = open_pool(_database_url(settings), settings.database_schema, size_max=1)
-    outbox = PostgresOutbox(pool, uuid4(), lease_seconds=settings.outbox_lease_seconds, name="command line")
-    store = PostgresStore(pool, Codec(sagas.data_types()), outbox, timeout_seconds=settings.database_timeout_seconds)
+    store = _Database(settings, "command line", connections_max=1).store(sagas)
     store.check(settings.database_timeout_seconds)
     handler = Handler(store, sagas, lambda rows: None, topics=topics_of(settings), counting=Counting())
     return store, DeadLetters(store, handler)
@@ -344,10 +361,9 @@ def letters(settings: Settings) -> tuple[Store, DeadLetters]:
 
 def board(settings: Settings) -> Board:
     """Without a process of its own."""
-    pool = open_pool(_database_url(settings), settings.database_schema, size_max=1)
-    found = PostgresBoard(pool, timeout_seconds=settings.database_timeout_seconds)
-    PostgresStore(pool, Codec({}), PostgresOutbox(pool, uuid4())).check(settings.database_timeout_seconds)
-    return found
+    database = _Database(settings, "command line", connections_max=1)
+    database.store(sagas_of(settings)).check(settings.database_timeout_seconds)
+    return database.board()
 
 
 def migrate(settings: Settings) -> Iterator[str]:

@@ -1,6 +1,6 @@
-"""Kafka, PostgreSQL or both are gone for minutes while orders come in; then they are back.
+"""Kafka, PostgreSQL or both are gone for minutes, or its disk is full, while orders come in; then they are back.
 
-    python -m tests.faults.outage [--what kafka|database|both] [--seconds S] [--times N]
+    python -m tests.faults.outage [--what kafka|database|both|disk] [--seconds S] [--times N]
 
 What is looked at: that no process ends, that /readyz names what is missing, that memory stays bounded, what became of
 the orders that came meanwhile, and how long it takes from healing until the last saga has ended. Then the participants'
@@ -14,6 +14,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from http.client import HTTPConnection, HTTPException
 from random import Random
@@ -24,6 +25,7 @@ import psutil  # type: ignore[import-untyped]
 import psycopg
 
 from tests.faults.deployment import Deployment, temporary_directory
+from tests.faults.disk import SmallDisk, small_disk
 from tests.faults.judging import judge
 from tests.faults.lasting import lasts
 from tests.faults.ledgers import CHECKS
@@ -81,7 +83,8 @@ def main() -> int:
     begun, outages = time.monotonic(), []
     with temporary_directory() as directory:
         deployment = Deployment(directory, orchestrators=1, participants_each=1)
-        with deployment:
+        with deployment, ExitStack() as stack:
+            disk = stack.enter_context(small_disk(deployment.postgres)) if arguments.what == "disk" else None
             traffic = Traffic(deployment.urls, deployment.orders_url, arguments.per_second, Random(1))
             traffic.start()
             memory = Memory(psutil.Process(deployment.orchestrators[0].pid))
@@ -89,7 +92,7 @@ def main() -> int:
             memory.watch()
             for number in range(arguments.times):
                 _say(f"  {arguments.what} gone for {arguments.seconds:.0f} s, {number + 1} of {arguments.times}")
-                outages.append(_outage(deployment, traffic, arguments.what, arguments.seconds))
+                outages.append(_outage(deployment, traffic, disk, arguments.what, arguments.seconds))
                 _say(f"  {outages[-1]}; {memory.now():.0f} MiB, at most {memory.peak:.0f}")
                 lasts(QUIET_SECONDS)
             traffic.stop()
@@ -110,17 +113,18 @@ def main() -> int:
     return 0 if good else 1
 
 
-def _outage(deployment: Deployment, traffic: Traffic, what: str, seconds: float) -> Outage:
+def _outage(deployment: Deployment, traffic: Traffic, disk: SmallDisk | None, what: str, seconds: float) -> Outage:
     before = Counter(traffic.counts)
     begun, said = time.monotonic(), set()
-    for part in _parts(deployment, what):
+    parts = [(disk.fill, disk.empty)] if disk else _parts(deployment, what)
+    for part in parts:
         part[0]()
     while (left := seconds - (time.monotonic() - begun)) > 0:
         lasts(min(5.0, left))
         said |= set(_unhealthy(deployment.urls[0]))
     meanwhile = {name: count - before[name] for name, count in traffic.counts.items() if count > before[name]}
     outage = Outage(what, seconds, meanwhile, sorted(said))
-    for part in _parts(deployment, what):
+    for part in parts:
         part[1]()
     healed = time.monotonic()
     until(lambda: _unhealthy(deployment.urls[0]) == [], "it is ready", within_seconds=READY_WITHIN_SECONDS)
@@ -186,7 +190,7 @@ def _open(deployment: Deployment, before: Any) -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="outage", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--what", choices=("kafka", "database", "both"), default="kafka", help="what is gone")
+    parser.add_argument("--what", choices=("kafka", "database", "both", "disk"), default="kafka", help="what is gone")
     parser.add_argument("--seconds", type=float, default=150.0, help="how long")
     parser.add_argument("--times", type=int, default=1, help="how often")
     parser.add_argument("--per-second", type=float, default=4.0, help="orders")

@@ -133,6 +133,11 @@ class PostgresServer:
     def pid(self) -> int:
         return self.process.pid
 
+    @property
+    def data(self) -> Path:
+        """Where its files really are."""
+        return (self.directory / "data").resolve()
+
     def url(self, database: str) -> str:
         return f"postgresql://{USER}@127.0.0.1:{self.port}/{database}"
 
