@@ -20,7 +20,7 @@ from typing import Protocol, Self
 from uuid import uuid4
 
 from ordersaga.local.kafka_parts import KafkaParts, find_kafka_parts, properties_text
-from ordersaga.local.kafka_wire import accepts_partitions, answers
+from ordersaga.local.kafka_wire import accepts_partitions, answers, listens
 from ordersaga.local.ports import free_ports, release_ports
 from ordersaga.local.processes import Process
 from ordersaga.local.temporary import make_directory, remove_directory
@@ -74,10 +74,12 @@ class KafkaNode:
     process is gone; `stop` is an orderly end.
     """
 
-    def __init__(self, node_id: int, ports: NodePorts, process: Process) -> None:
+    def __init__(self, node_id: int, ports: NodePorts, process: Process, *, encrypted: bool) -> None:
+        """`encrypted`: the listener behind the proxy speaks TLS, which is not looked into."""
         self.node_id = node_id
         self.ports = ports
         self.process = process
+        self._second_answers = listens if encrypted else answers
 
     @property
     def pid(self) -> int:
@@ -113,7 +115,11 @@ class KafkaNode:
 
     def _is_ready(self) -> bool:
         client = self.ports.client
-        return answers(client) and answers(self.ports.behind_proxy) and accepts_partitions(client, self.node_id)
+        return (
+            answers(client)
+            and self._second_answers(self.ports.behind_proxy)
+            and accepts_partitions(client, self.node_id)
+        )
 
 
 class KafkaCluster:
@@ -215,7 +221,8 @@ def _node(
     configuration.write_text(properties_text({**_properties(node_id, ports, _store(home, node_id)), **extra}))
     command = parts.command("kafka.Kafka", str(configuration), flags=[f"-Djava.io.tmpdir={scratch}"])
     process = Process(f"Kafka node {node_id}", command, log_path=home / f"node-{node_id}.log", directory=home)
-    return KafkaNode(node_id, ports[node_id - 1], process)
+    encrypted = extra.get("listener.security.protocol.map", "").endswith("SSL")
+    return KafkaNode(node_id, ports[node_id - 1], process, encrypted=encrypted)
 
 
 def _properties(node_id: int, ports: Sequence[NodePorts], store: Path) -> dict[str, str]:

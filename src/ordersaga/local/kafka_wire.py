@@ -17,6 +17,15 @@ def answers(port: int, timeout_seconds: float = 0.5) -> bool:
     return answer is not None and answer[:2] == b"\0\0"
 
 
+def listens(port: int, timeout_seconds: float = 0.5) -> bool:
+    """Whether anything does: all that can be said of an encrypted listener without its certificates."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout_seconds).close()
+    except OSError:
+        return False
+    return True
+
+
 def accepts_partitions(port: int, node_id: int, timeout_seconds: float = 2.0) -> bool:
     """Whether a topic could be created now with its only partition on node `node_id`: there is a quorum, and it counts
     that node among the living. Only validated (CreateTopics, version 2): no topic is made.
