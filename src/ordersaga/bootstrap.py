@@ -122,7 +122,8 @@ def orchestrator(
     handler = Handler(store, sagas, relay.offer, topics=topics, counting=counting, gate=circuits)
     beginnings = Beginnings(handler)
     letters = DeadLetters(store, handler)
-    parts: list[Background] = [relay, Bulletin(posted, circuits, admission)]
+    bulletin = Bulletin(posted, circuits, admission)
+    parts: list[Background] = [relay, bulletin]
     if "api" in only:
         parts.append(beginnings)
     if "deadlines" in only:
@@ -133,7 +134,7 @@ def orchestrator(
     if "worker" in only:
         parts.append(TopicWatch(bus, topics.all()))
         parts.append(_worker(settings, bus, handler, relay, name))
-    service = Service(store, bus, parts, besides=(circuits.health, admission.health))
+    service = Service(store, bus, parts, besides=(circuits.health, admission.health, bulletin.people_needed))
     url, schema = _database_url(settings), settings.database_schema
     steps = _steps(settings, bus, (lambda: migrations.migrate(url, schema)) if migrate else None, create_topics)
     app = App(service, Prepared(steps, service), store, counting)

@@ -1,12 +1,16 @@
 """Reads the board and writes on it, about once a second: the one loop between circuits, admission and the database."""
 
+import structlog
+
 from ordersaga.delivery.background import Health, Loop
-from ordersaga.delivery.clock import Clock, Randomness
+from ordersaga.delivery.clock import Clock, Randomness, SystemClock
 from ordersaga.orchestrator.runtime.admission import Admission
 from ordersaga.orchestrator.runtime.circuits import Circuits
-from ordersaga.orchestrator.store.board_protocol import Board
+from ordersaga.orchestrator.store.board_protocol import SHOWN_MAX, Board, Troubled
 
 EVERY_SECONDS = 1.0
+TELL_EVERY_SECONDS = 600.0
+_log = structlog.get_logger(__name__)
 
 
 class Bulletin:
@@ -26,7 +30,10 @@ class Bulletin:
         self._circuits = circuits
         self._admission = admission
         self._every_seconds = every_seconds
-        self._loop = Loop("bulletin", self.turn, clock=clock, randomness=randomness, restart_most_seconds=5.0)
+        self._clock = clock or SystemClock()
+        self._troubled = Troubled()
+        self._tell_again_at = 0.0
+        self._loop = Loop("bulletin", self.turn, clock=self._clock, randomness=randomness, restart_most_seconds=5.0)
 
     def turn(self) -> None:
         silent, answered = self._circuits.take_news()
@@ -39,7 +46,20 @@ class Bulletin:
         posted = self._board.read(self._admission.count_to)
         self._circuits.learn(posted.silences)
         self._admission.learn(posted)
+        self._tell_people(posted.troubled)
         self._loop.pause(self._every_seconds)
+
+    def people_needed(self) -> Health:
+        """Healthy always: the process is. The detail says what waits for a person."""
+        return Health(name="sagas", healthy=True, detail=_in_words(self._troubled))
+
+    def _tell_people(self, troubled: Troubled) -> None:
+        """When it has changed, and again and again while it lasts: nothing that is stuck is quiet."""
+        now = self._clock.monotonic()
+        if (troubled.failed or troubled.attention) and (troubled != self._troubled or now >= self._tell_again_at):
+            _log.warning("sagas.need_a_person", failed=troubled.failed, attention=troubled.attention)
+            self._tell_again_at = now + TELL_EVERY_SECONDS
+        self._troubled = troubled
 
     def start(self) -> None:
         self._loop.start()
@@ -49,3 +69,15 @@ class Bulletin:
 
     def health(self) -> Health:
         return self._loop.health()
+
+
+def _in_words(troubled: Troubled) -> str:
+    counts = {
+        "FAILED": troubled.failed,
+        "with attention": troubled.attention,
+        "dead letters": troubled.dead_letters,
+        "orphans": troubled.orphans,
+    }
+    return ", ".join(
+        f"{count if count < SHOWN_MAX else f'{SHOWN_MAX} or more'} {what}" for what, count in counts.items() if count
+    )

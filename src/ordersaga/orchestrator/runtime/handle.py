@@ -18,7 +18,7 @@ from ordersaga.bus.protocol import Record
 from ordersaga.delivery.failpoints import declare, hit
 from ordersaga.delivery.messages import OutboxRow
 from ordersaga.orchestrator.core.inputs import CommandDeadline, Decision, Input, WindowDeadline
-from ordersaga.orchestrator.core.instance import Instance
+from ordersaga.orchestrator.core.instance import Instance, Status
 from ordersaga.orchestrator.runtime.circuits import ALWAYS_OPEN, Gate
 from ordersaga.orchestrator.runtime.counting import Counting
 from ordersaga.orchestrator.runtime.intake import (
@@ -31,6 +31,7 @@ from ordersaga.orchestrator.runtime.sagas import Sagas
 from ordersaga.orchestrator.runtime.turn import New, Turn
 from ordersaga.orchestrator.store.protocol import (
     Batch,
+    Change,
     CommitUnknown,
     DeadlineKind,
     Due,
@@ -178,8 +179,21 @@ class Handler:
         hit(AFTER_COMMIT)
         self._publish(rows)
         self._gate.heard(turn.answered, turn.silent)
-        self._counting.turn(turn.verdicts, turn.orphans, turn.early, turn.changes())
+        changes = turn.changes()
+        self._counting.turn(turn.verdicts, turn.orphans, turn.early, changes)
+        for change in changes:
+            _tell_of_trouble(change)
         if intake is not None:
             self._counting.foreign(intake.foreign)
         for dead in turn.dead:
             self._counting.dead(dead)
+
+
+def _tell_of_trouble(change: Change) -> None:
+    """What a person has to look at is in the log the moment that it is so."""
+    before, after = change.before, change.after
+    if after.status is Status.FAILED and (before is None or before.status is not Status.FAILED):
+        stuck = after.stuck.step if after.stuck else None
+        _log.error("saga.failed", saga_id=str(after.saga_id), stuck=stuck, reason=after.reason)
+    if new := [why for why in after.attention if before is None or why not in before.attention]:
+        _log.warning("saga.needs_attention", saga_id=str(after.saga_id), status=after.status, why=new)

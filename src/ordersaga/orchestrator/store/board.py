@@ -7,7 +7,7 @@ from typing import Any
 from psycopg_pool import ConnectionPool
 
 from ordersaga.delivery.arrays import Integers, Texts
-from ordersaga.orchestrator.store.board_protocol import Posted, Silence, Switch
+from ordersaga.orchestrator.store.board_protocol import SHOWN_MAX, Posted, Silence, Switch, Troubled
 from ordersaga.orchestrator.store.connections import AnyConnection, Connections, statements
 from ordersaga.wire.topics import Participant
 
@@ -40,9 +40,15 @@ class PostgresBoard:
             for name, commands, since in self._ask(_SQL["silences"], {})
             if name in _KNOWN
         }
-        ((started, outbox_rows, taken, by, why, at),) = self._ask(_SQL["under_way"], {"most": most})
-        switch = None if at is None else Switch(taken=taken, by=by, why=why, at=at.astimezone(UTC))
-        return Posted(silences=silences, switch=switch, started=started, outbox_rows=outbox_rows)
+        (found,) = self._ask(_SQL["under_way"], {"most": most, "shown": SHOWN_MAX})
+        started, outbox_rows, failed, attention, dead_letters, orphans, taken, by, why, at = found
+        return Posted(
+            silences=silences,
+            switch=None if at is None else Switch(taken=taken, by=by, why=why, at=at.astimezone(UTC)),
+            started=started,
+            outbox_rows=outbox_rows,
+            troubled=Troubled(failed=failed, attention=attention, dead_letters=dead_letters, orphans=orphans),
+        )
 
     def set_switch(self, *, taken: bool, by: str, why: str) -> Switch:
         ((at,),) = self._ask(_SQL["set_admission"], {"taken": taken, "by": by, "why": why})

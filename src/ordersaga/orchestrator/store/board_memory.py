@@ -4,8 +4,10 @@ from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from threading import Lock
 
+import msgspec
+
 from ordersaga.orchestrator.core.instance import Status
-from ordersaga.orchestrator.store.board_protocol import Posted, Silence, Switch
+from ordersaga.orchestrator.store.board_protocol import SHOWN_MAX, Posted, Silence, Switch, Troubled
 from ordersaga.orchestrator.store.memory import MemoryTables
 from ordersaga.wire.topics import Participant
 
@@ -30,15 +32,27 @@ class MemoryBoard:
                 self._silences[name] = Silence(commands=commands + (known.commands if known else 0), since=since)
 
     def read(self, most: int) -> Posted:
-        with self._tables.changed:
-            started = sum(row.status is Status.STARTED for row in self._tables.sagas.values())
+        tables = self._tables
+        with tables.changed:
+            started = sum(row.status is Status.STARTED for row in tables.sagas.values())
+            states = [(row.status, msgspec.json.decode(row.state)) for row in tables.sagas.values()]
+            unseen = [(status, state) for status, state in states if not state.get("resolved")]
+            letters = sum(one.settled is None for one in tables.dead_letters.values())
+            orphans = len(tables.orphans)
+        troubled = Troubled(
+            failed=min(SHOWN_MAX, sum(status is Status.FAILED for status, _ in unseen)),
+            attention=min(SHOWN_MAX, sum(bool(state.get("attention")) for _, state in unseen)),
+            dead_letters=min(SHOWN_MAX, letters),
+            orphans=min(SHOWN_MAX, orphans),
+        )
         with self._lock:
             silences = {name: silence for name, silence in self._silences.items() if silence.commands}
             return Posted(
                 silences=silences,
                 switch=self._switch,
                 started=min(started, most),
-                outbox_rows=min(len(self._tables.outbox.rows), most),
+                outbox_rows=min(len(tables.outbox.rows), most),
+                troubled=troubled,
             )
 
     def set_switch(self, *, taken: bool, by: str, why: str) -> Switch:

@@ -31,6 +31,20 @@ class Switch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Troubled:
+    """How much waits for a person, each counted to `SHOWN_MAX`."""
+
+    failed: int = 0
+    """FAILED sagas that nobody has resolved."""
+    attention: int = 0
+    dead_letters: int = 0
+    orphans: int = 0
+
+
+SHOWN_MAX = 1_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Posted:
     """What the board says."""
 
@@ -40,6 +54,7 @@ class Posted:
     started: int = 0
     """Sagas on their way forward, counted as far as was asked for."""
     outbox_rows: int = 0
+    troubled: Troubled = Troubled()
 
 
 class Board(Protocol):

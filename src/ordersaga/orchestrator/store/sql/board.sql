@@ -17,11 +17,15 @@ RETURNING participant;
 -- Who answers nobody.
 SELECT participant, commands, since FROM silences WHERE commands > 0;
 
--- name: under_way(most)
+-- name: under_way(most, shown)
 -- Whether orders are taken, and how much there is to do: counted as far as matters.
 SELECT
     (SELECT count(*) FROM (SELECT FROM sagas WHERE status = 'STARTED' LIMIT :most) started),
     (SELECT count(*) FROM (SELECT FROM outbox LIMIT :most) waiting),
+    (SELECT count(*) FROM (SELECT FROM sagas WHERE status = 'FAILED' AND NOT resolved LIMIT :shown) failed),
+    (SELECT count(*) FROM (SELECT FROM sagas WHERE attention AND NOT resolved LIMIT :shown) attention),
+    (SELECT count(*) FROM (SELECT FROM dead_letters WHERE settled_at IS NULL LIMIT :shown) letters),
+    (SELECT count(*) FROM (SELECT FROM orphans LIMIT :shown) strays),
     newest.taken, newest.by, newest.why, newest.at
 FROM (VALUES (1)) one (row)
 LEFT JOIN LATERAL (SELECT * FROM admission ORDER BY at DESC LIMIT 1) newest ON true;
