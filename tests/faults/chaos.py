@@ -20,18 +20,22 @@ from random import Random
 
 import psycopg
 
+from ordersaga.bus.protocol import Outgoing
 from ordersaga.local.processes import Process
+from ordersaga.wire.topics import Topics
 from tests.faults.deployment import Deployment, temporary_directory
 from tests.faults.judging import judge
 from tests.faults.lasting import lasts
 from tests.faults.ledgers import CHECKS
 from tests.faults.proxy import Fault, FaultProxy
+from tests.faults.topics import publish, read_since
 from tests.faults.traffic import Traffic
 
 EVERY_SECONDS = (3.0, 10.0)
 ENDED_WITHIN_SECONDS = 60.0
 ENDED_SHARE_LEAST = 0.95
 LEAST_OF_EACH_KIND_A_MINUTE = 5 / 30
+ECHOED_SECONDS = 15.0
 
 
 @dataclass(frozen=True)
@@ -215,6 +219,18 @@ def _storm(chaos: Chaos, part: str) -> None:
         visitor.kill()
 
 
+def _say_again(chaos: Chaos, part: str) -> None:
+    """What a service has answered lately comes a second time, late."""
+    servers, since_ms = chaos.deployment.kafka.bootstrap_servers, (time.time() - ECHOED_SECONDS) * 1000
+    echoed = read_since(servers, part.removeprefix("answers on "), int(since_ms))
+    lasts(chaos.between(1.0, 9.0))
+    publish(servers, [Outgoing(one.topic, one.key or b"", one.value or b"", one.headers) for one in echoed])
+
+
+def _answers(chaos: Chaos) -> Sequence[str]:
+    return [f"answers on {topic}" for topic in Topics().answers()]
+
+
 KINDS = (
     Kind("a process is killed", _processes, _kill),
     Kind("a process is stopped and started", _processes, _stop),
@@ -233,6 +249,7 @@ KINDS = (
     Kind("the database's answers are dropped", _databases, _break_network(Fault.DROP_ANSWERS)),
     Kind("the database is slow", _databases, _break_network(Fault.DELAY)),
     Kind("members join and leave the group", _group, _storm),
+    Kind("a service answers twice, and late", _answers, _say_again),
 )
 
 

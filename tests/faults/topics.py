@@ -12,7 +12,7 @@ from uuid import uuid4
 import psycopg
 
 from ordersaga.bus.kafka import KafkaBus
-from ordersaga.bus.protocol import Record
+from ordersaga.bus.protocol import Outgoing, Record
 from ordersaga.wire.codec import Envelope, decode_announcement, decode_command
 from ordersaga.wire.errors import WireError
 from ordersaga.wire.topics import Topics
@@ -103,3 +103,20 @@ def _records(bus: KafkaBus, topics: Sequence[str]) -> Iterator[Record]:
             last, seen = monotonic(), True
             yield record
     consumer.close(5.0)
+
+
+def read_since(bootstrap_servers: str, topic: str, since_ms: int) -> list[Record]:
+    """What was written to a topic since then (Unix time), by the broker's clock."""
+    with _bus(bootstrap_servers) as bus:
+        partitions = [(topic, number) for number in range(bus.partitions()[topic])]
+        reader = bus._clients.open_reader("reads-lately")
+        try:
+            return list(reader.read(partitions, since_ms, monotonic() + 20.0))
+        finally:
+            reader.close()
+
+
+def publish(bootstrap_servers: str, records: Sequence[Outgoing]) -> None:
+    """Past everything that is under test. What a broken broker does not take is left out."""
+    with _bus(bootstrap_servers) as bus:
+        bus.producer(client_id="says-again").publish(records, 10.0)
