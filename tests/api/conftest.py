@@ -110,7 +110,12 @@ def staged(store: Any, board: Board) -> Iterator[Stage]:
 
 
 @pytest.fixture
-def stage() -> Iterator[Stage]:
+def stage(memory_stage: Stage) -> Stage:
+    return memory_stage
+
+
+@pytest.fixture
+def memory_stage() -> Iterator[Stage]:
     """Over a store of the test's own, in memory."""
     tables = MemoryTables(outbox=MemoryTable())
     store = MemoryStore(tables, Codec(Sagas([CREATE_ORDER]).data_types()), _Owner())

@@ -42,7 +42,7 @@ def _cors(origins: Sequence[str]) -> CORSConfig | None:
     return CORSConfig(
         allow_origins=list(origins),
         allow_methods=["GET", "POST", "OPTIONS"],
-        allow_headers=["Authorization", "Content-Type", "traceparent", "tracestate"],
+        allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "traceparent", "tracestate"],
         expose_headers=["Location", "Link", "Retry-After"],
     )
 

@@ -113,6 +113,7 @@ _SAID = {
     404: ("no-such-saga", "There is no saga with this id."),
     409: ("cannot-be-cancelled", "This order cannot be cancelled: it is COMPENSATED."),
     413: ("request-entity-too-large", "Request Entity Too Large"),
+    422: ("key-reused", "This Idempotency-Key was used for another order: take a new one for each."),
     415: ("unsupported-media-type", "The body must be application/json."),
     500: ("internal-error", "Something went wrong on our side."),
     503: ("unavailable", "The service cannot do this right now. Please try again in a few seconds."),

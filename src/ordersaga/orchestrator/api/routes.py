@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 from uuid import UUID
 
 from litestar import Response, get, post
-from litestar.params import PathParameter, QueryParameter, RawBody
+from litestar.params import HeaderParameter, PathParameter, QueryParameter, RawBody
 
 from ordersaga.orchestrator.api import admission, dead_letters
 from ordersaga.orchestrator.api.asking import AnyRequest, Api, TheApi, operator_of
@@ -19,6 +19,7 @@ from ordersaga.orchestrator.api.documents import (
     documented,
 )
 from ordersaga.orchestrator.api.orders import check_order
+from ordersaga.orchestrator.api.request_keys import HEADER, known, request_of
 from ordersaga.orchestrator.api.views import (
     CancelTaken,
     HealthView,
@@ -34,6 +35,7 @@ from ordersaga.orchestrator.core.inputs import Decision, Verdict
 from ordersaga.orchestrator.core.instance import Status
 from ordersaga.orchestrator.runtime.admission import NotAdmitted
 from ordersaga.orchestrator.runtime.verbs import Actor, PlacedOrder
+from ordersaga.orchestrator.store.protocol import KeyTaken
 from ordersaga.web.problems import Refused
 from ordersaga.web.reading import must_be_json, optional_text, read_object, required_text
 from ordersaga.wire.errors import WireError
@@ -53,29 +55,49 @@ SagaId = Annotated[str, PathParameter(description="A UUID, as `POST /orders` ans
     status_code=202,
     sync_to_thread=True,
     operation_class=PlaceOperation,
-    responses=documented(400, 413, 415, 500, 503),
+    responses=documented(400, 413, 415, 422, 500, 503),
     summary="Place an order",
-    description="The order is in the database when this answers. Follow `Location` for what becomes of it.",
+    description="The order is in the database when this answers. Follow `Location` for what becomes of it. With an"
+    " `Idempotency-Key` it may be asked for again, for two days, and is placed once.",
     tags=["orders"],
 )
-def place_order(request: AnyRequest, body: RawBody, api: TheApi) -> Response[OrderTaken]:
+def place_order(
+    request: AnyRequest,
+    body: RawBody,
+    api: TheApi,
+    key: Annotated[str | None, HeaderParameter(name=HEADER, description="The client's own name for this order")] = None,
+) -> Response[OrderTaken]:
     must_be_json(request)
-    order = check_order(read_object(body), api.limits)
+    read = read_object(body)
+    order = check_order(read, api.limits)
+    asked = request_of(request, order.customer_id, read)
+    if (before := known(api, asked)) is not None:
+        return _order_taken(before.saga_id)
     placed = PlacedOrder(
         customer_id=order.customer_id,
         order_details=order.order_details,
         amount_cents=order.amount_cents,
         return_url=api.return_url,
+        request=asked,
     )
     trace = trace_of((name.decode("latin-1"), value) for name, value in request.scope["headers"])
     try:
-        saga = api.verbs.place(placed, Actor(name="customer", role="customer"), trace)
+        return _order_taken(api.verbs.place(placed, Actor(name="customer", role="customer"), trace).saga_id)
+    except KeyTaken:
+        # The same request came twice at the same time.
+        if (before := known(api, asked)) is None:
+            raise
+        return _order_taken(before.saga_id)
     except NotAdmitted as error:
         raise Refused(503, error.kind, str(error), retry_after_seconds=error.retry_after_seconds) from error
+
+
+def _order_taken(saga_id: UUID) -> Response[OrderTaken]:
+    """The same, however often it is asked for."""
     taken = OrderTaken(
-        success=True, message="Your order is being processed.", saga_id=str(saga.saga_id), status=Status.STARTED
+        success=True, message="Your order is being processed.", saga_id=str(saga_id), status=Status.STARTED
     )
-    return Response(taken, status_code=202, headers={"Location": f"/sagas/{saga.saga_id}"})
+    return Response(taken, status_code=202, headers={"Location": f"/sagas/{saga_id}"})
 
 
 @get(

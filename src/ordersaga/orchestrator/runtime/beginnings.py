@@ -18,7 +18,7 @@ from ordersaga.delivery.background import Health, Loop
 from ordersaga.orchestrator.core.instance import Instance
 from ordersaga.orchestrator.runtime.handle import Handler
 from ordersaga.orchestrator.runtime.turn import New
-from ordersaga.orchestrator.store.protocol import BadRow, StoreUnavailable
+from ordersaga.orchestrator.store.protocol import BadRow, KeyTaken, StoreUnavailable
 
 AnyInstance = Instance[Any]
 _log = structlog.get_logger(__name__)
@@ -73,7 +73,7 @@ class Beginnings:
     def _begin(self, batch: Sequence[Waiting]) -> None:
         try:
             begun = self._handler.begin_all([new for new, _ in batch])
-        except BadRow as error:
+        except (BadRow, KeyTaken) as error:
             if len(batch) == 1:
                 _settle(batch[0][1], error)
                 return

@@ -35,6 +35,7 @@ from ordersaga.orchestrator.store.protocol import (
     HistoryEntry,
     Loaded,
     Orphan,
+    RequestKey,
     reference_to,
 )
 from ordersaga.wire.messages import type_of
@@ -52,6 +53,8 @@ class New:
     saga_id: UUID
     data: SagaData
     trace: tuple[str | None, str | None] = (None, None)
+    request: RequestKey | None = None
+    """Under which the client may ask again."""
 
 
 @dataclass(slots=True)
@@ -65,6 +68,7 @@ class Turn:
     dead: list[DeadLetter] = field(default_factory=list)
     orphans: list[Orphan] = field(default_factory=list)
     early: list[EarlyEvent] = field(default_factory=list)
+    keys: list[RequestKey] = field(default_factory=list)
     verdicts: list[tuple[Verdict | None, str]] = field(default_factory=list)
     """One for each input: what it was, and why; None for what was foreign after all."""
     answered: set[Participant] = field(default_factory=set)
@@ -79,6 +83,8 @@ class Turn:
         definition, shut = self.sagas.newest(new.saga), self.gate.shut()
         decision = start(definition, new.saga_id, new.data, self.loaded.now, new.trace, shut=shut)
         self._note(decision, "started", {})
+        if new.request is not None:
+            self.keys.append(new.request)
         self._asked(definition, decision)
         return decision.instance
 
@@ -158,7 +164,12 @@ class Turn:
     def batch(self) -> Batch:
         copies = [dead_letter_record(dead, self.topics) for dead in self.dead]
         return Batch(
-            changes=self.changes(), dead_letters=self.dead, orphans=self.orphans, early=self.early, messages=copies
+            changes=self.changes(),
+            dead_letters=self.dead,
+            orphans=self.orphans,
+            early=self.early,
+            messages=copies,
+            keys=self.keys,
         )
 
     def changes(self) -> list[Change]:

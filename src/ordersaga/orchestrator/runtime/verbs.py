@@ -14,6 +14,7 @@ from ordersaga.orchestrator.core.reasons import Reason
 from ordersaga.orchestrator.runtime.handle import Handler
 from ordersaga.orchestrator.runtime.turn import New
 from ordersaga.orchestrator.sagas.create_order import CREATE_ORDER, Customer, OrderData
+from ordersaga.orchestrator.store.protocol import RequestKey
 from ordersaga.wire.ids import uuid7
 
 AnyInstance = Instance[Any]
@@ -36,6 +37,8 @@ class PlacedOrder:
     order_details: dict[str, Any]
     amount_cents: int
     return_url: str
+    request: tuple[str, str, bytes] | None = None
+    """Principal, key and fingerprint, where the client has given one (see `RequestKey`)."""
 
 
 class Verbs:
@@ -58,13 +61,19 @@ class Verbs:
         self._admit = admit
 
     def place(self, order: PlacedOrder, by: Actor, trace: tuple[str | None, str | None] = (None, None)) -> AnyInstance:
-        """A new saga for `order`, in the database when this returns. Raises `StoreError`, `NotAdmitted`."""
+        """A new saga for `order`, in the database when this returns. Raises `StoreError`, `NotAdmitted`, and `KeyTaken`
+        where the same was asked for before.
+        """
         self._admit()
         # The id's time only sorts and partitions; whatever is decided by time is decided by the database's clock.
         saga_id = uuid7(int(self._clock.now().timestamp() * 1000), self._randomness.bytes(10))
         customer = Customer(customer_id=order.customer_id, order_details=order.order_details)
         data = OrderData(personal=customer, amount_cents=order.amount_cents, return_url=order.return_url)
-        return self._begin(New(saga=CREATE_ORDER.name, saga_id=saga_id, data=data, trace=trace))
+        request = None
+        if order.request is not None:
+            principal, key, fingerprint = order.request
+            request = RequestKey(principal=principal, key=key, fingerprint=fingerprint, saga_id=saga_id)
+        return self._begin(New(saga=CREATE_ORDER.name, saga_id=saga_id, data=data, trace=trace, request=request))
 
     def cancel(self, saga_id: UUID, by: Actor) -> Decision | None:
         """Ask for a cancel; None where there is no such saga. The verdict says whether it was granted."""

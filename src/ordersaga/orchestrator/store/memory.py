@@ -33,6 +33,7 @@ from ordersaga.orchestrator.store.protocol import (
     InstanceCodec,
     Loaded,
     Lookup,
+    RequestKey,
     SagaPage,
     Settled,
     SettledAs,
@@ -46,7 +47,7 @@ from ordersaga.orchestrator.store.protocol import (
 )
 from ordersaga.orchestrator.store.read import PAGE_MAX
 from ordersaga.orchestrator.store.rows import check_revisions, moved_deadlines, reference_of
-from ordersaga.orchestrator.store.storable import check_batch_storable, check_documents, records_of
+from ordersaga.orchestrator.store.storable import check_batch_storable, check_documents, free_keys, records_of
 
 EARLY_KEPT_FOR = timedelta(hours=1)
 
@@ -86,6 +87,7 @@ class MemoryTables:
     orphans: dict[tuple[str, int, int, UUID], StoredOrphan] = field(default_factory=dict)
     early: dict[tuple[str, int, int], tuple[datetime, EarlyEvent]] = field(default_factory=dict)
     """Until when each is kept."""
+    keys: dict[tuple[str, str], RequestKey] = field(default_factory=dict)
     held_by: dict[UUID, "MemoryTransaction"] = field(default_factory=dict)
 
 
@@ -166,6 +168,10 @@ class MemoryStore:
         with self._tables.changed:
             found = [one for one in self._tables.orphans.values() if saga_id in (None, one.orphan.saga_id)]
         return found[::-1][: max(1, min(limit, PAGE_MAX))]
+
+    def request(self, principal: str, key: str) -> RequestKey | None:
+        self._check_open()
+        return self._tables.keys.get((principal, key))
 
     def counts(self) -> StoreCounts:
         due = len(self.due(len(self._tables.deadlines)))
@@ -270,6 +276,7 @@ class MemoryTransaction:
         at = self._now()
         with self._tables.changed:
             self._check_early()
+            self._tables.keys |= free_keys(self._tables.keys, [one for batch, _ in self._saved for one in batch.keys])
             for one in self._taken:
                 self._tables.early.pop((one.topic, one.partition, one.offset), None)
             self._tables.sagas.update(self._sagas)

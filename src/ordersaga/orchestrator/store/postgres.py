@@ -32,8 +32,10 @@ from ordersaga.orchestrator.store.protocol import (
     Due,
     EarlyEvent,
     InstanceCodec,
+    KeyTaken,
     Loaded,
     Lookup,
+    RequestKey,
     SagaPage,
     SchemaMismatch,
     SettledAs,
@@ -107,6 +109,9 @@ class PostgresStore:
     def orphans(self, *, saga_id: UUID | None = None, limit: int = 100) -> Sequence[StoredOrphan]:
         return self._reads.orphans(saga_id, limit)
 
+    def request(self, principal: str, key: str) -> RequestKey | None:
+        return self._reads.request(principal, key)
+
     def counts(self) -> StoreCounts:
         return self._reads.counts()
 
@@ -178,9 +183,11 @@ class PostgresTransaction:
         self._check_early(batch.early)
         records = [*(message for change in batch.changes for message in change.messages), *batch.messages]
         moved = [change for change in batch.changes if change.before is not None]
-        moving, outgoing = self._connection.cursor(), self._connection.cursor()
+        moving, outgoing, keys = (self._connection.cursor() for _ in range(3))
         try:
             with self._round_trip():
+                if batch.keys:
+                    keys.execute(_SQL["add_keys"], rows.key_columns(batch.keys))
                 self._write_sagas(batch.changes, moved, moving)
                 self._write_around(batch)
                 outbox.write(outgoing, records, self._owner.owner)
@@ -189,6 +196,9 @@ class PostgresTransaction:
             self._check_all_moved(moving, moved)
             raise
         self._check_all_moved(moving, moved)
+        if 0 <= keys.rowcount < len(batch.keys):
+            self.failed = True
+            raise KeyTaken("a request key is there already")
         return outbox.written(outgoing, records)
 
     def settle_dead_letter(self, letter_id: int, how: SettledAs, by: str, why: str) -> bool:

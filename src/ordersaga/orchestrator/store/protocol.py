@@ -135,6 +135,18 @@ class Loaded:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RequestKey:
+    """What a client calls one wish of its own, so that it may ask again without wishing twice."""
+
+    principal: str
+    """Whose it is: keys of different clients have nothing to do with each other."""
+    key: str
+    fingerprint: bytes
+    """Of what was wished for."""
+    saga_id: UUID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
     """All that one transaction writes."""
 
@@ -144,6 +156,7 @@ class Batch:
     early: Sequence[EarlyEvent] = ()
     messages: Sequence[Outgoing] = ()
     """Messages of no saga, such as copies of dead letters."""
+    keys: Sequence[RequestKey] = ()
 
 
 class SettledAs(StrEnum):
@@ -198,7 +211,8 @@ class Transaction(Protocol):
         Personal data are written where `before` and `after` do not hold the same object, and erased where `after` has
         none.
 
-        Raises `BadRow` when the database refuses what a row holds, `StaleWrite` when an instance is not the one that
+        Raises `KeyTaken` where a request key is there already (one that another transaction is about to write is waited
+        for), `BadRow` when the database refuses what a row holds, `StaleWrite` when an instance is not the one that
         was loaded or when an early event is no longer early, `StoreUnavailable`. A Change with no new revision
         (before.revision == after.revision) is refused as an assertion: it is a bug of ours.
         """
@@ -265,6 +279,9 @@ class Store(Protocol):
     def orphans(self, *, saga_id: UUID | None = None, limit: int = 100) -> Sequence[StoredOrphan]:
         """Newest first, at most 100."""
 
+    def request(self, principal: str, key: str) -> RequestKey | None:
+        """What was wished for under a key, in the last two days."""
+
     def counts(self) -> StoreCounts: ...
 
     def check(self, timeout_seconds: float) -> None:
@@ -301,6 +318,7 @@ class StoreError(Exception):
     ├── StoreUnavailable   not reachable, restarting, too busy, read-only, a deadlock: try again (retriable)
     │   └── CommitUnknown  the answer to COMMIT was lost: find out by loading again (retriable)
     ├── StaleWrite         an instance was changed since it was loaded: load it again, decide anew (retriable)
+    ├── KeyTaken           a request key is there already: look what was wished for under it
     ├── BadRow             the database refuses what a row holds: split the batch, then park the record
     └── SchemaMismatch     the schema is newer or older than this version can use: migrate first
     """
@@ -318,6 +336,10 @@ class CommitUnknown(StoreUnavailable):
 
 class StaleWrite(StoreError):
     retriable = True
+
+
+class KeyTaken(StoreError):
+    pass
 
 
 class BadRow(StoreError):

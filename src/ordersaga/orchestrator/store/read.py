@@ -18,6 +18,7 @@ from ordersaga.orchestrator.store.protocol import (
     Due,
     InstanceCodec,
     Orphan,
+    RequestKey,
     SagaPage,
     Settled,
     SettledAs,
@@ -88,6 +89,10 @@ class Reads:
             )
             for whose, kind, topic, partition, offset, value, at in self._ask(_LETTERS["orphans"], wanted)
         ]
+
+    def request(self, principal: str, key: str) -> RequestKey | None:
+        found = self._ask(_SQL["request"], {"principal": principal, "key": key})
+        return RequestKey(principal=principal, key=key, fingerprint=found[0][0], saga_id=found[0][1]) if found else None
 
     def counts(self) -> StoreCounts:
         by_status = self._ask(_SQL["count_statuses"], {})

@@ -14,6 +14,7 @@ from ordersaga.orchestrator.store.protocol import (
     EarlyEvent,
     InstanceCodec,
     Orphan,
+    RequestKey,
 )
 
 Columns = Mapping[str, Array]
@@ -159,6 +160,17 @@ def early_columns(early: Sequence[EarlyEvent]) -> Columns:
         "offsets": Bigints([one.offset for one in kept]),
         "references": Texts([one.reference for one in kept]),
         "values": Bytes([one.value for one in kept]),
+    }
+
+
+def key_columns(keys: Sequence[RequestKey]) -> Columns:
+    """In one order, so that two batches cannot wait for each other."""
+    kept = sorted(keys, key=lambda one: (one.principal, one.key))
+    return {
+        "principals": Texts([one.principal for one in kept]),
+        "request_keys": Texts([one.key for one in kept]),
+        "fingerprints": Bytes([one.fingerprint for one in kept]),
+        "saga_ids": Uuids([one.saga_id for one in kept]),
     }
 
 

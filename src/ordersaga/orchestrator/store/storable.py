@@ -1,11 +1,12 @@
 """What PostgreSQL would refuse in a text or a document, for the store that is not PostgreSQL."""
 
 import re
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from ordersaga.bus.protocol import Outgoing
-from ordersaga.orchestrator.store.protocol import BadRow, Batch
+from ordersaga.orchestrator.store.protocol import BadRow, Batch, KeyTaken, RequestKey
 
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 """As JSON has it; a backslash before it that is not itself escaped makes it plain text."""
@@ -33,3 +34,13 @@ def check_batch_storable(batch: Batch) -> None:
 def check_documents(*documents: bytes) -> None:
     if any(_NUL.search(document) for document in documents):
         raise BadRow("a document has the character NUL")
+
+
+def free_keys(
+    known: Mapping[tuple[str, str], RequestKey], new: Sequence[RequestKey]
+) -> dict[tuple[str, str], RequestKey]:
+    """Raises `KeyTaken`."""
+    added = {(one.principal, one.key): one for one in new}
+    if len(added) < len(new) or added.keys() & known.keys():
+        raise KeyTaken("a request key is there already")
+    return added

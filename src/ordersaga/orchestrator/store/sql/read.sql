@@ -62,6 +62,10 @@ SELECT set_config('transaction_timeout', :timeout, false);
 -- For poolers that pass on no settings of a connection: the schema of one transaction.
 SELECT set_config('search_path', quote_ident(:schema), true);
 
+-- name: request(principal, key)
+-- What was wished for under a key.
+SELECT fingerprint, saga_id FROM idempotency_keys WHERE principal = :principal AND key = :key AND saga_id IS NOT NULL;
+
 -- name: upkeep(weeks_ahead)
 -- Room for the history of the weeks to come; what nobody will ask for again is forgotten.
 WITH keys AS (

@@ -114,3 +114,8 @@ ON CONFLICT (topic, partition, "offset") DO NOTHING;
 INSERT INTO orphans (topic, partition, "offset", saga_id, type, value)
 SELECT * FROM unnest(:topics, :partitions, :offsets, :ids, :types, :values)
 ON CONFLICT (topic, partition, "offset", saga_id) DO NOTHING;
+
+-- name: add_keys(principals, request_keys, fingerprints, saga_ids)!
+-- One that is there already is left alone, and the count tells.
+INSERT INTO idempotency_keys (principal, key, fingerprint, saga_id)
+SELECT * FROM unnest(:principals, :request_keys, :fingerprints, :saga_ids) ON CONFLICT DO NOTHING;

@@ -1,0 +1,44 @@
+"""`Idempotency-Key`: a client that got no answer asks again, and has ordered once.
+
+The key belongs to the customer who is named in the order, and to that order: the same key with another one is a mistake
+of the client's. What is kept is a digest of both and nothing personal, for two days.
+"""
+
+import hashlib
+import re
+from typing import Any
+
+import msgspec
+
+from ordersaga.orchestrator.api.asking import AnyRequest, Api
+from ordersaga.orchestrator.store.protocol import RequestKey
+from ordersaga.web.problems import Refused
+from ordersaga.wire.errors import WireError
+
+HEADER = "Idempotency-Key"
+_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+Asked = tuple[str, str, bytes]
+"""Principal, key, fingerprint."""
+
+
+def request_of(request: AnyRequest, customer_id: str, body: dict[str, Any]) -> Asked | None:
+    """None where the client gave no key. Raises `WireError`."""
+    key = request.headers.get(HEADER)
+    if key is None:
+        return None
+    if not _KEY.fullmatch(key):
+        raise WireError(HEADER, "must be 1 to 255 printable ASCII characters without spaces")
+    principal = hashlib.sha256(customer_id.encode()).hexdigest()
+    return principal, key, hashlib.sha256(msgspec.json.encode(body, order="sorted")).digest()
+
+
+def known(api: Api, asked: Asked | None) -> RequestKey | None:
+    """What was ordered under this key before. Raises `Refused` where that was something else."""
+    if asked is None:
+        return None
+    principal, key, fingerprint = asked
+    found = api.store.request(principal, key)
+    if found is not None and found.fingerprint != fingerprint:
+        why = f"This {HEADER} was used for another order: take a new one for each."
+        raise Refused(422, "key-reused", why)
+    return found
