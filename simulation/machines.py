@@ -97,6 +97,9 @@ class MachineBus:
     def describe(self) -> Cluster:
         return self._bus.describe()
 
+    def group_lag(self, group: str) -> Mapping[tuple[str, int], int]:
+        return self._bus.group_lag(group)
+
     def create_topics(self, topics: Sequence[TopicSpec]) -> Sequence[str]:
         return self._bus.create_topics(topics)
 

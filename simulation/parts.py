@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from ordersaga.delivery.background import Background
 from ordersaga.orchestrator.runtime.verbs import Verbs
-from ordersaga.orchestrator.store.memory import MemoryTables as StoreTables
+from ordersaga.orchestrator.store.memory_tables import MemoryTables as StoreTables
 from ordersaga.participants.host import Host
 from ordersaga.participants.ledger_memory import MemoryTables
 from ordersaga.participants.payment.provider_memory import MemoryProvider

@@ -31,7 +31,7 @@ from ordersaga.orchestrator.runtime.verbs import Verbs
 from ordersaga.orchestrator.store.board_memory import MemoryBoard
 from ordersaga.orchestrator.store.codec import Codec
 from ordersaga.orchestrator.store.memory import MemoryStore
-from ordersaga.orchestrator.store.memory import MemoryTables as StoreTables
+from ordersaga.orchestrator.store.memory_tables import MemoryTables as StoreTables
 from ordersaga.orchestrator.store.protocol import StoreError
 from ordersaga.participants.everyone import SERVICES
 from ordersaga.participants.host import Host

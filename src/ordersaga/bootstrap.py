@@ -8,8 +8,7 @@ takes over what dead processes left.
 import os
 import socket
 import ssl
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterator
 from threading import Lock
 from time import monotonic
 from uuid import uuid4
@@ -20,10 +19,11 @@ from ordersaga import __version__
 from ordersaga.as_set import sagas_of, topic_specs, topics_of
 from ordersaga.bus.kafka import KafkaBus, KafkaSecurity
 from ordersaga.bus.protocol import Bus
-from ordersaga.delivery.background import Background, Health
+from ordersaga.delivery.background import Background
 from ordersaga.delivery.clock import SystemClock, SystemRandom
 from ordersaga.delivery.consume import ConsumeLoop
 from ordersaga.delivery.outbox import PostgresOutbox
+from ordersaga.delivery.outbox_protocol import Outbox
 from ordersaga.delivery.relay import Relay
 from ordersaga.delivery.relay_pace import RelayPace
 from ordersaga.orchestrator.api.app import AppSettings, create_app
@@ -37,6 +37,7 @@ from ordersaga.orchestrator.runtime.counting import Counting
 from ordersaga.orchestrator.runtime.dead_letters import DeadLetters, Parked
 from ordersaga.orchestrator.runtime.deadlines import Deadlines, DeadlineSettings
 from ordersaga.orchestrator.runtime.handle import Handler
+from ordersaga.orchestrator.runtime.measuring import Measures, Standing, exposition
 from ordersaga.orchestrator.runtime.sagas import Sagas
 from ordersaga.orchestrator.runtime.service import Report, Service
 from ordersaga.orchestrator.runtime.topic_watch import TopicWatch
@@ -48,15 +49,11 @@ from ordersaga.orchestrator.store.board_protocol import Board
 from ordersaga.orchestrator.store.codec import Codec
 from ordersaga.orchestrator.store.postgres import PostgresStore, open_pool
 from ordersaga.orchestrator.store.protocol import Store
-from ordersaga.participants.everyone import host_of
-from ordersaga.participants.host import Host
-from ordersaga.participants.http import create_app as participants_app
 from ordersaga.preparing import Prepared
 from ordersaga.preparing import Step as Preparation
 from ordersaga.settings import Settings
 from ordersaga.settings_reading import SettingsError
 from ordersaga.web.server import HttpServer, ServerSettings
-from ordersaga.wire.topics import Participant
 
 ALL_PARTS = frozenset({"api", "worker", "relay", "deadlines"})
 HEALTH_SECONDS = 0.5
@@ -114,7 +111,8 @@ def orchestrator(
     )
     # Rows of a dead process are looked for in the log first: a bare participant would do a repeated command twice.
     relay = Relay(bus.producer(client_id=f"ordersaga-{name}"), outbox, pace, was_written=bus.written_since)
-    counting = Counting()
+    measures = Measures()
+    counting = Counting(measures.changes)
     circuits = Circuits(silences_max=settings.circuit_silences_max)
     limits = AdmissionLimits(started_max=settings.sagas_started_max, outbox_rows_max=settings.outbox_rows_max)
     admission = Admission(limits)
@@ -135,12 +133,15 @@ def orchestrator(
         parts.append(TopicWatch(bus, topics.all()))
         parts.append(_worker(settings, bus, handler, relay, name))
     service = Service(store, bus, parts, besides=(circuits.health, admission.health, bulletin.people_needed))
-    url, schema = _database_url(settings), settings.database_schema
-    steps = _steps(settings, bus, (lambda: migrations.migrate(url, schema)) if migrate else None, create_topics)
+    url, schema = database_url(settings), settings.database_schema
+    steps = preparations(settings, bus, (lambda: migrations.migrate(url, schema)) if migrate else None, create_topics)
     app = App(service, Prepared(steps, service), store, counting)
     if "api" in only:
         verbs = Verbs(handler, beginnings.begin, SystemClock(), SystemRandom(), admit=admission.check)
-        app.http = _http(settings, app, verbs=verbs, letters=letters, store=store, board=posted, sagas=sagas)
+        standing = _standing(settings, bus, store=store, outbox=outbox, counting=counting)
+        metrics = exposition(measures, standing)
+        api = _api(settings, app, verbs=verbs, letters=letters, store=store, board=posted, sagas=sagas, metrics=metrics)
+        app.http = _http(settings, api)
     return app
 
 
@@ -162,31 +163,50 @@ def _worker(settings: Settings, bus: Bus, handler: Handler, relay: Relay, name: 
     )
 
 
-def _http(
-    settings: Settings, app: App, *, verbs: Verbs, letters: DeadLetters, store: Store, board: Board, sagas: Sagas
-) -> HttpServer:
+def _standing(settings: Settings, bus: Bus, *, store: Store, outbox: Outbox, counting: Counting) -> Standing:
+    rebuilds = bus.counters if isinstance(bus, KafkaBus) else {}
+    return Standing(
+        counting=counting, store=store, outbox=outbox, bus=bus, group=settings.kafka_group, rebuilds=rebuilds
+    )
+
+
+def _api(
+    settings: Settings,
+    app: App,
+    *,
+    verbs: Verbs,
+    letters: DeadLetters,
+    store: Store,
+    board: Board,
+    sagas: Sagas,
+    metrics: Callable[[], bytes],
+) -> Api:
     limits = OrderLimits(
         total_cents_max=settings.order_total_cents_max,
         address_chars_max=settings.order_address_chars_max,
         customer_id_chars_max=settings.order_customer_id_chars_max,
         items_max=settings.order_items_max,
     )
-    api = Api(
+    return Api(
         verbs=verbs,
         letters=letters,
         store=store,
         board=board,
         sagas=sagas,
         health=app.health,
+        metrics=metrics,
         limits=limits,
         return_url=settings.return_url,
         version=__version__,
     )
+
+
+def _http(settings: Settings, api: Api) -> HttpServer:
     served = AppSettings(cors_origins=settings.http_cors_origins, body_bytes_max=settings.http_body_bytes_max)
-    return HttpServer(create_app(api, served), _listening(settings))
+    return HttpServer(create_app(api, served), listening_on(settings))
 
 
-def _listening(settings: Settings) -> ServerSettings:
+def listening_on(settings: Settings) -> ServerSettings:
     return ServerSettings(
         host=settings.http_host,
         port=settings.http_port,
@@ -197,78 +217,7 @@ def _listening(settings: Settings) -> ServerSettings:
     )
 
 
-# --- the reference participants -----------------------------------------------------------------------------------
-
-
-class Participants:
-    """Some of the reference participants in one process, each with its own schema, relay and consumer."""
-
-    def __init__(self, hosts: Mapping[Participant, Host], prepared: Sequence[Prepared]) -> None:
-        self.http: HttpServer | None = None
-        self._hosts = hosts
-        self._prepared = prepared
-
-    def start(self) -> None:
-        """Returns at once: what is not there yet is waited for in the background. Raises `CannotListen`."""
-        if self.http is not None:
-            self.http.start()
-        for one in self._prepared:
-            one.start()
-
-    def stop(self, timeout_seconds: float) -> bool:
-        end = monotonic() + timeout_seconds
-        served = self.http is None or self.http.stop(min(2.0, timeout_seconds))
-        ended = [one.stop(max(0.1, end - monotonic())) for one in self._prepared]
-        return served and all(ended)
-
-    def health(self) -> Sequence[Health]:
-        """Of what is not ready yet, why; of the rest, how it is."""
-        pairs = zip(self._prepared, self._hosts.values(), strict=True)
-        return [
-            replace(ready, name=host.spec.participant.value) if not (ready := one.health()).healthy else host.health()
-            for one, host in pairs
-        ]
-
-
-def participants(
-    settings: Settings,
-    bus: Bus,
-    *,
-    names: Collection[str] = tuple(Participant),
-    migrate: bool = True,
-    create_topics: bool = True,
-) -> Participants:
-    def host(name: str) -> Host:
-        return host_of(
-            Participant(name),
-            bus,
-            _database_url(settings),
-            topics=topics_of(settings),
-            clock=SystemClock(),
-            randomness=SystemRandom(),
-            lease_seconds=settings.outbox_lease_seconds,
-            instance_id=settings.instance_id or None,
-        )
-
-    hosts = {Participant(name): host(name) for name in names}
-    prepared = [
-        Prepared(_steps(settings, bus, one.create_tables if migrate else None, create_topics), one)
-        for one in hosts.values()
-    ]
-    built = Participants(hosts, prepared)
-    if settings.participants_http_port:
-        listening = replace(_listening(settings), port=participants_port(settings, list(hosts)))
-        built.http = HttpServer(participants_app(hosts, built.health), listening)
-    return built
-
-
-def participants_port(settings: Settings, names: Sequence[Participant]) -> int:
-    """One that runs alone has a port of its own, so that five processes need no settings."""
-    alone = list(Participant).index(names[0]) + 1 if len(names) == 1 else 0
-    return settings.participants_http_port + alone
-
-
-def _steps(
+def preparations(
     settings: Settings, bus: Bus, migrate: Callable[[], object] | None, create_topics: bool
 ) -> list[Preparation]:
     specs = topic_specs(settings)
@@ -334,7 +283,7 @@ class _Database:
         self._timeout_seconds = seconds
         self._schema = settings.database_schema if pooled else None
         self._pool = open_pool(
-            _database_url(settings),
+            database_url(settings),
             None if pooled else settings.database_schema,
             size_max=connections_max or settings.database_connections_max,
             prepares=not pooled,
@@ -369,11 +318,11 @@ def board(settings: Settings) -> Board:
 
 def migrate(settings: Settings) -> Iterator[str]:
     """A line for each migration that was applied. Raises `StoreError`."""
-    applied = migrations.migrate(_database_url(settings), settings.database_schema)
+    applied = migrations.migrate(database_url(settings), settings.database_schema)
     yield from (f"applied {name}" for name in applied)
     yield f"the schema {settings.database_schema} is up to date"
 
 
-def _database_url(settings: Settings) -> str:
+def database_url(settings: Settings) -> str:
     assert settings.database_url, "the command said that it needs it"
     return settings.database_url.get_secret_value()

@@ -89,10 +89,10 @@ def participants(
     """
     with told_in_one_line():
         settings = read_settings(env_file, needs=("database_url", "kafka_bootstrap_servers"))
-        from ordersaga import bootstrap
+        from ordersaga import bootstrap, bootstrap_participants
 
         bus = bootstrap.kafka_bus(settings)
-        built = bootstrap.participants(
+        built = bootstrap_participants.participants(
             settings,
             bus,
             names=[one.value for one in names or Name],

@@ -9,10 +9,11 @@ from uuid import UUID, uuid4
 import pytest
 from litestar.testing import TestClient
 
+from ordersaga.bus.memory import MemoryBus
 from ordersaga.delivery.background import Health
 from ordersaga.delivery.clock import SystemClock, SystemRandom
 from ordersaga.delivery.messages import OutboxRow
-from ordersaga.delivery.outbox_memory import MemoryTable
+from ordersaga.delivery.outbox_memory import MemoryOutbox, MemoryTable
 from ordersaga.orchestrator.api.app import AppSettings, create_app
 from ordersaga.orchestrator.api.asking import Api
 from ordersaga.orchestrator.api.orders import OrderLimits
@@ -20,6 +21,7 @@ from ordersaga.orchestrator.runtime.admission import Admission, AdmissionLimits
 from ordersaga.orchestrator.runtime.counting import Counting
 from ordersaga.orchestrator.runtime.dead_letters import DeadLetters
 from ordersaga.orchestrator.runtime.handle import Handler
+from ordersaga.orchestrator.runtime.measuring import Measures, Standing, exposition
 from ordersaga.orchestrator.runtime.sagas import Sagas
 from ordersaga.orchestrator.runtime.service import Report
 from ordersaga.orchestrator.runtime.verbs import Verbs
@@ -28,7 +30,8 @@ from ordersaga.orchestrator.store.board import PostgresBoard
 from ordersaga.orchestrator.store.board_memory import MemoryBoard
 from ordersaga.orchestrator.store.board_protocol import Board
 from ordersaga.orchestrator.store.codec import Codec
-from ordersaga.orchestrator.store.memory import MemoryStore, MemoryTables
+from ordersaga.orchestrator.store.memory import MemoryStore
+from ordersaga.orchestrator.store.memory_tables import MemoryTables
 from ordersaga.orchestrator.store.migrate import migrate
 from ordersaga.orchestrator.store.postgres import PostgresStore, open_pool
 from ordersaga.wire.topics import Topics
@@ -73,7 +76,17 @@ def stage_of(
 ) -> tuple[Api, Handler]:
     board = board or MemoryBoard(MemoryTables(outbox=MemoryTable()))
     sagas = Sagas([CREATE_ORDER])
-    handler = Handler(store, sagas, published.extend, topics=Topics(), counting=Counting())
+    measures = Measures()
+    counting = Counting(measures.changes)
+    handler = Handler(store, sagas, published.extend, topics=Topics(), counting=counting)
+    standing = Standing(
+        counting=counting,
+        store=store,
+        outbox=MemoryOutbox(MemoryTable(), uuid4()),
+        bus=MemoryBus(),
+        group="create-order",
+        rebuilds={"consumer_rebuilds.stalled": 2},
+    )
     api = Api(
         verbs=Verbs(handler, handler.begin, SystemClock(), SystemRandom(), admit=lambda: admission_of(board).check()),
         letters=DeadLetters(store, handler),
@@ -81,6 +94,7 @@ def stage_of(
         board=board,
         sagas=sagas,
         health=lambda: report_of(health),
+        metrics=exposition(measures, standing),
         limits=OrderLimits(),
         return_url="https://shop.example/back",
         version="0.0.0",

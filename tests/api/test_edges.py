@@ -31,6 +31,7 @@ ROUTES = {
     ("/livez", "get"),
     ("/readyz", "get"),
     ("/health", "get"),
+    ("/metrics", "get"),
 }
 NOBODY = "01939f2c-0000-7000-8000-000000000000"
 

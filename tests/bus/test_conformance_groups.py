@@ -139,3 +139,12 @@ def test_of_two_members_with_one_instance_id_the_older_is_told_to_stop(bus: Bus,
                 older.poll(1, 0.1)
             with pytest.raises(FencedMember):
                 commit(older, found)
+
+
+def test_how_far_a_group_is_behind_is_known_to_others(bus: Bus, topic: str, group: str) -> None:
+    assert bus.group_lag(group) == {}
+    publish(bus, *[Outgoing(topic, b"k", b"%d" % n) for n in range(10)])
+    with member(bus, group, topic) as consumer:
+        commit(consumer, read(consumer, 10)[:4])
+    lag = bus.group_lag(group)
+    assert sum(lag.values()) == 6 and {name for name, _ in lag} == {topic}

@@ -9,7 +9,7 @@ from ordersaga.orchestrator.runtime.bulletin import Bulletin
 from ordersaga.orchestrator.runtime.circuits import PROBE_MOST_SECONDS, Circuits
 from ordersaga.orchestrator.store.board_memory import MemoryBoard
 from ordersaga.orchestrator.store.board_protocol import Board, Silence
-from ordersaga.orchestrator.store.memory import MemoryTables
+from ordersaga.orchestrator.store.memory_tables import MemoryTables
 from ordersaga.orchestrator.store.protocol import StoreUnavailable
 from ordersaga.wire.topics import Participant
 

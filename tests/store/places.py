@@ -10,7 +10,8 @@ from psycopg_pool import ConnectionPool
 from ordersaga.delivery.outbox import PostgresOutbox
 from ordersaga.delivery.outbox_memory import MemoryOutbox, MemoryTable
 from ordersaga.delivery.outbox_protocol import Outbox
-from ordersaga.orchestrator.store.memory import MemoryStore, MemoryTables
+from ordersaga.orchestrator.store.memory import MemoryStore
+from ordersaga.orchestrator.store.memory_tables import MemoryTables
 from ordersaga.orchestrator.store.postgres import PostgresStore, open_pool
 from ordersaga.orchestrator.store.protocol import InstanceCodec, Store
 

@@ -8,7 +8,7 @@ from ordersaga.delivery.outbox_memory import MemoryTable
 from ordersaga.orchestrator.store.board import PostgresBoard
 from ordersaga.orchestrator.store.board_memory import MemoryBoard
 from ordersaga.orchestrator.store.board_protocol import Board, Posted
-from ordersaga.orchestrator.store.memory import MemoryTables
+from ordersaga.orchestrator.store.memory_tables import MemoryTables
 from ordersaga.orchestrator.store.migrate import migrate
 from ordersaga.orchestrator.store.postgres import open_pool
 from ordersaga.wire.topics import Participant

@@ -105,6 +105,9 @@ class KafkaBus:
     def describe(self) -> Cluster:
         return self._ask(AdminSession.describe, ADMIN_TIMEOUT_SECONDS)
 
+    def group_lag(self, group: str) -> Mapping[tuple[str, int], int]:
+        return self._ask(lambda admin: admin.group_lag(group), ADMIN_TIMEOUT_SECONDS)
+
     def create_topics(self, topics: Sequence[TopicSpec]) -> Sequence[str]:
         existing = self.partitions()
         missing = [spec for spec in topics if spec.name not in existing]

@@ -6,6 +6,8 @@ from typing import Any
 from ordersaga.bus.kafka_client import ClientError, broker_setting, translated, was_created
 from ordersaga.bus.protocol import Cluster, TopicSpec, TopicState
 
+_LATEST = -1
+"""The end of a partition, as the protocol has it."""
 _AUTO_CREATE = "auto.create.topics.enable"
 
 
@@ -37,6 +39,12 @@ class AdminSession:
             return None
         told = [configs.get(_AUTO_CREATE) for kind in found.values() for configs in kind.values()]
         return any(one is not None and str(one["value"]).lower() == "true" for one in told) if any(told) else None
+
+    def group_lag(self, group: str) -> dict[tuple[str, int], int]:
+        with translated():
+            committed = self._client.list_group_offsets({group: None})[group]
+            ends = self._client.list_partition_offsets(dict.fromkeys(committed, _LATEST)) if committed else {}
+        return {tuple(tp): max(0, ends[tp].offset - found.offset) for tp, found in committed.items() if tp in ends}
 
     def create(self, specs: Sequence[TopicSpec]) -> list[str]:
         wanted = {

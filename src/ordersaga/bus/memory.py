@@ -73,6 +73,12 @@ class MemoryBus:
         topics = {topic: TopicState(count, topic) for topic, count in self.partitions().items()}
         return Cluster(topics, creates_topics=False)
 
+    def group_lag(self, group: str) -> Mapping[TopicPartition, int]:
+        with self._changed:
+            found = self._groups.get(group)
+            committed = dict(found.committed) if found else {}
+            return {tp: len(self._log[tp[0]][tp[1]]) - offset for tp, offset in committed.items()}
+
     def create_topics(self, topics: Sequence[TopicSpec]) -> Sequence[str]:
         for spec in topics:
             if spec.partitions < 1:

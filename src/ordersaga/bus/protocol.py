@@ -161,6 +161,11 @@ class Bus(Protocol):
     def describe(self) -> Cluster:
         """Raises `BusUnavailable`."""
 
+    def group_lag(self, group: str) -> Mapping[tuple[str, int], int]:
+        """How many records each partition has beyond what a group has committed; those of which it has committed
+        nothing are left out. Raises `BusUnavailable`.
+        """
+
     def create_topics(self, topics: Sequence[TopicSpec]) -> Sequence[str]:
         """Create those that are missing and return their names; those that exist are left as they are. Raises
         `BusUnavailable`, `BusRefused`.

@@ -6,7 +6,7 @@ way are asked for again.
 
 from time import monotonic
 
-from ordersaga import bootstrap
+from ordersaga import bootstrap, bootstrap_participants
 from ordersaga.bus.memory import MemoryBus
 from ordersaga.logs import configure
 from ordersaga.process import Runnable, leave, run_until_signalled
@@ -19,7 +19,10 @@ class Platform:
 
     def __init__(self, settings: Settings, bus: MemoryBus) -> None:
         # The participants first: an order that comes in finds somebody to answer.
-        self._apps: list[Runnable] = [bootstrap.participants(settings, bus), bootstrap.orchestrator(settings, bus)]
+        self._apps: list[Runnable] = [
+            bootstrap_participants.participants(settings, bus),
+            bootstrap.orchestrator(settings, bus),
+        ]
 
     def start(self) -> None:
         for app in self._apps:

@@ -1,5 +1,6 @@
 """What every route asks with: the parts that answer, and who it is that asks."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -37,6 +38,7 @@ class Api:
     board: Board
     sagas: Sagas
     health: AskHealth
+    metrics: Callable[[], bytes]
     limits: OrderLimits
     return_url: str
     version: str

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from urllib.parse import urlencode
 from uuid import UUID
 
-from litestar import Response, get, post
+from litestar import MediaType, Response, get, post
 from litestar.params import HeaderParameter, PathParameter, QueryParameter, RawBody
 
 from ordersaga.orchestrator.api import admission, dead_letters
@@ -34,6 +34,7 @@ from ordersaga.orchestrator.api.views import (
 from ordersaga.orchestrator.core.inputs import Decision, Verdict
 from ordersaga.orchestrator.core.instance import Status
 from ordersaga.orchestrator.runtime.admission import NotAdmitted
+from ordersaga.orchestrator.runtime.measuring import MEDIA_TYPE
 from ordersaga.orchestrator.runtime.verbs import Actor, PlacedOrder
 from ordersaga.orchestrator.store.protocol import KeyTaken
 from ordersaga.web.problems import Refused
@@ -231,6 +232,18 @@ def health(api: TheApi) -> Response[HealthView]:
     return _health(api)
 
 
+@get(
+    "/metrics",
+    sync_to_thread=True,
+    summary="For Prometheus",
+    description="Counters and histograms are of this process; gauges are of the whole: take their maximum.",
+    tags=["health"],
+    media_type=MediaType.TEXT,
+)
+def metrics(api: TheApi) -> Response[bytes]:
+    return Response(api.metrics(), media_type=MEDIA_TYPE)
+
+
 def _health(api: Api) -> Response[HealthView]:
     report = api.health()
     parts = [PartView(name=part.name, healthy=part.healthy, detail=shown(part.detail, 500)) for part in report.parts]
@@ -285,5 +298,5 @@ ROUTES = [
     *(place_order, get_saga, list_sagas, cancel_saga, retry_saga, settle_saga, resolve_saga),
     *dead_letters.ROUTES,
     *admission.ROUTES,
-    *(livez, readyz, health),
+    *(livez, readyz, health, metrics),
 ]

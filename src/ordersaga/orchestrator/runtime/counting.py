@@ -5,7 +5,7 @@ sagas counts for each, one that was kept counts again when it is applied)
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from threading import Lock
 
 from ordersaga.orchestrator.core.inputs import Verdict
@@ -16,7 +16,9 @@ from ordersaga.wire.codec import Foreign
 class Counting:
     """Plain counters by name and label; cheap enough for the hot path, read by metrics and by tests."""
 
-    def __init__(self) -> None:
+    def __init__(self, measure: Callable[[Sequence[Change]], None] = lambda changes: None) -> None:
+        """`measure` is told of each batch of committed changes."""
+        self._measure = measure
         self._lock = Lock()
         self._counts: Counter[tuple[str, str]] = Counter()
 
@@ -25,8 +27,9 @@ class Counting:
         verdicts: Iterable[tuple[Verdict | None, str]],
         orphans: Sequence[Orphan],
         early: Sequence[EarlyEvent],
-        changes: Iterable[Change],
+        changes: Sequence[Change],
     ) -> None:
+        self._measure(changes)
         found: Counter[tuple[str, str]] = Counter()
         for verdict, why in verdicts:
             found["foreign" if verdict is None else verdict.value, why] += 1

@@ -8,7 +8,7 @@ import msgspec
 
 from ordersaga.orchestrator.core.instance import Status
 from ordersaga.orchestrator.store.board_protocol import SHOWN_MAX, Posted, Silence, Switch, Troubled
-from ordersaga.orchestrator.store.memory import MemoryTables
+from ordersaga.orchestrator.store.memory_tables import MemoryTables
 from ordersaga.wire.topics import Participant
 
 

@@ -11,41 +11,32 @@ It does not promise to survive anything. `MemoryTables` stands for the database 
 import dataclasses
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from threading import Condition
 from typing import Protocol
 from uuid import UUID
 
 import msgspec
 
 from ordersaga.delivery.messages import OutboxRow
-from ordersaga.delivery.outbox_memory import MemoryTable
-from ordersaga.orchestrator.core.instance import Status
+from ordersaga.orchestrator.store.memory_read import MemoryReads
+from ordersaga.orchestrator.store.memory_tables import MemoryTables, SagaRow, decoded
 from ordersaga.orchestrator.store.protocol import (
-    AnyInstance,
     BadRow,
     Batch,
     Change,
-    DeadlineKind,
-    Due,
     EarlyEvent,
     InstanceCodec,
     Loaded,
     Lookup,
-    RequestKey,
-    SagaPage,
     Settled,
     SettledAs,
     StaleWrite,
-    StoreCounts,
     StoredDeadLetter,
     StoredHistory,
     StoredOrphan,
     StoreUnavailable,
     reference_to,
 )
-from ordersaga.orchestrator.store.read import PAGE_MAX
 from ordersaga.orchestrator.store.rows import check_revisions, moved_deadlines, reference_of
 from ordersaga.orchestrator.store.storable import check_batch_storable, check_documents, free_keys, records_of
 
@@ -59,39 +50,7 @@ class Owner(Protocol):
     def owner(self) -> UUID: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SagaRow:
-    """What is searched for, and the rest as bytes."""
-
-    saga_id: UUID
-    saga: str
-    version: int
-    status: Status
-    revision: int
-    order_id: str | None
-    payment_id: str | None
-    state: bytes
-    personal: bytes | None
-
-
-@dataclass(slots=True)
-class MemoryTables:
-    """What has been committed, and who holds which saga. `changed` guards all of it."""
-
-    outbox: MemoryTable
-    changed: Condition = field(default_factory=Condition)
-    sagas: dict[UUID, SagaRow] = field(default_factory=dict)
-    history: dict[UUID, list[StoredHistory]] = field(default_factory=dict)
-    deadlines: dict[tuple[UUID, DeadlineKind], datetime] = field(default_factory=dict)
-    dead_letters: dict[tuple[str, int, int, int], StoredDeadLetter] = field(default_factory=dict)
-    orphans: dict[tuple[str, int, int, UUID], StoredOrphan] = field(default_factory=dict)
-    early: dict[tuple[str, int, int], tuple[datetime, EarlyEvent]] = field(default_factory=dict)
-    """Until when each is kept."""
-    keys: dict[tuple[str, str], RequestKey] = field(default_factory=dict)
-    held_by: dict[UUID, "MemoryTransaction"] = field(default_factory=dict)
-
-
-class MemoryStore:
+class MemoryStore(MemoryReads):
     def __init__(
         self,
         tables: MemoryTables,
@@ -104,12 +63,9 @@ class MemoryStore:
         """`now` is the database's clock: the one that deadlines are compared with. `timeout_seconds`: how long to wait
         for a saga that another transaction holds.
         """
-        self._tables = tables
-        self._codec = codec
+        super().__init__(tables, codec, now)
         self._owner = owner
-        self._now = now
         self._timeout_seconds = timeout_seconds
-        self._closed = False
 
     @contextmanager
     def transaction(self) -> Iterator["MemoryTransaction"]:
@@ -120,70 +76,6 @@ class MemoryStore:
             transaction.commit()
         finally:
             transaction.end()
-
-    def due(self, limit: int) -> Sequence[Due]:
-        self._check_open()
-        now = self._now()
-        with self._tables.changed:
-            passed = [Due(saga_id, kind, due) for (saga_id, kind), due in self._tables.deadlines.items() if due <= now]
-        return sorted(passed, key=lambda one: one.due_at)[:limit]
-
-    def get(self, saga_id: UUID) -> AnyInstance | None:
-        self._check_open()
-        with self._tables.changed:
-            row = self._tables.sagas.get(saga_id)
-        return decoded(self._codec, row) if row else None
-
-    def page(self, *, statuses: Collection[Status] = (), limit: int = 100, before: UUID | None = None) -> SagaPage:
-        self._check_open()
-        limit = max(1, min(limit, PAGE_MAX))
-        with self._tables.changed:
-            found = [row for row in self._tables.sagas.values() if before is None or row.saga_id < before]
-        found = [row for row in found if not statuses or row.status in statuses]
-        found.sort(key=lambda row: row.saga_id, reverse=True)
-        shown = [instance for row in found[:limit] if (instance := decoded(self._codec, row))]
-        return SagaPage(instances=shown, next_before=found[limit - 1].saga_id if len(found) > limit else None)
-
-    def history(self, saga_id: UUID) -> Sequence[StoredHistory]:
-        self._check_open()
-        with self._tables.changed:
-            return sorted(self._tables.history.get(saga_id, ()), key=lambda entry: entry.revision)
-
-    def dead_letters(
-        self, *, reason: str | None = None, settled: bool = False, limit: int = 100, before: int | None = None
-    ) -> Sequence[StoredDeadLetter]:
-        self._check_open()
-        with self._tables.changed:
-            found = [one for one in self._tables.dead_letters.values() if settled or one.settled is None]
-        found = [one for one in found if reason in (None, one.letter.reason) and (before is None or one.id < before)]
-        return sorted(found, key=lambda one: -one.id)[: max(1, min(limit, PAGE_MAX))]
-
-    def dead_letter(self, letter_id: int) -> StoredDeadLetter | None:
-        self._check_open()
-        with self._tables.changed:
-            return next((one for one in self._tables.dead_letters.values() if one.id == letter_id), None)
-
-    def orphans(self, *, saga_id: UUID | None = None, limit: int = 100) -> Sequence[StoredOrphan]:
-        self._check_open()
-        with self._tables.changed:
-            found = [one for one in self._tables.orphans.values() if saga_id in (None, one.orphan.saga_id)]
-        return found[::-1][: max(1, min(limit, PAGE_MAX))]
-
-    def request(self, principal: str, key: str) -> RequestKey | None:
-        self._check_open()
-        return self._tables.keys.get((principal, key))
-
-    def counts(self) -> StoreCounts:
-        due = len(self.due(len(self._tables.deadlines)))
-        with self._tables.changed:
-            statuses = [row.status for row in self._tables.sagas.values()]
-            return StoreCounts(
-                by_status={status: statuses.count(status) for status in set(statuses)},
-                outbox_rows=len(self._tables.outbox.rows),
-                deadlines_due=due,
-                dead_letters=sum(one.settled is None for one in self._tables.dead_letters.values()),
-                orphans=len(self._tables.orphans),
-            )
 
     def check(self, timeout_seconds: float) -> None:
         self._check_open()
@@ -197,10 +89,6 @@ class MemoryStore:
 
     def close(self) -> None:
         self._closed = True
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise StoreUnavailable("the store is closed")
 
 
 class MemoryTransaction:
@@ -388,9 +276,3 @@ class MemoryTransaction:
             self._tables.orphans.setdefault((one.topic, one.partition, one.offset, one.saga_id), stored_orphan)
         for early in batch.early:
             self._tables.early.setdefault((early.topic, early.partition, early.offset), (at + EARLY_KEPT_FOR, early))
-
-
-def decoded(codec: InstanceCodec, row: SagaRow) -> AnyInstance | None:
-    if not codec.knows(row.saga, row.version):
-        return None
-    return codec.decode(row.saga, row.version, row.state, row.personal)

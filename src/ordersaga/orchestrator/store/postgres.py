@@ -40,6 +40,7 @@ from ordersaga.orchestrator.store.protocol import (
     SchemaMismatch,
     SettledAs,
     StaleWrite,
+    Standing,
     StoreCounts,
     StoredDeadLetter,
     StoredHistory,
@@ -114,6 +115,9 @@ class PostgresStore:
 
     def counts(self) -> StoreCounts:
         return self._reads.counts()
+
+    def standing(self) -> Standing:
+        return self._reads.standing()
 
     def check(self, timeout_seconds: float) -> None:
         """A schema that is newer than this version passes: newer ones only add while workers of this one may run."""

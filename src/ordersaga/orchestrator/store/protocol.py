@@ -247,6 +247,21 @@ class StoreCounts:
     orphans: int = 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How things stand, for those who watch."""
+
+    active: Mapping[tuple[str, str | None], int] = field(default_factory=dict)
+    """Sagas that have no outcome yet, by status and step."""
+    oldest_active_seconds: float = 0.0
+    failed: int = 0
+    """FAILED and not resolved."""
+    attention: int = 0
+    dead_letters: int = 0
+    deadlines_due: int = 0
+    deadlines_late_seconds: float = 0.0
+
+
 class Store(Protocol):
     def transaction(self) -> AbstractContextManager[Transaction]:
         """Commits on leaving the block, rolls back on an exception.
@@ -283,6 +298,8 @@ class Store(Protocol):
         """What was wished for under a key, in the last two days."""
 
     def counts(self) -> StoreCounts: ...
+
+    def standing(self) -> Standing: ...
 
     def check(self, timeout_seconds: float) -> None:
         """Return if the database answers now and its schema is one that this version can use. Raises

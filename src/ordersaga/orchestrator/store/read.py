@@ -22,6 +22,7 @@ from ordersaga.orchestrator.store.protocol import (
     SagaPage,
     Settled,
     SettledAs,
+    Standing,
     StoreCounts,
     StoredDeadLetter,
     StoredHistory,
@@ -103,6 +104,19 @@ class Reads:
             deadlines_due=deadlines_due,
             dead_letters=dead_letters,
             orphans=orphans,
+        )
+
+    def standing(self) -> Standing:
+        active = self._ask(_SQL["active"], {})
+        ((failed, attention, dead_letters, due, late_seconds),) = self._ask(_SQL["troubles"], {})
+        return Standing(
+            active={(status, step): count for status, step, count, _ in active},
+            oldest_active_seconds=max((age for *_, age in active), default=0.0),
+            failed=failed,
+            attention=attention,
+            dead_letters=dead_letters,
+            deadlines_due=due,
+            deadlines_late_seconds=late_seconds or 0.0,
         )
 
     def schema_version(self, timeout_seconds: float) -> int:

@@ -50,6 +50,20 @@ SELECT
     (SELECT count(*) FROM dead_letters WHERE settled_at IS NULL),
     (SELECT count(*) FROM orphans);
 
+-- name: active()
+-- Sagas that have no outcome yet, and the age of the oldest.
+SELECT status, step, count(*), extract(epoch FROM statement_timestamp() - min(created_at))::float8
+FROM sagas WHERE status IN ('STARTED', 'COMPENSATING', 'CANCELLING') GROUP BY status, step;
+
+-- name: troubles()
+-- What waits for a person or for a process.
+SELECT
+    (SELECT count(*) FROM sagas WHERE status = 'FAILED' AND NOT resolved),
+    (SELECT count(*) FROM sagas WHERE attention AND NOT resolved),
+    (SELECT count(*) FROM dead_letters WHERE settled_at IS NULL),
+    (SELECT count(*) FROM deadlines WHERE due_at <= statement_timestamp()),
+    (SELECT greatest(0, extract(epoch FROM statement_timestamp() - min(due_at)))::float8 FROM deadlines);
+
 -- name: schema_version()
 -- The newest migration that was applied.
 SELECT coalesce(max(version), 0) FROM schema_migrations;

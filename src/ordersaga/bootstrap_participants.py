@@ -1,0 +1,86 @@
+"""The same page as `bootstrap`, for the reference participants: each a schema, a relay and a consumer of its own."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from time import monotonic
+
+from ordersaga.as_set import topics_of
+from ordersaga.bootstrap import database_url, listening_on, preparations
+from ordersaga.bus.protocol import Bus
+from ordersaga.delivery.background import Health
+from ordersaga.delivery.clock import SystemClock, SystemRandom
+from ordersaga.participants.everyone import host_of
+from ordersaga.participants.host import Host
+from ordersaga.participants.http import create_app as participants_app
+from ordersaga.preparing import Prepared
+from ordersaga.settings import Settings
+from ordersaga.web.server import HttpServer
+from ordersaga.wire.topics import Participant
+
+
+class Participants:
+    """Some of the reference participants in one process, each with its own schema, relay and consumer."""
+
+    def __init__(self, hosts: Mapping[Participant, Host], prepared: Sequence[Prepared]) -> None:
+        self.http: HttpServer | None = None
+        self._hosts = hosts
+        self._prepared = prepared
+
+    def start(self) -> None:
+        """Returns at once: what is not there yet is waited for in the background. Raises `CannotListen`."""
+        if self.http is not None:
+            self.http.start()
+        for one in self._prepared:
+            one.start()
+
+    def stop(self, timeout_seconds: float) -> bool:
+        end = monotonic() + timeout_seconds
+        served = self.http is None or self.http.stop(min(2.0, timeout_seconds))
+        ended = [one.stop(max(0.1, end - monotonic())) for one in self._prepared]
+        return served and all(ended)
+
+    def health(self) -> Sequence[Health]:
+        """Of what is not ready yet, why; of the rest, how it is."""
+        pairs = zip(self._prepared, self._hosts.values(), strict=True)
+        return [
+            replace(ready, name=host.spec.participant.value) if not (ready := one.health()).healthy else host.health()
+            for one, host in pairs
+        ]
+
+
+def participants(
+    settings: Settings,
+    bus: Bus,
+    *,
+    names: Collection[str] = tuple(Participant),
+    migrate: bool = True,
+    create_topics: bool = True,
+) -> Participants:
+    def host(name: str) -> Host:
+        return host_of(
+            Participant(name),
+            bus,
+            database_url(settings),
+            topics=topics_of(settings),
+            clock=SystemClock(),
+            randomness=SystemRandom(),
+            lease_seconds=settings.outbox_lease_seconds,
+            instance_id=settings.instance_id or None,
+        )
+
+    hosts = {Participant(name): host(name) for name in names}
+    prepared = [
+        Prepared(preparations(settings, bus, one.create_tables if migrate else None, create_topics), one)
+        for one in hosts.values()
+    ]
+    built = Participants(hosts, prepared)
+    if settings.participants_http_port:
+        listening = replace(listening_on(settings), port=participants_port(settings, list(hosts)))
+        built.http = HttpServer(participants_app(hosts, built.health), listening)
+    return built
+
+
+def participants_port(settings: Settings, names: Sequence[Participant]) -> int:
+    """One that runs alone has a port of its own, so that five processes need no settings."""
+    alone = list(Participant).index(names[0]) + 1 if len(names) == 1 else 0
+    return settings.participants_http_port + alone

@@ -1,0 +1,149 @@
+"""What this process did and how things stand, for Prometheus.
+
+What sagas did is measured as it is committed, by each process for itself: sum over them. How things stand is asked of
+the database and the brokers when somebody looks, the same from each process: take the maximum. No label holds an id.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from ordersaga.bus.protocol import Bus, BusError
+from ordersaga.delivery.outbox_protocol import Outbox, OutboxUnavailable
+from ordersaga.orchestrator.core.instance import Became, Direction, Instance, Outstanding, Status
+from ordersaga.orchestrator.runtime.counting import Counting
+from ordersaga.orchestrator.store.protocol import Change, Store, StoreError
+
+AnyInstance = Instance[Any]
+MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+OUTCOMES = frozenset({Status.COMPLETED, Status.COMPENSATED, Status.CANCELLED, Status.FAILED})
+STEP_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+SAGA_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 3600, 7200)
+
+
+class Measures:
+    """Counters and histograms of what sagas did, fed with committed changes."""
+
+    def __init__(self) -> None:
+        self.collected = CollectorRegistry()
+        here: Any = {"registry": self.collected}
+        self._started = Counter("saga_started", "Sagas that were begun", **here)
+        self._finished = Counter("saga_finished", "Times that a saga reached an outcome", ["outcome", "reason"], **here)
+        self._duration = Histogram(
+            "saga_duration_seconds", "From the order to an outcome", ["outcome"], buckets=SAGA_BUCKETS, **here
+        )
+        self._steps = Histogram(
+            "saga_step_duration_seconds",
+            "From the first command of a step, or of its undo, to what came of it",
+            ["step", "direction", "outcome"],
+            buckets=STEP_BUCKETS,
+            **here,
+        )
+        self._retries = Counter("saga_step_retries", "Commands that were sent again", ["step", "direction"], **here)
+
+    def changes(self, changes: Iterable[Change]) -> None:
+        for change in changes:
+            self._change(change.before, change.after)
+
+    def _change(self, before: AnyInstance | None, after: AnyInstance) -> None:
+        if before is None:
+            self._started.inc()
+        elif before.outstanding is not None and before.outstanding != after.outstanding:
+            self._answered(before, before.outstanding, after)
+        if after.status in OUTCOMES and (before is None or before.status is not after.status):
+            self._finished.labels(after.status.value, after.reason.value if after.reason else "").inc()
+            seconds = ((after.completed_at or after.created_at) - after.created_at).total_seconds()
+            self._duration.labels(after.status.value).observe(max(0.0, seconds))
+
+    def _answered(self, before: AnyInstance, out: Outstanding, after: AnyInstance) -> None:
+        now = after.outstanding
+        if now is not None and (now.step, now.direction) == (out.step, out.direction):
+            if now.attempt > out.attempt:
+                self._retries.labels(out.step, out.direction.value).inc()
+            return
+        step = after.steps.get(out.step)
+        became = step.became if step else None
+        if out.direction is Direction.UNDO and became not in (Became.UNDONE, Became.SETTLED):
+            outcome = "GIVEN_UP"
+        else:
+            outcome = became.value if became else "GIVEN_UP"
+        seconds = ((after.updated_at or out.sent_at) - out.sent_at).total_seconds()
+        self._steps.labels(out.step, out.direction.value, outcome).observe(max(0.0, seconds))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Standing(Collector):
+    """How things stand now. What cannot be asked is left out: /readyz says why."""
+
+    counting: Counting
+    store: Store
+    outbox: Outbox
+    bus: Bus
+    group: str
+    rebuilds: Mapping[str, int]
+    """Clients of Kafka that were replaced, by kind and cause."""
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._counted()
+        for part in (self._sagas, self._outbox, self._lag):
+            with suppress(StoreError, OutboxUnavailable, BusError):
+                yield from list(part())
+
+    def _counted(self) -> Iterator[Metric]:
+        late = CounterMetricFamily("saga_late_events", "Events that came too late to matter", labels=["why"])
+        ignored = CounterMetricFamily("saga_ignored_events", "Events that changed nothing", labels=["kind", "why"])
+        dead = CounterMetricFamily("dead_letters", "Records that could not be used", labels=["reason"])
+        for (name, label), count in self.counting.snapshot().items():
+            if name == "late":
+                late.add_metric([label], count)
+            elif name in ("repeated", "stray", "foreign", "refused"):
+                ignored.add_metric([name, label], count)
+            elif name == "dead":
+                dead.add_metric([label], count)
+        yield from (late, ignored, dead)
+        replaced = CounterMetricFamily(
+            "kafka_client_rebuilds", "Clients that were replaced", labels=["client", "cause"]
+        )
+        for name, count in self.rebuilds.items():
+            kind, found, cause = name.partition("_rebuilds.")
+            if found:
+                replaced.add_metric([kind, cause], count)
+        yield replaced
+
+    def _sagas(self) -> Iterator[Metric]:
+        standing = self.store.standing()
+        active = GaugeMetricFamily("saga_active", "Sagas that have no outcome yet", labels=["status", "step"])
+        for (status, step), count in standing.active.items():
+            active.add_metric([status, step or ""], count)
+        yield active
+        for name, text, value in (
+            ("saga_oldest_active_age_seconds", "Of the sagas that have no outcome yet", standing.oldest_active_seconds),
+            ("saga_stuck", "FAILED sagas that nobody has resolved", standing.failed),
+            ("saga_attention", "Sagas that a person should look at, though the status is fine", standing.attention),
+            ("dead_letters_open", "Records that could not be used and wait for a person", standing.dead_letters),
+            ("deadlines_due", "Deadlines that have passed and wait", standing.deadlines_due),
+            ("deadlines_lag_seconds", "How late the oldest of them is", standing.deadlines_late_seconds),
+        ):
+            yield GaugeMetricFamily(name, text, value)
+
+    def _outbox(self) -> Iterator[Metric]:
+        pending = self.outbox.pending()
+        yield GaugeMetricFamily("outbox_pending", "Messages that wait to be published", pending.rows)
+        yield GaugeMetricFamily("outbox_oldest_age_seconds", "Of these", pending.oldest_age_seconds)
+
+    def _lag(self) -> Iterator[Metric]:
+        lag = GaugeMetricFamily("kafka_consumer_lag", "Records not read yet", labels=["topic", "partition"])
+        for (topic, partition), count in self.bus.group_lag(self.group).items():
+            lag.add_metric([topic, str(partition)], count)
+        yield lag
+
+
+def exposition(measures: Measures, standing: Standing) -> Callable[[], bytes]:
+    """What `/metrics` answers, anew each time."""
+    measures.collected.register(standing)
+    return lambda: generate_latest(measures.collected)

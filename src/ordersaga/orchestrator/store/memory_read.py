@@ -1,0 +1,118 @@
+"""What people ask of the sagas in the store without a database. See `store.read`."""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
+from datetime import datetime
+from uuid import UUID
+
+from ordersaga.orchestrator.core.instance import GOING_BACK, Status
+from ordersaga.orchestrator.store.memory_tables import MemoryTables, decoded
+from ordersaga.orchestrator.store.protocol import (
+    AnyInstance,
+    Due,
+    InstanceCodec,
+    RequestKey,
+    SagaPage,
+    Standing,
+    StoreCounts,
+    StoredDeadLetter,
+    StoredHistory,
+    StoredOrphan,
+    StoreUnavailable,
+)
+from ordersaga.orchestrator.store.read import PAGE_MAX
+
+
+class MemoryReads:
+    def __init__(self, tables: MemoryTables, codec: InstanceCodec, now: Callable[[], datetime]) -> None:
+        self._tables = tables
+        self._codec = codec
+        self._now = now
+        self._closed = False
+
+    def due(self, limit: int) -> Sequence[Due]:
+        self._check_open()
+        now = self._now()
+        with self._tables.changed:
+            passed = [Due(saga_id, kind, due) for (saga_id, kind), due in self._tables.deadlines.items() if due <= now]
+        return sorted(passed, key=lambda one: one.due_at)[:limit]
+
+    def get(self, saga_id: UUID) -> AnyInstance | None:
+        self._check_open()
+        with self._tables.changed:
+            row = self._tables.sagas.get(saga_id)
+        return decoded(self._codec, row) if row else None
+
+    def page(self, *, statuses: Collection[Status] = (), limit: int = 100, before: UUID | None = None) -> SagaPage:
+        self._check_open()
+        limit = max(1, min(limit, PAGE_MAX))
+        with self._tables.changed:
+            found = [row for row in self._tables.sagas.values() if before is None or row.saga_id < before]
+        found = [row for row in found if not statuses or row.status in statuses]
+        found.sort(key=lambda row: row.saga_id, reverse=True)
+        shown = [instance for row in found[:limit] if (instance := decoded(self._codec, row))]
+        return SagaPage(instances=shown, next_before=found[limit - 1].saga_id if len(found) > limit else None)
+
+    def history(self, saga_id: UUID) -> Sequence[StoredHistory]:
+        self._check_open()
+        with self._tables.changed:
+            return sorted(self._tables.history.get(saga_id, ()), key=lambda entry: entry.revision)
+
+    def dead_letters(
+        self, *, reason: str | None = None, settled: bool = False, limit: int = 100, before: int | None = None
+    ) -> Sequence[StoredDeadLetter]:
+        self._check_open()
+        with self._tables.changed:
+            found = [one for one in self._tables.dead_letters.values() if settled or one.settled is None]
+        found = [one for one in found if reason in (None, one.letter.reason) and (before is None or one.id < before)]
+        return sorted(found, key=lambda one: -one.id)[: max(1, min(limit, PAGE_MAX))]
+
+    def dead_letter(self, letter_id: int) -> StoredDeadLetter | None:
+        self._check_open()
+        with self._tables.changed:
+            return next((one for one in self._tables.dead_letters.values() if one.id == letter_id), None)
+
+    def orphans(self, *, saga_id: UUID | None = None, limit: int = 100) -> Sequence[StoredOrphan]:
+        self._check_open()
+        with self._tables.changed:
+            found = [one for one in self._tables.orphans.values() if saga_id in (None, one.orphan.saga_id)]
+        return found[::-1][: max(1, min(limit, PAGE_MAX))]
+
+    def request(self, principal: str, key: str) -> RequestKey | None:
+        self._check_open()
+        return self._tables.keys.get((principal, key))
+
+    def counts(self) -> StoreCounts:
+        due = len(self.due(len(self._tables.deadlines)))
+        with self._tables.changed:
+            statuses = [row.status for row in self._tables.sagas.values()]
+            return StoreCounts(
+                by_status={status: statuses.count(status) for status in set(statuses)},
+                outbox_rows=len(self._tables.outbox.rows),
+                deadlines_due=due,
+                dead_letters=sum(one.settled is None for one in self._tables.dead_letters.values()),
+                orphans=len(self._tables.orphans),
+            )
+
+    def standing(self) -> Standing:
+        self._check_open()
+        now, tables = self._now(), self._tables
+        with tables.changed:
+            instances = [one for row in tables.sagas.values() if (one := decoded(self._codec, row))]
+            due = [due_at for due_at in tables.deadlines.values() if due_at <= now]
+            open_letters = sum(one.settled is None for one in tables.dead_letters.values())
+        moving = [one for one in instances if one.status is Status.STARTED or one.status in GOING_BACK]
+        unseen = [one for one in instances if one.resolved is None]
+        return Standing(
+            active=Counter((one.status.value, one.step) for one in moving),
+            oldest_active_seconds=max(((now - one.created_at).total_seconds() for one in moving), default=0.0),
+            failed=sum(one.status is Status.FAILED for one in unseen),
+            attention=sum(bool(one.attention) for one in unseen),
+            dead_letters=open_letters,
+            deadlines_due=len(due),
+            deadlines_late_seconds=max(((now - due_at).total_seconds() for due_at in due), default=0.0),
+        )
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreUnavailable("the store is closed")

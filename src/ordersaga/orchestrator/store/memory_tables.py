@@ -1,0 +1,57 @@
+"""What the store without a database has committed, and who holds which saga."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from threading import Condition
+from uuid import UUID
+
+from ordersaga.delivery.outbox_memory import MemoryTable
+from ordersaga.orchestrator.core.instance import Status
+from ordersaga.orchestrator.store.protocol import (
+    AnyInstance,
+    DeadlineKind,
+    EarlyEvent,
+    InstanceCodec,
+    RequestKey,
+    StoredDeadLetter,
+    StoredHistory,
+    StoredOrphan,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SagaRow:
+    """What is searched for, and the rest as bytes."""
+
+    saga_id: UUID
+    saga: str
+    version: int
+    status: Status
+    revision: int
+    order_id: str | None
+    payment_id: str | None
+    state: bytes
+    personal: bytes | None
+
+
+@dataclass(slots=True)
+class MemoryTables:
+    """What has been committed, and who holds which saga. `changed` guards all of it."""
+
+    outbox: MemoryTable
+    changed: Condition = field(default_factory=Condition)
+    sagas: dict[UUID, SagaRow] = field(default_factory=dict)
+    history: dict[UUID, list[StoredHistory]] = field(default_factory=dict)
+    deadlines: dict[tuple[UUID, DeadlineKind], datetime] = field(default_factory=dict)
+    dead_letters: dict[tuple[str, int, int, int], StoredDeadLetter] = field(default_factory=dict)
+    orphans: dict[tuple[str, int, int, UUID], StoredOrphan] = field(default_factory=dict)
+    early: dict[tuple[str, int, int], tuple[datetime, EarlyEvent]] = field(default_factory=dict)
+    """Until when each is kept."""
+    keys: dict[tuple[str, str], RequestKey] = field(default_factory=dict)
+    held_by: dict[UUID, object] = field(default_factory=dict)
+
+
+def decoded(codec: InstanceCodec, row: SagaRow) -> AnyInstance | None:
+    if not codec.knows(row.saga, row.version):
+        return None
+    return codec.decode(row.saga, row.version, row.state, row.personal)

@@ -1,0 +1,102 @@
+"""`/metrics`: what sagas did, and how things stand, under the names that dashboards know."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from ordersaga.bus.protocol import Record
+from ordersaga.wire import messages as m
+from ordersaga.wire.codec import encode
+from tests.api.conftest import Stage
+
+NAMES = {
+    "saga_started",
+    "saga_finished",
+    "saga_duration_seconds",
+    "saga_active",
+    "saga_oldest_active_age_seconds",
+    "saga_step_duration_seconds",
+    "saga_step_retries",
+    "saga_late_events",
+    "saga_ignored_events",
+    "saga_stuck",
+    "outbox_pending",
+    "outbox_oldest_age_seconds",
+    "deadlines_due",
+    "deadlines_lag_seconds",
+    "dead_letters",
+    "kafka_consumer_lag",
+    "kafka_client_rebuilds",
+}
+
+
+@pytest.fixture(params=["memory_stage", "postgres_stage"])
+def stage(request: pytest.FixtureRequest) -> Stage:
+    found: Stage = request.getfixturevalue(request.param)
+    return found
+
+
+def figures(stage: Stage) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    answer = stage.client.get("/metrics")
+    assert answer.status_code == 200 and answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    families = text_string_to_metric_families(answer.text)
+    return {(one.name, tuple(sorted(one.labels.items()))): one.value for family in families for one in family.samples}
+
+
+def said(event: m.Event | None, saga_id: str) -> Record:
+    value = b"?" if event is None else encode(event, correlation_id=saga_id, timestamp=datetime.now(UTC), source="test")
+    said.number += 1  # type: ignore[attr-defined]
+    return Record("order_events", 0, said.number, None, value, (), 0)  # type: ignore[attr-defined]
+
+
+said.number = 0  # type: ignore[attr-defined]
+
+
+def told(stage: Stage, saga_id: str, *events: m.Event | None) -> None:
+    for event in events:
+        stage.handler.records([said(event, saga_id)])
+
+
+def test_every_name_that_a_dashboard_asks_for_is_there(stage: Stage) -> None:
+    answer = stage.client.get("/metrics").text
+    assert {family.name for family in text_string_to_metric_families(answer)} >= NAMES
+
+
+def test_sagas_are_counted_by_outcome_and_reason_and_steps_by_what_became_of_them(stage: Stage) -> None:
+    declined, waiting = stage.place(), stage.place()
+    told(stage, declined, m.OrderCreated(order_id="o-1"), m.PaymentInfoFailed(error="User not found"))
+    told(stage, declined, m.OrderCancelled(order_id="o-1"), m.OrderCancelled(order_id="o-1"))
+    told(stage, waiting, m.OrderCreated(order_id="o-2"))
+    found = figures(stage)
+    assert found["saga_started_total", ()] == 2
+    outcome = (("outcome", "COMPENSATED"), ("reason", "CUSTOMER_UNKNOWN"))
+    assert found["saga_finished_total", outcome] == 1
+    assert found["saga_duration_seconds_count", (("outcome", "COMPENSATED"),)] == 1
+    assert found["saga_active", (("status", "STARTED"), ("step", "GET_USER_DATA"))] == 1
+    assert found["saga_oldest_active_age_seconds", ()] >= 0
+
+    def step(name: str, direction: str, became: str) -> float:
+        labels = (("direction", direction), ("outcome", became), ("step", name))
+        return found["saga_step_duration_seconds_count", labels]
+
+    assert step("CREATE_ORDER", "do", "DONE") == 2
+    assert step("GET_USER_DATA", "do", "REFUSED") == 1
+    assert step("CREATE_ORDER", "undo", "UNDONE") == 1
+    assert sum(value for (name, _), value in found.items() if name == "saga_ignored_events_total") == 1
+
+
+def test_what_waits_for_a_person_and_what_was_replaced_is_shown(stage: Stage) -> None:
+    told(stage, "nobody", None)
+    found: dict[Any, float] = figures(stage)
+    assert found["dead_letters_total", (("reason", "unreadable"),)] == 1
+    assert found["dead_letters_open", ()] == 1
+    assert found["kafka_client_rebuilds_total", (("cause", "stalled"), ("client", "consumer"))] == 2
+
+
+def test_no_label_holds_an_id(stage: Stage) -> None:
+    saga_id = stage.place()
+    told(stage, saga_id, m.OrderCreated(order_id="o-1"))
+    answer = stage.client.get("/metrics").text
+    assert saga_id not in answer and "o-1" not in answer and "user-1" not in answer
