@@ -127,7 +127,11 @@ def _outage(deployment: Deployment, traffic: Traffic, disk: SmallDisk | None, wh
     for part in parts:
         part[1]()
     healed = time.monotonic()
-    until(lambda: _unhealthy(deployment.urls[0]) == [], "it is ready", within_seconds=READY_WITHIN_SECONDS)
+    waiting = set(_unhealthy(deployment.urls[0]))
+    while (left := READY_WITHIN_SECONDS - (time.monotonic() - healed)) > 0 and waiting:
+        lasts(min(0.5, left))
+        waiting = set(_unhealthy(deployment.urls[0]))
+    assert not waiting, f"{READY_WITHIN_SECONDS:.0f} s after the healing these are not well: {sorted(waiting)}"
     outage.ready_after_seconds = round(time.monotonic() - healed, 1)
     old = _now(deployment)
     until(lambda: not _open(deployment, old), "all have ended", within_seconds=ENDS_WITHIN_SECONDS, every_seconds=0.5)

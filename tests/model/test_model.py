@@ -52,8 +52,8 @@ def money_first(patch: pytest.MonkeyPatch) -> Definition:
 
 def drops(event: type[m.Event], *, once_in: Status) -> Callable[[pytest.MonkeyPatch], None]:
     def plant(patch: pytest.MonkeyPatch) -> None:
-        def deaf(definition: Any, instance: Any, seen: Any, now: Any) -> Any:
-            decision = decide(definition, instance, seen, now)
+        def deaf(definition: Any, instance: Any, seen: Any, now: Any, **more: Any) -> Any:
+            decision = decide(definition, instance, seen, now, **more)
             if isinstance(seen, Happened) and isinstance(seen.event, event) and instance.status is once_in:
                 return dataclasses.replace(decision, instance=instance, messages=(), verdict=Verdict.LATE)
             return decision
@@ -66,7 +66,7 @@ def drops(event: type[m.Event], *, once_in: Status) -> Callable[[pytest.MonkeyPa
 def doubt_is_forgotten(patch: pytest.MonkeyPatch) -> None:
     """A step that stayed silent is taken for one that was refused."""
 
-    def forgetful(definition: Any, instance: Any, seen: Any, now: Any) -> Any:
+    def forgetful(definition: Any, instance: Any, seen: Any, now: Any, **more: Any) -> Any:
         steps = {
             name: replace(step, became=Became.REFUSED) if step.became is Became.IN_DOUBT else step
             for name, step in instance.steps.items()
@@ -132,7 +132,7 @@ def test_a_decision_that_breaks_a_rule_is_found(changes: dict[str, Any], rule: s
 def test_a_deadline_that_fires_early_or_twice_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     definition, before, decision = decided()
 
-    def hasty(definition: Any, instance: Any, seen: Any, now: Any) -> Decision:
+    def hasty(definition: Any, instance: Any, seen: Any, now: Any, **more: Any) -> Decision:
         return dataclasses.replace(decision, instance=replace(instance, revision=instance.revision + 1))
 
     monkeypatch.setattr(rules, "decide", hasty)
@@ -144,10 +144,10 @@ def test_a_deadline_that_fires_early_or_twice_is_found(monkeypatch: pytest.Monke
 def test_a_state_without_an_end_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """A saga that waits for ever for an answer that got lost."""
 
-    def patient(definition: Any, instance: Any, seen: Any, now: Any) -> Decision:
+    def patient(definition: Any, instance: Any, seen: Any, now: Any, **more: Any) -> Decision:
         if isinstance(seen, CommandDeadline):
             return Decision(instance=replace(instance, revision=instance.revision + 1))
-        return decide(definition, instance, seen, now)
+        return decide(definition, instance, seen, now, **more)
 
     monkeypatch.setattr(exploring, "decide", patient)
     found = explored(Kind.FULL, faults=1, hands=0)

@@ -156,3 +156,18 @@ def test_the_first_cause_stays_the_reason() -> None:
     failed = in_status(Status.FAILED)
     assert failed.saga.reason is Reason.CUSTOMER_REQUEST
     assert failed.saga.stuck and (failed.saga.stuck.step, failed.saga.stuck.problem) == ("CREATE_ORDER", "silent")
+
+
+def test_a_cancel_that_was_refused_and_wins_after_all_is_still_the_customers() -> None:
+    """Attempt 1 meets a runner, who gives the order back; attempt 2 cancels it. The news of all three comes late."""
+    story = order(steps_done=5).cancel(why="changed my mind").silence().silence()
+    out = story.saga.outstanding
+    assert out and out.attempt == 2
+    story.hear(ACCEPTED, stamp=story.now - timedelta(seconds=20))
+    story.hear(FASTER, causation_id=out.message_id, stamp=story.now - timedelta(seconds=15))
+    assert story.saga.closed and story.saga.reason is None
+    story.sent.clear()
+    story.hear(CANCELLED, causation_id=out.message_id, stamp=story.now - timedelta(seconds=5))
+    story.expect(m.RevertPayment, to=Participant.PAYMENT).reply(RELEASED).reply(TIMER_CANCELLED)
+    story.sent.clear()
+    story.ends(Status.CANCELLED, reason=Reason.CUSTOMER_REQUEST)

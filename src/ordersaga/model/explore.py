@@ -13,7 +13,7 @@ import dataclasses
 import hashlib
 import sys
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -51,6 +51,7 @@ SAGA_ID = UUID("019b7e6c-0000-7000-8000-000000000001")
 CUSTOMER = CancelAsked(Requested(actor="customer", role="customer", reason=Reason.CUSTOMER_REQUEST))
 OPERATOR = Operator(actor="night-shift", role="operator", why="looked into it")
 NOBODY = frozenset(Participant)
+HOLD_SECONDS = 120.0
 VIOLATIONS_MAX = 20
 NO_END = "I10: from every state the saga can come to rest"
 _UNSEEN = frozenset({"revision", "created_at", "updated_at", "completed_at", "sent_at", "explanation", "shown_at"})
@@ -123,7 +124,7 @@ def explore(definition: Definition, data: SagaData, bounds: Bounds, *, full: boo
             found.ends[name] = found.ends.get(name, 0) + 1
             found.example.setdefault(name, paths.to(at))
             paths.resting.append(at)
-        for what, after, broken, _ in steps(definition, state):
+        for what, after, broken, *_ in steps(definition, state):
             found.transitions += 1
             new, is_new = paths.reach(_key(after), at, what)
             if not is_new and not broken:
@@ -201,6 +202,8 @@ class Step(NamedTuple):
     """The rules that were broken on the way."""
     seen: Input | None = None
     """What the saga saw of it, if it saw anything."""
+    hold: float | None = None
+    """How long the next step may wait (seconds), where its participant answers nobody."""
 
 
 def steps(definition: Definition, state: State) -> Iterator[Step]:
@@ -267,16 +270,25 @@ def _deliveries(definition: Definition, state: State, index: int, told: Told) ->
 def _held(definition: Definition, state: State, seen: Input, what: str) -> Iterator[Step]:
     """The next step's participant answers nobody: the step is left out, waits, or has waited for too long."""
     asked = _decided(definition, state, seen, what)
-    held = _decided(definition, state, seen, f"{what}, and the next to ask answers nobody", shut=NOBODY)
+    held = _decided(definition, state, seen, f"{what}, and the next to ask answers nobody", hold=HOLD_SECONDS)
     if held.after.commands != asked.after.commands:
         yield held
     if held.after.record.held_since is not None:
-        yield _decided(_impatient(definition), state, seen, f"{what}, and the next to ask never answers", shut=NOBODY)
+        yield _decided(definition, state, seen, f"{what}, and the next to ask never answers", hold=0.0)
+
+
+def decided(
+    definition: Definition, record: Instance[Any], seen: Input, now: datetime, hold: float | None = None
+) -> Decision:
+    """`hold`: see `Step`."""
+    if hold is None:
+        return decide(definition, record, seen, now)
+    return decide(_holding(definition, hold), record, seen, now, shut=NOBODY)
 
 
 @lru_cache
-def _impatient(definition: Definition) -> Definition:
-    return dataclasses.replace(definition, hold_seconds_max=0)
+def _holding(definition: Definition, seconds: float) -> Definition:
+    return dataclasses.replace(definition, hold_seconds_max=seconds)
 
 
 def _deadlines(definition: Definition, state: State) -> Iterator[Step]:
@@ -330,10 +342,8 @@ def _asked_for(definition: Definition, state: State, wish: Input, what: str) -> 
         yield step
 
 
-def _decided(
-    definition: Definition, state: State, seen: Input, what: str, *, shut: Collection[Participant] = ()
-) -> Step:
-    decision = decide(definition, state.record, seen, state.now, shut=shut)
+def _decided(definition: Definition, state: State, seen: Input, what: str, *, hold: float | None = None) -> Step:
+    decision = decided(definition, state.record, seen, state.now, hold)
     broken = broken_by(definition, state.record, seen, decision, state.now)
     after = _sent(replace(state, record=decision.instance), decision)
     if state.world.full:
@@ -341,7 +351,7 @@ def _decided(
         given_back = any(isinstance(asked.command, m.RevertPayment) for asked in new)
         if given_back and after.world.order("o-1") in ("CREATED", "ACCEPTED"):
             broken.append("I6: the money goes back after the order is cancelled")
-    return Step(what, after, broken, seen)
+    return Step(what, after, broken, seen, hold)
 
 
 def _sent(state: State, decision: Decision) -> State:

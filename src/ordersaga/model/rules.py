@@ -8,6 +8,7 @@ from ordersaga.orchestrator.core.decide import decide
 from ordersaga.orchestrator.core.definition import Definition
 from ordersaga.orchestrator.core.inputs import CommandDeadline, Decision, Input, Verdict, WindowDeadline
 from ordersaga.orchestrator.core.instance import TAKEN_BACK, Became, Instance, Status
+from ordersaga.orchestrator.core.reasons import Reason
 from ordersaga.wire.messages import Command, SagaStatusChanged
 
 MOVING = frozenset({Status.STARTED, Status.COMPENSATING, Status.CANCELLING})
@@ -120,5 +121,17 @@ def nothing_in_between(record: Instance[Any], world: World) -> bool:
     return all(step is None or step.became not in (Became.DONE, Became.IN_DOUBT) for step in undoable)
 
 
+def the_reason_is_true(record: Instance[Any], world: World) -> bool:
+    """R11: that nobody accepted in time is not said where the time was not over."""
+    return record.reason is not Reason.ACCEPTANCE_TIMEOUT or record.expired or record.window_reopened
+
+
 ALWAYS = (one_hold, accepted_is_paid, told_once)
-AT_REST = (never_quiet_half_way, taken_back_is_nothing, completed_is_paid_once, failed_says_why, nothing_in_between)
+AT_REST = (
+    never_quiet_half_way,
+    taken_back_is_nothing,
+    completed_is_paid_once,
+    failed_says_why,
+    nothing_in_between,
+    the_reason_is_true,
+)

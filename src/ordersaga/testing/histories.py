@@ -20,7 +20,7 @@ import msgspec
 from msgspec import Struct
 
 from ordersaga.model.__main__ import PLACED, definition_of
-from ordersaga.model.explore import CUSTOMER, NOON, OPERATOR, SAGA_ID, Bounds, State, begin, steps
+from ordersaga.model.explore import CUSTOMER, NOON, OPERATOR, SAGA_ID, Bounds, State, begin, decided, steps
 from ordersaga.orchestrator.core import inputs
 from ordersaga.orchestrator.core.decide import decide, start
 from ordersaga.orchestrator.core.definition import Definition, Kind
@@ -87,6 +87,8 @@ class Line(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Whether the participants are full or bare."""
     at: datetime
     seen: dict[str, Any] = {}
+    hold: float | None = None
+    """See `model.explore.Step`."""
     verdict: str
     why: str = ""
     rows: list[str] = []
@@ -103,8 +105,8 @@ def replayed(lines: list[Line]) -> Iterator[Line]:
     for line in lines[1:]:
         before = decision.instance
         seen = _read(line.seen)
-        decision = decide(definition, before, seen, line.at)
-        yield _line(kind, line.at, seen, _plain(before), decision)
+        decision = decided(definition, before, seen, line.at, line.hold)
+        yield _line(kind, line.at, seen, _plain(before), decision, hold=line.hold)
 
 
 def recorded(kind: Kind, seed: int) -> list[Line]:
@@ -117,8 +119,8 @@ def recorded(kind: Kind, seed: int) -> list[Line]:
         ordinary = [step for step in possible if (step.after.faults, step.after.hands) == (state.faults, state.hands)]
         step = random.choice(ordinary if ordinary and random.random() < ORDINARY else possible)
         if step.seen is not None:
-            decision = decide(definition, state.record, step.seen, step.after.now)
-            lines.append(_line(kind, step.after.now, step.seen, _plain(state.record), decision))
+            decision = decided(definition, state.record, step.seen, step.after.now, step.hold)
+            lines.append(_line(kind, step.after.now, step.seen, _plain(state.record), decision, hold=step.hold))
         state = step.after
     return lines
 
@@ -159,7 +161,15 @@ def _shows(lines: list[Line]) -> list[_Sight]:
     return shown
 
 
-def _line(kind: Kind, at: datetime, seen: Input | None, before: Mapping[str, Any], decision: Decision) -> Line:
+def _line(
+    kind: Kind,
+    at: datetime,
+    seen: Input | None,
+    before: Mapping[str, Any],
+    decision: Decision,
+    *,
+    hold: float | None = None,
+) -> Line:
     sent = [
         {"to": send.to, "type": type_of(send.body), "id": str(send.message_id), "body": _plain(send.body)}
         for send in decision.messages
@@ -168,6 +178,7 @@ def _line(kind: Kind, at: datetime, seen: Input | None, before: Mapping[str, Any
         kinds=kind,
         at=at,
         seen=_written(seen) if seen is not None else {},
+        hold=hold,
         verdict=decision.verdict.value,
         why=decision.why,
         rows=list(decision.rows),

@@ -80,7 +80,7 @@ def _requested(c: Context) -> bool:
 
 def _turn_to_cancel(c: Context) -> Outcome:
     """The step that is under way is in doubt from now on; its answer is remembered when it comes."""
-    record, requested = c.record, c.record.requested
+    record, requested = c.record, c.record.requested or c.record.turned_down
     reason = requested.reason if requested else Reason.ACCEPTANCE_TIMEOUT
     return Outcome(because(replace(give_up_command(let_go(record)), status=Status.CANCELLING), reason))
 
@@ -200,7 +200,7 @@ def _let_stand(c: Context) -> Outcome:
     if c.definition.kind_of(undo.ask) is Kind.BARE and _cancel_unanswered(c):
         record = with_attention(record, "accepted while a cancel is under way that may win all the same")
     else:
-        record = replace(record, reason=None, explanation=None, requested=None)
+        record = replace(record, reason=None, explanation=None, requested=None, turned_down=asked or record.turned_down)
     told = with_notice(c, record, c.definition.notices.cancellation_refused) if asked else Outcome(record)
     confirmed = with_notice(c, told.record, c.definition.notices.completed)
     return Outcome(confirmed.record, told.messages + confirmed.messages)

@@ -89,7 +89,7 @@ class Parked:
     def __init__(self, letters: DeadLetters, *, every_seconds: float = 60.0) -> None:
         self._letters = letters
         self._every_seconds = every_seconds
-        self._loop = Loop("parked", self._turn, restart_most_seconds=60.0)
+        self._loop = Loop("parked", self._turn)
 
     def start(self) -> None:
         self._loop.start()

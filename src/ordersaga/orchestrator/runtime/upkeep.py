@@ -13,7 +13,7 @@ class StoreUpkeep:
     def __init__(self, store: Store, *, every_seconds: float = EVERY_SECONDS) -> None:
         self._store = store
         self._every_seconds = every_seconds
-        self._loop = Loop("upkeep", self._turn, restart_most_seconds=600.0)
+        self._loop = Loop("upkeep", self._turn)
 
     def start(self) -> None:
         self._loop.start()
