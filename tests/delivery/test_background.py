@@ -47,6 +47,24 @@ def test_a_loop_that_fails_in_a_row_is_unhealthy_until_a_turn_succeeds() -> None
     assert loop.stop(5.0)
 
 
+def test_a_loop_is_well_again_as_soon_as_its_turn_has_done_its_work_however_long_it_rests() -> None:
+    stage = Stage()
+    turns: list[int] = []
+
+    def turn() -> None:
+        turns.append(1)
+        if len(turns) == 1:
+            raise RuntimeError("the database is away")
+        stage.tell()
+        loop.pause(86_400.0)
+
+    loop = Loop("test", turn, restart_first_seconds=0.001, restart_most_seconds=0.002)
+    loop.start()
+    stage.until(lambda: loop.health().healthy, "it is well")
+    assert len(turns) == 2
+    assert loop.stop(5.0)
+
+
 def test_giving_up_ends_the_loop_and_its_health_says_why() -> None:
     ended = Event()
 

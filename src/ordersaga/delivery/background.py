@@ -113,7 +113,10 @@ class Loop:
             self._changed.notify_all()
 
     def pause(self, seconds: float | None) -> None:
-        """For the turn: wait until woken, stopped, or `seconds` have passed."""
+        """For the turn, its work done: wait until woken, stopped, or `seconds` have passed. A turn that has come here
+        did not fail, though it may end in a day.
+        """
+        self._failures_in_row = 0
         until = None if seconds is None else self._clock.monotonic() + seconds
         with self._changed:
             while not (self._awake or self._stopping):
