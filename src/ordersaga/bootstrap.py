@@ -309,6 +309,15 @@ def letters(settings: Settings) -> tuple[Store, DeadLetters]:
     return store, DeadLetters(store, handler)
 
 
+def at_a_terminal(settings: Settings) -> tuple[Store, Sagas, Verbs]:
+    """Sagas and what people may want of them, without a process of its own; what is sent is published by another."""
+    sagas = sagas_of(settings)
+    store = _Database(settings, "command line", connections_max=1).store(sagas)
+    store.check(settings.database_timeout_seconds)
+    handler = Handler(store, sagas, lambda rows: None, topics=topics_of(settings), counting=Counting())
+    return store, sagas, Verbs(handler, handler.begin, SystemClock(), SystemRandom())
+
+
 def board(settings: Settings) -> Board:
     """Without a process of its own."""
     database = _Database(settings, "command line", connections_max=1)

@@ -1,0 +1,187 @@
+"""`ordersaga sagas`: look at sagas and step in, for people at a terminal.
+
+Works on the database directly, so that it works while the API does not. What a verb sends is published by whichever
+process runs, within half a minute.
+"""
+
+import getpass
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from uuid import UUID
+
+import typer
+
+from ordersaga.cli_errors import read_settings, told_in_one_line
+
+if TYPE_CHECKING:
+    from ordersaga.orchestrator.api.views import SagaView
+    from ordersaga.orchestrator.core.inputs import Decision
+    from ordersaga.orchestrator.runtime.verbs import Actor, Verbs
+    from ordersaga.orchestrator.store.protocol import Store, StoredHistory
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="""Sagas: list them, show one as a timeline, cancel, retry, settle, resolve.
+
+    Example: ordersaga sagas list --status FAILED""",
+)
+MOST = 100
+EnvFile = Annotated[Path | None, typer.Option(help="Read settings from this file too; the environment goes before.")]
+SagaId = Annotated[UUID, typer.Argument(help="As `list` says.")]
+Who = Annotated[str, typer.Option(help="Who does it; kept in the history.", default_factory=getpass.getuser)]
+Why = Annotated[str, typer.Option(help="Why; kept in the history.")]
+
+
+@app.command("list")
+def list_sagas(
+    *,
+    status: Annotated[list[str] | None, typer.Option(help="Only these; may be repeated. Default: all.")] = None,
+    most: Annotated[int, typer.Option(help="How many, newest first.", min=1, max=MOST)] = 20,
+    env_file: EnvFile = None,
+) -> None:
+    """One line for each, newest first.
+
+    Example: ordersaga sagas list --status FAILED --status COMPENSATING
+    """
+    from ordersaga.orchestrator.core.instance import Status
+
+    with told_in_one_line():
+        if unknown := [one for one in status or () if one not in Status.__members__]:
+            raise typer.BadParameter(f"{unknown[0]} is none of {', '.join(Status)}", param_hint="--status")
+        store, view, _ = _opened(env_file)
+        found = store.page(statuses=[Status(one) for one in status or ()], limit=most).instances
+        for instance in found:
+            typer.echo(_line(view(instance)))
+        if not found:
+            typer.echo("none")
+
+
+@app.command()
+def show(saga_id: SagaId, *, env_file: EnvFile = None) -> None:
+    """How it stands, and what happened to it.
+
+    Example: ordersaga sagas show 019aa1b2-7c1d-7e55-8f00-0123456789ab
+    """
+    with told_in_one_line():
+        store, view, _ = _opened(env_file)
+        instance = store.get(saga_id)
+        if instance is None:
+            _no_such(saga_id)
+        for line in (*_state(view(instance)), "", *_timeline(store.history(saga_id), instance.created_at)):
+            typer.echo(line)
+
+
+@app.command()
+def cancel(saga_id: SagaId, *, who: Who, why: Why, env_file: EnvFile = None) -> None:
+    """Cancel it, as an operator. Refused once a runner has the order.
+
+    Example: ordersaga sagas cancel 019aa1b2-7c1d-7e55-8f00-0123456789ab --why "the shop has closed"
+    """
+    _step_in(saga_id, env_file, lambda verbs: verbs.cancel(saga_id, _by(who, why)))
+
+
+@app.command()
+def retry(saga_id: SagaId, *, who: Who, why: Why, env_file: EnvFile = None) -> None:
+    """Ask again now, or take up again what is stuck; never what may be done twice.
+
+    Example: ordersaga sagas retry 019aa1b2-7c1d-7e55-8f00-0123456789ab --why "the payment service is back"
+    """
+    _step_in(saga_id, env_file, lambda verbs: verbs.retry(saga_id, _by(who, why)))
+
+
+@app.command()
+def settle(
+    saga_id: SagaId,
+    *,
+    undo: Annotated[str, typer.Option(help="cancel_order, revert_payment or cancel_timer.")],
+    who: Who,
+    why: Why,
+    env_file: EnvFile = None,
+) -> None:
+    """Say that something was taken back by other means; the saga goes on with what is left.
+
+    Example: ordersaga sagas settle 019aa1b2-7c1d-7e55-8f00-0123456789ab --undo revert_payment --why "refunded by hand"
+    """
+    _step_in(saga_id, env_file, lambda verbs: verbs.settle(saga_id, undo, _by(who, why)))
+
+
+@app.command()
+def resolve(saga_id: SagaId, *, who: Who, why: Why, env_file: EnvFile = None) -> None:
+    """Mark it as seen to: it is counted among the troubles no more, until there is something new.
+
+    Example: ordersaga sagas resolve 019aa1b2-7c1d-7e55-8f00-0123456789ab --why "agreed with the customer"
+    """
+    _step_in(saga_id, env_file, lambda verbs: verbs.resolve(saga_id, _by(who, why)))
+
+
+def _step_in(saga_id: UUID, env_file: Path | None, act: "Callable[[Verbs], Decision | None]") -> None:
+    from ordersaga.orchestrator.core.inputs import Verdict
+
+    with told_in_one_line():
+        _, view, verbs = _opened(env_file)
+        decision = act(verbs)
+        if decision is None:
+            _no_such(saga_id)
+        if decision.verdict is Verdict.REFUSED:
+            typer.echo(f"ordersaga: this cannot be done: {decision.why}", err=True)
+            raise typer.Exit(1)
+        typer.echo(_line(view(decision.instance)))
+
+
+def _opened(env_file: Path | None) -> "tuple[Store, Callable[[Any], SagaView], Verbs]":
+    from ordersaga import bootstrap
+    from ordersaga.orchestrator.api.views import saga_view
+
+    store, sagas, verbs = bootstrap.at_a_terminal(read_settings(env_file, needs=("database_url",)))
+    known = {(one.name, one.version): one for one in sagas}
+    return store, lambda instance: saga_view(instance, known.get((instance.saga, instance.version))), verbs
+
+
+def _by(who: str, why: str) -> "Actor":
+    from ordersaga.orchestrator.runtime.verbs import Actor
+
+    return Actor(name=who[:100], role="operator", reason=why[:500])
+
+
+def _line(saga: "SagaView") -> str:
+    marks = [saga.reason.value if saga.reason else "", "accepted" if saga.accepted else ""]
+    marks += ["attention" if saga.attention else "", "resolved" if saga.resolved else ""]
+    said = "  ".join(filter(None, marks))
+    where = f"{saga.status:12}  {saga.current_step or '-':20}"
+    return f"{saga.id}  {saga.created_at:%Y-%m-%d %H:%M:%S}  {where}{said}".rstrip()
+
+
+def _state(saga: "SagaView") -> Iterator[str]:
+    yield _line(saga)
+    if saga.explanation:
+        yield f"  {saga.explanation}"
+    if saga.order_id:
+        yield f"  order {saga.order_id}" + (f", payment {saga.payment_id}" if saga.payment_id else "")
+    for step in saga.steps:
+        tried = f"asked {step.attempts} times" + (f", undone {step.undo_attempts} times" if step.undo_attempts else "")
+        became = step.became.value if step.became else "under way"
+        yield f"  {step.name:20} {became:10} {tried}" + (f", refused: {step.refusal}" if step.refusal else "")
+    if saga.waits_for:
+        step_name = f" of {saga.waits_for.step}" if saga.waits_for.step else ""
+        what = saga.waits_for.what.replace("_", " ")
+        yield f"  waits for {what}{step_name} until {saga.waits_for.until:%H:%M:%S} UTC"
+    if saga.stuck_step:
+        yield f"  stuck: the undo of {saga.stuck_step} could not be confirmed"
+    for why in saga.attention:
+        yield f"  attention: {why}"
+
+
+def _timeline(history: "Sequence[StoredHistory]", began: datetime) -> Iterator[str]:
+    for entry in history:
+        sent = ", ".join(str(one["type"]) for one in entry.body.get("sent", ()))
+        who = f" by {entry.body['actor']}: {entry.body.get('why', '')}" if "actor" in entry.body else ""
+        seconds = (entry.at - began).total_seconds()
+        line = f"{entry.revision:>4}  {seconds:>10.3f} s  {entry.cause}{who}  {entry.body.get('status', '')}"
+        yield line + (f"  sent {sent}" if sent else "")
+
+
+def _no_such(saga_id: UUID) -> NoReturn:
+    typer.echo(f"ordersaga: there is no saga {saga_id}", err=True)
+    raise typer.Exit(1)
