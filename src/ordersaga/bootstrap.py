@@ -36,6 +36,7 @@ from ordersaga.orchestrator.runtime.circuits import Circuits
 from ordersaga.orchestrator.runtime.counting import Counting
 from ordersaga.orchestrator.runtime.dead_letters import DeadLetters, Parked
 from ordersaga.orchestrator.runtime.deadlines import Deadlines, DeadlineSettings
+from ordersaga.orchestrator.runtime.doctor import Doctor
 from ordersaga.orchestrator.runtime.handle import Handler
 from ordersaga.orchestrator.runtime.measuring import Measures, Standing, exposition
 from ordersaga.orchestrator.runtime.sagas import Sagas
@@ -316,6 +317,18 @@ def at_a_terminal(settings: Settings) -> tuple[Store, Sagas, Verbs]:
     store.check(settings.database_timeout_seconds)
     handler = Handler(store, sagas, lambda rows: None, topics=topics_of(settings), counting=Counting())
     return store, sagas, Verbs(handler, handler.begin, SystemClock(), SystemRandom())
+
+
+def doctor(settings: Settings, bus: Bus) -> Doctor:
+    database = _Database(settings, "doctor", connections_max=1)
+    return Doctor(
+        store=database.store(sagas_of(settings)),
+        outbox=database.outbox,
+        board=database.board(),
+        bus=bus,
+        topics=topics_of(settings).all(),
+        group=settings.kafka_group,
+    )
 
 
 def board(settings: Settings) -> Board:

@@ -140,6 +140,29 @@ def topics(
 
 
 @app.command()
+def doctor(*, env_file: EnvFile = None) -> None:
+    """Look at the database, the brokers, topics, lag and what waits: each is well, or what to do. Changes nothing.
+
+    Exit code 1 where something is not well.
+
+    Example: ordersaga doctor --env-file .env
+    """
+    with told_in_one_line():
+        settings = read_settings(env_file, needs=("database_url", "kafka_bootstrap_servers"))
+        from ordersaga import bootstrap
+
+        bus, well = bootstrap.kafka_bus(settings), True
+        for finding in bootstrap.doctor(settings, bus).findings():
+            well = well and finding.well
+            typer.echo(f"{'ok   ' if finding.well else 'WRONG'}  {finding.what:13} {finding.said}")
+            if not finding.well:
+                typer.echo(f"       -> {finding.cure}")
+        bus.close(2.0)
+    if not well:
+        raise typer.Exit(1)
+
+
+@app.command()
 def settings(*, env_file: EnvFile = None) -> None:
     """List every setting with its value, and what it is for.
 

@@ -22,3 +22,12 @@ def test_orders_are_stopped_and_resumed_with_a_name_and_a_reason(database_url: s
 def test_a_database_without_tables_is_told_in_a_line(database_url: str) -> None:
     refused = ordersaga("orders", "status", DATABASE_URL=database_url)
     assert refused.returncode == 1 and "run `ordersaga migrate`" in refused.stderr
+
+
+def test_the_doctor_names_what_is_wrong_and_goes_on(database_url: str) -> None:
+    migrate(database_url, "ordersaga")
+    asked = {"DATABASE_URL": database_url, "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
+    found = ordersaga("doctor", **asked)
+    assert found.returncode == 1 and "Traceback" not in found.stderr
+    assert "ok     database" in found.stdout and "WRONG  kafka" in found.stdout
+    assert "-> see that KAFKA_BOOTSTRAP_SERVERS" in found.stdout

@@ -1,0 +1,125 @@
+"""Looks at everything that the orchestrator needs, and says of each thing that it is well or what to do about it."""
+
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from ordersaga.bus.protocol import Bus, BusError
+from ordersaga.delivery.outbox_protocol import Outbox, OutboxUnavailable
+from ordersaga.orchestrator.store.board_protocol import Board
+from ordersaga.orchestrator.store.protocol import Lookup, SchemaMismatch, Store, StoreError
+
+CLOCKS_DIFFER_SECONDS = 2.0
+OUTBOX_AGE_SECONDS = 60.0
+DEADLINES_LATE_SECONDS = 30.0
+LAG_RECORDS = 10_000
+CHECK_SECONDS = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """`cure` is empty where all is well."""
+
+    what: str
+    said: str
+    cure: str = ""
+
+    @property
+    def well(self) -> bool:
+        return not self.cure
+
+
+@dataclass(frozen=True, kw_only=True)
+class Doctor:
+    """What it asks changes nothing."""
+
+    store: Store
+    outbox: Outbox
+    board: Board
+    bus: Bus
+    topics: Collection[str]
+    group: str
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+    def findings(self) -> Iterator[Finding]:
+        """Each as soon as it is known. What cannot be asked because something else is wrong is left out."""
+        database = self._database()
+        yield database
+        if database.well:
+            yield from self._clock()
+            yield from self._work()
+        kafka = self._kafka()
+        yield kafka
+        if kafka.well:
+            yield from self._topics()
+            yield self._lag()
+
+    def _database(self) -> Finding:
+        try:
+            self.store.check(CHECK_SECONDS)
+        except SchemaMismatch as error:
+            cure = "run `ordersaga migrate`, with the newest version that runs"
+            return Finding(what="database", said=str(error), cure=cure)
+        except StoreError as error:
+            return Finding(what="database", said=str(error), cure="see that DATABASE_URL is right and the server runs")
+        return Finding(what="database", said="answers, and its schema is up to date")
+
+    def _clock(self) -> Iterator[Finding]:
+        before = self.now()
+        with self.store.transaction() as transaction:
+            theirs = transaction.load(Lookup()).now
+        middle = before + (self.now() - before) / 2
+        seconds = (theirs - middle).total_seconds()
+        said = f"the database's clock is {abs(seconds):.1f} s {'ahead' if seconds > 0 else 'behind'}"
+        cure = "set both clocks: deadlines follow the database's, ids and what people see follow this one"
+        yield Finding(what="clocks", said=said, cure=cure if abs(seconds) > CLOCKS_DIFFER_SECONDS else "")
+
+    def _work(self) -> Iterator[Finding]:
+        try:
+            pending, standing, posted = self.outbox.pending(), self.store.standing(), self.board.read(1)
+        except (StoreError, OutboxUnavailable) as error:
+            yield Finding(what="tables", said=str(error), cure="look at the database's log")
+            return
+        old = pending.oldest_age_seconds > OUTBOX_AGE_SECONDS
+        said = f"{pending.rows} messages wait, the oldest for {pending.oldest_age_seconds:.0f} s"
+        yield Finding(what="outbox", said=said, cure="start a process, or bring the brokers back" if old else "")
+        late = standing.deadlines_late_seconds > DEADLINES_LATE_SECONDS
+        said = f"{standing.deadlines_due} are due, the oldest for {standing.deadlines_late_seconds:.0f} s"
+        yield Finding(what="deadlines", said=said, cure="start a process with `deadlines`" if late else "")
+        troubled = standing.failed or standing.attention or standing.dead_letters
+        said = f"{standing.failed} FAILED, {standing.attention} with attention, {standing.dead_letters} dead letters"
+        cure = "see `ordersaga sagas list --status FAILED`, `ordersaga dead-letters list` and the runbook"
+        yield Finding(what="sagas", said=said, cure=cure if troubled else "")
+        for name, silence in sorted(posted.silences.items()):
+            said = f"{name.value} has not answered {silence.commands} commands"
+            yield Finding(what="participants", said=said, cure=f"look at the {name.value} service")
+        stopped = posted.switch is not None and not posted.switch.taken
+        said = f"are stopped: {posted.switch.by}: {posted.switch.why}" if stopped and posted.switch else "are taken"
+        yield Finding(
+            what="new orders", said=said, cure="`ordersaga orders resume`, when it is time" if stopped else ""
+        )
+
+    def _kafka(self) -> Finding:
+        try:
+            self.bus.check(CHECK_SECONDS)
+        except BusError as error:
+            cure = "see that KAFKA_BOOTSTRAP_SERVERS, user, password and certificates are right and a broker runs"
+            return Finding(what="kafka", said=str(error), cure=cure)
+        return Finding(what="kafka", said="answers")
+
+    def _topics(self) -> Iterator[Finding]:
+        cluster = self.bus.describe()
+        missing = sorted(set(self.topics) - cluster.topics.keys())
+        counts = sorted({cluster.topics[name].partitions for name in self.topics if name in cluster.topics})
+        there = f"all there, with {' or '.join(map(str, counts))} partitions"
+        said = f"{', '.join(missing)} missing" if missing else there
+        yield Finding(what="topics", said=said, cure="run `ordersaga topics`" if missing else "")
+        if cluster.creates_topics:
+            said = "create a topic for whoever mistypes a name"
+            yield Finding(what="brokers", said=said, cure="set auto.create.topics.enable=false")
+
+    def _lag(self) -> Finding:
+        lag = self.bus.group_lag(self.group)
+        behind = sum(lag.values())
+        cure = "start more processes, up to one for each partition" if behind > LAG_RECORDS else ""
+        return Finding(what="lag", said=f"{behind} records are not read yet", cure=cure)
