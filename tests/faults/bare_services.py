@@ -1,0 +1,116 @@
+"""The bare services as a process of their own that can be killed, frozen and started again on what they did before.
+
+    python -m tests.faults.bare_services --brokers 127.0.0.1:9092 --ledger bare.sqlite
+
+Their ledger is a file. What they did is in it before they say so, as with a service that has a database; what they had
+not said yet when they were killed is never said, and what they had not committed to Kafka they do again.
+"""
+
+import argparse
+import sqlite3
+import sys
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from uuid import uuid4
+
+from ordersaga.bus.kafka import KafkaBus
+from ordersaga.delivery.clock import SystemClock, SystemRandom
+from ordersaga.process import run_until_signalled
+from ordersaga.testing.bare import BareHold, BareOrder, BareServices, Mishap, Said
+from ordersaga.testing.bare_host import BareHost
+from ordersaga.wire.messages import Message
+from ordersaga.wire.topics import Topics
+
+_TABLES = """
+    create table if not exists orders (
+        order_id text primary key, saga_id text, customer_id text, status text, runner_id text, shown int
+    );
+    create table if not exists holds (
+        intent_id text primary key, payment_id text, saga_id text, order_id text, amount_cents int, status text,
+        shown int, number int
+    );
+    create table if not exists timers (order_id text primary key, ends_at text);
+"""
+
+
+class Ledger:
+    """What bare services did, in a file. One thread at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        # Killed processes lose nothing by it, and a loss of power is not tried.
+        self._db.execute("pragma synchronous = off")
+        self._db.executescript(_TABLES)
+        self._db.row_factory = sqlite3.Row
+
+    def orders(self) -> dict[str, BareOrder]:
+        rows = self._db.execute("select * from orders")
+        return {row["order_id"]: BareOrder(**{**dict(row), "shown": bool(row["shown"])}) for row in rows}
+
+    def holds(self) -> list[BareHold]:
+        rows = [dict(row) for row in self._db.execute("select * from holds order by number")]
+        return [
+            BareHold(**{name: value for name, value in row.items() if name != "number"} | {"shown": bool(row["shown"])})
+            for row in rows
+        ]
+
+    def timers(self) -> dict[str, datetime]:
+        rows = self._db.execute("select * from timers")
+        return {row["order_id"]: datetime.fromisoformat(row["ends_at"]) for row in rows}
+
+    def keep(self, services: BareServices, saga_id: str) -> None:
+        """What there is of one saga, and all timers."""
+        orders = [asdict(one) for one in services.orders.values() if one.saga_id == saga_id]
+        holds = [
+            asdict(one) | {"number": number} for number, one in enumerate(services.holds) if one.saga_id == saga_id
+        ]
+        self._db.execute("begin")
+        self._put("orders", orders)
+        self._put("holds", holds)
+        self._db.execute("delete from timers")
+        self._put("timers", [{"order_id": key, "ends_at": ends.isoformat()} for key, ends in services.timers.items()])
+        self._db.execute("commit")
+
+    def _put(self, table: str, rows: list[dict[str, object]]) -> None:
+        for row in rows:
+            named = ", ".join(f":{name}" for name in row)
+            self._db.execute(f"insert or replace into {table} ({', '.join(row)}) values ({named})", row)
+
+
+class KeptServices(BareServices):
+    """Bare services that begin where a process before them was killed."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        super().__init__(
+            new_id=lambda: uuid4().hex[:12], orders=ledger.orders(), holds=ledger.holds(), timers=ledger.timers()
+        )
+        self._ledger = ledger
+
+    def carry_out(self, saga_id: str, command: Message, now: datetime, mishap: Mishap = Mishap.NONE) -> list[Said]:
+        said = super().carry_out(saga_id, command, now, mishap)
+        self._ledger.keep(self, saga_id)
+        return said
+
+    def expire(self, now: datetime) -> list[Said]:
+        said = super().expire(now)
+        if said:
+            self._ledger.keep(self, "")
+        return said
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="bare_services", description=__doc__)
+    parser.add_argument("--brokers", required=True, help="host:port of some, separated by commas")
+    parser.add_argument("--ledger", type=Path, required=True, help="a file")
+    arguments = parser.parse_args()
+    bus = KafkaBus(arguments.brokers)
+    services = KeptServices(Ledger(arguments.ledger))
+    host = BareHost(services, bus, topics=Topics(), clock=SystemClock(), randomness=SystemRandom())
+    code = run_until_signalled(host, 9.0)
+    bus.close(2.0)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
