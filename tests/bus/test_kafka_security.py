@@ -14,6 +14,8 @@ PASSWORD_SETTINGS = {
     "listener.name.proxied.sasl.enabled.mechanisms": "PLAIN",
     "listener.name.proxied.plain.sasl.jaas.config": "org.apache.kafka.common.security.plain.PlainLoginModule required"
     ' user_reader="right-secret";',
+    # Long enough for a busy client to read why, before the broker hangs up.
+    "connection.failed.authentication.delay.ms": "1500",
 }
 
 
