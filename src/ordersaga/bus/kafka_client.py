@@ -82,6 +82,7 @@ class KafkaClients:
         assert record_util.crc32c_c is not None, "the crc32c package is missing"
         cap_and_listen()
         self._timings = timings
+        self._with_password = bool(security.username)
         self._common = common_settings(bootstrap_servers, security, timings)
 
     def open_producer(
@@ -122,9 +123,15 @@ class KafkaClients:
             for client in inner:
                 client.close()
             if isinstance(error, errors.KafkaError):
-                raise BusUnavailable(CAUSES.since(began) or one_line(error)) from error
+                raise BusUnavailable(self._cause(CAUSES.since(began) or one_line(error))) from error
             # Its text may repeat a setting's value.
             raise BusRefused(f"the client does not take these settings: {type(error).__name__}") from None
+
+    def _cause(self, told: str) -> str:
+        """Where a broker says why and hangs up, and both come at once, the library forgets what it said."""
+        if self._with_password and "socket disconnected" in told:
+            return f"{told}. Perhaps a refused login: check the user's name, its password and the mechanism"
+        return told
 
 
 class ProducerSession:

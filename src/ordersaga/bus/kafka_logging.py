@@ -6,7 +6,8 @@ import logging
 import time
 from collections import deque
 
-TELLING = ("Sasl", "SSL", "certificate", "Authentication", "Handshake")
+TELLING = (("Sasl", "SSL", "certificate", "Authentication", "Handshake"), ("socket disconnected",), ("",))
+"""Most telling first: a refused password outranks the time-out of the try that followed it."""
 
 
 class Causes(logging.Handler):
@@ -22,10 +23,11 @@ class Causes(logging.Handler):
             self._messages.append((time.monotonic(), message))
 
     def since(self, began: float) -> str:
-        """Why an attempt failed. A refused password outranks the time-out of the try that followed it."""
-        messages = [message for at, message in tuple(self._messages) if at >= began]
-        telling = [message for message in messages if any(word in message for word in TELLING)]
-        return (telling or messages or [""])[-1]
+        """Why an attempt failed: the last of the most telling ones, or nothing."""
+        messages = [message for at, message in reversed(self._messages.copy()) if at >= began]
+        return next(
+            (message for words in TELLING for message in messages if any(word in message for word in words)), ""
+        )
 
 
 CAUSES = Causes()
