@@ -12,7 +12,7 @@ from ordersaga.orchestrator.core.reasons import Reason
 from ordersaga.testing.story import BARE, FULL, NOON, Story
 from ordersaga.wire import messages as m
 from ordersaga.wire.topics import Participant
-from tests.sagas.stories import AUTHORIZED, CANCELLED, DECLINED, RELEASED, SAGA, TIMER, TIMER_CANCELLED, order
+from tests.sagas.stories import AUTHORIZED, CANCELLED, DECLINED, OPENED, RELEASED, SAGA, TIMER, TIMER_CANCELLED, order
 
 ACCEPTED = m.OrderAccepted(order_id="o-1", runner_id="r-1")
 EXPIRED = m.TimerExpired(order_id="o-1")
@@ -171,3 +171,24 @@ def test_a_cancel_that_was_refused_and_wins_after_all_is_still_the_customers() -
     story.expect(m.RevertPayment, to=Participant.PAYMENT).reply(RELEASED).reply(TIMER_CANCELLED)
     story.sent.clear()
     story.ends(Status.CANCELLED, reason=Reason.CUSTOMER_REQUEST)
+
+
+def test_an_undo_that_wins_after_all_says_what_it_was_sent_for() -> None:
+    """Silence, a cancel, a runner who was faster and gives the order back before the cancel arrives."""
+    story = order(steps_done=3).expect(m.UpdateOrderStatus, to=Participant.ORDER).silence_until(Status.COMPENSATING)
+    out = story.saga.outstanding
+    assert out
+    story.hear(OPENED, stamp=story.now - timedelta(seconds=9)).hear(ACCEPTED, stamp=story.now - timedelta(seconds=5))
+    story.hear(FASTER, causation_id=out.message_id, stamp=story.now - timedelta(seconds=4))
+    assert story.saga.closed and story.saga.reason is None
+    story.sent.clear()
+    story.hear(CANCELLED, causation_id=out.message_id, stamp=story.now - timedelta(seconds=1))
+    story.expect(m.RevertPayment, to=Participant.PAYMENT).reply(RELEASED)
+    story.ends(Status.CANCELLED, reason=Reason.STEP_TIMED_OUT)
+
+
+def test_an_order_that_nobody_accepts_in_its_second_window_does_not_blame_who_asked_in_the_first() -> None:
+    story = order(steps_done=5).cancel().hear(ACCEPTED).reply(FASTER)
+    assert story.saga.closed
+    story.hear(m.OrderAcceptanceCancelled(order_id="o-1")).waits(Status.COMPLETED).nobody_accepts()
+    assert story.saga.reason is Reason.ACCEPTANCE_TIMEOUT

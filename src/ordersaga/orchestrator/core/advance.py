@@ -78,11 +78,22 @@ def _requested(c: Context) -> bool:
     return c.record.requested is not None and not c.record.closed
 
 
-def _turn_to_cancel(c: Context) -> Outcome:
+def _cancel(c: Context, reason: Reason) -> Outcome:
     """The step that is under way is in doubt from now on; its answer is remembered when it comes."""
-    record, requested = c.record, c.record.requested or c.record.turned_down
-    reason = requested.reason if requested else Reason.ACCEPTANCE_TIMEOUT
-    return Outcome(because(replace(give_up_command(let_go(record)), status=Status.CANCELLING), reason))
+    return Outcome(because(replace(give_up_command(let_go(c.record)), status=Status.CANCELLING), reason))
+
+
+def _cancel_as_asked(c: Context) -> Outcome:
+    assert c.record.requested
+    return _cancel(c, c.record.requested.reason)
+
+
+def _cancel_as_nobody_came(c: Context) -> Outcome:
+    return _cancel(c, Reason.ACCEPTANCE_TIMEOUT)
+
+
+def _cancel_as_called_off(c: Context) -> Outcome:
+    return _cancel(c, c.record.called_off or Reason.OPERATOR_REQUEST)
 
 
 def _turn_to_compensate(c: Context) -> Outcome:
@@ -200,7 +211,8 @@ def _let_stand(c: Context) -> Outcome:
     if c.definition.kind_of(undo.ask) is Kind.BARE and _cancel_unanswered(c):
         record = with_attention(record, "accepted while a cancel is under way that may win all the same")
     else:
-        record = replace(record, reason=None, explanation=None, requested=None, turned_down=asked or record.turned_down)
+        called_off = record.reason or record.called_off
+        record = replace(record, reason=None, explanation=None, requested=None, called_off=called_off)
     told = with_notice(c, record, c.definition.notices.cancellation_refused) if asked else Outcome(record)
     confirmed = with_notice(c, told.record, c.definition.notices.completed)
     return Outcome(confirmed.record, told.messages + confirmed.messages)
@@ -329,7 +341,7 @@ def _go_back_to(c: Context) -> Outcome:
 
 
 TABLE: tuple[Row, ...] = (
-    Row("cancel was asked for", STARTED | COMPLETED, _requested, _turn_to_cancel),
+    Row("cancel was asked for", STARTED | COMPLETED, _requested, _cancel_as_asked),
     Row("a step failed", STARTED, lambda c: c.failed_step is not None, _turn_to_compensate),
     Row("accepted before the last step", STARTED, _accepted_early, _complete_closed),
     Row("a command is out", STARTED, _waiting, _wait),
@@ -337,8 +349,8 @@ TABLE: tuple[Row, ...] = (
     Row("the next step's participant answers nobody", STARTED, _next_is_shut, _hold),
     Row("the step is done", STARTED, _has_next, _ask_next),
     Row("every step is done", STARTED, _always, _complete),
-    Row("nobody accepted in time", COMPLETED, _expired_open, _turn_to_cancel),
-    Row("the order was cancelled after all", COMPLETED, _cancelled_after_all, _turn_to_cancel),
+    Row("nobody accepted in time", COMPLETED, _expired_open, _cancel_as_nobody_came),
+    Row("the order was cancelled after all", COMPLETED, _cancelled_after_all, _cancel_as_called_off),
     Row("what was done twice cannot be taken back", COMPLETED, _stuck, _give_up_extra),
     Row("found accepted, and it stands", TAKING_BACK | FAILED, lambda c: _found_accepted(c) and _stands(c), _let_stand),
     Row("found accepted, too late", TAKING_BACK, _found_accepted, _fail_accepted),

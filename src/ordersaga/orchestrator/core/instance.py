@@ -181,8 +181,10 @@ class Instance(Struct, Generic[D], frozen=True, kw_only=True, omit_defaults=True
     """The newest of the order service's own stamps on what it said about this order."""
     accepted: Acceptance | None = None
     requested: Requested | None = None
-    turned_down: Requested | None = None
-    """The last request that was refused, since a runner was faster. A cancel that was sent for it may win after all."""
+    called_off: Reason | None = None
+    """Why it was being taken back when a runner turned out to have been faster. A cancel that was sent for it may win
+    after all.
+    """
     point_passed: bool = False
     """Whether an undo that rules out a completed order (`revert_payment`) was ever sent."""
     reason: Reason | None = None
