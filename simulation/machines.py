@@ -8,6 +8,7 @@ is added here is trouble.
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -26,6 +27,8 @@ from ordersaga.bus.protocol import (
 from ordersaga.delivery.messages import OutboxRow
 from ordersaga.delivery.outbox_memory import MemoryOutbox
 from ordersaga.delivery.outbox_protocol import OutboxUnavailable, Pending
+from ordersaga.orchestrator.store.archive_memory import MemoryArchive
+from ordersaga.orchestrator.store.archive_protocol import Archived, Moved
 from ordersaga.orchestrator.store.memory import MemoryStore, MemoryTransaction
 from ordersaga.orchestrator.store.protocol import CommitUnknown, Due, StoreUnavailable
 from ordersaga.participants.ledger_memory import MemoryLedger
@@ -192,6 +195,36 @@ class MachineProducer:
         self._producer.publish([record], 1.0)
         if self._ways.may_come_twice(record.topic) and self._trouble.happens("record_twice"):
             self._producer.publish([record], 1.0)
+
+
+class MachineArchive:
+    """Fails with its machine."""
+
+    def __init__(self, archive: MemoryArchive, trouble: Trouble) -> None:
+        self._archive = archive
+        self._trouble = trouble
+
+    def move(self, *, older_than: timedelta, limit: int, after: UUID | None = None) -> Moved:
+        self._check()
+        return self._archive.move(older_than=older_than, limit=limit, after=after)
+
+    def drop_history(self, *, older_than: timedelta) -> Sequence[str]:
+        self._check()
+        return self._archive.drop_history(older_than=older_than)
+
+    def page(self, *, limit: int = 100, before: UUID | None = None) -> Sequence[Archived]:
+        return self._archive.page(limit=limit, before=before)
+
+    def restore(self, saga_id: UUID) -> bool:
+        return self._archive.restore(saga_id)
+
+    def forget(self, *, older_than: timedelta, limit: int) -> int:
+        return self._archive.forget(older_than=older_than, limit=limit)
+
+    def _check(self) -> None:
+        self._trouble.check()
+        if self._trouble.happens("database_away"):
+            raise StoreUnavailable("the database is away")
 
 
 class MachineStore:

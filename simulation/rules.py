@@ -48,7 +48,9 @@ def broken_rules(world: World) -> list[str]:
 
 def sagas_of(world: World) -> dict[str, AnyInstance]:
     codec = world.codec
-    rows = world.databases.store.sagas.values()
+    """In the archive too."""
+    store = world.databases.store
+    rows = [*store.sagas.values(), *(row for _, row, _ in store.archive.values())]
     return {str(row.saga_id): codec.decode(row.saga, row.version, row.state, row.personal) for row in rows}
 
 
@@ -81,7 +83,9 @@ def _command(record: Record) -> Envelope:
 
 
 def _history(world: World, saga: AnyInstance) -> list[str]:
-    entries = sorted(world.databases.store.history[saga.saga_id], key=lambda entry: entry.revision)
+    store = world.databases.store
+    _, _, archived = store.archive.get(saga.saga_id, (None, None, []))
+    entries = sorted(store.history.get(saga.saga_id, archived), key=lambda entry: entry.revision)
     broken = []
     if [entry.revision for entry in entries] != list(range(1, saga.revision + 1)):
         broken.append(f"I7: the revisions are {[entry.revision for entry in entries]}, the last is {saga.revision}")

@@ -20,14 +20,15 @@ from ordersaga.delivery.background import Background
 from ordersaga.delivery.consume import ConsumeLoop
 from ordersaga.delivery.outbox_memory import MemoryOutbox, MemoryTable
 from ordersaga.delivery.relay import Relay
-from ordersaga.delivery.relay_pace import RelayPace
 from ordersaga.orchestrator.runtime.admission import Admission, AdmissionLimits
+from ordersaga.orchestrator.runtime.archiving import Archiver
 from ordersaga.orchestrator.runtime.bulletin import Bulletin
 from ordersaga.orchestrator.runtime.circuits import Circuits
 from ordersaga.orchestrator.runtime.counting import Counting
 from ordersaga.orchestrator.runtime.deadlines import Deadlines, DeadlineSettings
 from ordersaga.orchestrator.runtime.handle import Handler
 from ordersaga.orchestrator.runtime.verbs import Verbs
+from ordersaga.orchestrator.store.archive_memory import MemoryArchive
 from ordersaga.orchestrator.store.board_memory import MemoryBoard
 from ordersaga.orchestrator.store.codec import Codec
 from ordersaga.orchestrator.store.memory import MemoryStore
@@ -48,8 +49,8 @@ from ordersaga.testing.bare_host import BareHost
 from ordersaga.wire import messages as m
 from ordersaga.wire.topics import Participant, Topics
 from simulation.faults import Faults
-from simulation.machines import MachineBus, MachineLedger, MachineOutbox, MachineStore, Trouble, Ways
-from simulation.parts import Databases, Orchestrator, Service
+from simulation.machines import MachineArchive, MachineBus, MachineLedger, MachineOutbox, MachineStore, Trouble, Ways
+from simulation.parts import ARCHIVING, PACE, SETTINGS, Databases, Orchestrator, Service
 from simulation.people import People
 from simulation.scheduler import Machine, Scheduler, SimulatedClock, SimulatedRandom
 
@@ -63,16 +64,6 @@ LEASE_SECONDS = 45.0
 LOOK_EVERY_SECONDS = 10.0
 ASKED_AGAIN_MAX = 100
 BY = By(actor="op-7", role="support", reason="asked by hand")
-PACE = RelayPace(scan_interval_seconds=10.0)
-SETTINGS = {
-    "acceptance_window_seconds": 60,
-    "acceptance_window_after_reopening_seconds": 20,
-    "step_timeout_seconds": 10,
-    "step_attempts_max": 3,
-    "undo_timeout_seconds": 10,
-    "undo_attempts_max": 12,
-    "undo_backoff_seconds_max": 30,
-}
 
 
 class World:
@@ -209,6 +200,10 @@ class World:
         handler = Handler(store, self.sagas, relay.offer, topics=TOPICS, counting=Counting(), gate=circuits)
         looking = DeadlineSettings(every_seconds=1.0)
         deadlines = Deadlines(store, handler, looking, clock=clock, randomness=chance)
+        archive = MachineArchive(
+            MemoryArchive(self.databases.store, self.codec, now=lambda: self.scheduler.now), trouble
+        )
+        archiver = Archiver(archive, ARCHIVING, clock=clock, randomness=chance)
         consumer = bus.consumer(group=GROUP, topics=TOPICS.answers(), client_id=machine.name)
         worker = ConsumeLoop(
             consumer,
@@ -221,7 +216,7 @@ class World:
             randomness=chance,
         )
         verbs = Verbs(handler, handler.begin, clock, chance)
-        parts: list[Background] = [relay, bulletin, deadlines, worker]
+        parts: list[Background] = [relay, bulletin, deadlines, archiver, worker]
         self.orchestrators.append(Orchestrator(machine, verbs, parts, bus))
         for part in parts:
             part.start()

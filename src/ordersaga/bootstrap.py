@@ -9,6 +9,7 @@ import os
 import socket
 import ssl
 from collections.abc import Callable, Collection, Iterator
+from datetime import timedelta
 from threading import Lock
 from time import monotonic
 from uuid import uuid4
@@ -30,6 +31,7 @@ from ordersaga.orchestrator.api.app import AppSettings, create_app
 from ordersaga.orchestrator.api.asking import Api
 from ordersaga.orchestrator.api.orders import OrderLimits
 from ordersaga.orchestrator.runtime.admission import Admission, AdmissionLimits
+from ordersaga.orchestrator.runtime.archiving import Archiver, ArchiveSettings
 from ordersaga.orchestrator.runtime.beginnings import Beginnings
 from ordersaga.orchestrator.runtime.bulletin import Bulletin
 from ordersaga.orchestrator.runtime.circuits import Circuits
@@ -45,6 +47,8 @@ from ordersaga.orchestrator.runtime.topic_watch import TopicWatch
 from ordersaga.orchestrator.runtime.upkeep import StoreUpkeep
 from ordersaga.orchestrator.runtime.verbs import Verbs
 from ordersaga.orchestrator.store import migrate as migrations
+from ordersaga.orchestrator.store.archive import PostgresArchive
+from ordersaga.orchestrator.store.archive_protocol import Archive
 from ordersaga.orchestrator.store.board import PostgresBoard
 from ordersaga.orchestrator.store.board_protocol import Board
 from ordersaga.orchestrator.store.codec import Codec
@@ -129,7 +133,8 @@ def orchestrator(
         looking = DeadlineSettings(
             every_seconds=settings.deadlines_every_seconds, batch_max=settings.deadlines_batch_max
         )
-        parts += [Deadlines(store, handler, looking), StoreUpkeep(store), Parked(letters)]
+        archiver = Archiver(database.archive(), archive_settings(settings))
+        parts += [Deadlines(store, handler, looking), StoreUpkeep(store), Parked(letters), archiver]
     if "worker" in only:
         parts.append(TopicWatch(bus, topics.all()))
         parts.append(_worker(settings, bus, handler, relay, name))
@@ -297,6 +302,9 @@ class _Database:
         codec = Codec(sagas.data_types())
         return PostgresStore(self._pool, codec, self.outbox, timeout_seconds=self._timeout_seconds, schema=self._schema)
 
+    def archive(self) -> PostgresArchive:
+        return PostgresArchive(self._pool, timeout_seconds=self._timeout_seconds, schema=self._schema)
+
     def board(self) -> PostgresBoard:
         return PostgresBoard(self._pool, timeout_seconds=self._timeout_seconds, schema=self._schema)
 
@@ -336,6 +344,21 @@ def board(settings: Settings) -> Board:
     database = _Database(settings, "command line", connections_max=1)
     database.store(sagas_of(settings)).check(settings.database_timeout_seconds)
     return database.board()
+
+
+def archive(settings: Settings) -> Archive:
+    """Without a process of its own."""
+    database = _Database(settings, "command line", connections_max=1)
+    database.store(sagas_of(settings)).check(settings.database_timeout_seconds)
+    return database.archive()
+
+
+def archive_settings(settings: Settings, older_than: timedelta | None = None) -> ArchiveSettings:
+    after, forget = settings.archive_after_days, settings.archive_forget_after_days
+    return ArchiveSettings(
+        older_than=older_than if older_than is not None else timedelta(days=after) if after else None,
+        forget_after=timedelta(days=forget) if forget else None,
+    )
 
 
 def migrate(settings: Settings) -> Iterator[str]:

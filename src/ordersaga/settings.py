@@ -270,6 +270,26 @@ class Settings(ConnectionSettings):
             " a living one."
         ),
     )
+    archive_after_days: float = Field(
+        90,
+        ge=0,
+        le=36_500,
+        allow_inf_nan=False,
+        description=(
+            "How long a saga that has ended stays where it is looked up first; 0: for ever. Ninety days: longer than a"
+            " customer complains, and the tables of the running sagas stay small."
+        ),
+    )
+    archive_forget_after_days: float = Field(
+        0,
+        ge=0,
+        le=36_500,
+        allow_inf_nan=False,
+        description=(
+            "How long an archived saga is kept before it is deleted for good; 0: for ever. Nobody's law is the same,"
+            " so nothing is deleted unless you say so."
+        ),
+    )
     stop_timeout_seconds: Seconds = Field(
         9, description="How long a stop may take. Below the ten seconds after which container runtimes kill."
     )

@@ -27,6 +27,7 @@ from ordersaga.wire import messages as m
 from ordersaga.wire.codec import Envelope, decode_command, encode
 from ordersaga.wire.ids import uuid7
 from ordersaga.wire.topics import Topics
+from tests.waiting import until
 
 TOPICS = Topics()
 DEFINITION = replace(CREATE_ORDER, kinds=FULL)
@@ -77,6 +78,10 @@ class Stage:
             row = connection.execute(sql.encode(), parameters).fetchone()
         assert row
         return row[0]
+
+    def grow_old(self) -> None:
+        """By a moment, all sagas that there are."""
+        until(lambda: bool(self.one("select bool_and(id < first_id_of(clock_timestamp())) from sagas")), "time passes")
 
     def execute(self, sql: str, *parameters: Any) -> None:
         with self.pool.connection() as connection:

@@ -1,5 +1,6 @@
 """Where stores are tried: PostgreSQL and memory, with the few looks behind the curtain that the tests need."""
 
+from datetime import UTC, datetime
 from threading import Condition
 from typing import Any, Protocol
 from uuid import UUID, uuid4
@@ -10,6 +11,9 @@ from psycopg_pool import ConnectionPool
 from ordersaga.delivery.outbox import PostgresOutbox
 from ordersaga.delivery.outbox_memory import MemoryOutbox, MemoryTable
 from ordersaga.delivery.outbox_protocol import Outbox
+from ordersaga.orchestrator.store.archive import PostgresArchive
+from ordersaga.orchestrator.store.archive_memory import MemoryArchive
+from ordersaga.orchestrator.store.archive_protocol import Archive
 from ordersaga.orchestrator.store.memory import MemoryStore
 from ordersaga.orchestrator.store.memory_tables import MemoryTables
 from ordersaga.orchestrator.store.postgres import PostgresStore, open_pool
@@ -29,6 +33,8 @@ class Place(Protocol):
     def store(self, codec: InstanceCodec = CODEC) -> Store:
         """One more process."""
 
+    def archive(self) -> Archive: ...
+
     def someone_waits(self) -> bool:
         """Whether a transaction waits for another to end."""
 
@@ -46,6 +52,9 @@ class PostgresPlace:
 
     def store(self, codec: InstanceCodec = CODEC) -> PostgresStore:
         return PostgresStore(self.pool, codec, self.outbox)
+
+    def archive(self) -> PostgresArchive:
+        return PostgresArchive(self.pool)
 
     def someone_waits(self) -> bool:
         statement = (
@@ -79,6 +88,9 @@ class MemoryPlace:
 
     def store(self, codec: InstanceCodec = CODEC) -> MemoryStore:
         return MemoryStore(self.tables, codec, self.outbox)
+
+    def archive(self) -> MemoryArchive:
+        return MemoryArchive(self.tables, CODEC, now=lambda: datetime.now(UTC))
 
     def someone_waits(self) -> bool:
         return self.condition.waiting > 0

@@ -118,6 +118,8 @@ class MemoryTransaction:
         instances, unknown = {}, set()
         with self._tables.changed:
             self._lock(sorted(self._found(wanted)), skip_locked=skip_locked)
+            if not skip_locked and self._tables.bring_back(wanted):
+                self._lock(sorted(self._found(wanted)), skip_locked=False)
             for saga_id in sorted(self._found(wanted) & self._held()):
                 row = self._tables.sagas[saga_id]
                 instance = decoded(self._codec, row)

@@ -40,7 +40,8 @@ class MemoryReads:
     def get(self, saga_id: UUID) -> AnyInstance | None:
         self._check_open()
         with self._tables.changed:
-            row = self._tables.sagas.get(saga_id)
+            _, archived, _ = self._tables.archive.get(saga_id, (None, None, None))
+            row = self._tables.sagas.get(saga_id) or archived
         return decoded(self._codec, row) if row else None
 
     def page(self, *, statuses: Collection[Status] = (), limit: int = 100, before: UUID | None = None) -> SagaPage:
@@ -56,7 +57,9 @@ class MemoryReads:
     def history(self, saga_id: UUID) -> Sequence[StoredHistory]:
         self._check_open()
         with self._tables.changed:
-            return sorted(self._tables.history.get(saga_id, ()), key=lambda entry: entry.revision)
+            _, _, archived = self._tables.archive.get(saga_id, (None, None, []))
+            found = self._tables.history.get(saga_id) or archived
+            return sorted(found, key=lambda entry: entry.revision)
 
     def dead_letters(
         self, *, reason: str | None = None, settled: bool = False, limit: int = 100, before: int | None = None

@@ -12,6 +12,7 @@ from ordersaga.orchestrator.store.protocol import (
     DeadlineKind,
     EarlyEvent,
     InstanceCodec,
+    Lookup,
     RequestKey,
     StoredDeadLetter,
     StoredHistory,
@@ -48,7 +49,22 @@ class MemoryTables:
     early: dict[tuple[str, int, int], tuple[datetime, EarlyEvent]] = field(default_factory=dict)
     """Until when each is kept."""
     keys: dict[tuple[str, str], RequestKey] = field(default_factory=dict)
+    archive: dict[UUID, tuple[datetime, SagaRow, list[StoredHistory]]] = field(default_factory=dict)
+    """Since when each is there."""
     held_by: dict[UUID, object] = field(default_factory=dict)
+
+    def bring_back(self, wanted: Lookup) -> int:
+        """From the archive; `changed` is held. How many."""
+        orders, payments = set(wanted.order_ids), set(wanted.payment_ids)
+        found = [
+            saga_id
+            for saga_id, (_, row, _) in self.archive.items()
+            if saga_id in wanted.saga_ids or row.order_id in orders or row.payment_id in payments
+        ]
+        for saga_id in found:
+            _, row, history = self.archive.pop(saga_id)
+            self.sagas[saga_id], self.history[saga_id] = row, history
+        return len(found)
 
 
 def decoded(codec: InstanceCodec, row: SagaRow) -> AnyInstance | None:

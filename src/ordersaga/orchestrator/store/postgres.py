@@ -22,6 +22,7 @@ from ordersaga.delivery.arrays import Array, Texts, Uuids
 from ordersaga.delivery.messages import OutboxRow
 from ordersaga.orchestrator.core.instance import Status
 from ordersaga.orchestrator.store import rows
+from ordersaga.orchestrator.store.archive import bring_back
 from ordersaga.orchestrator.store.connections import AnyConnection, Connections, Row, open_pool, statements
 from ordersaga.orchestrator.store.migrate import NEWEST
 from ordersaga.orchestrator.store.protocol import (
@@ -55,6 +56,7 @@ __all__ = ["PostgresStore", "PostgresTransaction", "open_pool"]
 _SQL = statements("write.sql")
 _LETTERS = statements("dead_letters.sql")
 _WEEKS_AHEAD = 8
+_NOTHING = Lookup(saga_ids=set(), order_ids=set(), payment_ids=set())
 
 
 class Owner(Protocol):
@@ -149,6 +151,16 @@ class PostgresTransaction:
         self.failed = False
 
     def load(self, wanted: Lookup, *, skip_locked: bool = False) -> Loaded:
+        loaded, missing = self._lock(wanted, skip_locked=skip_locked)
+        if skip_locked or missing == _NOTHING:
+            return loaded
+        with self._round_trip():
+            bring_back(self._connection, missing)
+        # Whoever brought one back meanwhile was waited for.
+        return self._lock(wanted, skip_locked=False)[0]
+
+    def _lock(self, wanted: Lookup, *, skip_locked: bool) -> tuple[Loaded, Lookup]:
+        """What is in the hot tables, and what is not."""
         values: dict[str, Array] = {"ids": Uuids(list(wanted.saga_ids))}
         lock, personal = "lock_free" if skip_locked else "lock", "personal"
         if wanted.order_ids or wanted.payment_ids:
@@ -157,12 +169,18 @@ class PostgresTransaction:
         with self._round_trip():
             locked = self._execute(lock, values) if any(values.values()) else None
             around = self._execute(personal, values)
-        return self._loaded(locked.fetchall() if locked else [], around.fetchall())
+        found = locked.fetchall() if locked else []
+        missing = Lookup(
+            saga_ids=set(wanted.saga_ids).difference(row[0] for row in found),
+            order_ids=set(wanted.order_ids).difference(row[4] for row in found),
+            payment_ids=set(wanted.payment_ids).difference(row[5] for row in found),
+        )
+        return self._loaded(found, around.fetchall()), missing
 
     def _loaded(self, locked: Sequence[Row], around: Sequence[Row]) -> Loaded:
         data_of = {saga_id: data for _, saga_id, data in around}
         instances, unknown = {}, set()
-        for saga_id, saga, version, state in locked:
+        for saga_id, saga, version, state, *_ in locked:
             if self._codec.knows(saga, version):
                 instances[saga_id] = self._codec.decode(saga, version, state, data_of.get(saga_id))
             else:

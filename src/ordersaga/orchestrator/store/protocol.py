@@ -194,9 +194,9 @@ class StoredOrphan:
 class Transaction(Protocol):
     def load(self, wanted: Lookup, *, skip_locked: bool = False) -> Loaded:
         """Lock and read, in the order of ids, so that two batches cannot wait for each other. Once per transaction,
-        for the same reason.
+        for the same reason. What is in the archive is moved back first: its late news has come.
 
-        With `skip_locked`, instances that another transaction holds are left out.
+        With `skip_locked`, instances that another transaction holds are left out, and so is the archive.
         """
 
     def claim(self, references: Collection[str]) -> Sequence[EarlyEvent]:
@@ -276,13 +276,13 @@ class Store(Protocol):
         """
 
     def get(self, saga_id: UUID) -> AnyInstance | None:
-        """None also for a saga of a version that this process does not know."""
+        """From the archive too. None also for a saga of a version that this process does not know."""
 
     def page(self, *, statuses: Collection[Status] = (), limit: int = 100, before: UUID | None = None) -> SagaPage:
         """Sagas of the given statuses (none given: all), at most 100, older than the one whose id is `before`."""
 
     def history(self, saga_id: UUID) -> Sequence[StoredHistory]:
-        """In the order of revisions."""
+        """In the order of revisions, from the archive too."""
 
     def dead_letters(
         self, *, reason: str | None = None, settled: bool = False, limit: int = 100, before: int | None = None

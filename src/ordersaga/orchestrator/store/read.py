@@ -10,6 +10,8 @@ from uuid import UUID
 import msgspec
 
 from ordersaga.orchestrator.core.instance import Status
+from ordersaga.orchestrator.store.archive import SQL as ARCHIVE
+from ordersaga.orchestrator.store.archive import history_in, saga_in
 from ordersaga.orchestrator.store.connections import Connections, Row, statements
 from ordersaga.orchestrator.store.protocol import (
     AnyInstance,
@@ -46,8 +48,10 @@ class Reads:
         return [Due(saga_id, DeadlineKind(kind), due_at.astimezone(UTC)) for saga_id, kind, due_at in found]
 
     def get(self, saga_id: UUID) -> AnyInstance | None:
-        found = self._known(self._ask(_SQL["get"], {"id": saga_id}))
-        return found[0] if found else None
+        rows = self._ask(_SQL["get"], {"id": saga_id}) or [
+            (saga_id, *saga_in(row)) for row in self._ask(ARCHIVE["get"], {"id": saga_id})
+        ]
+        return next(iter(self._known(rows)), None)
 
     def page(self, statuses: Collection[Status], limit: int, before: UUID | None) -> SagaPage:
         limit = _page_of(limit)
@@ -61,10 +65,11 @@ class Reads:
         return SagaPage(instances=self._known(found[:limit]), next_before=found[limit - 1][0] if more else None)
 
     def history(self, saga_id: UUID) -> Sequence[StoredHistory]:
-        return [
+        found = [
             StoredHistory(revision=revision, at=at.astimezone(UTC), cause=cause, body=msgspec.json.decode(body))
             for revision, at, cause, body in self._ask(_SQL["history"], {"id": saga_id})
         ]
+        return found or [entry for row in self._ask(ARCHIVE["history"], {"id": saga_id}) for entry in history_in(row)]
 
     def dead_letters(
         self, reason: str | None, settled: bool, limit: int, before: int | None

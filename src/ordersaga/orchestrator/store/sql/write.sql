@@ -2,21 +2,21 @@
 
 -- name: lock(ids)
 -- In the order of ids, so that two batches cannot wait for each other.
-SELECT id, saga, version, state FROM sagas WHERE id = ANY (:ids) ORDER BY id FOR UPDATE;
+SELECT id, saga, version, state, order_id, payment_id FROM sagas WHERE id = ANY (:ids) ORDER BY id FOR UPDATE;
 
 -- name: lock_free(ids)
 -- The same without those that another transaction holds.
-SELECT id, saga, version, state FROM sagas WHERE id = ANY (:ids) ORDER BY id FOR UPDATE SKIP LOCKED;
+SELECT id, saga, version, state, order_id, payment_id FROM sagas WHERE id = ANY (:ids) ORDER BY id FOR UPDATE SKIP LOCKED;
 
 -- name: lock_by_reference(ids, order_ids, payment_ids)
 -- The same as `lock`, for events that name an order or a payment and no saga.
-SELECT id, saga, version, state FROM sagas
+SELECT id, saga, version, state, order_id, payment_id FROM sagas
 WHERE id = ANY (:ids) OR order_id = ANY (:order_ids) OR payment_id = ANY (:payment_ids)
 ORDER BY id FOR UPDATE;
 
 -- name: lock_free_by_reference(ids, order_ids, payment_ids)
 -- The same as `lock_free`.
-SELECT id, saga, version, state FROM sagas
+SELECT id, saga, version, state, order_id, payment_id FROM sagas
 WHERE id = ANY (:ids) OR order_id = ANY (:order_ids) OR payment_id = ANY (:payment_ids)
 ORDER BY id FOR UPDATE SKIP LOCKED;
 

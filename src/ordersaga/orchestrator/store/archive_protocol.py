@@ -1,0 +1,56 @@
+"""Where sagas go that have long ended, and how they come back.
+
+Moved, never copied: a saga is in the hot tables or in the archive, in one transaction with its history and personal
+data. Whoever loads one that is in the archive (its late news has come) finds it moved back and locked: see
+`Transaction.load`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+from uuid import UUID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Archived:
+    saga_id: UUID
+    saga: str
+    version: int
+    status: str
+    order_id: str | None
+    payment_id: str | None
+    at: datetime
+    """When it was moved here."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moved:
+    """What one batch moved. `last` is where the next goes on; None: nothing is left to look at."""
+
+    count: int
+    last: UUID | None
+
+
+class Archive(Protocol):
+    def move(self, *, older_than: timedelta, limit: int, after: UUID | None = None) -> Moved:
+        """Move one batch in one transaction, in the order of ids, after the one named.
+
+        Moved is what was begun and last changed longer ago than `older_than` and has nothing before it: COMPLETED and
+        accepted, COMPENSATED, CANCELLED, FAILED and resolved; nothing due, no `attention` that nobody has resolved.
+        What another transaction holds is passed over. Raises `StoreUnavailable`, `CommitUnknown`.
+        """
+
+    def drop_history(self, *, older_than: timedelta) -> Sequence[str]:
+        """Take away the history of weeks that ended longer ago than that, whose sagas are in the archive with theirs;
+        that of the few which are not is moved first. The names of what was dropped. Raises `StoreUnavailable`.
+        """
+
+    def page(self, *, limit: int = 100, before: UUID | None = None) -> Sequence[Archived]:
+        """Newest first, at most 100, older than the one whose id is `before`."""
+
+    def restore(self, saga_id: UUID) -> bool:
+        """Move it back. False where it is not here."""
+
+    def forget(self, *, older_than: timedelta, limit: int) -> int:
+        """Delete for good what has been here longer than that; at most `limit`, oldest first. How many."""

@@ -1,0 +1,100 @@
+-- Sagas that have long ended: moved out of the hot tables, and back.
+
+-- name: lock_old(age, after, limit)
+-- Nothing is waited for. Whoever changed one of them meanwhile made it young, which is looked at again with the lock.
+SELECT id FROM sagas s
+WHERE id > :after AND id < first_id_of(statement_timestamp() - (:age)::interval)
+    AND updated_at < statement_timestamp() - (:age)::interval
+    AND (status IN ('COMPENSATED', 'CANCELLED') OR status = 'FAILED' AND resolved
+        OR status = 'COMPLETED' AND state ? 'accepted')
+    AND (resolved OR NOT attention)
+    AND NOT EXISTS (SELECT FROM deadlines d WHERE d.saga_id = s.id)
+ORDER BY id LIMIT :limit FOR UPDATE SKIP LOCKED;
+
+-- name: read(ids)
+-- Whole, as the tables have it. A statement of its own, after the locks are held.
+SELECT s.id, s.saga, s.version, s.status, s.order_id, s.payment_id, p.customer_id, to_jsonb(s), to_jsonb(p), h.entries
+FROM sagas s
+LEFT JOIN saga_personal p ON p.saga_id = s.id
+LEFT JOIN LATERAL (
+    SELECT jsonb_agg(to_jsonb(one) ORDER BY revision) entries FROM saga_history one WHERE one.saga_id = s.id
+) h ON true
+WHERE s.id = ANY (:ids);
+
+-- name: add(ids, sagas, versions, statuses, order_ids, payment_ids, customers, states, histories, personals)!
+-- Into the archive.
+INSERT INTO archive (
+    saga_id, saga, version, status, order_id, payment_id, customer_id, state, history, personal
+)
+SELECT * FROM unnest(
+    :ids, :sagas, :versions, :statuses, :order_ids, :payment_ids, :customers, :states, :histories, :personals
+);
+
+-- name: remove(ids)!
+-- Out of the hot tables. History stays until its week is dropped.
+DELETE FROM sagas WHERE id = ANY (:ids);
+
+-- name: keep_still()
+-- While a transaction looks into the archive nobody moves sagas there: what it finds in neither place would else be on
+-- its way. Movers take it alone, before all else.
+SELECT pg_advisory_xact_lock_shared(hashtextextended(current_schema() || ' archive', 0));
+
+-- name: keep_for_me()
+-- See above.
+SELECT pg_advisory_xact_lock(hashtextextended(current_schema() || ' archive', 0));
+
+-- name: take(ids, order_ids, payment_ids)
+-- Out of the archive. Two that want the same go one after the other, and the second finds it in the hot tables.
+DELETE FROM archive
+WHERE saga_id = ANY (:ids) OR order_id = ANY (:order_ids) OR payment_id = ANY (:payment_ids)
+RETURNING state, history, personal;
+
+-- name: put_back(rows)!
+-- The saga itself.
+INSERT INTO sagas
+SELECT back.* FROM unnest(:rows) one (row), jsonb_populate_record(null::sagas, one.row) back;
+
+-- name: put_back_personal(rows)!
+-- What belongs to a person.
+INSERT INTO saga_personal
+SELECT back.* FROM unnest(:rows) one (row), jsonb_populate_record(null::saga_personal, one.row) back;
+
+-- name: put_back_history(rows)!
+-- What is still there is the same.
+INSERT INTO saga_history
+SELECT back.* FROM unnest(:rows) one (row), jsonb_populate_recordset(null::saga_history, one.row) back
+ON CONFLICT (saga_id, revision) DO NOTHING;
+
+-- name: page(before, limit)
+-- Newest first.
+SELECT saga_id, saga, version, status, order_id, payment_id, archived_at FROM archive
+WHERE saga_id < :before ORDER BY saga_id DESC LIMIT :limit;
+
+-- name: get(id)
+-- One, compressed.
+SELECT saga, version, state, personal FROM archive WHERE saga_id = :id;
+
+-- name: history(id)
+-- Of one, compressed.
+SELECT history FROM archive WHERE saga_id = :id;
+
+-- name: forget(age, limit)!
+-- For good.
+DELETE FROM archive WHERE saga_id IN (
+    SELECT saga_id FROM archive WHERE archived_at < statement_timestamp() - (:age)::interval
+    ORDER BY saga_id LIMIT :limit
+);
+
+-- name: weeks(age)
+-- Weeks of history that ended longer ago than that, with their bounds.
+SELECT c.relname, first_id_of(week), first_id_of(week + interval '168 hours')
+FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+CROSS JOIN LATERAL (
+    SELECT to_timestamp(right(c.relname, 8) || ' +00', 'YYYYMMDD TZH') week WHERE c.relname ~ '^saga_history_[0-9]{8}$'
+) named
+WHERE i.inhparent = 'saga_history'::regclass AND week + interval '168 hours' < statement_timestamp() - (:age)::interval
+ORDER BY c.relname;
+
+-- name: drop_week(name, first, past, most)
+-- Whether it was dropped; see the function.
+SELECT drop_history_week(:name, :first, :past, :most);

@@ -1,0 +1,29 @@
+"""The archive at a terminal, while no service runs."""
+
+from ordersaga.orchestrator.core.instance import Status
+from ordersaga.wire import messages as m
+from tests.cli.test_cli import ordersaga
+from tests.runtime.stage import opened, settle
+
+
+def test_sagas_are_archived_listed_shown_and_restored(database_url: str) -> None:
+    with opened(database_url) as stage:
+        ended, going = stage.begin(), stage.begin()
+        settle(stage, ended, [m.OrderCreationFailed(error="NO")])
+        assert stage.get(ended).status is Status.COMPENSATED
+        stage.grow_old()
+    reached = {"DATABASE_URL": database_url}
+    assert ordersaga("archive", "run", **reached).stdout == "0 sagas archived\n"
+    assert ordersaga("archive", "run", "--older-than-days", "0", **reached).stdout.startswith("1 sagas archived")
+    listed = ordersaga("archive", "list", **reached).stdout
+    assert listed.startswith(f"{ended}  COMPENSATED") and str(going) not in listed
+    assert "COMPENSATED" in ordersaga("sagas", "show", str(ended), **reached).stdout
+    assert ordersaga("archive", "restore", str(ended), **reached).stdout == "1 sagas restored\n"
+    again = ordersaga("archive", "restore", str(ended), **reached)
+    assert again.returncode == 1 and f"{ended} is not in the archive" in again.stderr
+    assert ordersaga("archive", "list", **reached).stdout == "none\n"
+
+
+def test_an_archive_that_is_turned_off_says_how_to_run_it_all_the_same(database_url: str) -> None:
+    told = ordersaga("archive", "run", DATABASE_URL=database_url, ORDERSAGA_ARCHIVE_AFTER_DAYS="0")
+    assert told.returncode == 0 and "--older-than-days" in told.stdout

@@ -1,0 +1,200 @@
+"""Sagas that have long ended go into the archive, and come back when somebody has news of them. Over both stores."""
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from msgspec.structs import replace
+
+from ordersaga.orchestrator.core.instance import Acceptance, Resolved, Status
+from ordersaga.orchestrator.store.protocol import Batch, Lookup, Store
+
+from .places import Place, PostgresPlace
+from .sagas import NOW, PAST, AnyInstance, begun, change, changed, new_id, saga, waiting_until
+
+LONG_AGO = NOW - timedelta(days=100)
+AGE = timedelta(days=90)
+SEEN = Resolved(actor="ada", role="operator", why="paid back by hand", at=LONG_AGO)
+
+
+def old(status: Status = Status.CANCELLED, *, order_id: str | None = None, **fields: Any) -> AnyInstance:
+    one = saga(status=status, order_id=order_id)
+    return replace(one, saga_id=new_id(LONG_AGO), created_at=LONG_AGO, updated_at=LONG_AGO, **fields)
+
+
+def begin(store: Store, *sagas: AnyInstance) -> None:
+    with store.transaction() as transaction:
+        transaction.save(begun(*sagas))
+
+
+def listed(store: Store) -> set[UUID]:
+    return {one.saga_id for one in store.page().instances}
+
+
+@pytest.mark.parametrize(
+    ("one", "goes"),
+    [
+        (old(Status.CANCELLED), True),
+        (old(Status.COMPENSATED), True),
+        (old(Status.COMPLETED, accepted=Acceptance(runner_id="r-1")), True),
+        (old(Status.COMPLETED), False),
+        (old(Status.FAILED), False),
+        (old(Status.FAILED, resolved=SEEN), True),
+        (old(Status.CANCELLED, attention=("look",)), False),
+        (old(Status.CANCELLED, attention=("look",), resolved=SEEN), True),
+        (waiting_until(old(Status.CANCELLED), PAST), False),
+        (old(Status.STARTED), False),
+        (saga(status=Status.CANCELLED), False),
+        (replace(old(), updated_at=NOW), False),
+    ],
+    ids=[
+        "cancelled", "compensated", "closed", "open", "failed", "failed-resolved", "attention", "attention-resolved",
+        "due", "under-way", "young", "changed-lately",
+    ],
+)  # fmt: skip
+def test_what_has_ended_long_ago_goes_and_nothing_else(
+    place: Place, store: Store, one: AnyInstance, goes: bool
+) -> None:
+    begin(store, one)
+    assert place.archive().move(older_than=AGE, limit=10).count == goes
+    assert (one.saga_id in listed(store)) is not goes
+    assert [archived.saga_id for archived in place.archive().page()] == ([one.saga_id] if goes else [])
+
+
+def test_what_is_in_the_archive_is_read_as_if_it_were_not(place: Place, store: Store) -> None:
+    one = old(order_id="o-1")
+    begin(store, one)
+    history = list(store.history(one.saga_id))
+    place.archive().move(older_than=AGE, limit=10)
+    assert store.get(one.saga_id) == one
+    assert history
+    assert list(store.history(one.saga_id)) == history
+
+
+@pytest.mark.parametrize("named", ["saga", "order", "payment"])
+def test_late_news_of_an_archived_saga_bring_it_back(place: Place, store: Store, named: str) -> None:
+    one = replace(old(), data=replace(saga().data, order_id="o-1", payment_id="p-1"))
+    begin(store, one)
+    history = list(store.history(one.saga_id))
+    place.archive().move(older_than=AGE, limit=10)
+    wanted = {
+        "saga": Lookup(saga_ids=[one.saga_id, new_id()]),
+        "order": Lookup(order_ids=["o-1", "o-2"]),
+        "payment": Lookup(payment_ids=["p-1"]),
+    }[named]
+    with store.transaction() as transaction:
+        assert transaction.load(wanted).instances == {one.saga_id: one}
+        transaction.save(Batch(changes=[change(one, after := changed(one))]))
+    assert store.get(one.saga_id) == after
+    assert list(store.history(one.saga_id))[:-1] == history
+    assert place.archive().page() == []
+    assert listed(store) == {one.saga_id}
+
+
+def test_a_saga_that_came_back_goes_again_with_all_its_history(place: Place, store: Store) -> None:
+    one = old()
+    begin(store, one)
+    for _ in range(2):
+        assert place.archive().move(older_than=AGE, limit=10).count == 1
+        assert place.archive().restore(one.saga_id)
+    assert not place.archive().restore(one.saga_id)
+    assert store.get(one.saga_id) == one
+    assert [entry.revision for entry in store.history(one.saga_id)] == [1]
+
+
+def test_it_goes_in_batches_that_follow_each_other_past_what_stays(place: Place, store: Store) -> None:
+    sagas = [old(Status.FAILED if number % 3 == 1 else Status.CANCELLED) for number in range(10)]
+    begin(store, *sagas)
+    moved, after = [], None
+    while True:
+        batch = place.archive().move(older_than=AGE, limit=3, after=after)
+        moved.append(batch.count)
+        if (after := batch.last) is None:
+            break
+    assert moved == [3, 3, 1]
+    assert listed(store) == {one.saga_id for one in sagas if one.status is Status.FAILED}
+    first = place.archive().page(limit=5)
+    then = place.archive().page(limit=5, before=first[-1].saga_id)
+    assert [one.saga_id for one in [*first, *then]] == [
+        one.saga_id for one in reversed(sagas) if one.status is not Status.FAILED
+    ]
+
+
+def test_what_another_transaction_holds_is_passed_over(place: Place, store: Store) -> None:
+    held, free = old(), old()
+    begin(store, held, free)
+    with place.store().transaction() as transaction:
+        transaction.load(Lookup(saga_ids=[held.saga_id]))
+        assert place.archive().move(older_than=AGE, limit=10).count == 1
+    assert listed(store) == {held.saga_id}
+
+
+def test_two_who_have_news_of_one_archived_saga_go_one_after_the_other(place: Place, store: Store) -> None:
+    sagas = [old(order_id=f"o-{number}") for number in range(20)]
+    begin(store, *sagas)
+
+    def work(order: int) -> None:
+        names = [one.saga_id for one in sagas][::order]
+        for _ in range(5):
+            place.archive().move(older_than=timedelta(0), limit=100)
+            with place.store().transaction() as transaction:
+                loaded = transaction.load(Lookup(saga_ids=names)).instances
+                assert len(loaded) == len(names), "one was in neither place"
+                # Only the revision tells that it was changed, so that it may go again.
+                transaction.save(Batch(changes=[change(one, changed(one)) for one in loaded.values()]))
+
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(work, (1, -1)))
+    assert {one.saga_id: store.get(one.saga_id).revision for one in sagas} == {one.saga_id: 11 for one in sagas}  # type: ignore[union-attr]
+    assert all(len(store.history(one.saga_id)) == 11 for one in sagas)
+
+
+def test_what_has_been_in_the_archive_for_long_is_forgotten(place: Place, store: Store) -> None:
+    begin(store, *(one := [old(), old(), old()]))
+    archive = place.archive()
+    archive.move(older_than=AGE, limit=10)
+    assert archive.forget(older_than=timedelta(days=1), limit=10) == 0
+    assert archive.forget(older_than=timedelta(0), limit=2) == 2
+    assert [kept.saga_id for kept in archive.page()] == [one[-1].saga_id]
+    assert store.get(one[0].saga_id) is None
+
+
+def test_the_history_of_a_week_is_dropped_once_its_sagas_are_archived(postgres: PostgresPlace) -> None:
+    store, archive = postgres.store(), postgres.archive()
+    postgres.ask(
+        "CREATE TABLE saga_history_20250106 PARTITION OF saga_history FOR VALUES"
+        " FROM ('01943924-0000-0000-0000-000000000000') TO ('01945d30-c400-0000-0000-000000000000')"
+    )
+    goes, stays, later = (
+        replace(old(status), saga_id=UUID(f"01943f00-0000-7000-8000-00000000000{number}"))
+        for number, status in enumerate((Status.CANCELLED, Status.FAILED, Status.CANCELLED))
+    )
+    begin(store, goes, stays, later)
+    histories = {one.saga_id: list(store.history(one.saga_id)) for one in (goes, stays, later)}
+    assert postgres.ask("SELECT count(*) FROM saga_history_20250106") == [(3,)]
+    archive.move(older_than=AGE, limit=10)
+    assert list(archive.drop_history(older_than=AGE)) == ["saga_history_20250106"]
+    assert archive.drop_history(older_than=AGE) == []
+    assert {key: list(store.history(key)) for key in histories} == histories
+    assert postgres.ask("SELECT saga_id FROM saga_history") == [(stays.saga_id,)]
+    assert archive.restore(later.saga_id)
+    assert {key: list(store.history(key)) for key in histories} == histories
+
+
+def test_a_week_of_which_too_many_are_left_stays(postgres: PostgresPlace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ordersaga.orchestrator.store.archive.STAY_MAX", 1)
+    postgres.ask(
+        "CREATE TABLE saga_history_20250106 PARTITION OF saga_history FOR VALUES"
+        " FROM ('01943924-0000-0000-0000-000000000000') TO ('01945d30-c400-0000-0000-000000000000')"
+    )
+    begin(
+        postgres.store(),
+        *(
+            replace(old(Status.FAILED), saga_id=UUID(f"01943f00-0000-7000-8000-00000000000{number}"))
+            for number in range(2)
+        ),
+    )
+    assert postgres.archive().drop_history(older_than=AGE) == []
+    assert postgres.ask("SELECT count(*) FROM saga_history_20250106") == [(2,)]
