@@ -23,10 +23,11 @@ from pathlib import Path
 from seeded_bugs.bugs import BUGS, Bug
 
 ROOT = Path(__file__).resolve().parent.parent
-COPIED = ("src", "tests", "simulation", "pyproject.toml")
+COPIED = ("src", "tests", "simulation", "docs", "pyproject.toml")
 PAGE = ROOT / "docs" / "seeded-bugs.md"
 SECONDS_MAX = 300.0
 """A checker that hangs has noticed."""
+LINES_SHOWN = 30
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,10 @@ CHECKERS = (
     Checker("simulation", ("-m", "simulation", "--seeds", "4000", "--processes", "1", "--until-broken")),
     Checker("model", ("-m", "ordersaga.model", "--faults", "1", "--hands", "1")),
     Checker("delivery", (*PYTEST, "tests/delivery", "tests/runtime")),
-    Checker("store", (*PYTEST, "tests/store/test_conformance.py", "tests/store/test_postgres.py")),
+    Checker(
+        "store",
+        (*PYTEST, "tests/store/test_conformance.py", "tests/store/test_postgres.py", "tests/store/test_archive.py"),
+    ),
 )
 
 
@@ -63,6 +67,10 @@ def main() -> int:
         _say(f"these do not fit the code any more, mend seeded_bugs/bugs.py: {', '.join(stale)}")
         return 1
     begun, found = time.perf_counter(), []
+    if failed := _without_bugs(arguments.processes):
+        for name, told in failed.items():
+            _say(f"{name} fails though no bug is planted, so it would catch everything:\n{told}")
+        return 1
     with ThreadPoolExecutor(arguments.processes) as pool:
         running = [pool.submit(_try, bug, every=arguments.all) for bug in wanted]
         for number, done in enumerate(as_completed(running), 1):
@@ -88,10 +96,10 @@ def main() -> int:
 HEAD = """# Seeded bugs
 
 Each line is a bug that would lose money or an order. `make bugs` plants them one at a time in a copy of the project
-and runs the checkers there until one notices; `make bugs ARGS=--write` writes this table, and with `--all` every
-checker is asked. *stories* are the tests of core and saga, *services* and *hosts* those of the participants,
-*simulation* 4,000 seeds, *model* every interleaving with one fault and one hand, *delivery* and *store* the tests of
-those packages.
+and runs the checkers there until one notices; first it sees that each of them passes where nothing is planted.
+`make bugs ARGS=--write` writes this table, and with `--all` every checker is asked. *stories* are the tests of core and
+saga, *services* and *hosts* those of the participants, *simulation* 4,000 seeds, *model* every interleaving with one
+fault and one hand, *delivery* and *store* the tests of those packages.
 
 | bug | in | caught by |
 |---|---|---|
@@ -108,6 +116,15 @@ def _short(path: str) -> str:
     return path.removeprefix("src/ordersaga/")
 
 
+def _without_bugs(processes: int) -> dict[str, str]:
+    """The checkers that fail where nothing is planted, and what they say."""
+    _say("  the checkers, with no bug planted")
+    with tempfile.TemporaryDirectory(prefix="ordersaga-bug-") as place, ThreadPoolExecutor(processes) as pool:
+        _copy(Path(place))
+        told = pool.map(lambda checker: _failure(checker, Path(place)), CHECKERS)
+        return {checker.name: text for checker, text in zip(CHECKERS, told, strict=True) if text is not None}
+
+
 def _try(bug: Bug, *, every: bool) -> Caught:
     begun = time.perf_counter()
     by: list[str] = []
@@ -119,35 +136,45 @@ def _try(bug: Bug, *, every: bool) -> Caught:
             if by and not every:
                 break
             tried.append(checker.name)
-            if not _passes(checker, copy):
+            if _failure(checker, copy) is not None:
                 by.append(checker.name)
     return Caught(bug, tuple(by), tuple(tried), time.perf_counter() - begun)
 
 
 def _copy_with(bug: Bug, copy: Path) -> None:
+    _copy(copy)
+    file = copy / bug.path
+    file.write_text(file.read_text("utf-8").replace(bug.before, bug.after), "utf-8")
+
+
+def _copy(copy: Path) -> None:
     for name in COPIED:
         source = ROOT / name
         if source.is_dir():
             shutil.copytree(source, copy / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
         else:
             shutil.copy(source, copy / name)
-    file = copy / bug.path
-    file.write_text(file.read_text("utf-8").replace(bug.before, bug.after), "utf-8")
 
 
-def _passes(checker: Checker, copy: Path) -> bool:
+def _failure(checker: Checker, copy: Path) -> str | None:
+    """The end of what it printed; None where it passes."""
     environment = {**os.environ, "PYTHONPATH": f"{copy / 'src'}:{copy}", "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, *checker.command]
-    nowhere = subprocess.DEVNULL
-    with subprocess.Popen(
-        command, cwd=copy, env=environment, stdout=nowhere, stderr=nowhere, start_new_session=True
-    ) as run:
+    with (
+        tempfile.TemporaryFile("w+") as told,
+        subprocess.Popen(
+            command, cwd=copy, env=environment, stdout=told, stderr=subprocess.STDOUT, start_new_session=True
+        ) as run,
+    ):
         try:
-            return run.wait(SECONDS_MAX) == 0
+            if run.wait(SECONDS_MAX) == 0:
+                return None
         except subprocess.TimeoutExpired:
             # With whatever it has started: it is the leader of a group of its own.
             os.killpg(run.pid, signal.SIGKILL)
-            return False
+            return f"it did not end within {SECONDS_MAX:g} s"
+        told.seek(0)
+        return "\n".join(told.read().splitlines()[-LINES_SHOWN:])
 
 
 def _arguments() -> argparse.Namespace:

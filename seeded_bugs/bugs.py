@@ -37,6 +37,12 @@ ENGINE = (
         after="if step.became in (Became.DONE,)]",
     ),
     Bug(
+        name="why an undo was sent is forgotten when it wins after all",
+        path=f"{CORE}/advance.py",
+        before="called_off = record.reason or record.called_off",
+        after="called_off = None",
+    ),
+    Bug(
         name="silence is taken for a refusal",
         path=f"{CORE}/observe.py",
         before="doubtful = replace(record.steps[step.name], became=Became.IN_DOUBT, reason=step.silence)",
@@ -187,9 +193,23 @@ RUNTIME = (
     Bug(
         name="two workers change one saga at the same time",
         path=f"{ORCHESTRATOR}/store/sql/write.sql",
-        before="SELECT id, saga, version, state FROM sagas WHERE id = ANY (:ids) ORDER BY id FOR UPDATE;",
-        after="SELECT id, saga, version, state FROM sagas WHERE id = ANY (:ids) ORDER BY id;",
+        before="FROM sagas WHERE id = ANY (:ids) ORDER BY id FOR UPDATE;",
+        after="FROM sagas WHERE id = ANY (:ids) ORDER BY id;",
         likely="delivery",
+    ),
+    Bug(
+        name="late news of an archived saga are an orphan",
+        path=f"{ORCHESTRATOR}/store/postgres.py",
+        before="if skip_locked or missing == _NOTHING:",
+        after="if True:",
+        likely="delivery",
+    ),
+    Bug(
+        name="a saga that is on its way into the archive is in neither place",
+        path=f"{ORCHESTRATOR}/store/archive.py",
+        before='            connection.execute(SQL["keep_for_me"])\n',
+        after="",
+        likely="store",
     ),
     Bug(
         name="offsets are committed before the batch is handled",

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from ordersaga.orchestrator.core.instance import Acceptance, Resolved, Status
 from ordersaga.orchestrator.store.protocol import Batch, Lookup, Store
+from tests.waiting import until
 
 from .places import Place, PostgresPlace
 from .sagas import NOW, PAST, AnyInstance, begun, change, changed, new_id, saga, waiting_until
@@ -149,6 +150,19 @@ def test_two_who_have_news_of_one_archived_saga_go_one_after_the_other(place: Pl
         list(threads.map(work, (1, -1)))
     assert {one.saga_id: store.get(one.saga_id).revision for one in sagas} == {one.saga_id: 11 for one in sagas}  # type: ignore[union-attr]
     assert all(len(store.history(one.saga_id)) == 11 for one in sagas)
+
+
+def test_nothing_goes_into_the_archive_while_a_transaction_looks_into_it(postgres: PostgresPlace) -> None:
+    """Else a saga that came back and went again within that moment would be in neither place."""
+    store = postgres.store()
+    begin(store, one := old())
+    with ThreadPoolExecutor(1) as threads:
+        with store.transaction() as transaction:
+            transaction.load(Lookup(saga_ids=[new_id()]))
+            moving = threads.submit(postgres.archive().move, older_than=AGE, limit=10)
+            until(postgres.someone_waits, "the mover waits")
+        assert moving.result().count == 1
+    assert store.get(one.saga_id) == one
 
 
 def test_what_has_been_in_the_archive_for_long_is_forgotten(place: Place, store: Store) -> None:
