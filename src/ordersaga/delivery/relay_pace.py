@@ -8,7 +8,7 @@ class RelayPace:
     batch_max: int = 500
     """Records in one publish call. The producer's rate hardly grows above it."""
     held_max: int = 10_000
-    """Rows held in memory; more are fetched again by a scan. About 20 MB."""
+    """Rows held in memory; more are fetched again by a scan. 10,000 were measured at 180 MB."""
     publish_timeout_seconds: float = 5.0
     scan_interval_seconds: float = 3.0
     """How often rows are looked for that memory does not hold."""
