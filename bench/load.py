@@ -32,6 +32,8 @@ class Load:
     in_flight: int
     urls: list[str]
     declined_share: float = 0.0
+    with_keys: bool = False
+    """Whether each order has an `Idempotency-Key`, so that one whose answer was lost is not placed twice."""
     begun_at: dict[str, float] = field(default_factory=dict)
     ended_at: dict[str, tuple[str, float]] = field(default_factory=dict)
     retried: int = 0
@@ -93,11 +95,14 @@ class Load:
 
     def placed(self, connection: HTTPConnection, body: str) -> tuple[str, float]:
         """As a front end does: try again until it is answered with yes."""
+        headers = {"Content-Type": "application/json"}
+        if self.with_keys:
+            headers["Idempotency-Key"] = str(uuid.uuid4())
         end = time.perf_counter() + STALLED_SECONDS
         while True:
             begun = time.perf_counter()
             try:
-                connection.request("POST", "/orders", body, {"Content-Type": "application/json"})
+                connection.request("POST", "/orders", body, headers)
                 answer = connection.getresponse()
                 content = answer.read()
                 if answer.status == 202:
@@ -162,7 +167,8 @@ class Load:
 def main() -> None:
     orders, in_flight, urls = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
     share = float(os.environ.get("BENCH_DECLINED_SHARE", "0"))
-    print(json.dumps(Load(orders, in_flight, urls, share).run()), flush=True)
+    with_keys = "BENCH_REQUEST_KEYS" in os.environ
+    print(json.dumps(Load(orders, in_flight, urls, share, with_keys).run()), flush=True)
     os._exit(0)
 
 

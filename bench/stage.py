@@ -138,9 +138,10 @@ class Stage:
         )
 
     def load(self, orders: int, in_flight: int) -> "subprocess.Popen[str]":
-        """Orders that come in while the test does something else."""
+        """Orders that come in while the test does something else, each under a key: none is placed twice."""
         argv = [sys.executable, "-m", "bench.load", str(orders), str(in_flight), *self.urls]
-        return subprocess.Popen(argv, env=self._environment, stdout=subprocess.PIPE, text=True)
+        env = {**self._environment, "BENCH_REQUEST_KEYS": "1"}
+        return subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, text=True)
 
     def _start(self, group: str, module: str, *arguments: str, environment: Mapping[str, str] | None = None) -> Process:
         name = f"{group}-{len(self._processes.get(group, ()))}"

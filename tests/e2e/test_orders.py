@@ -65,7 +65,7 @@ def _report(load: "subprocess.Popen[str]") -> dict[str, Any]:
 def _all_accounted_for(stage: Stage) -> None:
     ledgers = _drained(stage)
     assert ledgers.violations() == {}
-    assert ledgers.count("select count(*) from ordersaga.sagas") >= 700
+    assert ledgers.count("select count(*) from ordersaga.sagas") == 1000
     doubled = "select count(*) from (select idempotency_key from participant_payment.sandbox_intents) i"
     assert ledgers.count(doubled) == ledgers.count("select count(*) from ordersaga.sagas")
 
