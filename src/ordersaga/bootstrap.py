@@ -129,15 +129,18 @@ def orchestrator(
     parts: list[Background] = [relay, bulletin]
     if "api" in only:
         parts.append(beginnings)
+    worker = _worker(settings, bus, handler, relay, name) if "worker" in only else None
     if "deadlines" in only:
+        # A process that reads no answers goes by the clock alone.
+        has_heard = (lambda: worker.caught_up) if worker else (lambda: True)
         looking = DeadlineSettings(
             every_seconds=settings.deadlines_every_seconds, batch_max=settings.deadlines_batch_max
         )
         archiver = Archiver(database.archive(), archive_settings(settings))
-        parts += [Deadlines(store, handler, looking), StoreUpkeep(store), Parked(letters), archiver]
-    if "worker" in only:
-        parts.append(TopicWatch(bus, topics.all()))
-        parts.append(_worker(settings, bus, handler, relay, name))
+        deadlines = Deadlines(store, handler, looking, has_heard=has_heard)
+        parts += [deadlines, StoreUpkeep(store), Parked(letters), archiver]
+    if worker is not None:
+        parts += [TopicWatch(bus, topics.all()), worker]
     service = Service(store, bus, parts, besides=(circuits.health, admission.health, bulletin.people_needed))
     url, schema = database_url(settings), settings.database_schema
     steps = preparations(settings, bus, (lambda: migrations.migrate(url, schema)) if migrate else None, create_topics)

@@ -111,6 +111,23 @@ def test_records_are_handled_in_batches_and_then_committed(desks: Desks) -> None
     assert desk.loop.health().healthy
 
 
+def test_it_has_caught_up_once_what_waited_is_handled_and_not_while_anything_is_in_the_way(
+    desks: Callable[..., Desk],
+) -> None:
+    desk = desks([b"%d" % number for number in range(10)], batch_max=2)
+    seen: list[bool] = []
+    desk.before_handle = lambda: seen.append(desk.loop.caught_up)
+    assert not desk.loop.caught_up
+    desk.loop.start()
+    desk.stage.until(lambda: desk.consumer.committed == 10)
+    desk.stage.until(lambda: desk.loop.caught_up)
+    assert seen[:4] == [False, False, False, False]
+    desk.consumer.trouble += [BusUnavailable("away")] * 50
+    desk.stage.until(lambda: not desk.loop.caught_up)
+    desk.stage.until(lambda: desk.loop.caught_up)
+    assert desk.loop.stop(5)
+
+
 def test_one_bad_record_among_a_hundred_is_parked_and_all_others_are_handled(desks: Desks) -> None:
     desk = desks(numbers(100), bad=[b"37"])
     desk.loop.start()

@@ -1,6 +1,6 @@
 """A participant that answers nobody is noticed, its steps are held, and one now and then is let through."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 from ordersaga.delivery.outbox_memory import MemoryTable
@@ -50,6 +50,15 @@ def test_enough_silences_in_a_row_open_it_and_any_answer_closes_it() -> None:
     assert "payment has not answered 3 commands" in found.health().detail and found.health().healthy
     found.heard({PAYMENT}, {})
     assert found.shut() == set() and found.health().detail == ""
+
+
+def test_what_was_sent_before_this_process_says_nothing_of_who_did_not_answer() -> None:
+    found, _ = circuits()
+    assert not found.was_there(NOON)
+    found.looks_on(NOON)
+    found.looks_on(NOON + timedelta(hours=1))
+    assert not found.was_there(NOON - timedelta(seconds=1))
+    assert found.was_there(NOON)
 
 
 def test_an_answer_between_begins_the_count_anew() -> None:

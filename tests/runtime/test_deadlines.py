@@ -3,6 +3,7 @@
 from threading import Thread
 from uuid import UUID
 
+from ordersaga.delivery.clock import SystemClock
 from ordersaga.orchestrator.core.instance import Became, Status
 from ordersaga.orchestrator.runtime.deadlines import Deadlines, DeadlineSettings
 from ordersaga.orchestrator.store.protocol import Lookup
@@ -11,6 +12,13 @@ from tests.runtime.stage import Stage, settle
 from tests.sagas.stories import AUTHORIZED, CARD, CREATED, OPENED, TIMER
 
 ALL = (CREATED, CARD, AUTHORIZED, OPENED, TIMER)
+
+
+class ManualClock(SystemClock):
+    seconds = 0.0
+
+    def monotonic(self) -> float:
+        return self.seconds
 
 
 def test_a_deadline_that_has_not_passed_does_nothing(stage: Stage) -> None:
@@ -31,6 +39,36 @@ def test_a_silent_step_is_asked_again_when_its_time_has_passed(stage: Stage) -> 
     _turn(stage)
     assert [type(command) for command in stage.commands()] == [m.CreateOrder]
     assert stage.get(saga_id).steps["CREATE_ORDER"].attempts == 2
+
+
+def test_silence_says_nothing_while_the_answers_are_not_read(stage: Stage) -> None:
+    saga_id = stage.begin()
+    before = stage.get(saga_id)
+    _pass_time(stage, saga_id)
+    hears, clock = [False], ManualClock()
+    settings = DeadlineSettings(every_seconds=0.0, deaf_seconds_max=15.0)
+    deadlines = Deadlines(stage.store, stage.handler, settings, has_heard=lambda: hears[0], clock=clock)
+    deadlines.turn()
+    clock.seconds = 14.9
+    deadlines.turn()
+    assert stage.get(saga_id).revision == before.revision
+    settle(stage, saga_id, [CREATED])
+    hears[0] = True
+    deadlines.turn()
+    assert stage.get(saga_id).steps["CREATE_ORDER"].became is Became.DONE
+
+
+def test_answers_that_never_come_are_not_waited_for(stage: Stage) -> None:
+    saga_id = stage.begin()
+    before = stage.get(saga_id)
+    _pass_time(stage, saga_id)
+    clock = ManualClock()
+    settings = DeadlineSettings(every_seconds=0.0, deaf_seconds_max=15.0)
+    deadlines = Deadlines(stage.store, stage.handler, settings, has_heard=lambda: False, clock=clock)
+    deadlines.turn()
+    clock.seconds = 15.0
+    deadlines.turn()
+    assert stage.get(saga_id).revision > before.revision
 
 
 def test_an_order_that_nobody_accepts_in_time_is_taken_back(stage: Stage) -> None:

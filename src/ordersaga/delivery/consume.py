@@ -81,6 +81,7 @@ class ConsumeLoop:
         self._settled = 0
         """How many records of the batch in hand are handled or parked: always the first ones."""
         self._trouble = ""
+        self._caught_up = False
         self._outages_in_row = 0
         self._handled_total = self._parked_total = self._retries_total = 0
         self._last_error = ""
@@ -106,6 +107,11 @@ class ConsumeLoop:
             return Health(name=health.name, healthy=False, detail=self._trouble)
         return health
 
+    @property
+    def caught_up(self) -> bool:
+        """Whether what was said before this moment was handled, but for a batch; not while anything is in the way."""
+        return self._caught_up and not self._trouble
+
     def figures(self) -> ConsumeFigures:
         return ConsumeFigures(
             handled_total=self._handled_total,
@@ -120,6 +126,7 @@ class ConsumeLoop:
             records = self._poll()
             if records:
                 self._work(records)
+            self._look_how_far()
         except FencedMember as error:
             raise GiveUpError(f"another live process is this member of the group: {error}") from error
         except Exception:
@@ -128,6 +135,14 @@ class ConsumeLoop:
             self._carried.clear()
             self._consumer.rewind()
             raise
+
+    def _look_how_far(self) -> None:
+        """Before it has partitions, and knows where each of them ends, it has heard nothing."""
+        if self._trouble:
+            self._caught_up = False
+        elif not self._caught_up and (assigned := set(self._consumer.assigned())):
+            lag = self._consumer.lag()
+            self._caught_up = assigned <= lag.keys() and sum(lag.values()) <= self._batch_max
 
     def _work(self, records: Sequence[Record]) -> None:
         self._settled = 0

@@ -34,6 +34,10 @@ class Gate(Protocol):
 
     def asked(self, participant: Participant) -> None: ...
 
+    def looks_on(self, now: datetime) -> None: ...
+
+    def was_there(self, sent_at: datetime) -> bool: ...
+
     def heard(self, answered: Collection[Participant], silent: Mapping[Participant, int]) -> None: ...
 
 
@@ -45,6 +49,12 @@ class AlwaysOpen:
 
     def asked(self, participant: Participant) -> None:
         """Nothing follows from it."""
+
+    def looks_on(self, now: datetime) -> None:
+        """Nothing follows from it."""
+
+    def was_there(self, sent_at: datetime) -> bool:
+        return True
 
     def heard(self, answered: Collection[Participant], silent: Mapping[Participant, int]) -> None:
         """Nothing follows from it."""
@@ -61,6 +71,8 @@ class Circuits:
         self._silences_max = silences_max
         self._seconds = seconds
         self._lock = Lock()
+        self._here_since: datetime | None = None
+        """On the database's clock."""
         self._silent: Counter[Participant] = Counter()
         """In a row, all processes together as far as known."""
         self._since: dict[Participant, datetime] = {}
@@ -85,6 +97,17 @@ class Circuits:
                 if (pause := self._pause.get(participant)) is not None:
                     self._probe_at[participant] = self._seconds() + pause
                     self._pause[participant] = min(2 * pause, PROBE_MOST_SECONDS)
+
+    def looks_on(self, now: datetime) -> None:
+        """With each transaction; the first says since when this process is there."""
+        if self._here_since is None:
+            self._here_since = now
+
+    def was_there(self, sent_at: datetime) -> bool:
+        """Whether silence on a command that was sent then says something of the participant: what a process before this
+        one sent may have been held up by its end.
+        """
+        return self._here_since is not None and sent_at >= self._here_since
 
     def heard(self, answered: Collection[Participant], silent: Mapping[Participant, int]) -> None:
         """What a transaction's inputs showed: who answered, and how many commands were not."""

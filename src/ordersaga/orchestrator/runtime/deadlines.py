@@ -4,15 +4,18 @@ batches.
 No timer is kept in memory, so a restart loses none and two processes fire none twice: the saga's own row says whether
 a deadline has passed, and the second to ask finds that it has not. A row may be acted upon late (all processes were
 down), never early.
+
+While the answers that came meanwhile are not read (a start, brokers that were away), silence says nothing: deadlines
+wait for them, though not for long.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import structlog
 
 from ordersaga.delivery.background import Health, Loop
-from ordersaga.delivery.clock import Clock, Randomness
+from ordersaga.delivery.clock import Clock, Randomness, SystemClock
 from ordersaga.delivery.failpoints import declare, hit
 from ordersaga.orchestrator.runtime.handle import Handler
 from ordersaga.orchestrator.store.protocol import BadRow, Due, Store
@@ -25,6 +28,8 @@ FOUND = declare("deadlines.found", "Deadlines that are due were read, none was a
 class DeadlineSettings:
     every_seconds: float = 0.5
     """How often to look: an answer's timeout is at least seconds, so half a second is early enough."""
+    deaf_seconds_max: float = 15.0
+    """How long to wait for answers that are not read yet: longer than a group takes to divide its partitions anew."""
     batch_max: int = 200
     """Sagas in one transaction: ten thousand due at once are worked off in fifty, and other work gets between."""
 
@@ -38,21 +43,37 @@ class Deadlines:
         handler: Handler,
         settings: DeadlineSettings = DeadlineSettings(),
         *,
+        has_heard: Callable[[], bool] = lambda: True,
         clock: Clock | None = None,
         randomness: Randomness | None = None,
     ) -> None:
+        """`has_heard`: whether the answers that there are were read."""
         self._store = store
         self._handler = handler
         self._settings = settings
-        self._loop = Loop("deadlines", self.turn, clock=clock, randomness=randomness)
+        self._has_heard = has_heard
+        self._clock = clock or SystemClock()
+        self._deaf_since: float | None = None
+        self._loop = Loop("deadlines", self.turn, clock=self._clock, randomness=randomness)
 
     def turn(self) -> None:
+        if self._is_deaf():
+            self._loop.pause(self._settings.every_seconds)
+            return
         due = self._store.due(self._settings.batch_max)
         if due:
             hit(FOUND)
         taken = self._act(due) if due else 0
         if taken == 0 or len(due) < self._settings.batch_max:
             self._loop.pause(self._settings.every_seconds)
+
+    def _is_deaf(self) -> bool:
+        if self._has_heard():
+            self._deaf_since = None
+            return False
+        now = self._clock.monotonic()
+        self._deaf_since = now if self._deaf_since is None else self._deaf_since
+        return now - self._deaf_since < self._settings.deaf_seconds_max
 
     def _act(self, due: Sequence[Due]) -> int:
         """How many sagas were moved. One that cannot be written does not hold up the others."""

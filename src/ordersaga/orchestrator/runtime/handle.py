@@ -165,6 +165,7 @@ class Handler:
         self._counting.dead(dead)
 
     def _turn(self, loaded: Loaded) -> Turn:
+        self._gate.looks_on(loaded.now)
         return Turn(self._sagas, self._topics, loaded, self._gate)
 
     def _save(self, transaction: Transaction, turn: Turn) -> Sequence[OutboxRow]:

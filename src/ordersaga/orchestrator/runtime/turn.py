@@ -153,7 +153,7 @@ class Turn:
 
     def _waited_in_vain(self, definition: Definition, before: AnyInstance) -> None:
         out = before.outstanding
-        if out is not None and not out.backing_off:
+        if out is not None and not out.backing_off and self.gate.was_there(out.sent_at):
             self.silent[definition.asked_of(out)] += 1
 
     def _asked(self, definition: Definition, decision: Decision) -> None:
