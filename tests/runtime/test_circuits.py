@@ -6,7 +6,7 @@ from itertools import pairwise
 from ordersaga.delivery.outbox_memory import MemoryTable
 from ordersaga.orchestrator.runtime.admission import Admission, AdmissionLimits
 from ordersaga.orchestrator.runtime.bulletin import Bulletin
-from ordersaga.orchestrator.runtime.circuits import PROBE_MOST_SECONDS, Circuits
+from ordersaga.orchestrator.runtime.circuits import PROBE_MOST_SECONDS, QUIET_SECONDS, Circuits
 from ordersaga.orchestrator.store.board_memory import MemoryBoard
 from ordersaga.orchestrator.store.board_protocol import Board, Silence
 from ordersaga.orchestrator.store.memory_tables import MemoryTables
@@ -50,6 +50,18 @@ def test_enough_silences_in_a_row_open_it_and_any_answer_closes_it() -> None:
     assert "payment has not answered 3 commands" in found.health().detail and found.health().healthy
     found.heard({PAYMENT}, {})
     assert found.shut() == set() and found.health().detail == ""
+
+
+def test_who_was_heard_of_a_moment_ago_is_there_however_many_commands_were_not_answered() -> None:
+    found, watch = circuits()
+    found.heard({PAYMENT}, {})
+    watch.seconds += QUIET_SECONDS - 0.1
+    found.heard((), {PAYMENT: 30})
+    assert found.shut() == set()
+    watch.seconds += 0.1
+    found.learn({})
+    found.heard((), {PAYMENT: 3})
+    assert found.shut() == {PAYMENT}
 
 
 def test_what_was_sent_before_this_process_says_nothing_of_who_did_not_answer() -> None:

@@ -9,6 +9,7 @@ Silences are summed over all processes by way of the board, since whoever notice
 the next step. Probes are each process's own.
 """
 
+import math
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
@@ -23,6 +24,8 @@ from ordersaga.orchestrator.store.board_protocol import Silence
 from ordersaga.wire.topics import Participant
 
 _log = structlog.get_logger(__name__)
+QUIET_SECONDS = 3.0
+"""Who was heard of since then is there: commands may go unanswered by many at once where a process of ours has died."""
 PROBE_FIRST_SECONDS, PROBE_MOST_SECONDS = 5.0, 20.0
 """Between two steps that are let through: twice as long after each that was not answered."""
 
@@ -78,6 +81,8 @@ class Circuits:
         self._since: dict[Participant, datetime] = {}
         self._untold: Counter[Participant] = Counter()
         self._answered: set[Participant] = set()
+        self._answered_at: dict[Participant, float] = {}
+        """When each was heard of last, here."""
         self._probe_at: dict[Participant, float] = {}
         self._pause: dict[Participant, float] = {}
         """Of those that are open."""
@@ -111,6 +116,8 @@ class Circuits:
 
     def heard(self, answered: Collection[Participant], silent: Mapping[Participant, int]) -> None:
         """What a transaction's inputs showed: who answered, and how many commands were not."""
+        if answered:
+            self._answered_at.update(dict.fromkeys(answered, self._seconds()))
         if not silent and not (self._silent and any(name in self._silent for name in answered)):
             return
         with self._lock:
@@ -163,10 +170,12 @@ class Circuits:
         return f" since {since:%Y-%m-%d %H:%M:%S} UTC" if since else ""
 
     def _open_those_that_are_silent(self) -> None:
+        now = self._seconds()
         for name, commands in self._silent.items():
-            if 0 < self._silences_max <= commands and name not in self._pause:
+            quiet = now - self._answered_at.get(name, -math.inf) >= QUIET_SECONDS
+            if 0 < self._silences_max <= commands and name not in self._pause and quiet:
                 self._pause[name] = PROBE_FIRST_SECONDS
-                self._probe_at[name] = self._seconds() + PROBE_FIRST_SECONDS
+                self._probe_at[name] = now + PROBE_FIRST_SECONDS
                 _log.warning("circuit.opened", participant=name.value, unanswered=commands)
 
     def _close(self, name: Participant) -> None:
