@@ -137,8 +137,12 @@ def orchestrator(
             every_seconds=settings.deadlines_every_seconds, batch_max=settings.deadlines_batch_max
         )
         archiver = Archiver(database.archive(), archive_settings(settings))
-        deadlines = Deadlines(store, handler, looking, has_heard=has_heard)
-        parts += [deadlines, StoreUpkeep(store), Parked(letters), archiver]
+        parts += [
+            Deadlines(store, handler, looking, has_heard=has_heard),
+            StoreUpkeep(store),
+            Parked(letters),
+            archiver,
+        ]
     if worker is not None:
         parts += [TopicWatch(bus, topics.all()), worker]
     service = Service(store, bus, parts, besides=(circuits.health, admission.health, bulletin.people_needed))
