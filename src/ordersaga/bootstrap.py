@@ -131,18 +131,13 @@ def orchestrator(
         parts.append(beginnings)
     worker = _worker(settings, bus, handler, relay, name) if "worker" in only else None
     if "deadlines" in only:
-        # A process that reads no answers goes by the clock alone.
-        has_heard = (lambda: worker.caught_up) if worker else (lambda: True)
         looking = DeadlineSettings(
             every_seconds=settings.deadlines_every_seconds, batch_max=settings.deadlines_batch_max
         )
-        archiver = Archiver(database.archive(), archive_settings(settings))
-        parts += [
-            Deadlines(store, handler, looking, has_heard=has_heard),
-            StoreUpkeep(store),
-            Parked(letters),
-            archiver,
-        ]
+        # A process that reads no answers goes by the clock alone.
+        has_heard = (lambda: worker.caught_up) if worker else (lambda: True)
+        parts.append(Deadlines(store, handler, looking, has_heard=has_heard))
+        parts += [StoreUpkeep(store), Parked(letters), Archiver(database.archive(), archive_settings(settings))]
     if worker is not None:
         parts += [TopicWatch(bus, topics.all()), worker]
     service = Service(store, bus, parts, besides=(circuits.health, admission.health, bulletin.people_needed))
