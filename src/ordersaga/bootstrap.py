@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterator
 from datetime import timedelta
 from threading import Lock
 from time import monotonic
+from typing import Any
 from uuid import uuid4
 
 import structlog
@@ -43,6 +44,7 @@ from ordersaga.orchestrator.runtime.handle import Handler
 from ordersaga.orchestrator.runtime.measuring import Measures, Standing, exposition
 from ordersaga.orchestrator.runtime.sagas import Sagas
 from ordersaga.orchestrator.runtime.service import Report, Service
+from ordersaga.orchestrator.runtime.statistics import Folding
 from ordersaga.orchestrator.runtime.topic_watch import TopicWatch
 from ordersaga.orchestrator.runtime.upkeep import StoreUpkeep
 from ordersaga.orchestrator.runtime.verbs import Verbs
@@ -54,6 +56,8 @@ from ordersaga.orchestrator.store.board_protocol import Board
 from ordersaga.orchestrator.store.codec import Codec
 from ordersaga.orchestrator.store.postgres import PostgresStore, open_pool
 from ordersaga.orchestrator.store.protocol import Store
+from ordersaga.orchestrator.store.statistics import PostgresStatistics
+from ordersaga.orchestrator.store.statistics_protocol import Statistics
 from ordersaga.preparing import Prepared
 from ordersaga.preparing import Step as Preparation
 from ordersaga.settings import Settings
@@ -117,11 +121,11 @@ def orchestrator(
     # Rows of a dead process are looked for in the log first: a bare participant would do a repeated command twice.
     relay = Relay(bus.producer(client_id=f"ordersaga-{name}"), outbox, pace, was_written=bus.written_since)
     measures = Measures()
-    counting = Counting(measures.changes)
+    counting = Counting(measures.facts)
     circuits = Circuits(silences_max=settings.circuit_silences_max)
     limits = AdmissionLimits(started_max=settings.sagas_started_max, outbox_rows_max=settings.outbox_rows_max)
     admission = Admission(limits)
-    posted = database.board()
+    posted, statistics = database.board(), database.statistics()
     handler = Handler(store, sagas, relay.offer, topics=topics, counting=counting, gate=circuits)
     beginnings = Beginnings(handler)
     letters = DeadLetters(store, handler)
@@ -137,7 +141,8 @@ def orchestrator(
         # A process that reads no answers goes by the clock alone.
         has_heard = (lambda: worker.caught_up) if worker else (lambda: True)
         parts.append(Deadlines(store, handler, looking, has_heard=has_heard))
-        parts += [StoreUpkeep(store), Parked(letters), Archiver(database.archive(), archive_settings(settings))]
+        archiver = Archiver(database.archive(), archive_settings(settings))
+        parts += [StoreUpkeep(store), Folding(statistics), Parked(letters), archiver]
     if worker is not None:
         parts += [TopicWatch(bus, topics.all()), worker]
     service = Service(store, bus, parts, besides=(circuits.health, admission.health, bulletin.people_needed))
@@ -147,9 +152,8 @@ def orchestrator(
     if "api" in only:
         verbs = Verbs(handler, beginnings.begin, SystemClock(), SystemRandom(), admit=admission.check)
         standing = _standing(settings, bus, store=store, outbox=outbox, counting=counting)
-        metrics = exposition(measures, standing)
-        api = _api(settings, app, verbs=verbs, letters=letters, store=store, board=posted, sagas=sagas, metrics=metrics)
-        app.http = _http(settings, api)
+        asked = {"store": store, "board": posted, "statistics": statistics, "sagas": sagas, "letters": letters}
+        app.http = _http(settings, _api(settings, app, verbs=verbs, metrics=exposition(measures, standing), **asked))
     return app
 
 
@@ -178,35 +182,15 @@ def _standing(settings: Settings, bus: Bus, *, store: Store, outbox: Outbox, cou
     )
 
 
-def _api(
-    settings: Settings,
-    app: App,
-    *,
-    verbs: Verbs,
-    letters: DeadLetters,
-    store: Store,
-    board: Board,
-    sagas: Sagas,
-    metrics: Callable[[], bytes],
-) -> Api:
+def _api(settings: Settings, app: App, **parts: Any) -> Api:
+    """`parts`: those that are asked, by their names."""
     limits = OrderLimits(
         total_cents_max=settings.order_total_cents_max,
         address_chars_max=settings.order_address_chars_max,
         customer_id_chars_max=settings.order_customer_id_chars_max,
         items_max=settings.order_items_max,
     )
-    return Api(
-        verbs=verbs,
-        letters=letters,
-        store=store,
-        board=board,
-        sagas=sagas,
-        health=app.health,
-        metrics=metrics,
-        limits=limits,
-        return_url=settings.return_url,
-        version=__version__,
-    )
+    return Api(health=app.health, limits=limits, return_url=settings.return_url, version=__version__, **parts)
 
 
 def _http(settings: Settings, api: Api) -> HttpServer:
@@ -307,6 +291,9 @@ class _Database:
     def archive(self) -> PostgresArchive:
         return PostgresArchive(self._pool, timeout_seconds=self._timeout_seconds, schema=self._schema)
 
+    def statistics(self) -> PostgresStatistics:
+        return PostgresStatistics(self._pool, timeout_seconds=self._timeout_seconds, schema=self._schema)
+
     def board(self) -> PostgresBoard:
         return PostgresBoard(self._pool, timeout_seconds=self._timeout_seconds, schema=self._schema)
 
@@ -343,16 +330,23 @@ def doctor(settings: Settings, bus: Bus) -> Doctor:
 
 def board(settings: Settings) -> Board:
     """Without a process of its own."""
-    database = _Database(settings, "command line", connections_max=1)
-    database.store(sagas_of(settings)).check(settings.database_timeout_seconds)
-    return database.board()
+    return _checked(settings).board()
+
+
+def statistics(settings: Settings) -> Statistics:
+    """Without a process of its own."""
+    return _checked(settings).statistics()
 
 
 def archive(settings: Settings) -> Archive:
     """Without a process of its own."""
+    return _checked(settings).archive()
+
+
+def _checked(settings: Settings) -> _Database:
     database = _Database(settings, "command line", connections_max=1)
     database.store(sagas_of(settings)).check(settings.database_timeout_seconds)
-    return database.archive()
+    return database
 
 
 def archive_settings(settings: Settings, older_than: timedelta | None = None) -> ArchiveSettings:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -34,6 +35,9 @@ from ordersaga.orchestrator.store.memory import MemoryStore
 from ordersaga.orchestrator.store.memory_tables import MemoryTables
 from ordersaga.orchestrator.store.migrate import migrate
 from ordersaga.orchestrator.store.postgres import PostgresStore, open_pool
+from ordersaga.orchestrator.store.statistics import PostgresStatistics
+from ordersaga.orchestrator.store.statistics_memory import MemoryStatistics
+from ordersaga.orchestrator.store.statistics_protocol import Statistics
 from ordersaga.wire.topics import Topics
 
 SHOP = "https://shop.example"
@@ -72,12 +76,18 @@ def order(**more: Any) -> dict[str, Any]:
 
 
 def stage_of(
-    store: Any, health: list[Health], published: list[OutboxRow], board: Board | None = None
+    store: Any,
+    health: list[Health],
+    published: list[OutboxRow],
+    board: Board | None = None,
+    statistics: Statistics | None = None,
 ) -> tuple[Api, Handler]:
-    board = board or MemoryBoard(MemoryTables(outbox=MemoryTable()))
+    tables = MemoryTables(outbox=MemoryTable())
+    board = board or MemoryBoard(tables)
+    statistics = statistics or MemoryStatistics(tables, Codec({}), now=lambda: datetime.now(UTC))
     sagas = Sagas([CREATE_ORDER])
     measures = Measures()
-    counting = Counting(measures.changes)
+    counting = Counting(measures.facts)
     handler = Handler(store, sagas, published.extend, topics=Topics(), counting=counting)
     standing = Standing(
         counting=counting,
@@ -92,6 +102,7 @@ def stage_of(
         letters=DeadLetters(store, handler),
         store=store,
         board=board,
+        statistics=statistics,
         sagas=sagas,
         health=lambda: report_of(health),
         metrics=exposition(measures, standing),
@@ -114,10 +125,10 @@ def report_of(health: Sequence[Health]) -> Report:
 
 
 @contextmanager
-def staged(store: Any, board: Board) -> Iterator[Stage]:
+def staged(store: Any, board: Board, statistics: Statistics) -> Iterator[Stage]:
     health = [Health(name="database", healthy=True), Health(name="relay", healthy=True)]
     published: list[OutboxRow] = []
-    api, handler = stage_of(store, health, published, board)
+    api, handler = stage_of(store, health, published, board, statistics)
     app = create_app(api, AppSettings(cors_origins=[SHOP], body_bytes_max=BODY_BYTES_MAX))
     with TestClient(app, raise_server_exceptions=False) as client:
         yield Stage(api=api, handler=handler, published=published, health=health, client=client)
@@ -132,8 +143,9 @@ def stage(memory_stage: Stage) -> Stage:
 def memory_stage() -> Iterator[Stage]:
     """Over a store of the test's own, in memory."""
     tables = MemoryTables(outbox=MemoryTable())
-    store = MemoryStore(tables, Codec(Sagas([CREATE_ORDER]).data_types()), _Owner())
-    with staged(store, MemoryBoard(tables)) as found:
+    codec = Codec(Sagas([CREATE_ORDER]).data_types())
+    statistics = MemoryStatistics(tables, codec, now=lambda: datetime.now(UTC))
+    with staged(MemoryStore(tables, codec, _Owner()), MemoryBoard(tables), statistics) as found:
         yield found
 
 
@@ -143,6 +155,6 @@ def postgres_stage(database_url: str) -> Iterator[Stage]:
     migrate(database_url, "saga")
     pool = open_pool(database_url, "saga", size_max=4)
     store = PostgresStore(pool, Codec(Sagas([CREATE_ORDER]).data_types()), _Owner())
-    with staged(store, PostgresBoard(pool)) as found:
+    with staged(store, PostgresBoard(pool), PostgresStatistics(pool)) as found:
         yield found
     store.close()

@@ -28,6 +28,7 @@ ROUTES = {
     ("/admission", "get"),
     ("/admission/stop", "post"),
     ("/admission/resume", "post"),
+    ("/stats", "get"),
     ("/livez", "get"),
     ("/readyz", "get"),
     ("/health", "get"),

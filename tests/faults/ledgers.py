@@ -58,6 +58,22 @@ CHECKS = {
                 (case s.status when 'COMPLETED' then 1 else 0 end, (s.status in ('COMPLETED', 'CANCELLED'))::int)
             or count(*) filter (where n.type = 'notification.order_cancelled') <> (s.status <> 'COMPLETED')::int
     """,
+    "the statistics are those of the history": """
+        select coalesce(one.status, other.status)
+        from (
+            select h.body ->> 'status' status, count(*) n from ordersaga.saga_history h
+            left join ordersaga.saga_history was on was.saga_id = h.saga_id and was.revision = h.revision - 1
+            where h.body ->> 'status' in ('COMPLETED', 'COMPENSATED', 'CANCELLED', 'FAILED')
+                and h.body ->> 'status' is distinct from was.body ->> 'status'
+            group by 1
+        ) one full join (
+            select split_part(label, '|', 1) status, sum(count) n
+            from (
+                select kind, label, count from ordersaga.statistics
+                union all select kind, label, count from ordersaga.statistics_added
+            ) added where kind = 'ended' group by 1
+        ) other using (status) where one.n is distinct from other.n
+    """,
     "an order is placed once": """
         select customer_id from ordersaga.saga_personal group by customer_id having count(*) > 1
     """,
@@ -135,6 +151,10 @@ PLANTED = {
     "a completed order has its timer": f"delete from participant_timer.rows where key = {ONE}",
     "an order that a runner has is not cancelled": f"""
         update participant_order.rows set status = 'CANCELLED', runner_id = 'r-1' where key = {ONE}
+    """,
+    "the statistics are those of the history": """
+        insert into ordersaga.statistics_added (saga, kind, label, count, seconds)
+        values ('create_order', 'ended', 'COMPLETED|', 1, 0.1)
     """,
     "an order is placed once": "update ordersaga.saga_personal set customer_id = 'c-1'",
     "no deadline is left of a saga that waits for nothing": """

@@ -112,6 +112,14 @@ class Bigints(Array):
         return struct.pack("!q", value)
 
 
+class Floats(Array):
+    element_oid, oid = 701, 1022
+
+    @staticmethod
+    def pack(value: Any) -> bytes:
+        return struct.pack("!d", value)
+
+
 class Booleans(Array):
     element_oid, oid = 16, 1000
 
@@ -132,7 +140,7 @@ class Times(Array):
 
 def register(adapters: AdaptersMap) -> None:
     """Teach the connections that share `adapters`."""
-    for kind in (Uuids, Texts, Bytes, Json, Integers, Bigints, Booleans, Times):
+    for kind in (Uuids, Texts, Bytes, Json, Integers, Bigints, Floats, Booleans, Times):
         adapters.register_dumper(kind, _ArrayDumper)
 
 

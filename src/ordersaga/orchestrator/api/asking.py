@@ -19,6 +19,7 @@ from ordersaga.orchestrator.runtime.service import Report
 from ordersaga.orchestrator.runtime.verbs import Actor, Verbs
 from ordersaga.orchestrator.store.board_protocol import Board
 from ordersaga.orchestrator.store.protocol import Store
+from ordersaga.orchestrator.store.statistics_protocol import Statistics
 from ordersaga.web.reading import required_text
 
 AnyRequest = Request[Any, Any, State]
@@ -36,6 +37,7 @@ class Api:
     letters: DeadLetters
     store: Store
     board: Board
+    statistics: Statistics
     sagas: Sagas
     health: AskHealth
     metrics: Callable[[], bytes]

@@ -8,7 +8,7 @@ from uuid import UUID
 from litestar import MediaType, Response, get, post
 from litestar.params import HeaderParameter, PathParameter, QueryParameter, RawBody
 
-from ordersaga.orchestrator.api import admission, dead_letters
+from ordersaga.orchestrator.api import admission, dead_letters, stats
 from ordersaga.orchestrator.api.asking import AnyRequest, Api, TheApi, operator_of
 from ordersaga.orchestrator.api.documents import (
     NOT_READY,
@@ -298,5 +298,6 @@ ROUTES = [
     *(place_order, get_saga, list_sagas, cancel_saga, retry_saga, settle_saga, resolve_saga),
     *dead_letters.ROUTES,
     *admission.ROUTES,
+    *stats.ROUTES,
     *(livez, readyz, health, metrics),
 ]

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from threading import Lock
 
+from ordersaga.orchestrator.core.facts import Fact
 from ordersaga.orchestrator.core.inputs import Verdict
 from ordersaga.orchestrator.store.protocol import Change, DeadLetter, EarlyEvent, Orphan
 from ordersaga.wire.codec import Foreign
@@ -16,8 +17,8 @@ from ordersaga.wire.codec import Foreign
 class Counting:
     """Plain counters by name and label; cheap enough for the hot path, read by metrics and by tests."""
 
-    def __init__(self, measure: Callable[[Sequence[Change]], None] = lambda changes: None) -> None:
-        """`measure` is told of each batch of committed changes."""
+    def __init__(self, measure: Callable[[Sequence[Fact]], None] = lambda facts: None) -> None:
+        """`measure` is told what each committed batch means."""
         self._measure = measure
         self._lock = Lock()
         self._counts: Counter[tuple[str, str]] = Counter()
@@ -28,8 +29,9 @@ class Counting:
         orphans: Sequence[Orphan],
         early: Sequence[EarlyEvent],
         changes: Sequence[Change],
+        facts: Sequence[Fact],
     ) -> None:
-        self._measure(changes)
+        self._measure(facts)
         found: Counter[tuple[str, str]] = Counter()
         for verdict, why in verdicts:
             found["foreign" if verdict is None else verdict.value, why] += 1

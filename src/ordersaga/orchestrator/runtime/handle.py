@@ -181,7 +181,7 @@ class Handler:
         self._publish(rows)
         self._gate.heard(turn.answered, turn.silent)
         changes = turn.changes()
-        self._counting.turn(turn.verdicts, turn.orphans, turn.early, changes)
+        self._counting.turn(turn.verdicts, turn.orphans, turn.early, changes, turn.facts)
         for change in changes:
             _tell_of_trouble(change)
         if intake is not None:

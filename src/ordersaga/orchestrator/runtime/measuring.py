@@ -15,19 +15,17 @@ from prometheus_client.registry import Collector
 
 from ordersaga.bus.protocol import Bus, BusError
 from ordersaga.delivery.outbox_protocol import Outbox, OutboxUnavailable
-from ordersaga.orchestrator.core.instance import Became, Direction, Instance, Outstanding, Status
+from ordersaga.orchestrator.core.facts import Began, Ended, Fact, Repeated, StepEnded
 from ordersaga.orchestrator.runtime.counting import Counting
-from ordersaga.orchestrator.store.protocol import Change, Store, StoreError
+from ordersaga.orchestrator.store.protocol import Store, StoreError
 
-AnyInstance = Instance[Any]
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-OUTCOMES = frozenset({Status.COMPLETED, Status.COMPENSATED, Status.CANCELLED, Status.FAILED})
 STEP_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 SAGA_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 3600, 7200)
 
 
 class Measures:
-    """Counters and histograms of what sagas did, fed with committed changes."""
+    """Counters and histograms of what sagas did, fed with the facts of what was committed."""
 
     def __init__(self) -> None:
         self.collected = CollectorRegistry()
@@ -46,34 +44,18 @@ class Measures:
         )
         self._retries = Counter("saga_step_retries", "Commands that were sent again", ["step", "direction"], **here)
 
-    def changes(self, changes: Iterable[Change]) -> None:
-        for change in changes:
-            self._change(change.before, change.after)
-
-    def _change(self, before: AnyInstance | None, after: AnyInstance) -> None:
-        if before is None:
-            self._started.inc()
-        elif before.outstanding is not None and before.outstanding != after.outstanding:
-            self._answered(before, before.outstanding, after)
-        if after.status in OUTCOMES and (before is None or before.status is not after.status):
-            self._finished.labels(after.status.value, after.reason.value if after.reason else "").inc()
-            seconds = ((after.completed_at or after.created_at) - after.created_at).total_seconds()
-            self._duration.labels(after.status.value).observe(max(0.0, seconds))
-
-    def _answered(self, before: AnyInstance, out: Outstanding, after: AnyInstance) -> None:
-        now = after.outstanding
-        if now is not None and (now.step, now.direction) == (out.step, out.direction):
-            if now.attempt > out.attempt:
-                self._retries.labels(out.step, out.direction.value).inc()
-            return
-        step = after.steps.get(out.step)
-        became = step.became if step else None
-        if out.direction is Direction.UNDO and became not in (Became.UNDONE, Became.SETTLED):
-            outcome = "GIVEN_UP"
-        else:
-            outcome = became.value if became else "GIVEN_UP"
-        seconds = ((after.updated_at or out.sent_at) - out.sent_at).total_seconds()
-        self._steps.labels(out.step, out.direction.value, outcome).observe(max(0.0, seconds))
+    def facts(self, facts: Iterable[Fact]) -> None:
+        for fact in facts:
+            match fact:
+                case Began():
+                    self._started.inc()
+                case Ended(_, outcome, reason, seconds):
+                    self._finished.labels(outcome.value, reason.value if reason else "").inc()
+                    self._duration.labels(outcome.value).observe(seconds)
+                case StepEnded(_, step, direction, outcome, seconds):
+                    self._steps.labels(step, direction.value, outcome).observe(seconds)
+                case Repeated(_, step, direction):
+                    self._retries.labels(step, direction.value).inc()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -12,6 +12,7 @@ import structlog
 from ordersaga.bus.protocol import Outgoing
 from ordersaga.orchestrator.core.decide import decide, start
 from ordersaga.orchestrator.core.definition import Definition
+from ordersaga.orchestrator.core.facts import Fact, facts_of
 from ordersaga.orchestrator.core.inputs import CommandDeadline, Decision, Happened, Input, Verdict
 from ordersaga.orchestrator.core.instance import Instance, SagaData
 from ordersaga.orchestrator.runtime.circuits import ALWAYS_OPEN, Gate
@@ -27,6 +28,7 @@ from ordersaga.orchestrator.runtime.intake import (
 )
 from ordersaga.orchestrator.runtime.outgoing import dead_letter_record, to_record
 from ordersaga.orchestrator.runtime.sagas import Sagas
+from ordersaga.orchestrator.runtime.statistics import sums_of
 from ordersaga.orchestrator.store.protocol import (
     Batch,
     Change,
@@ -75,6 +77,8 @@ class Turn:
     """Participants that showed that they live."""
     silent: Counter[Participant] = field(default_factory=Counter)
     """How many commands each did not answer in time."""
+    facts: list[Fact] = field(default_factory=list)
+    """What the decisions mean to those who count."""
     _after: dict[UUID, AnyInstance] = field(default_factory=dict)
     _history: dict[UUID, list[HistoryEntry]] = field(default_factory=dict)
     _messages: dict[UUID, list[Outgoing]] = field(default_factory=dict)
@@ -170,6 +174,7 @@ class Turn:
             early=self.early,
             messages=copies,
             keys=self.keys,
+            sums=sums_of(self.facts),
         )
 
     def changes(self) -> list[Change]:
@@ -197,6 +202,7 @@ class Turn:
         saga_id = instance.saga_id
         entry = HistoryEntry(revision=instance.revision, cause=cause, body=_body(decision, told))
         messages = [to_record(send, instance, self.topics, now) for send in decision.messages]
+        self.facts += facts_of(self._after.get(saga_id) or self.loaded.instances.get(saga_id), instance)
         self._after[saga_id] = instance
         self._history.setdefault(saga_id, []).append(entry)
         self._messages.setdefault(saga_id, []).extend(messages)

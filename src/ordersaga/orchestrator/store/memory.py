@@ -269,6 +269,7 @@ class MemoryTransaction:
                     self._tables.deadlines.pop((saga_id, kind), None)
                 else:
                     self._tables.deadlines[saga_id, kind] = due
+        self._tables.statistics += [(at, one) for one in batch.sums]
         for dead in batch.dead_letters:
             stored_letter = StoredDeadLetter(id=len(self._tables.dead_letters) + 1, at=at, letter=dead)
             key = (dead.topic, dead.partition, dead.offset, dead.timestamp_ms)

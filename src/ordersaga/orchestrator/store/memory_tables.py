@@ -18,6 +18,7 @@ from ordersaga.orchestrator.store.protocol import (
     StoredHistory,
     StoredOrphan,
 )
+from ordersaga.orchestrator.store.statistics_protocol import Sum
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +52,8 @@ class MemoryTables:
     keys: dict[tuple[str, str], RequestKey] = field(default_factory=dict)
     archive: dict[UUID, tuple[datetime, SagaRow, list[StoredHistory]]] = field(default_factory=dict)
     """Since when each is there."""
+    statistics: list[tuple[datetime, Sum]] = field(default_factory=list)
+    """What each transaction added, and when."""
     held_by: dict[UUID, object] = field(default_factory=dict)
 
     def bring_back(self, wanted: Lookup) -> int:

@@ -264,6 +264,7 @@ class PostgresTransaction:
             ("add_dead_letters", rows.dead_letter_columns(batch.dead_letters)),
             ("add_orphans", rows.orphan_columns(batch.orphans)),
             ("add_early", rows.early_columns(batch.early)),
+            ("add_sums", rows.sum_columns(batch.sums)),
         ):
             if any(columns.values()):
                 self._execute(name, columns)

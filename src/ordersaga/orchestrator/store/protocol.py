@@ -18,6 +18,7 @@ from uuid import UUID
 from ordersaga.bus.protocol import Outgoing, Record
 from ordersaga.delivery.messages import OutboxRow
 from ordersaga.orchestrator.core.instance import Instance, SagaData, Status
+from ordersaga.orchestrator.store.statistics_protocol import Sum
 
 AnyInstance = Instance[Any]
 
@@ -157,6 +158,8 @@ class Batch:
     messages: Sequence[Outgoing] = ()
     """Messages of no saga, such as copies of dead letters."""
     keys: Sequence[RequestKey] = ()
+    sums: Sequence[Sum] = ()
+    """What it adds to the statistics."""
 
 
 class SettledAs(StrEnum):

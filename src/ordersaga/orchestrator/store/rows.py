@@ -5,7 +5,7 @@ from datetime import datetime
 
 import msgspec
 
-from ordersaga.delivery.arrays import Array, Bigints, Booleans, Bytes, Integers, Json, Texts, Times, Uuids
+from ordersaga.delivery.arrays import Array, Bigints, Booleans, Bytes, Floats, Integers, Json, Texts, Times, Uuids
 from ordersaga.orchestrator.store.protocol import (
     AnyInstance,
     Change,
@@ -16,6 +16,7 @@ from ordersaga.orchestrator.store.protocol import (
     Orphan,
     RequestKey,
 )
+from ordersaga.orchestrator.store.statistics_protocol import Sum
 
 Columns = Mapping[str, Array]
 _json = msgspec.json.Encoder().encode
@@ -171,6 +172,16 @@ def key_columns(keys: Sequence[RequestKey]) -> Columns:
         "request_keys": Texts([one.key for one in kept]),
         "fingerprints": Bytes([one.fingerprint for one in kept]),
         "saga_ids": Uuids([one.saga_id for one in kept]),
+    }
+
+
+def sum_columns(sums: Sequence[Sum]) -> Columns:
+    return {
+        "sagas": Texts([one.saga for one in sums]),
+        "kinds": Texts([one.kind for one in sums]),
+        "labels": Texts([one.label for one in sums]),
+        "counts": Bigints([one.count for one in sums]),
+        "seconds": Floats([one.seconds for one in sums]),
     }
 
 

@@ -119,3 +119,8 @@ ON CONFLICT (topic, partition, "offset", saga_id) DO NOTHING;
 -- One that is there already is left alone, and the count tells.
 INSERT INTO idempotency_keys (principal, key, fingerprint, saga_id)
 SELECT * FROM unnest(:principals, :request_keys, :fingerprints, :saga_ids) ON CONFLICT DO NOTHING;
+
+-- name: add_sums(sagas, kinds, labels, counts, seconds)!
+-- Append only: nobody waits for anybody.
+INSERT INTO statistics_added (saga, kind, label, count, seconds)
+SELECT * FROM unnest(:sagas, :kinds, :labels, :counts, :seconds);

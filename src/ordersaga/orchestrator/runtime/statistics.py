@@ -1,0 +1,181 @@
+"""Statistics: what is added for each fact, and what is made of the sums again.
+
+Durations are kept as counts of bins, each a fifth wider than the one before, so a quantile is known to within a tenth
+however many sagas there were.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from ordersaga.delivery.background import Health, Loop
+from ordersaga.orchestrator.core.facts import Began, Ended, Fact, Repeated, StepEnded
+from ordersaga.orchestrator.core.instance import Status
+from ordersaga.orchestrator.store.statistics_protocol import Period, Statistics, Sum
+
+STARTED, ENDED, SAGA_SECONDS, STEP, STEP_SECONDS, REPEATED = (
+    "started", "ended", "saga_seconds", "step", "step_seconds", "repeated",
+)  # fmt: skip
+"""Kinds. Their labels: nothing; outcome and reason; outcome and bin; step, direction and what became of it; step,
+direction and bin; step and direction; with `|` between.
+"""
+FOLD_EVERY_SECONDS = 5.0
+_SMALLEST_SECONDS, _GROWTH, _BINS_MAX = 0.001, 1.2, 120
+_PER_LOG = 1 / math.log(_GROWTH)
+
+
+def bin_of(seconds: float) -> int:
+    """0: up to a millisecond."""
+    if seconds <= _SMALLEST_SECONDS:
+        return 0
+    return min(_BINS_MAX, math.ceil(math.log(seconds / _SMALLEST_SECONDS) * _PER_LOG))
+
+
+def seconds_of(number: int) -> float:
+    """The middle of a bin."""
+    upper = _SMALLEST_SECONDS * _GROWTH**number
+    return upper if number == 0 else upper * (1 + 1 / _GROWTH) / 2
+
+
+def sums_of(facts: Iterable[Fact]) -> Sequence[Sum]:
+    """What a transaction adds. One for each kind and label, in one order for all transactions."""
+    counts: Counter[tuple[str, str, str]] = Counter()
+    seconds: dict[tuple[str, str, str], float] = {}
+
+    def add(saga: str, kind: str, label: str, took: float = 0.0) -> None:
+        key = (saga, kind, label)
+        counts[key] += 1
+        seconds[key] = seconds.get(key, 0.0) + took
+
+    for fact in facts:
+        match fact:
+            case Began(saga):
+                add(saga, STARTED, "")
+            case Ended(saga, outcome, reason, took):
+                add(saga, ENDED, f"{outcome.value}|{reason.value if reason else ''}")
+                add(saga, SAGA_SECONDS, f"{outcome.value}|{bin_of(took)}", took)
+            case StepEnded(saga, step, direction, outcome, took):
+                add(saga, STEP, f"{step}|{direction.value}|{outcome}")
+                add(saga, STEP_SECONDS, f"{step}|{direction.value}|{bin_of(took)}", took)
+            case Repeated(saga, step, direction):
+                add(saga, REPEATED, f"{step}|{direction.value}")
+    return [
+        Sum(saga=saga, kind=kind, label=label, count=counts[saga, kind, label], seconds=seconds[saga, kind, label])
+        for saga, kind, label in sorted(counts)
+    ]
+
+
+@dataclass
+class Durations:
+    bins: Counter[int] = field(default_factory=Counter)
+    seconds: float = 0.0
+
+    def add(self, number: int, count: int, seconds: float) -> None:
+        self.bins[number] += count
+        self.seconds += seconds
+
+    @property
+    def mean(self) -> float | None:
+        return self.seconds / self.bins.total() if self.bins.total() else None
+
+    def quantile(self, share: float) -> float | None:
+        """In seconds; None where nothing was measured."""
+        wanted, seen = share * self.bins.total(), 0
+        for number in sorted(self.bins):
+            seen += self.bins[number]
+            if seen >= wanted:
+                return seconds_of(number)
+        return None
+
+
+@dataclass
+class Totals:
+    started: int = 0
+    ended: Counter[str] = field(default_factory=Counter)
+    """By outcome. A saga that was completed and cancelled later counts in both."""
+    repeated: int = 0
+    durations: Durations = field(default_factory=Durations)
+
+    @property
+    def completion_rate(self) -> float | None:
+        """Completed of those begun; None where none was."""
+        return self.ended[Status.COMPLETED.value] / self.started if self.started else None
+
+
+@dataclass
+class StepTotals:
+    became: Counter[str] = field(default_factory=Counter)
+    repeated: int = 0
+    durations: Durations = field(default_factory=Durations)
+
+
+@dataclass
+class Told:
+    """What happened in a time."""
+
+    total: Totals = field(default_factory=Totals)
+    periods: dict[datetime, Totals] = field(default_factory=dict)
+    reasons: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """By outcome and reason."""
+    steps: dict[tuple[str, str], StepTotals] = field(default_factory=dict)
+    """By step and direction."""
+
+
+def tell(periods: Iterable[Period]) -> Told:
+    """Sums of all sagas' kinds, together. What a newer version counts and this one does not know is passed over."""
+    told = Told()
+    for period in periods:
+        for totals in (told.total, told.periods.setdefault(period.at, Totals())):
+            _add(totals, period.sum)
+        _add_details(told, period.sum)
+    return told
+
+
+def _add(totals: Totals, one: Sum) -> None:
+    first, _, rest = one.label.partition("|")
+    match one.kind:
+        case "started":
+            totals.started += one.count
+        case "ended":
+            totals.ended[first] += one.count
+        case "saga_seconds":
+            totals.durations.add(int(rest), one.count, one.seconds)
+        case "repeated":
+            totals.repeated += one.count
+
+
+def _add_details(told: Told, one: Sum) -> None:
+    parts = one.label.split("|")
+    match one.kind, parts:
+        case "ended", [outcome, reason]:
+            told.reasons[outcome, reason] += one.count
+        case "step", [step, direction, became]:
+            told.steps.setdefault((step, direction), StepTotals()).became[became] += one.count
+        case "step_seconds", [step, direction, number]:
+            told.steps.setdefault((step, direction), StepTotals()).durations.add(int(number), one.count, one.seconds)
+        case "repeated", [step, direction]:
+            told.steps.setdefault((step, direction), StepTotals()).repeated += one.count
+
+
+class Folding:
+    """A part of the service: puts what was added into its hours, every few seconds."""
+
+    def __init__(self, statistics: Statistics, *, every_seconds: float = FOLD_EVERY_SECONDS) -> None:
+        self._statistics = statistics
+        self._every_seconds = every_seconds
+        self._loop = Loop("statistics", self._turn)
+
+    def start(self) -> None:
+        self._loop.start()
+
+    def stop(self, timeout_seconds: float) -> bool:
+        return self._loop.stop(timeout_seconds)
+
+    def health(self) -> Health:
+        return self._loop.health()
+
+    def _turn(self) -> None:
+        self._statistics.fold()
+        self._loop.pause(self._every_seconds)

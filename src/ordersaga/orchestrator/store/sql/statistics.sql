@@ -1,0 +1,40 @@
+-- What sagas did, hour by hour.
+
+-- name: fold()
+-- What another folds at this moment is passed over.
+WITH mine AS (
+    SELECT ctid FROM statistics_added FOR UPDATE SKIP LOCKED
+), gone AS (
+    DELETE FROM statistics_added USING mine WHERE statistics_added.ctid = mine.ctid
+    RETURNING at, saga, kind, label, count, seconds
+), folded AS (
+    INSERT INTO statistics (bucket, saga, kind, label, count, seconds)
+    SELECT date_trunc('hour', at, 'UTC'), saga, kind, label, sum(count), sum(seconds)
+    FROM gone GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
+    ON CONFLICT (bucket, saga, kind, label)
+    DO UPDATE SET count = statistics.count + excluded.count, seconds = statistics.seconds + excluded.seconds
+)
+SELECT count(*) FROM gone;
+
+-- name: periods(since, until, by)
+-- Folded or not.
+SELECT date_trunc(:by, bucket, 'UTC'), saga, kind, label, sum(count)::bigint, sum(seconds)::float8
+FROM (
+    SELECT bucket, saga, kind, label, count, seconds FROM statistics WHERE bucket >= :since AND bucket < :until
+    UNION ALL
+    SELECT date_trunc('hour', at, 'UTC'), saga, kind, label, count, seconds FROM statistics_added
+    WHERE date_trunc('hour', at, 'UTC') >= :since AND date_trunc('hour', at, 'UTC') < :until
+) one
+GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4;
+
+-- name: in_flight()
+-- From the index by status: sagas that have ended are not looked at.
+SELECT status, step, count(*), extract(epoch FROM statement_timestamp() - min(created_at))::float8
+FROM sagas WHERE status IN ('STARTED', 'COMPENSATING', 'CANCELLING') GROUP BY status, step ORDER BY 4 DESC;
+
+-- name: failures()
+-- By cause, with the newest as examples.
+SELECT reason, state -> 'stuck' ->> 'step', state -> 'stuck' ->> 'problem', count(*),
+    (array_agg(id ORDER BY id DESC))[1 : 3]
+FROM sagas WHERE status = 'FAILED' AND NOT resolved
+GROUP BY 1, 2, 3 ORDER BY 4 DESC, 1, 2, 3 LIMIT 50;

@@ -1,0 +1,44 @@
+"""The statistics in PostgreSQL."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from psycopg_pool import ConnectionPool
+
+from ordersaga.orchestrator.store.connections import AnyConnection, Connections, statements
+from ordersaga.orchestrator.store.statistics_protocol import By, Failure, InFlight, Period, Sum
+
+_SQL = statements("statistics.sql")
+
+
+class PostgresStatistics:
+    """See `store.statistics_protocol.Statistics`."""
+
+    def __init__(
+        self, pool: ConnectionPool[AnyConnection], *, timeout_seconds: float = 10.0, schema: str | None = None
+    ) -> None:
+        """`pool` and `schema` as for `PostgresStore`; the pool is the store's to close."""
+        self._ask = Connections(pool, timeout_seconds, schema).ask
+
+    def periods(self, since: datetime, until: datetime, by: By) -> Sequence[Period]:
+        wanted = {"since": since, "until": until, "by": by.value}
+        return [
+            Period(at=at.astimezone(UTC), sum=Sum(saga=saga, kind=kind, label=label, count=int(count), seconds=seconds))
+            for at, saga, kind, label, count, seconds in self._ask(_SQL["periods"], wanted)
+        ]
+
+    def in_flight(self) -> Sequence[InFlight]:
+        return [
+            InFlight(status=status, step=step, count=count, oldest_seconds=max(0.0, oldest))
+            for status, step, count, oldest in self._ask(_SQL["in_flight"], {})
+        ]
+
+    def failures(self) -> Sequence[Failure]:
+        return [
+            Failure(reason=reason, step=step, problem=problem, count=count, examples=examples)
+            for reason, step, problem, count, examples in self._ask(_SQL["failures"], {})
+        ]
+
+    def fold(self) -> int:
+        ((count,),) = self._ask(_SQL["fold"], {})
+        return int(count)

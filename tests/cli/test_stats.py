@@ -1,0 +1,27 @@
+"""The statistics at a terminal."""
+
+import json
+
+from ordersaga.cli_stats import sparkline
+from ordersaga.wire import messages as m
+from tests.cli.test_cli import ordersaga
+from tests.runtime.stage import opened, settle
+
+
+def test_sagas_are_told_as_a_table_and_as_json(database_url: str) -> None:
+    with opened(database_url) as stage:
+        settle(stage, stage.begin(), [m.OrderCreationFailed(error="NO")])
+        stage.begin()
+    told = ordersaga("stats", DATABASE_URL=database_url).stdout
+    assert "started              2" in told and "compensated          1" in told
+    assert "COMPENSATED  ORDER_REJECTED" in told and "CREATE_ORDER" in told
+    whole = json.loads(ordersaga("stats", "--json", "--by", "day", DATABASE_URL=database_url).stdout)
+    assert whole["total"]["started"] == 2
+    refused = ordersaga("stats", "--by", "minute", DATABASE_URL=database_url)
+    assert refused.returncode == 2 and "hour, day" in refused.stderr
+
+
+def test_a_sparkline_is_as_high_as_its_highest() -> None:
+    assert sparkline([0, 1, 2, 4]) == "▁▃▅█"
+    assert sparkline([0, 0]) == sparkline([]) == ""
+    assert len(sparkline(list(range(100)))) == 60
