@@ -4,7 +4,7 @@ Two connections take turns, so what is left on one (a prepared statement, a sear
 transaction. It knows as much of the protocol as that takes.
 """
 
-import select
+import selectors
 import socket
 import struct
 from collections import deque
@@ -14,6 +14,9 @@ from dataclasses import dataclass, field
 from threading import Condition, Thread
 from urllib.parse import urlsplit, urlunsplit
 
+_TERMINATE = b"X"
+"""Ends a client's connection, not the pooler's own.
+"""
 _PROTOCOL, _ENCRYPTION_REQUESTS = 196_608, (80_877_103, 80_877_104)
 
 
@@ -36,6 +39,7 @@ class Pooler:
     _servers: list[_Server] = field(default_factory=list)
     _free: deque[int] = field(default_factory=deque)
     _changed: Condition = field(default_factory=Condition)
+    _serving: list[Thread] = field(default_factory=list)
 
     def connect(self, count: int) -> None:
         for number in range(count):
@@ -50,9 +54,14 @@ class Pooler:
         with suppress(OSError):
             while True:
                 near, _ = listener.accept()
-                Thread(target=self._serve, args=(near,), daemon=True).start()
+                self._serving.append(Thread(target=self._serve, args=(near,), daemon=True))
+                self._serving[-1].start()
 
     def close(self) -> None:
+        """Once all that it served have hung up: a socket that is closed under whoever waits for it is another's soon."""
+        for thread in self._serving:
+            thread.join(10)
+            assert not thread.is_alive(), "a client of the pooler was not closed"
         for server in self._servers:
             server.sock.close()
 
@@ -62,7 +71,7 @@ class Pooler:
                 near.sendall(b"N")
             assert b"options" not in start, "a pooler passes on no settings of a connection"
             near.sendall(self._servers[0].greeting)
-            while data := near.recv(65_536):
+            while (data := near.recv(65_536)) and data[:1] != _TERMINATE:
                 self._transaction(near, data)
         near.close()
 
@@ -83,12 +92,16 @@ class Pooler:
         asked, answered = _Messages(b"QS"), _Messages(b"Z")
         asked.add(data)
         far.sendall(data)
-        while asked.whole != answered.whole or answered.last != b"I" or asked.open:
-            for ready in select.select([near, far], [], [])[0]:
-                if not (data := ready.recv(65_536)):
-                    raise ConnectionError("hung up")
-                (asked if ready is near else answered).add(data)
-                (far if ready is near else near).sendall(data)
+        with selectors.DefaultSelector() as selector:
+            selector.register(near, selectors.EVENT_READ, (near, asked, far))
+            selector.register(far, selectors.EVENT_READ, (far, answered, near))
+            while asked.whole != answered.whole or answered.last != b"I" or asked.open:
+                for key, _ in selector.select():
+                    source, messages, sink = key.data
+                    if not (data := source.recv(65_536)):
+                        raise ConnectionError("hung up")
+                    messages.add(data)
+                    sink.sendall(data)
 
 
 class _Messages:
