@@ -12,7 +12,6 @@ from collections.abc import Callable, Collection, Iterator
 from datetime import timedelta
 from threading import Lock
 from time import monotonic
-from typing import Any
 from uuid import uuid4
 
 import structlog
@@ -21,7 +20,7 @@ from ordersaga import __version__
 from ordersaga.as_set import sagas_of, topic_specs, topics_of
 from ordersaga.bus.kafka import KafkaBus, KafkaSecurity
 from ordersaga.bus.protocol import Bus
-from ordersaga.delivery.background import Background
+from ordersaga.delivery.background import Background, Chore
 from ordersaga.delivery.clock import SystemClock, SystemRandom
 from ordersaga.delivery.consume import ConsumeLoop
 from ordersaga.delivery.outbox import PostgresOutbox
@@ -37,16 +36,14 @@ from ordersaga.orchestrator.runtime.beginnings import Beginnings
 from ordersaga.orchestrator.runtime.bulletin import Bulletin
 from ordersaga.orchestrator.runtime.circuits import Circuits
 from ordersaga.orchestrator.runtime.counting import Counting
-from ordersaga.orchestrator.runtime.dead_letters import DeadLetters, Parked
+from ordersaga.orchestrator.runtime.dead_letters import DeadLetters
 from ordersaga.orchestrator.runtime.deadlines import Deadlines, DeadlineSettings
 from ordersaga.orchestrator.runtime.doctor import Doctor
 from ordersaga.orchestrator.runtime.handle import Handler
 from ordersaga.orchestrator.runtime.measuring import Measures, Standing, exposition
 from ordersaga.orchestrator.runtime.sagas import Sagas
 from ordersaga.orchestrator.runtime.service import Report, Service
-from ordersaga.orchestrator.runtime.statistics import Folding
 from ordersaga.orchestrator.runtime.topic_watch import TopicWatch
-from ordersaga.orchestrator.runtime.upkeep import StoreUpkeep
 from ordersaga.orchestrator.runtime.verbs import Verbs
 from ordersaga.orchestrator.store import migrate as migrations
 from ordersaga.orchestrator.store.archive import PostgresArchive
@@ -66,6 +63,10 @@ from ordersaga.web.server import HttpServer, ServerSettings
 
 ALL_PARTS = frozenset({"api", "worker", "relay", "deadlines"})
 HEALTH_SECONDS = 0.5
+UPKEEP_EVERY_SECONDS, FOLD_EVERY_SECONDS, TRY_PARKED_EVERY_SECONDS = 24 * 3600.0, 5.0, 60.0
+"""What is missed is made good the next time. Partitions are made weeks ahead; a newer version that knows what was
+parked may run by now.
+"""
 _log = structlog.get_logger(__name__)
 
 
@@ -113,36 +114,25 @@ def orchestrator(
     name = settings.instance_id or f"{socket.gethostname()}-{os.getpid()}"
     database = _Database(settings, name)
     outbox, store = database.outbox, database.store(sagas)
-    pace = RelayPace(
-        batch_max=settings.relay_batch_max,
-        held_max=settings.relay_held_max,
-        scan_interval_seconds=settings.relay_scan_interval_seconds,
-    )
-    # Rows of a dead process are looked for in the log first: a bare participant would do a repeated command twice.
-    relay = Relay(bus.producer(client_id=f"ordersaga-{name}"), outbox, pace, was_written=bus.written_since)
+    relay = _relay(settings, bus, outbox, name)
     measures = Measures()
     counting = Counting(measures.facts)
     circuits = Circuits(silences_max=settings.circuit_silences_max)
-    limits = AdmissionLimits(started_max=settings.sagas_started_max, outbox_rows_max=settings.outbox_rows_max)
-    admission = Admission(limits)
-    posted, statistics = database.board(), database.statistics()
+    admission = Admission(
+        AdmissionLimits(started_max=settings.sagas_started_max, outbox_rows_max=settings.outbox_rows_max)
+    )
+    board = database.board()
     handler = Handler(store, sagas, relay.offer, topics=topics, counting=counting, gate=circuits)
     beginnings = Beginnings(handler)
     letters = DeadLetters(store, handler)
-    bulletin = Bulletin(posted, circuits, admission)
+    bulletin = Bulletin(board, circuits, admission)
     parts: list[Background] = [relay, bulletin]
     if "api" in only:
         parts.append(beginnings)
     worker = _worker(settings, bus, handler, relay, name) if "worker" in only else None
     if "deadlines" in only:
-        looking = DeadlineSettings(
-            every_seconds=settings.deadlines_every_seconds, batch_max=settings.deadlines_batch_max
-        )
-        # A process that reads no answers goes by the clock alone.
-        has_heard = (lambda: worker.caught_up) if worker else (lambda: True)
-        parts.append(Deadlines(store, handler, looking, has_heard=has_heard))
-        archiver = Archiver(database.archive(), archive_settings(settings))
-        parts += [StoreUpkeep(store), Folding(statistics), Parked(letters), archiver]
+        has_heard = (lambda: worker.caught_up) if worker else None
+        parts += _by_the_clock(settings, database, store, handler, letters=letters, has_heard=has_heard)
     if worker is not None:
         parts += [TopicWatch(bus, topics.all()), worker]
     service = Service(store, bus, parts, besides=(circuits.health, admission.health, bulletin.people_needed))
@@ -152,9 +142,51 @@ def orchestrator(
     if "api" in only:
         verbs = Verbs(handler, beginnings.begin, SystemClock(), SystemRandom(), admit=admission.check)
         standing = _standing(settings, bus, store=store, outbox=outbox, counting=counting)
-        asked = {"store": store, "board": posted, "statistics": statistics, "sagas": sagas, "letters": letters}
-        app.http = _http(settings, _api(settings, app, verbs=verbs, metrics=exposition(measures, standing), **asked))
+        api = Api(
+            store=store,
+            board=board,
+            statistics=database.statistics(),
+            sagas=sagas,
+            letters=letters,
+            verbs=verbs,
+            metrics=exposition(measures, standing),
+            health=app.health,
+            limits=_order_limits(settings),
+            return_url=settings.return_url,
+            version=__version__,
+        )
+        app.http = _http(settings, api)
     return app
+
+
+def _relay(settings: Settings, bus: Bus, outbox: Outbox, name: str) -> Relay:
+    pace = RelayPace(
+        batch_max=settings.relay_batch_max,
+        held_max=settings.relay_held_max,
+        scan_interval_seconds=settings.relay_scan_interval_seconds,
+    )
+    # Rows of a dead process are looked for in the log first: a bare participant would do a repeated command twice.
+    return Relay(bus.producer(client_id=f"ordersaga-{name}"), outbox, pace, was_written=bus.written_since)
+
+
+def _by_the_clock(
+    settings: Settings,
+    database: "_Database",
+    store: Store,
+    handler: Handler,
+    *,
+    letters: DeadLetters,
+    has_heard: Callable[[], bool] | None,
+) -> list[Background]:
+    """`has_heard`: None for a process that reads no answers: it goes by the clock alone."""
+    looking = DeadlineSettings(every_seconds=settings.deadlines_every_seconds, batch_max=settings.deadlines_batch_max)
+    return [
+        Deadlines(store, handler, looking, has_heard=has_heard or (lambda: True)),
+        Archiver(database.archive(), archive_settings(settings)),
+        Chore("upkeep", store.upkeep, every_seconds=UPKEEP_EVERY_SECONDS),
+        Chore("statistics", database.statistics().fold, every_seconds=FOLD_EVERY_SECONDS),
+        Chore("parked", letters.try_parked, every_seconds=TRY_PARKED_EVERY_SECONDS),
+    ]
 
 
 def _worker(settings: Settings, bus: Bus, handler: Handler, relay: Relay, name: str) -> ConsumeLoop:
@@ -182,15 +214,13 @@ def _standing(settings: Settings, bus: Bus, *, store: Store, outbox: Outbox, cou
     )
 
 
-def _api(settings: Settings, app: App, **parts: Any) -> Api:
-    """`parts`: those that are asked, by their names."""
-    limits = OrderLimits(
+def _order_limits(settings: Settings) -> OrderLimits:
+    return OrderLimits(
         total_cents_max=settings.order_total_cents_max,
         address_chars_max=settings.order_address_chars_max,
         customer_id_chars_max=settings.order_customer_id_chars_max,
         items_max=settings.order_items_max,
     )
-    return Api(health=app.health, limits=limits, return_url=settings.return_url, version=__version__, **parts)
 
 
 def _http(settings: Settings, api: Api) -> HttpServer:

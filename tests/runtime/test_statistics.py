@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ordersaga.delivery.background import Chore
 from ordersaga.delivery.failpoints import FailpointError, armed
 from ordersaga.orchestrator.core.inputs import CancelAsked
 from ordersaga.orchestrator.core.instance import Direction, Requested, Status
 from ordersaga.orchestrator.core.reasons import Reason
 from ordersaga.orchestrator.runtime.handle import BEFORE_COMMIT
-from ordersaga.orchestrator.runtime.statistics import Durations, Folding, Told, bin_of, seconds_of, tell
+from ordersaga.orchestrator.runtime.statistics import Durations, Told, bin_of, seconds_of, tell
 from ordersaga.orchestrator.store.statistics import PostgresStatistics
 from ordersaga.orchestrator.store.statistics_protocol import By
 from ordersaga.wire import messages as m
@@ -87,7 +88,7 @@ def test_folding_changes_no_figure_however_often_and_by_whom(stage: Stage, stati
     assert statistics.fold() == 0
     assert told(statistics) == before
     work(stage)
-    folding = Folding(statistics, every_seconds=0.05)
+    folding = Chore("statistics", statistics.fold, every_seconds=0.05)
     folding.start()
     until(lambda: bool(stage.one("select count(*) from statistics_added") == 0), "all is folded")
     assert folding.health().healthy

@@ -58,7 +58,7 @@ class Pooler:
                 self._serving[-1].start()
 
     def close(self) -> None:
-        """Once all that it served have hung up: a socket that is closed under whoever waits for it is another's soon."""
+        """Once all have hung up: a socket that is closed under whoever waits for it may be another's soon."""
         for thread in self._serving:
             thread.join(10)
             assert not thread.is_alive(), "a client of the pooler was not closed"

@@ -184,5 +184,33 @@ class Loop:
                 self._clock.wait(self._changed, left)
 
 
+class Looped:
+    """A `Background` that is one loop, and nothing to finish: `_loop` is made by whoever derives from it."""
+
+    _loop: Loop
+
+    def start(self) -> None:
+        self._loop.start()
+
+    def stop(self, timeout_seconds: float) -> bool:
+        return self._loop.stop(timeout_seconds)
+
+    def health(self) -> Health:
+        return self._loop.health()
+
+
+class Chore(Looped):
+    """Something small that is done at once, and again after each rest."""
+
+    def __init__(self, name: str, do: Callable[[], object], *, every_seconds: float) -> None:
+        self._do = do
+        self._every_seconds = every_seconds
+        self._loop = Loop(name, self._turn)
+
+    def _turn(self) -> None:
+        self._do()
+        self._loop.pause(self._every_seconds)
+
+
 def _one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}".splitlines()[0][:500]

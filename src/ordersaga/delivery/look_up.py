@@ -12,7 +12,7 @@ from threading import Lock
 import structlog
 
 from ordersaga.bus.protocol import BusUnavailable, Outgoing
-from ordersaga.delivery.background import Health, Loop
+from ordersaga.delivery.background import Health, Loop, Looped
 from ordersaga.delivery.clock import Clock, Randomness, backoff_seconds
 from ordersaga.delivery.messages import OutboxRow
 
@@ -27,7 +27,7 @@ _CLOCKS_DIFFER_MS = 60_000
 """How far the clock that stamps records may be behind the database's."""
 
 
-class LookUp:
+class LookUp(Looped):
     def __init__(
         self,
         was_written: WasWritten,
@@ -46,12 +46,6 @@ class LookUp:
         self._failures = 0
         self._last_error = ""
         self._loop = Loop("relay-look-up", self._turn, clock=clock, randomness=randomness)
-
-    def start(self) -> None:
-        self._loop.start()
-
-    def stop(self, timeout_seconds: float) -> bool:
-        return self._loop.stop(timeout_seconds)
 
     def health(self) -> Health:
         if self._failures:

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import structlog
 
-from ordersaga.delivery.background import Health, Loop
+from ordersaga.delivery.background import Loop, Looped
 from ordersaga.delivery.clock import Clock, Randomness, SystemClock
 from ordersaga.orchestrator.store.archive_protocol import Archive
 
@@ -62,7 +62,7 @@ def archive_all(archive: Archive, settings: ArchiveSettings, rest: Callable[[], 
             break
 
 
-class Archiver:
+class Archiver(Looped):
     """A part of the service."""
 
     def __init__(
@@ -79,20 +79,9 @@ class Archiver:
         self._loop = Loop("archive", self._turn, clock=self._clock, randomness=randomness)
         self._began = 0.0
 
-    def start(self) -> None:
-        self._loop.start()
-
-    def stop(self, timeout_seconds: float) -> bool:
-        return self._loop.stop(timeout_seconds)
-
-    def health(self) -> Health:
-        return self._loop.health()
-
     def _turn(self) -> None:
-        done = Progress()
         self._began = self._clock.monotonic()
-        for progress in archive_all(self._archive, self._settings, self._rest):
-            done = progress
+        *_, done = [Progress(), *archive_all(self._archive, self._settings, self._rest)]
         if done != Progress():
             _log.info("archive.moved", sagas=done.moved, weeks=list(done.dropped), forgotten=done.forgotten)
         if not self._loop.stopping:

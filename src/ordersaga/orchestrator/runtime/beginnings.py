@@ -14,7 +14,7 @@ from typing import Any
 
 import structlog
 
-from ordersaga.delivery.background import Health, Loop
+from ordersaga.delivery.background import Loop, Looped
 from ordersaga.orchestrator.core.instance import Instance
 from ordersaga.orchestrator.runtime.handle import Handler
 from ordersaga.orchestrator.runtime.turn import New
@@ -25,7 +25,7 @@ _log = structlog.get_logger(__name__)
 Waiting = tuple[New, "Future[AnyInstance]"]
 
 
-class Beginnings:
+class Beginnings(Looped):
     """Same start, stop and health as any other part."""
 
     def __init__(self, handler: Handler, *, batch_max: int = 200, timeout_seconds: float = 10.0) -> None:
@@ -50,15 +50,6 @@ class Beginnings:
         except TimeoutError:
             future.cancel()
             raise StoreUnavailable(f"the order was not begun within {self._timeout_seconds:g} s") from None
-
-    def start(self) -> None:
-        self._loop.start()
-
-    def stop(self, timeout_seconds: float) -> bool:
-        return self._loop.stop(timeout_seconds)
-
-    def health(self) -> Health:
-        return self._loop.health()
 
     def _turn(self) -> None:
         with self._lock:

@@ -2,7 +2,7 @@
 
 import structlog
 
-from ordersaga.delivery.background import Health, Loop
+from ordersaga.delivery.background import Health, Loop, Looped
 from ordersaga.delivery.clock import Clock, Randomness, SystemClock
 from ordersaga.orchestrator.runtime.admission import Admission
 from ordersaga.orchestrator.runtime.circuits import Circuits
@@ -13,8 +13,8 @@ TELL_EVERY_SECONDS = 600.0
 _log = structlog.get_logger(__name__)
 
 
-class Bulletin:
-    """Same start, stop and health as any other part. What it last read stays in force while the database is away."""
+class Bulletin(Looped):
+    """What it last read stays in force while the database is away."""
 
     def __init__(
         self,
@@ -60,15 +60,6 @@ class Bulletin:
             _log.warning("sagas.need_a_person", failed=troubled.failed, attention=troubled.attention)
             self._tell_again_at = now + TELL_EVERY_SECONDS
         self._troubled = troubled
-
-    def start(self) -> None:
-        self._loop.start()
-
-    def stop(self, timeout_seconds: float) -> bool:
-        return self._loop.stop(timeout_seconds)
-
-    def health(self) -> Health:
-        return self._loop.health()
 
 
 def _in_words(troubled: Troubled) -> str:

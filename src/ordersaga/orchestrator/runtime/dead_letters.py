@@ -6,7 +6,6 @@ A replay is harmless at any time: the state recognises what it knows, and what h
 
 import structlog
 
-from ordersaga.delivery.background import Health, Loop
 from ordersaga.orchestrator.runtime.handle import Handler
 from ordersaga.orchestrator.runtime.verbs import Actor
 from ordersaga.orchestrator.store.protocol import BadRow, SettledAs, Store, StoredDeadLetter
@@ -81,25 +80,3 @@ class DeadLetters:
         if found and found.settled and found.settled.how is not wanted:
             raise SettledBefore(f"it was {found.settled.how.value} by {found.settled.by}: {found.settled.why}")
         return found
-
-
-class Parked:
-    """Tries again what was parked, now and then: a newer version may be running by now."""
-
-    def __init__(self, letters: DeadLetters, *, every_seconds: float = 60.0) -> None:
-        self._letters = letters
-        self._every_seconds = every_seconds
-        self._loop = Loop("parked", self._turn)
-
-    def start(self) -> None:
-        self._loop.start()
-
-    def stop(self, timeout_seconds: float) -> bool:
-        return self._loop.stop(timeout_seconds)
-
-    def health(self) -> Health:
-        return self._loop.health()
-
-    def _turn(self) -> None:
-        self._letters.try_parked()
-        self._loop.pause(self._every_seconds)

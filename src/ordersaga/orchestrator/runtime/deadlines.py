@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from ordersaga.delivery.background import Health, Loop
+from ordersaga.delivery.background import Loop, Looped
 from ordersaga.delivery.clock import Clock, Randomness, SystemClock
 from ordersaga.delivery.failpoints import declare, hit
 from ordersaga.orchestrator.runtime.handle import Handler
@@ -34,7 +34,7 @@ class DeadlineSettings:
     """Sagas in one transaction: ten thousand due at once are worked off in fifty, and other work gets between."""
 
 
-class Deadlines:
+class Deadlines(Looped):
     """Looks for deadlines that have passed and hands them to the handler."""
 
     def __init__(
@@ -84,12 +84,3 @@ class Deadlines:
                 _log.exception("deadlines.cannot_be_stored", saga_id=str(due[0].saga_id))
                 return 0
             return sum(self._act([one]) for one in due)
-
-    def start(self) -> None:
-        self._loop.start()
-
-    def stop(self, timeout_seconds: float) -> bool:
-        return self._loop.stop(timeout_seconds)
-
-    def health(self) -> Health:
-        return self._loop.health()

@@ -10,10 +10,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from ordersaga.delivery.background import Health, Loop
 from ordersaga.orchestrator.core.facts import Began, Ended, Fact, Repeated, StepEnded
 from ordersaga.orchestrator.core.instance import Status
-from ordersaga.orchestrator.store.statistics_protocol import Period, Statistics, Sum
+from ordersaga.orchestrator.store.statistics_protocol import Period, Sum
 
 STARTED, ENDED, SAGA_SECONDS, STEP, STEP_SECONDS, REPEATED = (
     "started", "ended", "saga_seconds", "step", "step_seconds", "repeated",
@@ -21,7 +20,6 @@ STARTED, ENDED, SAGA_SECONDS, STEP, STEP_SECONDS, REPEATED = (
 """Kinds. Their labels: nothing; outcome and reason; outcome and bin; step, direction and what became of it; step,
 direction and bin; step and direction; with `|` between.
 """
-FOLD_EVERY_SECONDS = 5.0
 _SMALLEST_SECONDS, _GROWTH, _BINS_MAX = 0.001, 1.2, 120
 _PER_LOG = 1 / math.log(_GROWTH)
 
@@ -157,25 +155,3 @@ def _add_details(told: Told, one: Sum) -> None:
             told.steps.setdefault((step, direction), StepTotals()).durations.add(int(number), one.count, one.seconds)
         case "repeated", [step, direction]:
             told.steps.setdefault((step, direction), StepTotals()).repeated += one.count
-
-
-class Folding:
-    """A part of the service: puts what was added into its hours, every few seconds."""
-
-    def __init__(self, statistics: Statistics, *, every_seconds: float = FOLD_EVERY_SECONDS) -> None:
-        self._statistics = statistics
-        self._every_seconds = every_seconds
-        self._loop = Loop("statistics", self._turn)
-
-    def start(self) -> None:
-        self._loop.start()
-
-    def stop(self, timeout_seconds: float) -> bool:
-        return self._loop.stop(timeout_seconds)
-
-    def health(self) -> Health:
-        return self._loop.health()
-
-    def _turn(self) -> None:
-        self._statistics.fold()
-        self._loop.pause(self._every_seconds)

@@ -9,7 +9,7 @@ from collections.abc import Collection
 import structlog
 
 from ordersaga.bus.protocol import Bus, Cluster, TopicState
-from ordersaga.delivery.background import Health, Loop
+from ordersaga.delivery.background import Health, Loop, Looped
 from ordersaga.delivery.clock import Clock
 
 EVERY_SECONDS = 30.0
@@ -17,8 +17,8 @@ AUTO_CREATE = "a broker creates topics by itself: set auto.create.topics.enable=
 _log = structlog.get_logger(__name__)
 
 
-class TopicWatch:
-    """Same start, stop and health as any other part. Brokers that are away are not its business."""
+class TopicWatch(Looped):
+    """Brokers that are away are not its business."""
 
     def __init__(
         self, bus: Bus, topics: Collection[str], *, every_seconds: float = EVERY_SECONDS, clock: Clock | None = None
@@ -45,12 +45,6 @@ class TopicWatch:
             _log.warning("topics.odd", problem=text)
         self._wrong, self._odd = wrong, odd
         self._loop.pause(self._every_seconds)
-
-    def start(self) -> None:
-        self._loop.start()
-
-    def stop(self, timeout_seconds: float) -> bool:
-        return self._loop.stop(timeout_seconds)
 
     def health(self) -> Health:
         found = self._loop.health()
