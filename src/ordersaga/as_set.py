@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
 
 from ordersaga.bus.protocol import TopicSpec
 from ordersaga.orchestrator.core.definition import BACKWARD, FORWARD, Definition, Kind, Patience, Step, Undo
+from ordersaga.orchestrator.runtime.archiving import ArchiveSettings
 from ordersaga.orchestrator.runtime.sagas import Sagas
 from ordersaga.orchestrator.sagas.create_order import CREATE_ORDER
 from ordersaga.settings import Settings
@@ -71,4 +73,12 @@ def _without_timer(definition: Definition) -> Definition:
         version=definition.version + WITHOUT_TIMER,
         steps=steps,
         undo_order=tuple(undo for undo in definition.undo_order if undo.name in kept),
+    )
+
+
+def archive_settings(settings: Settings, older_than: timedelta | None = None) -> ArchiveSettings:
+    after, forget = settings.archive_after_days, settings.archive_forget_after_days
+    return ArchiveSettings(
+        older_than=older_than if older_than is not None else timedelta(days=after) if after else None,
+        forget_after=timedelta(days=forget) if forget else None,
     )

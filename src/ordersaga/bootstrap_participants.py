@@ -5,8 +5,9 @@ from dataclasses import replace
 from time import monotonic
 
 from ordersaga.as_set import topics_of
-from ordersaga.bootstrap import database_url, listening_on, preparations
+from ordersaga.bootstrap import listening_on, preparations
 from ordersaga.bus.protocol import Bus
+from ordersaga.connecting import database_url
 from ordersaga.delivery.background import Health
 from ordersaga.delivery.clock import SystemClock, SystemRandom
 from ordersaga.participants.everyone import host_of

@@ -62,9 +62,9 @@ def serve(
     """
     with told_in_one_line():
         settings = read_settings(env_file, needs=("database_url", "kafka_bootstrap_servers"))
-        from ordersaga import bootstrap
+        from ordersaga import bootstrap, connecting
 
-        bus = bootstrap.kafka_bus(settings)
+        bus = connecting.kafka_bus(settings)
         built = bootstrap.orchestrator(
             settings,
             bus,
@@ -89,9 +89,9 @@ def participants(
     """
     with told_in_one_line():
         settings = read_settings(env_file, needs=("database_url", "kafka_bootstrap_servers"))
-        from ordersaga import bootstrap, bootstrap_participants
+        from ordersaga import bootstrap_participants, connecting
 
-        bus = bootstrap.kafka_bus(settings)
+        bus = connecting.kafka_bus(settings)
         built = bootstrap_participants.participants(
             settings,
             bus,
@@ -110,9 +110,9 @@ def migrate(*, env_file: EnvFile = None) -> None:
     """
     with told_in_one_line():
         settings = read_settings(env_file, needs=("database_url",))
-        from ordersaga import bootstrap
+        from ordersaga import bootstrap_commands
 
-        for line in bootstrap.migrate(settings):
+        for line in bootstrap_commands.migrate(settings):
             typer.echo(line)
 
 
@@ -128,10 +128,10 @@ def topics(
     """
     with told_in_one_line():
         settings = read_settings(env_file, needs=("kafka_bootstrap_servers",))
-        from ordersaga import bootstrap
+        from ordersaga import bootstrap_commands
 
         missing = False
-        for name, partitions, created in bootstrap.topics(settings, create=create):
+        for name, partitions, created in bootstrap_commands.topics(settings, create=create):
             missing = missing or partitions is None
             count = "missing" if partitions is None else f"{partitions} partitions{', created' if created else ''}"
             typer.echo(f"{name:24} {count}")
@@ -149,10 +149,10 @@ def doctor(*, env_file: EnvFile = None) -> None:
     """
     with told_in_one_line():
         settings = read_settings(env_file, needs=("database_url", "kafka_bootstrap_servers"))
-        from ordersaga import bootstrap
+        from ordersaga import bootstrap_commands, connecting
 
-        bus, well = bootstrap.kafka_bus(settings), True
-        for finding in bootstrap.doctor(settings, bus).findings():
+        bus, well = connecting.kafka_bus(settings), True
+        for finding in bootstrap_commands.doctor(settings, bus).findings():
             well = well and finding.well
             typer.echo(f"{'ok   ' if finding.well else 'WRONG'}  {finding.what:13} {finding.said}")
             if not finding.well:

@@ -40,17 +40,18 @@ def run(*, days: Days = None, env_file: EnvFile = None) -> None:
 
     Example: ordersaga archive run --older-than-days 30
     """
-    from ordersaga import bootstrap
+    from ordersaga import bootstrap_commands
+    from ordersaga.as_set import archive_settings
     from ordersaga.orchestrator.runtime.archiving import Progress, archive_all
 
     with told_in_one_line():
         settings = read_settings(env_file, needs=("database_url",))
-        wanted = bootstrap.archive_settings(settings, older_than=None if days is None else timedelta(days=days))
+        wanted = archive_settings(settings, older_than=None if days is None else timedelta(days=days))
         if wanted.older_than is None and wanted.forget_after is None:
             typer.echo("nothing to do: ORDERSAGA_ARCHIVE_AFTER_DAYS is 0; --older-than-days says otherwise")
             return
         done, told_at = Progress(), time.monotonic()
-        for done in archive_all(bootstrap.archive(settings), wanted, _resting()):
+        for done in archive_all(bootstrap_commands.archive(settings), wanted, _resting()):
             if time.monotonic() - told_at > 1:
                 told_at = time.monotonic()
                 typer.echo(f"{done.moved} sagas so far", err=True)
@@ -110,7 +111,7 @@ def _resting() -> Callable[[], bool]:
 
 
 def _archive(env_file: Path | None) -> "Archive":
-    from ordersaga import bootstrap
+    from ordersaga import bootstrap_commands
 
     settings: Settings = read_settings(env_file, needs=("database_url",))
-    return bootstrap.archive(settings)
+    return bootstrap_commands.archive(settings)

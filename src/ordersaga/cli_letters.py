@@ -129,9 +129,9 @@ def orphans(
 
 
 def _opened(env_file: Path | None) -> "tuple[Store, DeadLetters]":
-    from ordersaga import bootstrap
+    from ordersaga import bootstrap_commands
 
-    return bootstrap.letters(read_settings(env_file, needs=("database_url",)))
+    return bootstrap_commands.letters(read_settings(env_file, needs=("database_url",)))
 
 
 def _chosen(

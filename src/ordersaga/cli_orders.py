@@ -62,9 +62,9 @@ def resume(*, who: Who, why: Why = "resumed", env_file: EnvFile = None) -> None:
 
 
 def _board(env_file: Path | None) -> "Board":
-    from ordersaga import bootstrap
+    from ordersaga import bootstrap_commands
 
-    return bootstrap.board(read_settings(env_file, needs=("database_url",)))
+    return bootstrap_commands.board(read_settings(env_file, needs=("database_url",)))
 
 
 def _line(switch: "Switch | None") -> str:

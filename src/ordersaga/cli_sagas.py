@@ -131,10 +131,10 @@ def _step_in(saga_id: UUID, env_file: Path | None, act: "Callable[[Verbs], Decis
 
 
 def _opened(env_file: Path | None) -> "tuple[Store, Callable[[Any], SagaView], Verbs]":
-    from ordersaga import bootstrap
+    from ordersaga import bootstrap_commands
     from ordersaga.orchestrator.api.views import saga_view
 
-    store, sagas, verbs = bootstrap.at_a_terminal(read_settings(env_file, needs=("database_url",)))
+    store, sagas, verbs = bootstrap_commands.at_a_terminal(read_settings(env_file, needs=("database_url",)))
     known = {(one.name, one.version): one for one in sagas}
     return store, lambda instance: saga_view(instance, known.get((instance.saga, instance.version))), verbs
 

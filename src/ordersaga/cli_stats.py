@@ -30,7 +30,7 @@ def stats(
     """
     import msgspec
 
-    from ordersaga import bootstrap
+    from ordersaga import bootstrap_commands
     from ordersaga.orchestrator.api.stats import stats_view
     from ordersaga.orchestrator.store.statistics_protocol import By
 
@@ -38,7 +38,7 @@ def stats(
         if by not in [one.value for one in By]:
             raise typer.BadParameter(f"{by} is none of {', '.join(By)}", param_hint="--by")
         until = (datetime.now(UTC) + timedelta(hours=1)).replace(minute=0, second=0, microsecond=0)
-        statistics = bootstrap.statistics(read_settings(env_file, needs=("database_url",)))
+        statistics = bootstrap_commands.statistics(read_settings(env_file, needs=("database_url",)))
         view = stats_view(statistics, until - timedelta(hours=hours), until, By(by))
         if as_json:
             sys.stdout.write(msgspec.json.encode(view).decode() + "\n")

@@ -12,11 +12,11 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from ordersaga.bootstrap import kafka_bus
 from ordersaga.bus.kafka import KafkaBus
 from ordersaga.bus.kafka_client import KafkaClients
 from ordersaga.bus.kafka_settings import KafkaSecurity, KafkaTimings
 from ordersaga.bus.protocol import BusUnavailable, Outgoing, TopicSpec
+from ordersaga.connecting import kafka_bus
 from ordersaga.local.kafka import KafkaCluster
 from ordersaga.settings import Settings
 from tests.bus.conftest import unique

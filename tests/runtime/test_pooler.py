@@ -1,6 +1,6 @@
 """Behind a pooler that hands each transaction to another connection, everything works as without one."""
 
-from ordersaga.bootstrap import _Database
+from ordersaga.connecting import Database
 from ordersaga.orchestrator.core.instance import Status
 from ordersaga.orchestrator.runtime.sagas import Sagas
 from ordersaga.orchestrator.store.migrate import migrate
@@ -26,9 +26,9 @@ def test_a_saga_its_messages_and_the_board_need_nothing_that_a_connection_keeps(
         settings = Settings.model_validate(
             {"database_url": url, "database_schema": schema, "database_pooler": "transaction"}
         )
-        database = _Database(settings, "test", connections_max=3)
+        database = Database(settings, "test", connections_max=3)
         store = database.store(Sagas([DEFINITION]))
-        stage = Stage(store, database._pool)
+        stage = Stage(store, database.pool)
         database.outbox.register()
         begun = [stage.begin() for _ in range(3)]
         for saga_id in begun:

@@ -1,0 +1,92 @@
+"""The same page as `bootstrap` for single commands, without a process of their own: what they send is published by
+whichever process runs.
+"""
+
+from collections.abc import Iterator
+
+from ordersaga.as_set import sagas_of, topic_specs, topics_of
+from ordersaga.bus.protocol import Bus
+from ordersaga.connecting import Database, database_url, kafka_bus
+from ordersaga.delivery.clock import SystemClock, SystemRandom
+from ordersaga.orchestrator.runtime.counting import Counting
+from ordersaga.orchestrator.runtime.dead_letters import DeadLetters
+from ordersaga.orchestrator.runtime.doctor import Doctor
+from ordersaga.orchestrator.runtime.handle import Handler
+from ordersaga.orchestrator.runtime.sagas import Sagas
+from ordersaga.orchestrator.runtime.verbs import Verbs
+from ordersaga.orchestrator.store import migrate as migrations
+from ordersaga.orchestrator.store.archive_protocol import Archive
+from ordersaga.orchestrator.store.board_protocol import Board
+from ordersaga.orchestrator.store.protocol import Store
+from ordersaga.orchestrator.store.statistics_protocol import Statistics
+from ordersaga.settings import Settings
+
+
+def topics(settings: Settings, *, create: bool) -> Iterator[tuple[str, int | None, bool]]:
+    """Each topic, its partitions (None: missing), whether it was created now. Raises `BusError`."""
+    bus = kafka_bus(settings)
+    try:
+        created = set(bus.create_topics(topic_specs(settings))) if create else set()
+        found = bus.partitions()
+    finally:
+        bus.close(2.0)
+    for name in topics_of(settings).all():
+        yield name, found.get(name), name in created
+
+
+def migrate(settings: Settings) -> Iterator[str]:
+    """A line for each migration that was applied. Raises `StoreError`."""
+    applied = migrations.migrate(database_url(settings), settings.database_schema)
+    yield from (f"applied {name}" for name in applied)
+    yield f"the schema {settings.database_schema} is up to date"
+
+
+def letters(settings: Settings) -> tuple[Store, DeadLetters]:
+    """What was set aside, without a process of its own: what a replay sends is published by whichever process runs."""
+    sagas = sagas_of(settings)
+    store = Database(settings, "command line", connections_max=1).store(sagas)
+    store.check(settings.database_timeout_seconds)
+    handler = Handler(store, sagas, lambda rows: None, topics=topics_of(settings), counting=Counting())
+    return store, DeadLetters(store, handler)
+
+
+def at_a_terminal(settings: Settings) -> tuple[Store, Sagas, Verbs]:
+    """Sagas and what people may want of them, without a process of its own; what is sent is published by another."""
+    sagas = sagas_of(settings)
+    store = Database(settings, "command line", connections_max=1).store(sagas)
+    store.check(settings.database_timeout_seconds)
+    handler = Handler(store, sagas, lambda rows: None, topics=topics_of(settings), counting=Counting())
+    return store, sagas, Verbs(handler, handler.begin, SystemClock(), SystemRandom())
+
+
+def doctor(settings: Settings, bus: Bus) -> Doctor:
+    database = Database(settings, "doctor", connections_max=1)
+    return Doctor(
+        store=database.store(sagas_of(settings)),
+        outbox=database.outbox,
+        board=database.board(),
+        bus=bus,
+        topics=topics_of(settings).all(),
+        group=settings.kafka_group,
+    )
+
+
+def board(settings: Settings) -> Board:
+    """Without a process of its own."""
+    return _checked(settings).board()
+
+
+def statistics(settings: Settings) -> Statistics:
+    """Without a process of its own."""
+    return _checked(settings).statistics()
+
+
+def archive(settings: Settings) -> Archive:
+    """Without a process of its own."""
+    return _checked(settings).archive()
+
+
+def _checked(settings: Settings) -> Database:
+    database = Database(settings, "command line", connections_max=1)
+    database.store(sagas_of(settings)).check(settings.database_timeout_seconds)
+    return database

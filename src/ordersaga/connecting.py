@@ -1,0 +1,86 @@
+"""How Kafka's brokers and the database are reached, as the settings have it. Nothing here connects, and who makes a bus
+closes it.
+"""
+
+import ssl
+from uuid import uuid4
+
+from ordersaga.bus.kafka import KafkaBus, KafkaSecurity
+from ordersaga.delivery.outbox import PostgresOutbox
+from ordersaga.orchestrator.runtime.sagas import Sagas
+from ordersaga.orchestrator.store.archive import PostgresArchive
+from ordersaga.orchestrator.store.board import PostgresBoard
+from ordersaga.orchestrator.store.codec import Codec
+from ordersaga.orchestrator.store.postgres import PostgresStore, open_pool
+from ordersaga.orchestrator.store.statistics import PostgresStatistics
+from ordersaga.settings import Settings
+from ordersaga.settings_reading import SettingsError
+
+
+def kafka_bus(settings: Settings) -> KafkaBus:
+    assert settings.kafka_bootstrap_servers, "the command said that it needs it"
+    password = settings.kafka_sasl_password
+    security = KafkaSecurity(
+        protocol=settings.kafka_security_protocol,
+        mechanism=settings.kafka_sasl_mechanism,
+        username=settings.kafka_sasl_username or "",
+        password=password.get_secret_value() if password else "",
+        ssl_context=_ssl_context(settings) if settings.kafka_security_protocol.endswith("SSL") else None,
+    )
+    return KafkaBus(
+        settings.kafka_bootstrap_servers,
+        security=security,
+        compression="gzip" if settings.kafka_compression == "gzip" else None,
+    )
+
+
+def _ssl_context(settings: Settings) -> ssl.SSLContext:
+    password = settings.kafka_tls_key_password
+    try:
+        context = ssl.create_default_context(cafile=settings.kafka_tls_ca_path)
+        if settings.kafka_tls_certificate_path:
+            context.load_cert_chain(
+                settings.kafka_tls_certificate_path,
+                settings.kafka_tls_key_path,
+                # Without a password OpenSSL would ask for one at the terminal, and wait.
+                password.get_secret_value() if password else "",
+            )
+    except (OSError, ssl.SSLError) as error:
+        raise SettingsError([f"the certificates in ORDERSAGA_KAFKA_TLS_... cannot be used: {error}"]) from None
+    return context
+
+
+class Database:
+    """One pool, and what is built on it."""
+
+    def __init__(self, settings: Settings, name: str, *, connections_max: int | None = None) -> None:
+        pooled, seconds = settings.database_pooler == "transaction", settings.database_timeout_seconds
+        self._timeout_seconds = seconds
+        self._schema = settings.database_schema if pooled else None
+        self.pool = open_pool(
+            database_url(settings),
+            None if pooled else settings.database_schema,
+            size_max=connections_max or settings.database_connections_max,
+            prepares=not pooled,
+            timeout_seconds=seconds,
+        )
+        lease_seconds = settings.outbox_lease_seconds
+        self.outbox = PostgresOutbox(self.pool, uuid4(), lease_seconds=lease_seconds, name=name, schema=self._schema)
+
+    def store(self, sagas: Sagas) -> PostgresStore:
+        codec = Codec(sagas.data_types())
+        return PostgresStore(self.pool, codec, self.outbox, timeout_seconds=self._timeout_seconds, schema=self._schema)
+
+    def archive(self) -> PostgresArchive:
+        return PostgresArchive(self.pool, timeout_seconds=self._timeout_seconds, schema=self._schema)
+
+    def statistics(self) -> PostgresStatistics:
+        return PostgresStatistics(self.pool, timeout_seconds=self._timeout_seconds, schema=self._schema)
+
+    def board(self) -> PostgresBoard:
+        return PostgresBoard(self.pool, timeout_seconds=self._timeout_seconds, schema=self._schema)
+
+
+def database_url(settings: Settings) -> str:
+    assert settings.database_url, "the command said that it needs it"
+    return settings.database_url.get_secret_value()
