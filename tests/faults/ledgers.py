@@ -153,8 +153,8 @@ PLANTED = {
         update participant_order.rows set status = 'CANCELLED', runner_id = 'r-1' where key = {ONE}
     """,
     "the statistics are those of the history": """
-        insert into ordersaga.statistics_added (saga, kind, label, count, seconds)
-        values ('create_order', 'ended', 'COMPLETED|', 1, 0.1)
+        insert into ordersaga.statistics_added (saga, kind, label, count, microseconds)
+        values ('create_order', 'ended', 'COMPLETED|', 1, 100000)
     """,
     "an order is placed once": "update ordersaga.saga_personal set customer_id = 'c-1'",
     "no deadline is left of a saga that waits for nothing": """

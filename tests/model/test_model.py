@@ -55,7 +55,7 @@ def drops(event: type[m.Event], *, once_in: Status) -> Callable[[pytest.MonkeyPa
         def deaf(definition: Any, instance: Any, seen: Any, now: Any, **more: Any) -> Any:
             decision = decide(definition, instance, seen, now, **more)
             if isinstance(seen, Happened) and isinstance(seen.event, event) and instance.status is once_in:
-                return dataclasses.replace(decision, instance=instance, messages=(), verdict=Verdict.LATE)
+                return replace(decision, instance=instance, messages=(), verdict=Verdict.LATE)
             return decision
 
         patch.setattr(exploring, "decide", deaf)
@@ -106,7 +106,7 @@ def decided(**changes: Any) -> tuple[Definition, Any, Decision]:
     before = start(definition, exploring.SAGA_ID, PLACED, exploring.NOON).instance
     decision = decide(definition, before, Happened(event=m.OrderCreated(order_id="o-1")), exploring.NOON)
     instance = replace(decision.instance, **changes.pop("instance", {}))
-    return definition, before, dataclasses.replace(decision, **{"instance": instance, **changes})
+    return definition, before, replace(decision, **{"instance": instance, **changes})
 
 
 def test_a_decision_that_keeps_the_rules_breaks_none() -> None:
@@ -133,7 +133,7 @@ def test_a_deadline_that_fires_early_or_twice_is_found(monkeypatch: pytest.Monke
     definition, before, decision = decided()
 
     def hasty(definition: Any, instance: Any, seen: Any, now: Any, **more: Any) -> Decision:
-        return dataclasses.replace(decision, instance=replace(instance, revision=instance.revision + 1))
+        return replace(decision, instance=replace(instance, revision=instance.revision + 1))
 
     monkeypatch.setattr(rules, "decide", hasty)
     assert broken_early(definition, before, exploring.NOON) == ["I12: a deadline does not fire early"]

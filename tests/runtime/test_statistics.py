@@ -140,7 +140,7 @@ def test_quantiles_are_of_all_that_was_measured() -> None:
     durations = Durations()
     assert durations.quantile(0.5) is None and durations.mean is None
     for seconds, count in ((0.1, 98), (10.0, 2)):
-        durations.add(bin_of(seconds), count, seconds * count)
+        durations.add(bin_of(seconds), count, round(seconds * count * 1_000_000))
     assert durations.quantile(0.5) == pytest.approx(0.1, rel=0.1)
     assert durations.quantile(0.99) == pytest.approx(10.0, rel=0.1)
     assert durations.mean == pytest.approx(0.298)

@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
+from msgspec import Struct
+
 Headers = tuple[tuple[str, bytes], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(Struct, frozen=True):
     """One record as it came in. `key`, `value` and `headers` are bytes of strangers: nothing about them is trusted."""
 
     topic: str
@@ -30,8 +31,7 @@ class Record:
     timestamp_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
+class Outgoing(Struct, frozen=True):
     """One record to publish. Records with one `key` on one `topic`, a lane, keep the order in which they were handed
     over. An empty key means none: such a record goes to any partition, in no order.
     """
@@ -55,8 +55,7 @@ class Published(Enum):
     """Not acknowledged in time, or the connection broke: it may be in the log, it may be yet to come."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Struct, frozen=True):
     published: Published
     error: str = ""
     """Empty when acknowledged; else one line for a log, free of secrets."""

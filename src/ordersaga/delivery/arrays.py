@@ -10,7 +10,7 @@ surrogate pair and a number that does not fit by Python, before anything is sent
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
@@ -19,7 +19,9 @@ from psycopg.pq import Format
 
 _HEAD = struct.Struct("!iiIii").pack
 _LENGTH = struct.Struct("!i").pack
-_NULL = _LENGTH(-1)
+_INTEGER, _BIGINT = struct.Struct("!ii").pack, struct.Struct("!iq").pack
+_NULL, _SIXTEEN = _LENGTH(-1), _LENGTH(16)
+_TRUE, _FALSE = _LENGTH(1) + b"\1", _LENGTH(1) + b"\0"
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -37,52 +39,38 @@ class Array:
     def __bool__(self) -> bool:
         return bool(self.values)
 
-    @staticmethod
-    def pack(value: Any) -> bytes:
+    def elements(self) -> Iterable[bytes]:
+        """Each value behind its length."""
         raise NotImplementedError
 
     def packed(self) -> bytes:
-        pack = self.pack
         if not self.values:
             return _HEAD(0, 0, self.element_oid, 0, 1)[:12]
         try:
-            elements = [None if value is None else pack(value) for value in self.values]
+            return _HEAD(1, 1, self.element_oid, len(self.values), 1) + b"".join(self.elements())
         except struct.error as error:
             raise ValueError(f"a number does not fit its column: {error}") from error
-        parts = [_HEAD(1, 1, self.element_oid, len(elements), 1)]
-        for element in elements:
-            if element is None:
-                parts.append(_NULL)
-            else:
-                parts.append(_LENGTH(len(element)))
-                parts.append(element)
-        return b"".join(parts)
 
 
 class Uuids(Array):
     element_oid, oid = 2950, 2951
 
-    @staticmethod
-    def pack(value: Any) -> bytes:
-        packed: bytes = value.bytes
-        return packed
+    def elements(self) -> Iterable[bytes]:
+        return [_NULL if value is None else _SIXTEEN + value.bytes for value in self.values]
 
 
 class Texts(Array):
     element_oid, oid = 25, 1009
 
-    @staticmethod
-    def pack(value: Any) -> bytes:
-        packed: bytes = value.encode()
-        return packed
+    def elements(self) -> Iterable[bytes]:
+        return [_NULL if value is None else _LENGTH(len(text := value.encode())) + text for value in self.values]
 
 
 class Bytes(Array):
     element_oid, oid = 17, 1001
 
-    @staticmethod
-    def pack(value: Any) -> bytes:
-        return bytes(value)
+    def elements(self) -> Iterable[bytes]:
+        return [_NULL if value is None else _LENGTH(len(value)) + value for value in self.values]
 
 
 class Json(Array):
@@ -90,42 +78,29 @@ class Json(Array):
 
     element_oid, oid = 3802, 3807
 
-    @staticmethod
-    def pack(value: Any) -> bytes:
-        packed: bytes = b"\x01" + value
-        return packed
+    def elements(self) -> Iterable[bytes]:
+        return [_NULL if value is None else _LENGTH(len(value) + 1) + b"\x01" + value for value in self.values]
 
 
 class Integers(Array):
     element_oid, oid = 23, 1007
 
-    @staticmethod
-    def pack(value: Any) -> bytes:
-        return struct.pack("!i", value)
+    def elements(self) -> Iterable[bytes]:
+        return [_NULL if value is None else _INTEGER(4, value) for value in self.values]
 
 
 class Bigints(Array):
     element_oid, oid = 20, 1016
 
-    @staticmethod
-    def pack(value: Any) -> bytes:
-        return struct.pack("!q", value)
-
-
-class Floats(Array):
-    element_oid, oid = 701, 1022
-
-    @staticmethod
-    def pack(value: Any) -> bytes:
-        return struct.pack("!d", value)
+    def elements(self) -> Iterable[bytes]:
+        return [_NULL if value is None else _BIGINT(8, value) for value in self.values]
 
 
 class Booleans(Array):
     element_oid, oid = 16, 1000
 
-    @staticmethod
-    def pack(value: Any) -> bytes:
-        return struct.pack("!?", value)
+    def elements(self) -> Iterable[bytes]:
+        return [_NULL if value is None else _TRUE if value else _FALSE for value in self.values]
 
 
 class Times(Array):
@@ -133,14 +108,13 @@ class Times(Array):
 
     element_oid, oid = 1184, 1185
 
-    @staticmethod
-    def pack(value: Any) -> bytes:
-        return struct.pack("!q", (value - _EPOCH) // _MICROSECOND)
+    def elements(self) -> Iterable[bytes]:
+        return [_NULL if value is None else _BIGINT(8, (value - _EPOCH) // _MICROSECOND) for value in self.values]
 
 
 def register(adapters: AdaptersMap) -> None:
     """Teach the connections that share `adapters`."""
-    for kind in (Uuids, Texts, Bytes, Json, Integers, Bigints, Floats, Booleans, Times):
+    for kind in (Uuids, Texts, Bytes, Json, Integers, Bigints, Booleans, Times):
         adapters.register_dumper(kind, _ArrayDumper)
 
 

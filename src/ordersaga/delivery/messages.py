@@ -1,13 +1,13 @@
 """What leaves a transaction: records that wait in the outbox until they are acknowledged."""
 
-from dataclasses import dataclass
 from uuid import UUID
+
+from msgspec import Struct
 
 from ordersaga.bus.protocol import Headers, Outgoing
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutboxRow:
+class OutboxRow(Struct, frozen=True, kw_only=True):
     """A record in the outbox. Records with one `key` on one `topic` are a *lane*: they are published in the order of
     `row_id`.
 

@@ -61,8 +61,7 @@ class Envelope(Struct, frozen=True, kw_only=True):
     source: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Foreign:
+class Foreign(Struct, frozen=True):
     """A message of another flow: to be counted, nothing more."""
 
     type: str

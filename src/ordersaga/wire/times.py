@@ -5,6 +5,7 @@ service means them, and near the ends of the calendar a change of zone overflows
 """
 
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from ordersaga.wire.errors import WireError
 
@@ -33,6 +34,7 @@ def in_utc(moment: datetime, field: str) -> datetime:
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
+@lru_cache(maxsize=64)  # a batch has one time for all its messages
 def time_text(moment: datetime) -> str:
     """As we write it: in UTC, with microseconds, ending in `Z`. A time without a zone is our own bug: `ValueError`."""
     if moment.tzinfo is None:

@@ -16,7 +16,6 @@ rests. The rules that the table keeps:
 What no row covers does not happen.
 """
 
-import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -118,7 +117,7 @@ def _complete_closed(c: Context) -> Outcome:
         name: replace(step, became=Became.SKIPPED) if step.became is None and c.definition.step(name).optional else step
         for name, step in c.record.steps.items()
     }
-    return _complete(dataclasses.replace(c, record=replace(let_go(c.record), steps=steps, outstanding=None)))
+    return _complete(replace(c, record=replace(let_go(c.record), steps=steps, outstanding=None)))
 
 
 def _complete(c: Context) -> Outcome:
@@ -233,7 +232,7 @@ def _fail_accepted(c: Context) -> Outcome:
     first = next(need for need in c.needs if need.undo.unasked_is_request)
     stuck = Stuck(step=first.step, from_status=c.record.status, effect_id=first.effect_id, accepted=True)
     why = "a runner accepted the order while it was being taken back"
-    return _fail(dataclasses.replace(c, record=with_attention(replace(c.record, stuck=stuck), why)))
+    return _fail(replace(c, record=with_attention(replace(c.record, stuck=stuck), why)))
 
 
 def _cancelled_after_all(c: Context) -> bool:

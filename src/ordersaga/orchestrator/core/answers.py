@@ -5,7 +5,6 @@ and a revert alike). Where it names the command that it answers, that decides; e
 whatever shows an effect, since an effect counts whenever it comes to light.
 """
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -59,7 +58,7 @@ def read_answer(definition: Definition, record: AnyInstance, seen: Happened, now
     if (gone := _gone(definition, record, roles, seen)) is not None:
         return gone
     if seen.causation_id is not None:
-        roles = tuple(role for role in roles if seen.causation_id in _ids_sent(definition, record, role))
+        roles = tuple(role for role in roles if _answers(definition, record, role, seen.causation_id))
         if not roles:
             return Unmoved(Verdict.STRAY, "answers no command of this saga")
     if (another := _other_id(definition, record, roles[0], seen.event)) is not None:
@@ -103,6 +102,14 @@ def _roles(definition: Definition, event: type[Event]) -> tuple[_Role, ...]:
         for step, direction, ask in [*done, *undone]
         if event in (ask.ok, ask.refused)
     )
+
+
+def _answers(definition: Definition, record: AnyInstance, role: _Role, causation_id: UUID) -> bool:
+    """Whether it is the command with this id that `role` answers."""
+    out = record.outstanding
+    if out and out.direction is Direction.DO and out.message_id == causation_id:  # nearly always: spared the derivation
+        return (role.step.name, role.direction) == (out.step, out.direction)
+    return causation_id in _ids_sent(definition, record, role)
 
 
 def _ids_sent(definition: Definition, record: AnyInstance, role: _Role) -> set[UUID]:
@@ -172,7 +179,7 @@ def _done(definition: Definition, record: AnyInstance, step: Step, seen: Happene
         done = replace(done, window_ends_at=now + timedelta(seconds=definition.window_seconds))
     if known.became is None and step.undo and older(seen.stamp, known.undone_at):
         # Taken back by hand before we even heard that it was done.
-        return _undone_unasked(definition, done, step.undo, dataclasses.replace(seen, stamp=known.undone_at))
+        return _undone_unasked(definition, done, step.undo, replace(seen, stamp=known.undone_at))
     return Observation(done)
 
 

@@ -6,8 +6,9 @@ of the history.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from ordersaga.orchestrator.core.instance import Became, Direction, Instance, Outstanding, Status
 from ordersaga.orchestrator.core.reasons import Reason
@@ -17,13 +18,11 @@ OUTCOMES = frozenset({Status.COMPLETED, Status.COMPENSATED, Status.CANCELLED, St
 GIVEN_UP = "GIVEN_UP"
 
 
-@dataclass(frozen=True, slots=True)
-class Began:
+class Began(Struct, frozen=True):
     saga: str
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(Struct, frozen=True):
     """A saga reached an outcome. One that was completed and cancelled later reached two."""
 
     saga: str
@@ -33,8 +32,7 @@ class Ended:
     """Since the order."""
 
 
-@dataclass(frozen=True, slots=True)
-class StepEnded:
+class StepEnded(Struct, frozen=True):
     saga: str
     step: str
     direction: Direction
@@ -44,8 +42,7 @@ class StepEnded:
     """Since its first command."""
 
 
-@dataclass(frozen=True, slots=True)
-class Repeated:
+class Repeated(Struct, frozen=True):
     """A command was sent again."""
 
     saga: str

@@ -6,13 +6,14 @@ from enum import Enum
 from typing import Any
 from uuid import UUID
 
+from msgspec import Struct
+
 from ordersaga.orchestrator.core.instance import Instance, Requested
 from ordersaga.wire.messages import Event, Message
 from ordersaga.wire.topics import Participant
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Happened:
+class Happened(Struct, frozen=True, kw_only=True):
     """A participant, or somebody at a participant, said something."""
 
     event: Event
@@ -21,13 +22,11 @@ class Happened:
     """The sender's own clock; compared only with stamps of the same sender."""
 
 
-@dataclass(frozen=True, slots=True)
-class CommandDeadline:
+class CommandDeadline(Struct, frozen=True):
     """The saga waited long enough for its outstanding command, or for the time to try again."""
 
 
-@dataclass(frozen=True, slots=True)
-class WindowDeadline:
+class WindowDeadline(Struct, frozen=True):
     """The time in which the order could be accepted is over."""
 
 
@@ -84,8 +83,7 @@ class Verdict(Enum):
     """A request that cannot be granted in this status."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Send:
+class Send(Struct, frozen=True, kw_only=True):
     """A message to write. `to` is None for what is announced to everyone (`saga_events`)."""
 
     to: Participant | None
@@ -93,8 +91,7 @@ class Send:
     message_id: UUID
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
+class Decision(Struct, frozen=True, kw_only=True):
     """What became of one input. Unless the verdict is APPLIED, `instance` is the one that came in and there are no
     messages.
     """

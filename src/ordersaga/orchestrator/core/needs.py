@@ -5,9 +5,10 @@ and not as undone is needed, in the order that the definition gives. A late succ
 confirmation that comes by another way makes it needless.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+
+from msgspec import Struct
 
 from ordersaga.orchestrator.core.definition import Definition, Undo
 from ordersaga.orchestrator.core.instance import TAKEN_BACK, Became, Instance, StepRecord
@@ -15,8 +16,7 @@ from ordersaga.orchestrator.core.instance import TAKEN_BACK, Became, Instance, S
 AnyInstance = Instance[Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Need:
+class Need(Struct, frozen=True):
     """One undo that has to be confirmed. `effect_id` is what the undo would name, None where that is not known."""
 
     undo: Undo

@@ -1,9 +1,9 @@
 """Writing on the record: the few strokes that observing needs again and again."""
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from ordersaga.orchestrator.core.definition import Definition, Step, Undo
@@ -16,15 +16,13 @@ from ordersaga.wire.topics import Participant
 AnyInstance = Instance[Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Observation:
+class Observation(Struct, frozen=True):
     """What an input showed, written down."""
 
     record: AnyInstance
 
 
-@dataclass(frozen=True, slots=True)
-class Unmoved:
+class Unmoved(Struct, frozen=True):
     """It showed nothing that is not known, or nothing that concerns the saga."""
 
     verdict: Verdict

@@ -1,10 +1,10 @@
 """What rows of the table do: write a command, tell the customer, give a reason. The record before, the record after."""
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from ordersaga.orchestrator.core.definition import Definition, Step
@@ -19,8 +19,7 @@ from ordersaga.wire.topics import Participant
 AnyInstance = Instance[Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(Struct, frozen=True):
     """What a row looks at."""
 
     definition: Definition
@@ -43,8 +42,7 @@ class Context:
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Struct, frozen=True):
     """What a row does: the record after it and what is said. `rest` ends the turn."""
 
     record: AnyInstance

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
+from msgspec import Struct
+
 from ordersaga.bus.protocol import Record
 from ordersaga.orchestrator.core.inputs import Happened
 from ordersaga.orchestrator.core.instance import Instance
@@ -22,8 +24,7 @@ AnyInstance = Instance[Any]
 REFERENCE_CHARS_MAX = 300
 
 
-@dataclass(frozen=True, slots=True)
-class Letter:
+class Letter(Struct, frozen=True):
     """A record that could be read."""
 
     record: Record

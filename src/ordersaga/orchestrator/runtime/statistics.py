@@ -40,27 +40,27 @@ def seconds_of(number: int) -> float:
 def sums_of(facts: Iterable[Fact]) -> Sequence[Sum]:
     """What a transaction adds. One for each kind and label, in one order for all transactions."""
     counts: Counter[tuple[str, str, str]] = Counter()
-    seconds: dict[tuple[str, str, str], float] = {}
+    took: Counter[tuple[str, str, str]] = Counter()
 
-    def add(saga: str, kind: str, label: str, took: float = 0.0) -> None:
+    def add(saga: str, kind: str, label: str, seconds: float = 0.0) -> None:
         key = (saga, kind, label)
         counts[key] += 1
-        seconds[key] = seconds.get(key, 0.0) + took
+        took[key] += round(seconds * 1_000_000)
 
     for fact in facts:
         match fact:
             case Began(saga):
                 add(saga, STARTED, "")
-            case Ended(saga, outcome, reason, took):
+            case Ended(saga, outcome, reason, seconds):
                 add(saga, ENDED, f"{outcome.value}|{reason.value if reason else ''}")
-                add(saga, SAGA_SECONDS, f"{outcome.value}|{bin_of(took)}", took)
-            case StepEnded(saga, step, direction, outcome, took):
+                add(saga, SAGA_SECONDS, f"{outcome.value}|{bin_of(seconds)}", seconds)
+            case StepEnded(saga, step, direction, outcome, seconds):
                 add(saga, STEP, f"{step}|{direction.value}|{outcome}")
-                add(saga, STEP_SECONDS, f"{step}|{direction.value}|{bin_of(took)}", took)
+                add(saga, STEP_SECONDS, f"{step}|{direction.value}|{bin_of(seconds)}", seconds)
             case Repeated(saga, step, direction):
                 add(saga, REPEATED, f"{step}|{direction.value}")
     return [
-        Sum(saga=saga, kind=kind, label=label, count=counts[saga, kind, label], seconds=seconds[saga, kind, label])
+        Sum(saga=saga, kind=kind, label=label, count=counts[saga, kind, label], microseconds=took[saga, kind, label])
         for saga, kind, label in sorted(counts)
     ]
 
@@ -68,15 +68,15 @@ def sums_of(facts: Iterable[Fact]) -> Sequence[Sum]:
 @dataclass
 class Durations:
     bins: Counter[int] = field(default_factory=Counter)
-    seconds: float = 0.0
+    microseconds: int = 0
 
-    def add(self, number: int, count: int, seconds: float) -> None:
+    def add(self, number: int, count: int, microseconds: int) -> None:
         self.bins[number] += count
-        self.seconds += seconds
+        self.microseconds += microseconds
 
     @property
     def mean(self) -> float | None:
-        return self.seconds / self.bins.total() if self.bins.total() else None
+        return self.microseconds / 1_000_000 / self.bins.total() if self.bins.total() else None
 
     def quantile(self, share: float) -> float | None:
         """In seconds; None where nothing was measured."""
@@ -139,7 +139,7 @@ def _add(totals: Totals, one: Sum) -> None:
         case "ended":
             totals.ended[first] += one.count
         case "saga_seconds":
-            totals.durations.add(int(rest), one.count, one.seconds)
+            totals.durations.add(int(rest), one.count, one.microseconds)
         case "repeated":
             totals.repeated += one.count
 
@@ -152,6 +152,8 @@ def _add_details(told: Told, one: Sum) -> None:
         case "step", [step, direction, became]:
             told.steps.setdefault((step, direction), StepTotals()).became[became] += one.count
         case "step_seconds", [step, direction, number]:
-            told.steps.setdefault((step, direction), StepTotals()).durations.add(int(number), one.count, one.seconds)
+            told.steps.setdefault((step, direction), StepTotals()).durations.add(
+                int(number), one.count, one.microseconds
+            )
         case "repeated", [step, direction]:
             told.steps.setdefault((step, direction), StepTotals()).repeated += one.count

@@ -15,6 +15,8 @@ from enum import StrEnum
 from typing import Any, Protocol
 from uuid import UUID
 
+from msgspec import Struct
+
 from ordersaga.bus.protocol import Outgoing, Record
 from ordersaga.delivery.messages import OutboxRow
 from ordersaga.orchestrator.core.instance import Instance, SagaData, Status
@@ -23,8 +25,7 @@ from ordersaga.orchestrator.store.statistics_protocol import Sum
 AnyInstance = Instance[Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HistoryEntry:
+class HistoryEntry(Struct, frozen=True, kw_only=True):
     """One transition, append-only, in the same transaction as the state: what caused it, what it changed, what was
     sent. No personal data.
     """
@@ -36,8 +37,7 @@ class HistoryEntry:
     """JSON: ids and names only (step, statuses, effect ids, message ids sent, actor, role, reason ...)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class Change(Struct, frozen=True, kw_only=True):
     """What one batch did to one saga. `before` is None for a new saga. Several decisions on one saga in a batch are
     one change.
     """

@@ -5,7 +5,7 @@ from datetime import datetime
 
 import msgspec
 
-from ordersaga.delivery.arrays import Array, Bigints, Booleans, Bytes, Floats, Integers, Json, Texts, Times, Uuids
+from ordersaga.delivery.arrays import Array, Bigints, Booleans, Bytes, Integers, Json, Texts, Times, Uuids
 from ordersaga.orchestrator.store.protocol import (
     AnyInstance,
     Change,
@@ -181,7 +181,7 @@ def sum_columns(sums: Sequence[Sum]) -> Columns:
         "kinds": Texts([one.kind for one in sums]),
         "labels": Texts([one.label for one in sums]),
         "counts": Bigints([one.count for one in sums]),
-        "seconds": Floats([one.seconds for one in sums]),
+        "microseconds": Bigints([one.microseconds for one in sums]),
     }
 
 

@@ -23,8 +23,10 @@ class PostgresStatistics:
     def periods(self, since: datetime, until: datetime, by: By) -> Sequence[Period]:
         wanted = {"since": since, "until": until, "by": by.value}
         return [
-            Period(at=at.astimezone(UTC), sum=Sum(saga=saga, kind=kind, label=label, count=int(count), seconds=seconds))
-            for at, saga, kind, label, count, seconds in self._ask(_SQL["periods"], wanted)
+            Period(
+                at=at.astimezone(UTC), sum=Sum(saga=saga, kind=kind, label=label, count=int(count), microseconds=took)
+            )
+            for at, saga, kind, label, count, took in self._ask(_SQL["periods"], wanted)
         ]
 
     def in_flight(self) -> Sequence[InFlight]:

@@ -23,7 +23,7 @@ class MemoryStatistics:
 
     def periods(self, since: datetime, until: datetime, by: By) -> Sequence[Period]:
         counts: Counter[tuple[datetime, str, str, str]] = Counter()
-        seconds: dict[tuple[datetime, str, str, str], float] = {}
+        took: Counter[tuple[datetime, str, str, str]] = Counter()
         with self._tables.changed:
             added = list(self._tables.statistics)
         for at, one in added:
@@ -31,9 +31,9 @@ class MemoryStatistics:
             if since <= hour < until:
                 key = (hour.replace(hour=0) if by is By.DAY else hour, one.saga, one.kind, one.label)
                 counts[key] += one.count
-                seconds[key] = seconds.get(key, 0.0) + one.seconds
+                took[key] += one.microseconds
         return [
-            Period(at=key[0], sum=Sum(saga=key[1], kind=key[2], label=key[3], count=count, seconds=seconds[key]))
+            Period(at=key[0], sum=Sum(saga=key[1], kind=key[2], label=key[3], count=count, microseconds=took[key]))
             for key, count in sorted(counts.items())
         ]
 

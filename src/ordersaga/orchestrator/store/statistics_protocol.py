@@ -11,16 +11,18 @@ from enum import StrEnum
 from typing import Protocol
 from uuid import UUID
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sum:
+
+class Sum(Struct, frozen=True, kw_only=True):
     """How often something happened, and how long it took together. `kind` and `label`: see `runtime.statistics`."""
 
     saga: str
     kind: str
     label: str
     count: int
-    seconds: float = 0.0
+    microseconds: int = 0
+    """Whole ones, so that sums are the same in whatever order they are added."""
 
 
 class By(StrEnum):

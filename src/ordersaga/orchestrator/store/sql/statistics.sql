@@ -6,23 +6,23 @@ WITH mine AS (
     SELECT ctid FROM statistics_added FOR UPDATE SKIP LOCKED
 ), gone AS (
     DELETE FROM statistics_added USING mine WHERE statistics_added.ctid = mine.ctid
-    RETURNING at, saga, kind, label, count, seconds
+    RETURNING at, saga, kind, label, count, microseconds
 ), folded AS (
-    INSERT INTO statistics (bucket, saga, kind, label, count, seconds)
-    SELECT date_trunc('hour', at, 'UTC'), saga, kind, label, sum(count), sum(seconds)
+    INSERT INTO statistics (bucket, saga, kind, label, count, microseconds)
+    SELECT date_trunc('hour', at, 'UTC'), saga, kind, label, sum(count), sum(microseconds)
     FROM gone GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
     ON CONFLICT (bucket, saga, kind, label)
-    DO UPDATE SET count = statistics.count + excluded.count, seconds = statistics.seconds + excluded.seconds
+    DO UPDATE SET count = statistics.count + excluded.count, microseconds = statistics.microseconds + excluded.microseconds
 )
 SELECT count(*) FROM gone;
 
 -- name: periods(since, until, by)
 -- Folded or not.
-SELECT date_trunc(:by, bucket, 'UTC'), saga, kind, label, sum(count)::bigint, sum(seconds)::float8
+SELECT date_trunc(:by, bucket, 'UTC'), saga, kind, label, sum(count)::bigint, sum(microseconds)::bigint
 FROM (
-    SELECT bucket, saga, kind, label, count, seconds FROM statistics WHERE bucket >= :since AND bucket < :until
+    SELECT bucket, saga, kind, label, count, microseconds FROM statistics WHERE bucket >= :since AND bucket < :until
     UNION ALL
-    SELECT date_trunc('hour', at, 'UTC'), saga, kind, label, count, seconds FROM statistics_added
+    SELECT date_trunc('hour', at, 'UTC'), saga, kind, label, count, microseconds FROM statistics_added
     WHERE date_trunc('hour', at, 'UTC') >= :since AND date_trunc('hour', at, 'UTC') < :until
 ) one
 GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4;

@@ -120,7 +120,7 @@ ON CONFLICT (topic, partition, "offset", saga_id) DO NOTHING;
 INSERT INTO idempotency_keys (principal, key, fingerprint, saga_id)
 SELECT * FROM unnest(:principals, :request_keys, :fingerprints, :saga_ids) ON CONFLICT DO NOTHING;
 
--- name: add_sums(sagas, kinds, labels, counts, seconds)!
+-- name: add_sums(sagas, kinds, labels, counts, microseconds)!
 -- Append only: nobody waits for anybody.
-INSERT INTO statistics_added (saga, kind, label, count, seconds)
-SELECT * FROM unnest(:sagas, :kinds, :labels, :counts, :seconds);
+INSERT INTO statistics_added (saga, kind, label, count, microseconds)
+SELECT * FROM unnest(:sagas, :kinds, :labels, :counts, :microseconds);
