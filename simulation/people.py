@@ -45,7 +45,7 @@ class People:
         wanted = PlacedOrder(customer_id=name, order_details=DETAILS, amount_cents=AMOUNT_CENTS, return_url="")
 
         def place(verbs: Verbs) -> None:
-            saga_id = verbs.place(wanted, CUSTOMER).saga_id
+            saga_id = verbs.place(wanted).result().saga_id
             self._placed.append(saga_id)
             self._world.placed.append(saga_id)
 

@@ -22,6 +22,7 @@ from ordersaga.delivery.outbox_memory import MemoryOutbox, MemoryTable
 from ordersaga.delivery.relay import Relay
 from ordersaga.orchestrator.runtime.admission import Admission, AdmissionLimits
 from ordersaga.orchestrator.runtime.archiving import Archiver
+from ordersaga.orchestrator.runtime.beginnings import at_once
 from ordersaga.orchestrator.runtime.bulletin import Bulletin
 from ordersaga.orchestrator.runtime.circuits import Circuits
 from ordersaga.orchestrator.runtime.counting import Counting
@@ -215,7 +216,7 @@ class World:
             clock=clock,
             randomness=chance,
         )
-        verbs = Verbs(handler, handler.begin, clock, chance)
+        verbs = Verbs(handler, at_once(handler), clock, chance)
         parts: list[Background] = [relay, bulletin, deadlines, archiver, worker]
         self.orchestrators.append(Orchestrator(machine, verbs, parts, bus))
         for part in parts:

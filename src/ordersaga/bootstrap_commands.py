@@ -8,6 +8,7 @@ from ordersaga.as_set import sagas_of, topic_specs, topics_of
 from ordersaga.bus.protocol import Bus
 from ordersaga.connecting import Database, database_url, kafka_bus
 from ordersaga.delivery.clock import SystemClock, SystemRandom
+from ordersaga.orchestrator.runtime.beginnings import at_once
 from ordersaga.orchestrator.runtime.counting import Counting
 from ordersaga.orchestrator.runtime.dead_letters import DeadLetters
 from ordersaga.orchestrator.runtime.doctor import Doctor
@@ -56,7 +57,7 @@ def at_a_terminal(settings: Settings) -> tuple[Store, Sagas, Verbs]:
     store = Database(settings, "command line", connections_max=1).store(sagas)
     store.check(settings.database_timeout_seconds)
     handler = Handler(store, sagas, lambda rows: None, topics=topics_of(settings), counting=Counting())
-    return store, sagas, Verbs(handler, handler.begin, SystemClock(), SystemRandom())
+    return store, sagas, Verbs(handler, at_once(handler), SystemClock(), SystemRandom())
 
 
 def doctor(settings: Settings, bus: Bus) -> Doctor:

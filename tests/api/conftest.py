@@ -19,6 +19,7 @@ from ordersaga.orchestrator.api.app import AppSettings, create_app
 from ordersaga.orchestrator.api.asking import Api
 from ordersaga.orchestrator.api.orders import OrderLimits
 from ordersaga.orchestrator.runtime.admission import Admission, AdmissionLimits
+from ordersaga.orchestrator.runtime.beginnings import at_once
 from ordersaga.orchestrator.runtime.counting import Counting
 from ordersaga.orchestrator.runtime.dead_letters import DeadLetters
 from ordersaga.orchestrator.runtime.handle import Handler
@@ -98,7 +99,9 @@ def stage_of(
         rebuilds={"consumer_rebuilds.stalled": 2},
     )
     api = Api(
-        verbs=Verbs(handler, handler.begin, SystemClock(), SystemRandom(), admit=lambda: admission_of(board).check()),
+        verbs=Verbs(
+            handler, at_once(handler), SystemClock(), SystemRandom(), admit=lambda: admission_of(board).check()
+        ),
         letters=DeadLetters(store, handler),
         store=store,
         board=board,

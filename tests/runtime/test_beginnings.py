@@ -1,7 +1,5 @@
 """Orders that come in together begin together, and fail alone."""
 
-from concurrent.futures import ThreadPoolExecutor
-
 import pytest
 
 from ordersaga.delivery.failpoints import armed
@@ -11,7 +9,6 @@ from ordersaga.orchestrator.runtime.turn import New
 from ordersaga.orchestrator.sagas.create_order import Customer, OrderData
 from ordersaga.orchestrator.store.protocol import BadRow, StoreUnavailable
 from tests.runtime.stage import Stage, new_saga_id
-from tests.waiting import until
 
 
 def new(customer_id: str = "c-1") -> New:
@@ -23,12 +20,10 @@ def test_orders_that_wait_begin_in_one_transaction(stage: Stage) -> None:
     transactions: list[int] = []
     beginnings = Beginnings(stage.handler)
     wanted = [new() for _ in range(30)]
-    with ThreadPoolExecutor(30) as pool:
-        begun = [pool.submit(beginnings.begin, one) for one in wanted]
-        until(lambda: len(beginnings._waiting) == 30, "all wait")
-        with armed(BEFORE_COMMIT, lambda: transactions.append(1)):
-            beginnings.start()
-            ids = {one.result(20).saga_id for one in begun}
+    begun = [beginnings.begin(one) for one in wanted]
+    with armed(BEFORE_COMMIT, lambda: transactions.append(1)):
+        beginnings.start()
+        ids = {one.result(20).saga_id for one in begun}
     assert beginnings.stop(5)
     assert ids == {one.saga_id for one in wanted}
     assert stage.one("select count(*) from sagas") == 30
@@ -37,22 +32,20 @@ def test_orders_that_wait_begin_in_one_transaction(stage: Stage) -> None:
 
 def test_an_order_that_cannot_be_stored_fails_alone(stage: Stage) -> None:
     beginnings = Beginnings(stage.handler)
-    with ThreadPoolExecutor(10) as pool:
-        begun = [pool.submit(beginnings.begin, new("c\0" if number == 4 else "c")) for number in range(10)]
-        until(lambda: len(beginnings._waiting) == 10, "all wait")
-        beginnings.start()
-        failures = [one.exception(20) for one in begun]
+    begun = [beginnings.begin(new("c\0" if number == 4 else "c")) for number in range(10)]
+    beginnings.start()
+    failures = [one.exception(20) for one in begun]
     assert beginnings.stop(5)
     assert [type(failure) for failure in failures if failure] == [BadRow]
     assert stage.one("select count(*) from sagas") == 9
 
 
-def test_an_order_that_is_not_begun_in_time_is_given_up_and_never_begun(stage: Stage) -> None:
-    beginnings = Beginnings(stage.handler, timeout_seconds=0.05)
-    with pytest.raises(StoreUnavailable, match="not begun within"):
-        beginnings.begin(new())
+def test_an_order_that_nobody_waits_for_any_more_is_never_begun(stage: Stage) -> None:
+    beginnings = Beginnings(stage.handler)
+    assert beginnings.begin(new()).cancel()
+    waited_for = beginnings.begin(new())
     beginnings.start()
-    beginnings.begin(_patient(beginnings))
+    waited_for.result(20)
     assert beginnings.stop(5)
     assert stage.one("select count(*) from sagas") == 1
 
@@ -69,8 +62,3 @@ def test_stop_may_come_before_start_and_twice(stage: Stage) -> None:
     beginnings = Beginnings(stage.handler)
     assert beginnings.stop(1)
     assert beginnings.stop(1)
-
-
-def _patient(beginnings: Beginnings) -> New:
-    beginnings._timeout_seconds = 20.0
-    return new()

@@ -32,10 +32,8 @@ def request_of(request: AnyRequest, customer_id: str, body: dict[str, Any]) -> A
     return principal, key, hashlib.sha256(msgspec.json.encode(body, order="sorted")).digest()
 
 
-def known(api: Api, asked: Asked | None) -> RequestKey | None:
+def known(api: Api, asked: Asked) -> RequestKey | None:
     """What was ordered under this key before. Raises `Refused` where that was something else."""
-    if asked is None:
-        return None
     principal, key, fingerprint = asked
     found = api.store.request(principal, key)
     if found is not None and found.fingerprint != fingerprint:

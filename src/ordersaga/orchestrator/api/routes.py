@@ -1,11 +1,14 @@
 """The routes: each one reads the request, calls one verb or one query, and says what came of it."""
 
+import asyncio
 import re
+from concurrent.futures import Future
 from typing import Annotated, Any
 from urllib.parse import urlencode
 from uuid import UUID
 
 from litestar import MediaType, Response, get, post
+from litestar.concurrency import sync_to_thread
 from litestar.params import HeaderParameter, PathParameter, QueryParameter, RawBody
 
 from ordersaga.orchestrator.api import admission, dead_letters, stats
@@ -32,11 +35,11 @@ from ordersaga.orchestrator.api.views import (
     saga_detail,
 )
 from ordersaga.orchestrator.core.inputs import Decision, Verdict
-from ordersaga.orchestrator.core.instance import Status
+from ordersaga.orchestrator.core.instance import Instance, Status
 from ordersaga.orchestrator.runtime.admission import NotAdmitted
 from ordersaga.orchestrator.runtime.measuring import MEDIA_TYPE
 from ordersaga.orchestrator.runtime.verbs import Actor, PlacedOrder
-from ordersaga.orchestrator.store.protocol import KeyTaken
+from ordersaga.orchestrator.store.protocol import KeyTaken, StoreUnavailable
 from ordersaga.web.problems import Refused
 from ordersaga.web.reading import must_be_json, optional_text, read_object, required_text
 from ordersaga.wire.errors import WireError
@@ -44,6 +47,7 @@ from ordersaga.wire.headers import trace_of
 from ordersaga.wire.strict_json import shown
 
 PAGE_SIZE_MAX = 100
+BEGUN_WITHIN_SECONDS = 10.0
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 _ID = {"format": "uuid"}
@@ -54,7 +58,6 @@ SagaId = Annotated[str, PathParameter(description="A UUID, as `POST /orders` ans
 @post(
     "/orders",
     status_code=202,
-    sync_to_thread=True,
     operation_class=PlaceOperation,
     responses=documented(400, 413, 415, 422, 500, 503),
     summary="Place an order",
@@ -62,7 +65,7 @@ SagaId = Annotated[str, PathParameter(description="A UUID, as `POST /orders` ans
     " `Idempotency-Key` it may be asked for again, for two days, and is placed once.",
     tags=["orders"],
 )
-def place_order(
+async def place_order(
     request: AnyRequest,
     body: RawBody,
     api: TheApi,
@@ -72,7 +75,7 @@ def place_order(
     read = read_object(body)
     order = check_order(read, api.limits)
     asked = request_of(request, order.customer_id, read)
-    if (before := known(api, asked)) is not None:
+    if asked is not None and (before := await sync_to_thread(known, api, asked)) is not None:
         return _order_taken(before.saga_id)
     placed = PlacedOrder(
         customer_id=order.customer_id,
@@ -83,14 +86,22 @@ def place_order(
     )
     trace = trace_of((name.decode("latin-1"), value) for name, value in request.scope["headers"])
     try:
-        return _order_taken(api.verbs.place(placed, Actor(name="customer", role="customer"), trace).saga_id)
+        return _order_taken((await _begun(api.verbs.place(placed, trace))).saga_id)
     except KeyTaken:
         # The same request came twice at the same time.
-        if (before := known(api, asked)) is None:
+        if asked is None or (before := await sync_to_thread(known, api, asked)) is None:
             raise
         return _order_taken(before.saga_id)
     except NotAdmitted as error:
         raise Refused(503, error.kind, str(error), retry_after_seconds=error.retry_after_seconds) from error
+
+
+async def _begun(saga: "Future[Instance[Any]]") -> Instance[Any]:
+    """No thread waits meanwhile: as many orders as come in can be begun together."""
+    try:
+        return await asyncio.wait_for(asyncio.wrap_future(saga), BEGUN_WITHIN_SECONDS)
+    except TimeoutError:
+        raise StoreUnavailable(f"the order was not begun within {BEGUN_WITHIN_SECONDS:g} s") from None
 
 
 def _order_taken(saga_id: UUID) -> Response[OrderTaken]:

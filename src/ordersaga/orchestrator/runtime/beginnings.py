@@ -6,7 +6,7 @@ is that of a transaction: when `begin` returns, the saga is in the database. Wha
 fail.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from threading import Lock
@@ -26,30 +26,25 @@ Waiting = tuple[New, "Future[AnyInstance]"]
 
 
 class Beginnings(Looped):
-    """Same start, stop and health as any other part."""
-
-    def __init__(self, handler: Handler, *, batch_max: int = 200, timeout_seconds: float = 10.0) -> None:
+    def __init__(self, handler: Handler, *, batch_max: int = 200) -> None:
         self._handler = handler
         self._batch_max = batch_max
-        self._timeout_seconds = timeout_seconds
         self._lock = Lock()
         self._waiting: list[Waiting] = []
         self._ended = False
         self._loop = Loop("beginnings", self._turn, on_end=self._end)
 
-    def begin(self, new: New) -> AnyInstance:
-        """Wait until the saga is in the database. Raises `StoreError`."""
+    def begin(self, new: New) -> "Future[AnyInstance]":
+        """Done when the saga is in the database, or a `StoreError`. Whoever waits no longer cancels it: then it is not
+        begun behind their back, unless it is being begun.
+        """
         future: Future[AnyInstance] = Future()
         with self._lock:
             if self._ended:
                 raise StoreUnavailable("this process is stopping")
             self._waiting.append((new, future))
         self._loop.wake()
-        try:
-            return future.result(self._timeout_seconds)
-        except TimeoutError:
-            future.cancel()
-            raise StoreUnavailable(f"the order was not begun within {self._timeout_seconds:g} s") from None
+        return future
 
     def _turn(self) -> None:
         with self._lock:
@@ -85,6 +80,17 @@ class Beginnings(Looped):
         for _, future in left:
             if future.set_running_or_notify_cancel():
                 _settle(future, StoreUnavailable("this process is stopping"))
+
+
+def at_once(handler: Handler) -> "Callable[[New], Future[AnyInstance]]":
+    """The same without company and without waiting, for whoever has one order."""
+
+    def begin(new: New) -> "Future[AnyInstance]":
+        future: Future[AnyInstance] = Future()
+        future.set_result(handler.begin(new))
+        return future
+
+    return begin
 
 
 def _settle(future: "Future[AnyInstance]", outcome: AnyInstance | Exception) -> None:

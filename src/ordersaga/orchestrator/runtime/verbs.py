@@ -3,6 +3,7 @@ why.
 """
 
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -45,14 +46,14 @@ class Verbs:
     def __init__(
         self,
         handler: Handler,
-        begin: Callable[[New], AnyInstance],
+        begin: Callable[[New], "Future[AnyInstance]"],
         clock: Clock,
         randomness: Randomness,
         *,
         admit: Callable[[], None] = lambda: None,
     ) -> None:
-        """`begin` is `Handler.begin`, or `Beginnings.begin` where many orders come in at once; `admit` raises
-        `NotAdmitted` while no new order is taken.
+        """`begin` is `Beginnings.begin` where many orders come in at once, else `at_once`; `admit` raises `NotAdmitted`
+        while no new order is taken.
         """
         self._handler = handler
         self._begin = begin
@@ -60,9 +61,9 @@ class Verbs:
         self._randomness = randomness
         self._admit = admit
 
-    def place(self, order: PlacedOrder, by: Actor, trace: tuple[str | None, str | None] = (None, None)) -> AnyInstance:
-        """A new saga for `order`, in the database when this returns. Raises `StoreError`, `NotAdmitted`, and `KeyTaken`
-        where the same was asked for before.
+    def place(self, order: PlacedOrder, trace: tuple[str | None, str | None] = (None, None)) -> "Future[AnyInstance]":
+        """A new saga for `order`, in the database when it is done; else a `StoreError`, `KeyTaken` where the same was
+        asked for before. Raises `NotAdmitted`.
         """
         self._admit()
         # The id's time only sorts and partitions; whatever is decided by time is decided by the database's clock.
