@@ -32,7 +32,7 @@ with warnings.catch_warnings():
     from kafka.record import util as record_util
 
 from ordersaga.bus.bounded import bounded, in_background
-from ordersaga.bus.kafka_insides import see_what_has_arrived
+from ordersaga.bus.kafka_insides import let_sleep, see_what_has_arrived
 from ordersaga.bus.kafka_logging import CAUSES, cap_and_listen
 from ordersaga.bus.kafka_producer import Future, Refusal, one_line
 from ordersaga.bus.kafka_settings import (
@@ -147,6 +147,9 @@ class ProducerSession:
     def partition_count(self, topic: str) -> int:
         with translated():
             return len(self._client.partitions_for(topic))
+
+    def gathering(self) -> contextlib.AbstractContextManager[None]:
+        return let_sleep(self._client._sender)
 
     def send(self, record: Outgoing, partition: int | None) -> Future:
         try:

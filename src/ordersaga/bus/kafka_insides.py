@@ -3,10 +3,13 @@
 A test compares the names with the library that is installed.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 INSIDES = (  # a test compares them with the library
     "KafkaProducer._sender.force_close",
+    "KafkaProducer._sender.wakeup",
     "KafkaProducer._transaction_manager.has_fatal_error",
     "KafkaProducer._accumulator.begin_flush",
     "KafkaProducer._accumulator._flushes_in_progress.decrement",
@@ -30,3 +33,15 @@ def see_what_has_arrived(fetcher: Any, done: Any) -> None:
         return sent
 
     fetcher.send_fetches = send_fetches
+
+
+@contextmanager
+def let_sleep(sender: Any) -> Iterator[None]:
+    """Each `send` that is the first of its partition would wake the thread that sends, which then takes the interpreter
+    from whoever has more to send. What is sent meanwhile waits for the next waking.
+    """
+    wake, sender.wakeup = sender.wakeup, lambda: None
+    try:
+        yield
+    finally:
+        sender.wakeup = wake

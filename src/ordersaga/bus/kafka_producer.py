@@ -24,6 +24,7 @@ This module knows no client: `Session` is what it needs of one, and `bus.kafka` 
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any, Protocol
@@ -64,6 +65,9 @@ class Session(Protocol):
 
     def partition_count(self, topic: str) -> int:
         """Raises `BusUnavailable`."""
+
+    def gathering(self) -> AbstractContextManager[None]:
+        """What is sent within may stay here until `wait`."""
 
     def send(self, record: Outgoing, partition: int | None) -> Future:
         """Raises `BusError` where nothing was sent."""
@@ -205,7 +209,8 @@ class KafkaProducer:
     ) -> tuple[Session, list[int]]:
         """Send, wait, acknowledge; which of them failed."""
         client = self._connecting.get(until - time.monotonic())
-        attempts = self._send(call, client, indices, isolated)
+        with client.gathering():
+            attempts = self._send(call, client, indices, isolated)
         client.wait([attempt.future for attempt in attempts.values()], until)
         call.attempts.update(attempts)
         failed = []

@@ -18,7 +18,7 @@ from psycopg.adapt import Loader
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
 from ordersaga.bus.protocol import Headers, Outgoing, Record
-from ordersaga.delivery import outbox
+from ordersaga.delivery import outbox, pool
 from ordersaga.delivery.arrays import Array, Bytes, Texts, Uuids
 from ordersaga.delivery.messages import OutboxRow
 from ordersaga.participants.ledger_protocol import (
@@ -45,18 +45,15 @@ def open_pool(database_url: str, schema: str, *, size_max: int = 4) -> Connectio
         connection.prepare_threshold = 2
         connection.adapters.register_loader("jsonb", _RawJson)
 
-    pool: ConnectionPool[AnyConnection] = ConnectionPool(
+    return pool.open_pool(
         database_url,
-        kwargs={"options": f"-c search_path={schema}", "connect_timeout": 5, "application_name": f"ordersaga {schema}"},
-        min_size=1,
-        max_size=size_max,
-        timeout=5.0,
+        name=f"ordersaga {schema}",
+        options=f"-c search_path={schema}",
+        size_max=size_max,
+        wait_seconds=5.0,
+        connect_seconds=5,
         configure=configure,
-        open=False,
-        name=schema,
     )
-    pool.open(wait=False)
-    return pool
 
 
 class _RawJson(Loader):

@@ -17,7 +17,7 @@ from psycopg import Connection
 from psycopg.adapt import Loader
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
-from ordersaga.delivery import arrays
+from ordersaga.delivery import arrays, pool
 from ordersaga.delivery.deadline import Deadline
 from ordersaga.orchestrator.store.protocol import StoreUnavailable
 from ordersaga.orchestrator.store.sqlstates import as_ours, commit_failed, one_line
@@ -28,10 +28,6 @@ Row = tuple[Any, ...]
 _CONNECT_SECONDS = 3
 _WAIT_SECONDS = 2.0
 """For a free connection: then the caller is told to try again later."""
-_RECONNECT_SECONDS = 2.0
-"""How long the pool tries by itself before it waits to be asked again. Its pauses double as long as it tries, so a long
-time would mean a long pause when the database is back.
-"""
 
 _HAS_TRANSACTION_TIMEOUT = 17_00_00
 """In servers before that nothing ends a transaction that was left open in the middle: psycopg ends each pipeline with a
@@ -71,23 +67,15 @@ def open_pool(
             connection.execute(_READ["end_after"], {"timeout": f"{int(timeout_seconds * 1000)}ms"})
             connection.autocommit = False
 
-    pool: ConnectionPool[AnyConnection] = ConnectionPool(
+    return pool.open_pool(
         database_url,
-        kwargs={
-            "options": "" if schema is None else _options(schema, timeout_seconds),
-            "connect_timeout": _CONNECT_SECONDS,
-            "application_name": "ordersaga",
-        },
-        min_size=1,
-        max_size=size_max,
-        timeout=_WAIT_SECONDS,
-        reconnect_timeout=_RECONNECT_SECONDS,
-        configure=configure,
-        open=False,
         name="ordersaga",
+        options="" if schema is None else _options(schema, timeout_seconds),
+        size_max=size_max,
+        wait_seconds=_WAIT_SECONDS,
+        connect_seconds=_CONNECT_SECONDS,
+        configure=configure,
     )
-    pool.open(wait=False)
-    return pool
 
 
 def _options(schema: str, timeout_seconds: float) -> str:

@@ -1,0 +1,42 @@
+"""A pool of connections that is well again within seconds of its database, however long that was away.
+
+The pool tries by itself to replace a connection that was lost, with pauses that double as long as it tries: after two
+minutes the next attempt may be two minutes away. So it tries for a moment only; from then on whoever asks for a
+connection makes it try again.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from psycopg import Connection
+from psycopg_pool import ConnectionPool
+
+_RECONNECT_SECONDS = 2.0
+
+
+def open_pool(
+    database_url: str,
+    *,
+    name: str,
+    options: str,
+    size_max: int,
+    wait_seconds: float,
+    connect_seconds: int,
+    configure: Callable[[Connection[Any]], None],
+) -> ConnectionPool[Connection[Any]]:
+    """Connects in the background. `options`: settings of each connection, as on the server's command line.
+    `wait_seconds`: for a free connection, until `PoolTimeout`.
+    """
+    pool: ConnectionPool[Connection[Any]] = ConnectionPool(
+        database_url,
+        kwargs={"options": options, "connect_timeout": connect_seconds, "application_name": name},
+        min_size=1,
+        max_size=size_max,
+        timeout=wait_seconds,
+        reconnect_timeout=_RECONNECT_SECONDS,
+        configure=configure,
+        open=False,
+        name=name,
+    )
+    pool.open(wait=False)
+    return pool
