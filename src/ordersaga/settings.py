@@ -210,8 +210,8 @@ class Settings(ConnectionSettings):
         32,
         ge=1,
         le=500,
-        description="Requests at work at once; more wait. Orders that wait together begin in one transaction, so more"
-        " than the connections to the database.",
+        description="Requests at work at once, each on a thread; more wait. Orders need none while they wait for their"
+        " transaction.",
     )
     http_read_timeout_seconds: Seconds = Field(
         10,

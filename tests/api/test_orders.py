@@ -6,6 +6,10 @@ from uuid import UUID
 
 import pytest
 
+from ordersaga.delivery.clock import SystemClock, SystemRandom
+from ordersaga.orchestrator.api import routes
+from ordersaga.orchestrator.runtime.beginnings import Beginnings
+from ordersaga.orchestrator.runtime.verbs import Verbs
 from ordersaga.wire.codec import decode_command
 from ordersaga.wire.messages import CreateOrder
 from tests.api.conftest import BODY_BYTES_MAX, Stage, order
@@ -213,3 +217,18 @@ def test_the_saga_knows_what_is_to_be_paid_and_where_the_customer_comes_back_to(
     assert saga is not None
     assert saga.data.amount_cents == 2 * 995 + 435
     assert saga.data.return_url == "https://shop.example/back"
+
+
+def test_an_order_that_is_not_begun_in_time_is_refused_and_never_begun(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beginnings = Beginnings(stage.handler)
+    object.__setattr__(stage.api, "verbs", Verbs(stage.handler, beginnings.begin, SystemClock(), SystemRandom()))
+    monkeypatch.setattr(routes, "BEGUN_WITHIN_SECONDS", 0.05)
+    answer = stage.client.post("/orders", json=order())
+    assert answer.status_code == 503 and answer.headers["retry-after"]
+    beginnings.start()
+    monkeypatch.setattr(routes, "BEGUN_WITHIN_SECONDS", 20.0)
+    waited_for = stage.place()
+    assert beginnings.stop(5)
+    assert [str(one.saga_id) for one in stage.api.store.page().instances] == [waited_for]

@@ -8,14 +8,17 @@ from typing import Any
 
 import pytest
 
-from ordersaga.bus.kafka_insides import INSIDES, see_what_has_arrived
+from ordersaga.bus.kafka import KafkaBus
+from ordersaga.bus.kafka_insides import INSIDES, let_sleep, see_what_has_arrived
+from ordersaga.bus.protocol import TopicSpec
+from ordersaga.local.kafka import KafkaCluster
 
 
 @pytest.mark.parametrize("path", INSIDES)
-def test_the_inner_names_of_the_library_that_we_use_are_there(kafka_cluster: object, path: str) -> None:
+def test_the_inner_names_of_the_library_that_we_use_are_there(kafka_cluster: KafkaCluster, path: str) -> None:
     kind, name = path.split(".", 1)
     import_kafka = import_module("kafka")
-    client = getattr(import_kafka, kind)(bootstrap_servers=kafka_cluster.bootstrap_servers)  # type: ignore[attr-defined]
+    client = getattr(import_kafka, kind)(bootstrap_servers=kafka_cluster.bootstrap_servers)
     try:
         assert attrgetter(name)(client) is not None
     finally:
@@ -48,3 +51,26 @@ def test_records_that_arrive_while_the_next_request_is_sent_are_not_waited_besid
     see_what_has_arrived(mended, import_module("kafka.future").Future().success(None))
     assert fetch_records(as_it_is, timeout_ms=1) == fetch_records(mended, timeout_ms=1) == (["a response"], False)
     assert (as_it_is.waits, mended.waits) == ([False], [True])
+
+
+def test_what_goes_out_together_wakes_the_thread_that_sends_once(kafka_cluster: KafkaCluster) -> None:
+    bus = KafkaBus(kafka_cluster.bootstrap_servers)
+    bus.create_topics([TopicSpec("wakes", 6, {})])
+    bus.close(5.0)
+    client = import_module("kafka").KafkaProducer(bootstrap_servers=kafka_cluster.bootstrap_servers, linger_ms=10_000)
+    wake, woken = client._sender.wakeup, []
+    client._sender.wakeup = lambda: woken.append(1)
+    try:
+        client.partitions_for("wakes")
+        woken.clear()
+        with let_sleep(client._sender):
+            first = [client.send("wakes", b"1", partition=number) for number in range(3)]
+        assert woken == []
+        others = [client.send("wakes", b"2", partition=number) for number in range(3, 6)]
+        assert woken == [1, 1, 1], "the library does so still"
+        client._sender.wakeup = wake
+        client.flush(10)
+        assert all(future.succeeded() for future in [*first, *others])
+    finally:
+        client._sender.wakeup = wake
+        client.close()
