@@ -1,13 +1,15 @@
 """Orders come in: what is taken, and what is refused with the field that is wrong."""
 
 import json
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
 import pytest
+from litestar.testing import TestClient
 
 from ordersaga.delivery.clock import SystemClock, SystemRandom
-from ordersaga.orchestrator.api import routes
+from ordersaga.orchestrator.api.app import AppSettings, create_app
 from ordersaga.orchestrator.runtime.beginnings import Beginnings
 from ordersaga.orchestrator.runtime.verbs import Verbs
 from ordersaga.wire.codec import decode_command
@@ -219,16 +221,14 @@ def test_the_saga_knows_what_is_to_be_paid_and_where_the_customer_comes_back_to(
     assert saga.data.return_url == "https://shop.example/back"
 
 
-def test_an_order_that_is_not_begun_in_time_is_refused_and_never_begun(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_order_that_is_not_begun_in_time_is_refused_and_never_begun(stage: Stage) -> None:
     beginnings = Beginnings(stage.handler)
     object.__setattr__(stage.api, "verbs", Verbs(stage.handler, beginnings.begin, SystemClock(), SystemRandom()))
-    monkeypatch.setattr(routes, "BEGUN_WITHIN_SECONDS", 0.05)
-    answer = stage.client.post("/orders", json=order())
+    hasty = create_app(replace(stage.api, begun_within_seconds=0.05), AppSettings())
+    with TestClient(hasty) as client:
+        answer = client.post("/orders", json=order())
     assert answer.status_code == 503 and answer.headers["retry-after"]
     beginnings.start()
-    monkeypatch.setattr(routes, "BEGUN_WITHIN_SECONDS", 20.0)
     waited_for = stage.place()
     assert beginnings.stop(5)
     assert [str(one.saga_id) for one in stage.api.store.page().instances] == [waited_for]

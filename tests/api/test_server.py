@@ -1,5 +1,6 @@
 """The server over real sockets: clients that dawdle, crowds, a port that is taken, and a stop in good order."""
 
+import asyncio
 import select
 import socket
 import threading
@@ -16,7 +17,7 @@ from litestar.types import ASGIApp
 from ordersaga.delivery.background import Health
 from ordersaga.orchestrator.api.app import AppSettings, create_app
 from ordersaga.orchestrator.runtime.service import Report
-from ordersaga.web.server import CannotListen, HttpServer, ServerSettings
+from ordersaga.web.server import CannotListen, HttpServer, ServerSettings, Together
 from tests.api.conftest import Stage, stage_of
 from tests.api.test_edges import Away
 
@@ -267,3 +268,26 @@ def _ignoring_errors(server: HttpServer) -> None:
 def test_orders_are_taken_over_a_socket(stage: Stage) -> None:
     with serving(create_app(stage.api, AppSettings())) as server:
         assert get(server, "/sagas")[0] == 200
+
+
+def test_the_head_of_an_answer_and_its_body_are_sent_as_one() -> None:
+    async def scene() -> list[bytes]:
+        sent: list[bytes] = []
+
+        class Wire(asyncio.Transport):
+            def write(self, data: Any) -> None:
+                sent.append(bytes(data))
+
+            def close(self) -> None:
+                sent.append(b"closed")
+
+        together = Together(Wire(), asyncio.get_running_loop())
+        together.write(b"head")
+        together.write(b"body")
+        await asyncio.sleep(0)
+        together.write(b"last words")
+        together.close()
+        await asyncio.sleep(0)
+        return sent
+
+    assert asyncio.run(scene()) == [b"headbody", b"last words", b"closed"]

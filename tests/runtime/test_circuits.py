@@ -6,7 +6,7 @@ from itertools import pairwise
 from ordersaga.delivery.outbox_memory import MemoryTable
 from ordersaga.orchestrator.runtime.admission import Admission, AdmissionLimits
 from ordersaga.orchestrator.runtime.bulletin import Bulletin
-from ordersaga.orchestrator.runtime.circuits import PROBE_MOST_SECONDS, QUIET_SECONDS, Circuits
+from ordersaga.orchestrator.runtime.circuits import DEAF_SECONDS, PROBE_MOST_SECONDS, QUIET_SECONDS, Circuits
 from ordersaga.orchestrator.store.board_memory import MemoryBoard
 from ordersaga.orchestrator.store.board_protocol import Board, Silence
 from ordersaga.orchestrator.store.memory_tables import MemoryTables
@@ -25,8 +25,11 @@ class Watch:
 
 
 def circuits(silences_max: int = 3) -> tuple[Circuits, Watch]:
+    """Of a process that has been up for a while."""
     watch = Watch()
-    return Circuits(silences_max=silences_max, seconds=watch), watch
+    found = Circuits(silences_max=silences_max, seconds=watch)
+    watch.seconds += DEAF_SECONDS
+    return found, watch
 
 
 def board() -> MemoryBoard:
@@ -60,7 +63,36 @@ def test_who_was_heard_of_a_moment_ago_is_there_however_many_commands_were_not_a
     assert found.shut() == set()
     watch.seconds += 0.1
     found.learn({})
+    found.heard({ORDER}, {PAYMENT: 3})
+    assert found.shut() == {PAYMENT}
+
+
+def test_where_nobody_is_heard_of_it_may_be_we_who_do_not_hear() -> None:
+    found, watch = circuits()
+    found.heard({ORDER, PAYMENT}, {})
+    watch.seconds += QUIET_SECONDS
+    found.heard((), {PAYMENT: 30, ORDER: 30})
+    assert found.shut() == set()
+    watch.seconds += DEAF_SECONDS - QUIET_SECONDS - 0.1
+    found.heard((), {PAYMENT: 30})
+    assert found.shut() == set()
+    watch.seconds += 0.1
+    found.heard((), {PAYMENT: 1})
+    assert found.shut() == {PAYMENT, ORDER}
+
+
+def test_a_process_that_has_just_begun_hears_nobody_yet() -> None:
+    watch = Watch()
+    found = Circuits(silences_max=3, seconds=watch)
     found.heard((), {PAYMENT: 3})
+    assert found.shut() == set()
+
+
+def test_where_others_are_heard_of_it_is_who_does_not_answer() -> None:
+    found, watch = circuits()
+    found.heard({ORDER, PAYMENT}, {})
+    watch.seconds += QUIET_SECONDS
+    found.heard({ORDER}, {PAYMENT: 30})
     assert found.shut() == {PAYMENT}
 
 
@@ -93,7 +125,7 @@ def test_one_step_is_let_through_now_and_then_and_less_often_if_it_is_not_answer
     found.heard((), {PAYMENT: 3})
     passed = []
     for second in range(300):
-        watch.seconds = 100.0 + second
+        watch.seconds = 100.0 + DEAF_SECONDS + second
         if not found.shut():
             passed.append(second)
             found.asked(PAYMENT)

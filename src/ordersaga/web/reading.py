@@ -11,11 +11,19 @@ _BODY = Limits(depth_max=20)
 
 
 def must_be_json(request: AnyRequest) -> None:
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != "application/json":
+    media_type = header_of(request, b"content-type") or ""
+    if media_type != "application/json" and media_type.partition(";")[0].strip().lower() != "application/json":
         raise Refused(415, "unsupported-media-type", "The body must be application/json.")
-    if request.headers.get("content-encoding", "identity").lower() != "identity":
+    if (header_of(request, b"content-encoding") or "identity").lower() != "identity":
         raise Refused(415, "unsupported-media-type", "The body must not be compressed.")
+
+
+def header_of(request: AnyRequest, name: bytes) -> str | None:
+    """The first header of this name, which is in lower case. (The framework reads all of them for the first asked.)"""
+    for known, value in request.scope["headers"]:
+        if known == name:
+            return value.decode("latin-1")
+    return None
 
 
 def read_object(body: bytes) -> dict[str, Any]:

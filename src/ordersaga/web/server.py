@@ -104,6 +104,34 @@ class HttpServer:
             loop.close()
 
 
+class Together:
+    """A transport that sends what is written in one turn of the loop as one: uvicorn writes the head of an answer and
+    its body apart, which would be two system calls and two packets.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._written: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        if not self._written:
+            self._loop.call_soon(self._send)
+        self._written.append(data)
+
+    def close(self) -> None:
+        self._send()
+        self._transport.close()
+
+    def _send(self) -> None:
+        if self._written:
+            written, self._written = self._written, []
+            self._transport.write(b"".join(written))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
 class PromptProtocol(HttpToolsProtocol):
     """uvicorn's protocol, with bounds on what a client may take for its request: the time for all of it, and the bytes
     of its headers.
@@ -119,7 +147,7 @@ class PromptProtocol(HttpToolsProtocol):
         self._deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        super().connection_made(Together(transport, self.loop))  # type: ignore[arg-type]
         self._expect_request()
 
     def data_received(self, data: bytes) -> None:

@@ -10,6 +10,7 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 
 from ordersaga.orchestrator.api.asking import Api
+from ordersaga.orchestrator.api.placing import place_order_of
 from ordersaga.orchestrator.api.routes import ROUTES
 from ordersaga.orchestrator.store.protocol import BadRow, StoreError
 from ordersaga.web.problems import HANDLERS, passing_trouble, unexpected
@@ -23,7 +24,7 @@ class AppSettings:
 
 def create_app(api: Api, settings: AppSettings) -> Litestar:
     return Litestar(
-        route_handlers=ROUTES,
+        route_handlers=[place_order_of(api), *ROUTES],
         dependencies={"api": Provide(lambda: api, sync_to_thread=False)},
         exception_handlers={**HANDLERS, StoreError: passing_trouble, BadRow: unexpected},
         cors_config=_cors(settings.cors_origins),

@@ -44,6 +44,8 @@ class Api:
     limits: OrderLimits
     return_url: str
     version: str
+    begun_within_seconds: float = 10.0
+    """How long an order waits for its place in the database before its client is told to come again."""
 
     def view(self, instance: Instance[Any]) -> SagaView:
         known: dict[tuple[str, int], Definition] = {(one.name, one.version): one for one in self.sagas}

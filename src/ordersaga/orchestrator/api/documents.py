@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, cast
 
 import msgspec
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.openapi.spec import Example, OpenAPIMediaType, Operation, RequestBody
+from litestar.openapi.spec import Example, OpenAPIMediaType, OpenAPIType, Operation, Parameter, RequestBody, Schema
 from msgspec import Meta, Struct
 
 from ordersaga.orchestrator.api.views import HealthView
@@ -77,6 +77,14 @@ _CANCEL = {"who": "user_2abc", "why": "I ordered twice"}
 class PlaceOperation(Operation):
     def __post_init__(self) -> None:
         self.request_body = _body(OrderRequest, "An order of one burrito, twice", _ORDER, required=True)
+        self.parameters = [
+            Parameter(
+                name="Idempotency-Key",
+                param_in="header",
+                description="The client's own name for this order",
+                schema=Schema(type=OpenAPIType.STRING, min_length=1, max_length=255),
+            )
+        ]
 
 
 _RETRY = {"who": "night-shift", "why": "The payment service is back"}

@@ -13,9 +13,11 @@ import msgspec
 from ordersaga.orchestrator.api.asking import AnyRequest, Api
 from ordersaga.orchestrator.store.protocol import RequestKey
 from ordersaga.web.problems import Refused
+from ordersaga.web.reading import header_of
 from ordersaga.wire.errors import WireError
 
 HEADER = "Idempotency-Key"
+_NAME = HEADER.lower().encode()
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 Asked = tuple[str, str, bytes]
 """Principal, key, fingerprint."""
@@ -23,7 +25,7 @@ Asked = tuple[str, str, bytes]
 
 def request_of(request: AnyRequest, customer_id: str, body: dict[str, Any]) -> Asked | None:
     """None where the client gave no key. Raises `WireError`."""
-    key = request.headers.get(HEADER)
+    key = header_of(request, _NAME)
     if key is None:
         return None
     if not _KEY.fullmatch(key):

@@ -1,15 +1,12 @@
 """The routes: each one reads the request, calls one verb or one query, and says what came of it."""
 
-import asyncio
 import re
-from concurrent.futures import Future
 from typing import Annotated, Any
 from urllib.parse import urlencode
 from uuid import UUID
 
 from litestar import MediaType, Response, get, post
-from litestar.concurrency import sync_to_thread
-from litestar.params import HeaderParameter, PathParameter, QueryParameter, RawBody
+from litestar.params import PathParameter, QueryParameter, RawBody
 
 from ordersaga.orchestrator.api import admission, dead_letters, stats
 from ordersaga.orchestrator.api.asking import AnyRequest, Api, TheApi, operator_of
@@ -17,17 +14,13 @@ from ordersaga.orchestrator.api.documents import (
     NOT_READY,
     CancelOperation,
     OperatorOperation,
-    PlaceOperation,
     SettleOperation,
     documented,
 )
-from ordersaga.orchestrator.api.orders import check_order
-from ordersaga.orchestrator.api.request_keys import HEADER, known, request_of
 from ordersaga.orchestrator.api.views import (
     CancelTaken,
     HealthView,
     LiveView,
-    OrderTaken,
     PartView,
     SagaDetail,
     SagaView,
@@ -35,81 +28,20 @@ from ordersaga.orchestrator.api.views import (
     saga_detail,
 )
 from ordersaga.orchestrator.core.inputs import Decision, Verdict
-from ordersaga.orchestrator.core.instance import Instance, Status
-from ordersaga.orchestrator.runtime.admission import NotAdmitted
+from ordersaga.orchestrator.core.instance import Status
 from ordersaga.orchestrator.runtime.measuring import MEDIA_TYPE
-from ordersaga.orchestrator.runtime.verbs import Actor, PlacedOrder
-from ordersaga.orchestrator.store.protocol import KeyTaken, StoreUnavailable
+from ordersaga.orchestrator.runtime.verbs import Actor
 from ordersaga.web.problems import Refused
 from ordersaga.web.reading import must_be_json, optional_text, read_object, required_text
 from ordersaga.wire.errors import WireError
-from ordersaga.wire.headers import trace_of
 from ordersaga.wire.strict_json import shown
 
 PAGE_SIZE_MAX = 100
-BEGUN_WITHIN_SECONDS = 10.0
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 _ID = {"format": "uuid"}
 _STATUSES = {"items": {"type": "string", "enum": list(Status.__members__)}}
 SagaId = Annotated[str, PathParameter(description="A UUID, as `POST /orders` answered it")]
-
-
-@post(
-    "/orders",
-    status_code=202,
-    operation_class=PlaceOperation,
-    responses=documented(400, 413, 415, 422, 500, 503),
-    summary="Place an order",
-    description="The order is in the database when this answers. Follow `Location` for what becomes of it. With an"
-    " `Idempotency-Key` it may be asked for again, for two days, and is placed once.",
-    tags=["orders"],
-)
-async def place_order(
-    request: AnyRequest,
-    body: RawBody,
-    api: TheApi,
-    key: Annotated[str | None, HeaderParameter(name=HEADER, description="The client's own name for this order")] = None,
-) -> Response[OrderTaken]:
-    must_be_json(request)
-    read = read_object(body)
-    order = check_order(read, api.limits)
-    asked = request_of(request, order.customer_id, read)
-    if asked is not None and (before := await sync_to_thread(known, api, asked)) is not None:
-        return _order_taken(before.saga_id)
-    placed = PlacedOrder(
-        customer_id=order.customer_id,
-        order_details=order.order_details,
-        amount_cents=order.amount_cents,
-        return_url=api.return_url,
-        request=asked,
-    )
-    trace = trace_of((name.decode("latin-1"), value) for name, value in request.scope["headers"])
-    try:
-        return _order_taken((await _begun(api.verbs.place(placed, trace))).saga_id)
-    except KeyTaken:
-        # The same request came twice at the same time.
-        if asked is None or (before := await sync_to_thread(known, api, asked)) is None:
-            raise
-        return _order_taken(before.saga_id)
-    except NotAdmitted as error:
-        raise Refused(503, error.kind, str(error), retry_after_seconds=error.retry_after_seconds) from error
-
-
-async def _begun(saga: "Future[Instance[Any]]") -> Instance[Any]:
-    """No thread waits meanwhile: as many orders as come in can be begun together."""
-    try:
-        return await asyncio.wait_for(asyncio.wrap_future(saga), BEGUN_WITHIN_SECONDS)
-    except TimeoutError:
-        raise StoreUnavailable(f"the order was not begun within {BEGUN_WITHIN_SECONDS:g} s") from None
-
-
-def _order_taken(saga_id: UUID) -> Response[OrderTaken]:
-    """The same, however often it is asked for."""
-    taken = OrderTaken(
-        success=True, message="Your order is being processed.", saga_id=str(saga_id), status=Status.STARTED
-    )
-    return Response(taken, status_code=202, headers={"Location": f"/sagas/{saga_id}"})
 
 
 @get(
@@ -306,7 +238,7 @@ def _token(name: str, text: str | None) -> UUID | None:
 
 
 ROUTES = [
-    *(place_order, get_saga, list_sagas, cancel_saga, retry_saga, settle_saga, resolve_saga),
+    *(get_saga, list_sagas, cancel_saga, retry_saga, settle_saga, resolve_saga),
     *dead_letters.ROUTES,
     *admission.ROUTES,
     *stats.ROUTES,

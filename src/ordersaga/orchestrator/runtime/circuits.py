@@ -26,6 +26,10 @@ from ordersaga.wire.topics import Participant
 _log = structlog.get_logger(__name__)
 QUIET_SECONDS = 3.0
 """Who was heard of since then is there: commands may go unanswered by many at once where a process of ours has died."""
+DEAF_SECONDS = 15.0
+"""Where nobody at all was heard of, it may be we who do not hear: a process of ours has died with its partitions, which
+are divided anew within this time. Till then silence says nothing of anybody.
+"""
 PROBE_FIRST_SECONDS, PROBE_MOST_SECONDS = 5.0, 20.0
 """Between two steps that are let through: twice as long after each that was not answered."""
 
@@ -83,6 +87,8 @@ class Circuits:
         self._answered: set[Participant] = set()
         self._answered_at: dict[Participant, float] = {}
         """When each was heard of last, here."""
+        self._anybody_at = seconds() - QUIET_SECONDS
+        """When anybody was. At the start nobody could be heard yet."""
         self._probe_at: dict[Participant, float] = {}
         self._pause: dict[Participant, float] = {}
         """Of those that are open."""
@@ -117,7 +123,8 @@ class Circuits:
     def heard(self, answered: Collection[Participant], silent: Mapping[Participant, int]) -> None:
         """What a transaction's inputs showed: who answered, and how many commands were not."""
         if answered:
-            self._answered_at.update(dict.fromkeys(answered, self._seconds()))
+            self._anybody_at = self._seconds()
+            self._answered_at.update(dict.fromkeys(answered, self._anybody_at))
         if not silent and not (self._silent and any(name in self._silent for name in answered)):
             return
         with self._lock:
@@ -171,6 +178,8 @@ class Circuits:
 
     def _open_those_that_are_silent(self) -> None:
         now = self._seconds()
+        if QUIET_SECONDS <= now - self._anybody_at < DEAF_SECONDS:
+            return
         for name, commands in self._silent.items():
             quiet = now - self._answered_at.get(name, -math.inf) >= QUIET_SECONDS
             if 0 < self._silences_max <= commands and name not in self._pause and quiet:

@@ -1,0 +1,86 @@
+"""The route that takes orders. Of all routes it is asked most, by far, so it spares what the framework does for the
+others: it reads headers and body itself, waits on no thread, and answers with bytes that are ready.
+"""
+
+from uuid import UUID
+
+import msgspec
+from litestar import post
+from litestar.concurrency import sync_to_thread
+from litestar.handlers import HTTPRouteHandler
+
+from ordersaga.orchestrator.api.asking import AnyRequest, Api
+from ordersaga.orchestrator.api.documents import PlaceOperation, documented
+from ordersaga.orchestrator.api.orders import check_order
+from ordersaga.orchestrator.api.request_keys import known, request_of
+from ordersaga.orchestrator.api.views import OrderTaken
+from ordersaga.orchestrator.core.instance import Status
+from ordersaga.orchestrator.runtime.admission import NotAdmitted
+from ordersaga.orchestrator.runtime.verbs import PlacedOrder
+from ordersaga.orchestrator.store.protocol import KeyTaken, StoreUnavailable
+from ordersaga.web.landing import Landing
+from ordersaga.web.prepared import Prepared
+from ordersaga.web.problems import Refused
+from ordersaga.web.reading import must_be_json, read_object
+from ordersaga.wire.headers import trace_of
+
+_encode = msgspec.json.Encoder().encode
+_TRACE = (b"traceparent", b"tracestate")
+_JSON = (b"content-type", b"application/json")
+
+
+def place_order_of(api: Api) -> HTTPRouteHandler:
+    """`POST /orders` for one application."""
+    landing = Landing(api.begun_within_seconds)
+
+    @post(
+        "/orders",
+        status_code=202,
+        operation_class=PlaceOperation,
+        responses=documented(400, 413, 415, 422, 500, 503),
+        summary="Place an order",
+        description="The order is in the database when this answers. Follow `Location` for what becomes of it. With an"
+        " `Idempotency-Key` it may be asked for again, for two days, and is placed once.",
+        tags=["orders"],
+    )
+    async def place_order(request: AnyRequest) -> Prepared[OrderTaken]:
+        must_be_json(request)
+        read = read_object(await request.body())
+        order = check_order(read, api.limits)
+        asked = request_of(request, order.customer_id, read)
+        if asked is not None and (before := await sync_to_thread(known, api, asked)) is not None:
+            return _taken(before.saga_id)
+        placed = PlacedOrder(
+            customer_id=order.customer_id,
+            order_details=order.order_details,
+            amount_cents=order.amount_cents,
+            return_url=api.return_url,
+            request=asked,
+        )
+        try:
+            begun = await landing.wait(api.verbs.place(placed, _trace_of(request)))
+        except KeyTaken:
+            # The same request came twice at the same time.
+            if asked is None or (before := await sync_to_thread(known, api, asked)) is None:
+                raise
+            return _taken(before.saga_id)
+        except TimeoutError:
+            raise StoreUnavailable(f"the order was not begun within {api.begun_within_seconds:g} s") from None
+        except NotAdmitted as error:
+            raise Refused(503, error.kind, str(error), retry_after_seconds=error.retry_after_seconds) from error
+        return _taken(begun.saga_id)
+
+    return place_order
+
+
+def _trace_of(request: AnyRequest) -> tuple[str | None, str | None]:
+    found = [(name.decode(), value) for name, value in request.scope["headers"] if name in _TRACE]
+    return trace_of(found) if found else (None, None)
+
+
+def _taken(saga_id: UUID) -> Prepared[OrderTaken]:
+    """The same, however often it is asked for."""
+    taken = OrderTaken(
+        success=True, message="Your order is being processed.", saga_id=str(saga_id), status=Status.STARTED
+    )
+    return Prepared(202, _encode(taken), [_JSON, (b"location", f"/sagas/{saga_id}".encode())])
