@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from uuid import UUID
 
+from ordersaga.wire.ids import text_of
 from ordersaga.wire.times import time_text
 
 Headers = tuple[tuple[str, bytes], ...]
@@ -33,7 +34,7 @@ def headers_for(
         ("ce_correlationid", str(correlation_id).encode()),
     )
     if message_id is not None:
-        headers += (("ce_id", str(message_id).encode()),)
+        headers += (("ce_id", text_of(message_id).encode()),)
     if traceparent:
         headers += (("traceparent", traceparent.encode()),)
         if tracestate:

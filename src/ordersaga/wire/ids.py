@@ -1,9 +1,14 @@
 """Ids that the services agree on: derived, never drawn, so that whoever repeats a message repeats its id."""
 
-from uuid import UUID, uuid5
+from hashlib import sha1
+from uuid import UUID
 
+import msgspec
+
+_convert, _encode = msgspec.convert, msgspec.json.Encoder().encode
 _MESSAGES = UUID("6d3a9d0e-5a0b-5c0e-9d0a-0d5e6f7a8b9c")
 """Name space of message ids. It must never change: ids of commands that are under way depend on it."""
+_SPACE = _MESSAGES.bytes
 
 
 def message_id(saga_id: UUID, step: str, direction: str, effect_id: str | None = None) -> UUID:
@@ -11,17 +16,30 @@ def message_id(saga_id: UUID, step: str, direction: str, effect_id: str | None =
 
     `direction` is "do" or "undo". An undo that has learnt the id of its effect is a new command, so it has a new id.
     """
-    return uuid5(_MESSAGES, f"{saga_id}/{step}/{direction}/{effect_id or ''}")
+    return _derived(f"{text_of(saga_id)}/{step}/{direction}/{effect_id or ''}")
 
 
 def announcement_id(saga_id: UUID, type_name: str, revision: int) -> UUID:
     """The id of a notification or a status change: one per saga, type and the revision that brought it."""
-    return uuid5(_MESSAGES, f"{saga_id}/{type_name}/{revision}")
+    return _derived(f"{text_of(saga_id)}/{type_name}/{revision}")
 
 
 def answer_id(participant: str, causation_id: UUID | str, type_name: str) -> UUID:
     """The id of a participant's answer to a command: the same when it answers again."""
-    return uuid5(_MESSAGES, f"{participant}/{causation_id}/{type_name}")
+    return _derived(f"{participant}/{causation_id}/{type_name}")
+
+
+def text_of(known: UUID) -> str:
+    """The same as `str`, at a third of the price: there are dozens in what one saga sends and keeps."""
+    return _encode(known)[1:-1].decode()
+
+
+def _derived(name: str) -> UUID:
+    """`uuid5(_MESSAGES, name)`, at half the price."""
+    digest = bytearray(sha1(_SPACE + name.encode(), usedforsecurity=False).digest()[:16])
+    digest[6] = digest[6] & 0x0F | 0x50
+    digest[8] = digest[8] & 0x3F | 0x80
+    return _convert(bytes(digest), UUID)
 
 
 def uuid7(unix_ms: int, random: bytes) -> UUID:

@@ -387,9 +387,11 @@ TYPE_OF: dict[type[Struct], str] = {event: name for name, (_, event) in ALIASES.
 
 def type_of(message: Message) -> str:
     """The `type` under which `message` travels."""
-    if isinstance(message, SagaStatusChanged):
-        return f"saga.{message.status.lower()}"
-    return TYPE_OF[type(message)]
+    name = TYPE_OF.get(type(message))
+    if name is not None:
+        return name
+    assert isinstance(message, SagaStatusChanged), "every other message has a name of its own"
+    return f"saga.{message.status.lower()}"
 
 
 OrderStatus = Literal["PENDING", "CREATED", "ACCEPTED", "PLACED", "ON_THE_WAY", "DELIVERED", "COMPLETED", "CANCELLED"]

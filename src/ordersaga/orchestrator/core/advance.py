@@ -16,7 +16,7 @@ rests. The rules that the table keeps:
 What no row covers does not happen.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -107,8 +107,10 @@ def _expired_open(c: Context) -> bool:
 
 
 def _accepted_early(c: Context) -> bool:
+    if c.record.accepted is None:
+        return False
     opened = (c.record.steps.get(step.name) for step in c.definition.steps if step.opens_window)
-    return c.record.accepted is not None and any(step and step.became is Became.DONE for step in opened)
+    return any(step and step.became is Became.DONE for step in opened)
 
 
 def _complete_closed(c: Context) -> Outcome:
@@ -137,6 +139,8 @@ def _has_next(c: Context) -> bool:
 
 
 def _next_is_shut(c: Context) -> bool:
+    if not c.shut:
+        return False
     step = c.definition.step_after(c.record.step)
     return step is not None and step.do.to in c.shut
 
@@ -364,3 +368,7 @@ TABLE: tuple[Row, ...] = (
     Row("nothing is left", TAKEN_BACK | COMPLETED, _always, _tidy),
     Row("no longer stuck", FAILED, _unstuck, _go_back_to),
 )
+ROWS_OF: Mapping[Status, tuple[Row, ...]] = {
+    status: tuple(row for row in TABLE if status in row.in_status) for status in Status
+}
+"""The rows that can apply in each status, in their order."""

@@ -79,10 +79,12 @@ def read_answer(definition: Definition, record: AnyInstance, seen: Happened, now
 
 def _gone(definition: Definition, record: AnyInstance, roles: Sequence[_Role], seen: Happened) -> Shown | None:
     """News, from whoever keeps it, that what a step made is there no more; None where it is an answer."""
+    if seen.causation_id is not None:
+        return None
     undos = [role.step.undo for role in roles if role.direction is Direction.UNDO]
     undo = next((undo for undo in undos if undo and undo.gone(seen.event)), None)
     out = record.outstanding
-    if undo is None or seen.causation_id is not None:
+    if undo is None:
         return None
     if out and out.direction is Direction.DO and definition.step(out.step) in definition.steps_undone_by(undo):
         return None

@@ -16,7 +16,7 @@ from uuid import UUID
 
 from msgspec.structs import replace
 
-from ordersaga.orchestrator.core.advance import TABLE
+from ordersaga.orchestrator.core.advance import ROWS_OF, TABLE, Row
 from ordersaga.orchestrator.core.definition import Definition
 from ordersaga.orchestrator.core.inputs import Decision, Input, Send
 from ordersaga.orchestrator.core.instance import GOING_BACK, Instance, SagaData, Status
@@ -24,7 +24,7 @@ from ordersaga.orchestrator.core.needs import needs
 from ordersaga.orchestrator.core.observe import observe
 from ordersaga.orchestrator.core.recording import Unmoved
 from ordersaga.orchestrator.core.sending import Context
-from ordersaga.wire.ids import announcement_id
+from ordersaga.wire.ids import announcement_id, text_of
 from ordersaga.wire.messages import SagaStatusChanged, type_of
 from ordersaga.wire.topics import Participant
 
@@ -88,7 +88,7 @@ def _advanced(
         if record.status is not announced:
             messages.append(_status_changed(record, announced))
             announced = record.status
-        row = next((row for row in TABLE if record.status in row.in_status and row.when(context)), None)
+        row = _first_that_applies(context)
         if row is None:
             break
         outcome = row.then(context)
@@ -100,9 +100,16 @@ def _advanced(
     return Decision(instance=record, messages=tuple(messages), rows=tuple(passed))
 
 
+def _first_that_applies(context: Context) -> Row | None:
+    for row in ROWS_OF[context.record.status]:
+        if row.when(context):
+            return row
+    return None
+
+
 def _status_changed(record: AnyInstance, previous: Status | None) -> Send:
     body = SagaStatusChanged(
-        saga_id=str(record.saga_id),
+        saga_id=text_of(record.saga_id),
         saga=record.saga,
         status=record.status.value,
         previous_status=previous.value if previous else None,

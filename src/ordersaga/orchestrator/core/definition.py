@@ -175,8 +175,7 @@ class Definition:
 
     def step_after(self, name: str | None) -> Step | None:
         """The step that follows `name` in business order; the first one after None."""
-        position = self.steps.index(self.step(name)) + 1 if name else 0
-        return self.steps[position] if position < len(self.steps) else None
+        return self._after[name]
 
     def kind_of(self, ask: Ask) -> Kind:
         return self.kinds.get(ask.to, Kind.BARE)
@@ -211,6 +210,11 @@ class Definition:
     def makers(self) -> Mapping[str, Step]:
         """For each effect id, the step that makes it: the first that names it."""
         return {name: step for step in reversed(self.steps) for name in step.effect_ids}
+
+    @cached_property
+    def _after(self) -> Mapping[str | None, Step | None]:
+        names = [None, *(step.name for step in self.steps)]
+        return dict(zip(names, [*self.steps, None], strict=True))
 
     @cached_property
     def _by_name(self) -> Mapping[str, Step]:

@@ -19,6 +19,9 @@ from ordersaga.wire.topics import Participant
 AnyInstance = Instance[Any]
 
 
+_FAILED = (Became.REFUSED, Became.IN_DOUBT)
+
+
 class Context(Struct, frozen=True):
     """What a row looks at."""
 
@@ -35,9 +38,12 @@ class Context(Struct, frozen=True):
     @property
     def failed_step(self) -> StepRecord | None:
         """The first step that was refused or is in doubt, and may not be."""
+        failed = [known for known in self.record.steps.values() if known.became in _FAILED]
+        if not failed:  # nearly always
+            return None
         for step in self.definition.steps:
             known = self.record.steps.get(step.name)
-            if known and known.became in (Became.REFUSED, Became.IN_DOUBT) and not step.optional:
+            if known in failed and not step.optional:
                 return known
         return None
 

@@ -9,6 +9,7 @@ an order between sagas.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -78,8 +79,8 @@ class Handler:
         intake = take_in(records)
         with self._store.transaction() as transaction:
             turn = self._read(transaction, intake)
-            rows = self._save(transaction, turn)
-        self._after_commit(rows, turn, intake)
+            saved = self._save(transaction, turn)
+        self._after_commit(saved, turn, intake)
 
     def replay(self, stored: StoredDeadLetter, by: str, why: str) -> str:
         """Take in once more what was set aside, and settle it in the same transaction. Returns why it still cannot be
@@ -92,8 +93,8 @@ class Handler:
                 return f"{turn.dead[0].reason}: {turn.dead[0].detail}"
             if not transaction.settle_dead_letter(stored.id, SettledAs.REPLAYED, by, why):
                 return ""
-            rows = self._save(transaction, turn)
-        self._after_commit(rows, turn, intake)
+            saved = self._save(transaction, turn)
+        self._after_commit(saved, turn, intake)
         return ""
 
     def _read(self, transaction: Transaction, intake: Intake) -> Turn:
@@ -117,9 +118,9 @@ class Handler:
             for one in due:
                 passed = CommandDeadline() if one.kind is DeadlineKind.COMMAND else WindowDeadline()
                 turn.take(one.saga_id, passed, f"deadline.{one.kind.value}", {})
-            rows = self._save(transaction, turn)
-        self._after_commit(rows, turn)
-        return len(turn.changes())
+            saved = self._save(transaction, turn)
+        self._after_commit(saved, turn)
+        return len(saved.changes)
 
     def begin(self, new: New) -> AnyInstance:
         """A new saga, as of the database's clock."""
@@ -141,8 +142,8 @@ class Handler:
         with self._store.transaction() as transaction:
             turn = self._turn(transaction.load(Lookup()))
             begun = [turn.begin(one) for one in new]
-            rows = self._save(transaction, turn)
-        self._after_commit(rows, turn)
+            saved = self._save(transaction, turn)
+        self._after_commit(saved, turn)
         return begun
 
     def ask(self, saga_id: UUID, wish: Input, cause: str, told: dict[str, Any]) -> Decision | None:
@@ -150,8 +151,8 @@ class Handler:
         with self._store.transaction() as transaction:
             turn = self._turn(transaction.load(Lookup(saga_ids={saga_id})))
             decision = turn.take(saga_id, wish, cause, told)
-            rows = self._save(transaction, turn)
-        self._after_commit(rows, turn)
+            saved = self._save(transaction, turn)
+        self._after_commit(saved, turn)
         return decision
 
     def park(self, record: Record, error: Exception) -> None:
@@ -168,26 +169,31 @@ class Handler:
         self._gate.looks_on(loaded.now)
         return Turn(self._sagas, self._topics, loaded, self._gate)
 
-    def _save(self, transaction: Transaction, turn: Turn) -> Sequence[OutboxRow]:
+    def _save(self, transaction: Transaction, turn: Turn) -> "_Saved":
         batch = turn.batch()
         if not (batch.changes or batch.dead_letters or batch.orphans or batch.early):
-            return ()
+            return _Saved((), ())
         rows = transaction.save(batch)
         hit(BEFORE_COMMIT)
-        return rows
+        return _Saved(rows, batch.changes)
 
-    def _after_commit(self, rows: Sequence[OutboxRow], turn: Turn, intake: Intake | None = None) -> None:
+    def _after_commit(self, saved: "_Saved", turn: Turn, intake: Intake | None = None) -> None:
         hit(AFTER_COMMIT)
-        self._publish(rows)
+        self._publish(saved.rows)
         self._gate.heard(turn.answered, turn.silent)
-        changes = turn.changes()
-        self._counting.turn(turn.verdicts, turn.orphans, turn.early, changes, turn.facts)
-        for change in changes:
+        self._counting.turn(turn.verdicts, turn.orphans, turn.early, saved.changes, turn.facts)
+        for change in saved.changes:
             _tell_of_trouble(change)
         if intake is not None:
             self._counting.foreign(intake.foreign)
         for dead in turn.dead:
             self._counting.dead(dead)
+
+
+@dataclass(frozen=True, slots=True)
+class _Saved:
+    rows: Sequence[OutboxRow]
+    changes: Sequence[Change]
 
 
 def _tell_of_trouble(change: Change) -> None:
@@ -196,5 +202,5 @@ def _tell_of_trouble(change: Change) -> None:
     if after.status is Status.FAILED and (before is None or before.status is not Status.FAILED):
         stuck = after.stuck.step if after.stuck else None
         _log.error("saga.failed", saga_id=str(after.saga_id), stuck=stuck, reason=after.reason)
-    if new := [why for why in after.attention if before is None or why not in before.attention]:
+    if after.attention and (new := [why for why in after.attention if before is None or why not in before.attention]):
         _log.warning("saga.needs_attention", saga_id=str(after.saga_id), status=after.status, why=new)

@@ -1,5 +1,6 @@
 """From decisions to records: which topic, which key, which headers."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -9,27 +10,32 @@ from ordersaga.orchestrator.core.instance import Instance
 from ordersaga.orchestrator.store.protocol import DeadLetter
 from ordersaga.wire.codec import encode
 from ordersaga.wire.headers import headers_for
+from ordersaga.wire.ids import text_of
 from ordersaga.wire.messages import type_of
 from ordersaga.wire.topics import Topics
 
 SOURCE = "order-saga-orchestrator"
 
 
-def to_record(send: Send, instance: Instance[Any], topics: Topics, now: datetime) -> Outgoing:
+def to_records(sends: Iterable[Send], instance: Instance[Any], topics: Topics, now: datetime) -> list[Outgoing]:
     """Keyed by saga id, so that what a saga sends to one topic stays in order."""
-    saga_id = str(instance.saga_id)
-    headers = headers_for(
-        type_of(send.body),
-        message_id=send.message_id,
-        correlation_id=saga_id,
-        timestamp=now,
-        source=SOURCE,
-        traceparent=instance.traceparent,
-        tracestate=instance.tracestate,
-    )
-    value = encode(send.body, correlation_id=saga_id, timestamp=now, source=SOURCE, message_id=send.message_id)
-    topic = topics.commands_of(send.to) if send.to else topics.saga_events
-    return Outgoing(topic, saga_id.encode(), value, headers)
+    saga_id = text_of(instance.saga_id)
+    key = saga_id.encode()
+    records = []
+    for send in sends:
+        headers = headers_for(
+            type_of(send.body),
+            message_id=send.message_id,
+            correlation_id=saga_id,
+            timestamp=now,
+            source=SOURCE,
+            traceparent=instance.traceparent,
+            tracestate=instance.tracestate,
+        )
+        value = encode(send.body, correlation_id=saga_id, timestamp=now, source=SOURCE, message_id=send.message_id)
+        topic = topics.commands_of(send.to) if send.to else topics.saga_events
+        records.append(Outgoing(topic, key, value, headers))
+    return records
 
 
 def dead_letter_record(dead: DeadLetter, topics: Topics) -> Outgoing:

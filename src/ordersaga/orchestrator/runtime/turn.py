@@ -3,17 +3,17 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import structlog
 
 from ordersaga.bus.protocol import Outgoing
 from ordersaga.orchestrator.core.decide import decide, start
 from ordersaga.orchestrator.core.definition import Definition
 from ordersaga.orchestrator.core.facts import Fact, facts_of
-from ordersaga.orchestrator.core.inputs import CommandDeadline, Decision, Happened, Input, Verdict
+from ordersaga.orchestrator.core.inputs import CommandDeadline, Decision, Happened, Input, Send, Verdict
 from ordersaga.orchestrator.core.instance import Instance, SagaData
 from ordersaga.orchestrator.runtime.circuits import ALWAYS_OPEN, Gate
 from ordersaga.orchestrator.runtime.intake import (
@@ -26,7 +26,7 @@ from ordersaga.orchestrator.runtime.intake import (
     orphan,
     unknown,
 )
-from ordersaga.orchestrator.runtime.outgoing import dead_letter_record, to_record
+from ordersaga.orchestrator.runtime.outgoing import dead_letter_record, to_records
 from ordersaga.orchestrator.runtime.sagas import Sagas
 from ordersaga.orchestrator.runtime.statistics import sums_of
 from ordersaga.orchestrator.store.protocol import (
@@ -40,10 +40,12 @@ from ordersaga.orchestrator.store.protocol import (
     RequestKey,
     reference_to,
 )
+from ordersaga.wire.ids import text_of
 from ordersaga.wire.messages import type_of
 from ordersaga.wire.topics import Participant, Topics
 
 AnyInstance = Instance[Any]
+_json = msgspec.json.Encoder().encode
 _log = structlog.get_logger(__name__)
 
 
@@ -57,6 +59,16 @@ class New:
     trace: tuple[str | None, str | None] = (None, None)
     request: RequestKey | None = None
     """Under which the client may ask again."""
+
+
+@dataclass(slots=True)
+class _Moved:
+    """What became of one saga so far."""
+
+    before: AnyInstance | None
+    after: AnyInstance
+    history: list[HistoryEntry] = field(default_factory=list)
+    messages: list[Outgoing] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -79,14 +91,12 @@ class Turn:
     """How many commands each did not answer in time."""
     facts: list[Fact] = field(default_factory=list)
     """What the decisions mean to those who count."""
-    _after: dict[UUID, AnyInstance] = field(default_factory=dict)
-    _history: dict[UUID, list[HistoryEntry]] = field(default_factory=dict)
-    _messages: dict[UUID, list[Outgoing]] = field(default_factory=dict)
+    _moved: dict[UUID, _Moved] = field(default_factory=dict)
 
     def begin(self, new: New) -> AnyInstance:
         definition, shut = self.sagas.newest(new.saga), self.gate.shut()
         decision = start(definition, new.saga_id, new.data, self.loaded.now, new.trace, shut=shut)
-        self._note(decision, "started", {})
+        self._note(None, decision, "started", {})
         if new.request is not None:
             self.keys.append(new.request)
         self._asked(definition, decision)
@@ -109,8 +119,10 @@ class Turn:
     def learnt(self) -> dict[str, UUID]:
         """The ids of orders and payments that sagas have learnt in this turn."""
         found = {}
-        for saga_id, after in self._after.items():
-            before = self.loaded.instances.get(saga_id)
+        for saga_id, moved in self._moved.items():
+            before, after = moved.before, moved.after
+            if before is not None and before.data is after.data:
+                continue
             for name in REFERENCES:
                 known = getattr(after.data, name, None)
                 if known and (before is None or getattr(before.data, name, None) != known):
@@ -134,7 +146,8 @@ class Turn:
 
     def take(self, saga_id: UUID, seen: Input, cause: str, told: dict[str, Any]) -> Decision | None:
         """What becomes of one saga by one input; None where it was not loaded."""
-        instance = self._after.get(saga_id) or self.loaded.instances.get(saga_id)
+        moved = self._moved.get(saga_id)
+        instance = moved.after if moved else self.loaded.instances.get(saga_id)
         if instance is None:
             return None
         definition = self.sagas.of(instance)
@@ -146,7 +159,7 @@ class Turn:
             if isinstance(seen, CommandDeadline):
                 self._waited_in_vain(definition, instance)
             self._asked(definition, decision)
-            self._note(decision, cause, told)
+            self._note(instance, decision, cause, told)
         return decision
 
     def _heard(self, definition: Definition, seen: Happened, verdict: Verdict) -> None:
@@ -168,7 +181,7 @@ class Turn:
     def batch(self) -> Batch:
         copies = [dead_letter_record(dead, self.topics) for dead in self.dead]
         return Batch(
-            changes=self.changes(),
+            changes=self._changes(),
             dead_letters=self.dead,
             orphans=self.orphans,
             early=self.early,
@@ -177,15 +190,10 @@ class Turn:
             sums=sums_of(self.facts),
         )
 
-    def changes(self) -> list[Change]:
+    def _changes(self) -> list[Change]:
         return [
-            Change(
-                before=self.loaded.instances.get(saga_id),
-                after=after,
-                history=self._history[saga_id],
-                messages=self._messages[saga_id],
-            )
-            for saga_id, after in self._after.items()
+            Change(before=moved.before, after=moved.after, history=moved.history, messages=moved.messages)
+            for moved in self._moved.values()
         ]
 
     def _nobodys(self, letter: Letter) -> None:
@@ -197,15 +205,15 @@ class Turn:
         else:
             self.verdicts.append((None, "no saga has this order or payment"))
 
-    def _note(self, decision: Decision, cause: str, told: dict[str, Any]) -> None:
-        instance, now = decision.instance, self.loaded.now
-        saga_id = instance.saga_id
-        entry = HistoryEntry(revision=instance.revision, cause=cause, body=_body(decision, told))
-        messages = [to_record(send, instance, self.topics, now) for send in decision.messages]
-        self.facts += facts_of(self._after.get(saga_id) or self.loaded.instances.get(saga_id), instance)
-        self._after[saga_id] = instance
-        self._history.setdefault(saga_id, []).append(entry)
-        self._messages.setdefault(saga_id, []).extend(messages)
+    def _note(self, before: AnyInstance | None, decision: Decision, cause: str, told: dict[str, Any]) -> None:
+        instance = decision.instance
+        self.facts += facts_of(before, instance)
+        moved = self._moved.get(instance.saga_id)
+        if moved is None:
+            moved = self._moved[instance.saga_id] = _Moved(before, instance)
+        moved.after = instance
+        moved.history.append(HistoryEntry(revision=instance.revision, cause=cause, body=_body(decision, told)))
+        moved.messages += to_records(decision.messages, instance, self.topics, self.loaded.now)
 
 
 def _body(decision: Decision, told: dict[str, Any]) -> dict[str, Any]:
@@ -215,33 +223,32 @@ def _body(decision: Decision, told: dict[str, Any]) -> dict[str, Any]:
         "status": instance.status.value,
         "step": instance.step,
         "rows": decision.rows,
-        "sent": [_sent(instance, send.message_id, type_of(send.body)) for send in decision.messages],
+        "sent": [_sent(instance, send) for send in decision.messages],
+        **told,
     }
     if instance.reason is not None:
         body["reason"] = instance.reason.value
-    return body | told
+    return body
 
 
-def _sent(instance: AnyInstance, sent_id: UUID, name: str) -> dict[str, Any]:
+def _sent(instance: AnyInstance, send: Send) -> dict[str, Any]:
     out = instance.outstanding
-    sent: dict[str, Any] = {"type": name, "message_id": str(sent_id)}
-    return sent | {"attempt": out.attempt} if out and out.message_id == sent_id else sent
+    sent: dict[str, Any] = {"type": type_of(send.body), "message_id": text_of(send.message_id)}
+    if out is not None and out.message_id == send.message_id:
+        sent["attempt"] = out.attempt
+    return sent
 
 
 def _origin(letter: Letter) -> dict[str, Any]:
     record, envelope = letter.record, letter.envelope
     origin: dict[str, Any] = {"from": [record.topic, record.partition, record.offset]}
     if envelope.message_id:
-        origin["message_id"] = str(envelope.message_id)
+        origin["message_id"] = text_of(envelope.message_id)
     if envelope.timestamp:
-        origin["stamp"] = _text(envelope.timestamp)
+        origin["stamp"] = _json(envelope.timestamp)[1:-1].decode()
     ids = {
         name: value
         for name in ("order_id", "payment_id", "payment_intent_id", "error")
         if (value := getattr(envelope.body, name, None))
     }
     return origin | {"event": ids} if ids else origin
-
-
-def _text(stamp: datetime) -> str:
-    return stamp.isoformat().replace("+00:00", "Z")
