@@ -1,14 +1,17 @@
 """Places orders over HTTP, a fixed number in flight, and waits for each to end as `saga_events` announce it.
 
-    python -m bench.load ORDERS IN_FLIGHT URL [URL ...]      (KAFKA_BOOTSTRAP_SERVERS)
+    python -m bench.load [--declined SHARE] [--rate ORDERS_A_SECOND] [--keys] ORDERS IN_FLIGHT URL [URL ...]
+                                                                            (KAFKA_BOOTSTRAP_SERVERS)
 
 prints one line of JSON: how each order ended, and the time from the start of its POST to the announcement of its end.
+With a rate orders come at their times whatever becomes of those before, up to IN_FLIGHT; then the time is counted from
+when each was to start.
 """
 
+import argparse
 import asyncio
 import json
 import os
-import sys
 import threading
 import time
 import uuid
@@ -18,8 +21,9 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+from kafka import KafkaConsumer, TopicPartition
+
 from bench.limit import own_cpu_seconds
-from ordersaga.bus.kafka import KafkaBus
 from ordersaga.wire.topics import Topics
 
 ENDED = frozenset({"COMPLETED", "COMPENSATED", "CANCELLED", "FAILED"})
@@ -39,11 +43,14 @@ class Load:
     in_flight: int
     urls: list[str]
     declined_share: float = 0.0
+    """Of them so many have a card that is declined, every n-th one."""
+    rate: float = 0.0
+    """Orders a second; 0: as soon as there is room."""
     with_keys: bool = False
     """Whether each order has an `Idempotency-Key`, so that one whose answer was lost is not placed twice."""
     begun_at: dict[str, float] = field(default_factory=dict)
     ended_at: dict[str, tuple[str, float]] = field(default_factory=dict)
-    """Of all sagas, since the topic also tells of those of runs before."""
+    """Of all sagas, since the topic also tells of those of others."""
     retried: int = 0
 
     async def run(self) -> dict[str, Any]:
@@ -52,6 +59,7 @@ class Load:
         self.changed = asyncio.Event()
         await self.start_listening()
         cpu, begun = own_cpu_seconds(), time.perf_counter()
+        self.begun = begun
         count = min(CONNECTIONS_MAX, self.in_flight)
         async with asyncio.TaskGroup() as posters:
             for number in range(count):
@@ -64,17 +72,17 @@ class Load:
         loop, listening = asyncio.get_running_loop(), asyncio.Event()
 
         def listen() -> None:
-            bus = KafkaBus(os.environ["KAFKA_BOOTSTRAP_SERVERS"])
-            consumer = bus.consumer(
-                group=f"bench-load-{uuid.uuid4().hex[:8]}", topics=[Topics().saga_events], client_id="bench-load"
-            )
+            consumer = from_now_on(Topics().saga_events)
             while True:
-                records = consumer.poll(1000, 0.5)
+                polled = consumer.poll(timeout_ms=500)
                 now = time.perf_counter()
-                payloads = [json.loads(record.value or b"{}")["payload"] for record in records]
+                payloads = [json.loads(record.value)["payload"] for records in polled.values() for record in records]
                 ends = [(one["saga_id"], one["status"], now) for one in payloads if one["status"] in ENDED]
-                loop.call_soon_threadsafe(self.note, ends)
-                loop.call_soon_threadsafe(listening.set)
+                try:
+                    loop.call_soon_threadsafe(self.note, ends)
+                    loop.call_soon_threadsafe(listening.set)
+                except RuntimeError:  # the loop is closed: all is measured
+                    return
 
         threading.Thread(target=listen, daemon=True).start()
         await asyncio.wait_for(listening.wait(), 30)
@@ -82,14 +90,18 @@ class Load:
     async def post(self, url: str) -> None:
         connection = Connection(url)
         for number in self.numbers:
+            due = self.begun + number / self.rate if self.rate else 0.0
+            if due:
+                await asyncio.sleep(due - time.perf_counter())
             async with asyncio.timeout(STALLED_SECONDS):
                 await self.slots.acquire()
-            customer = "declined" if number < self.declined_share * self.orders else "customer"
+            is_declined = int((number + 1) * self.declined_share) > int(number * self.declined_share)
+            customer = "declined" if is_declined else "customer"
             items = [{"name": "burrito", "price": 9.99, "quantity": 2}]
             details = {"foodItems": items, "deliveryLocation": "room 4"}
             body = json.dumps({"customer_id": f"{customer}-{number}", "order_details": details})
             saga_id, begun = await self.placed(connection, body)
-            self.begun_at[saga_id] = begun
+            self.begun_at[saga_id] = due or begun
             self.changed.set()
             if saga_id in self.ended_at:
                 self.slots.release()
@@ -145,6 +157,21 @@ class Load:
         }
 
 
+def from_now_on(topic: str) -> KafkaConsumer:
+    """What is said on `topic` after this returns: a run does not read those before it once more."""
+    brokers = os.environ["KAFKA_BOOTSTRAP_SERVERS"].split(",")
+    consumer = KafkaConsumer(bootstrap_servers=brokers, client_id="bench-load", fetch_max_wait_ms=50)
+    partitions = None
+    while not partitions:
+        partitions = consumer.partitions_for_topic(topic)
+    places = [TopicPartition(topic, partition) for partition in partitions]
+    consumer.assign(places)
+    consumer.seek_to_end()
+    for place in places:
+        consumer.position(place)  # asks the broker now
+    return consumer
+
+
 class Connection:
     """One that is kept, and no more of HTTP than our own server speaks: what a client costs is not to be measured."""
 
@@ -177,10 +204,16 @@ class Connection:
 
 
 def main() -> None:
-    orders, in_flight, urls = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
-    share = float(os.environ.get("BENCH_DECLINED_SHARE", "0"))
-    with_keys = "BENCH_REQUEST_KEYS" in os.environ
-    print(json.dumps(asyncio.run(Load(orders, in_flight, urls, share, with_keys).run())), flush=True)
+    parser = argparse.ArgumentParser(prog="bench.load")
+    parser.add_argument("orders", type=int)
+    parser.add_argument("in_flight", type=int)
+    parser.add_argument("urls", nargs="+")
+    parser.add_argument("--declined", type=float, default=0.0)
+    parser.add_argument("--rate", type=float, default=0.0)
+    parser.add_argument("--keys", action="store_true")
+    asked = parser.parse_args()
+    load = Load(asked.orders, asked.in_flight, asked.urls, asked.declined, asked.rate, asked.keys)
+    print(json.dumps(asyncio.run(load.run())), flush=True)
     os._exit(0)
 
 

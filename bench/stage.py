@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import psutil  # type: ignore[import-untyped]
+import psycopg
 
 from ordersaga.demo.client import Api
 from ordersaga.demo.stage import PARTICIPANTS, READY_SECONDS
@@ -33,6 +34,10 @@ class Measured:
     not_ended: int = 0
     cpu_ms: dict[str, float] = field(default_factory=dict)
     """CPU milliseconds a saga, per group of processes; of the measured time only."""
+    messages: float = 0.0
+    """Records that the orchestrator sent or took in, a saga."""
+    orchestrator_rss_mib: float = 0.0
+    """Of its largest process, at the end."""
 
 
 class Stage:
@@ -114,10 +119,12 @@ class Stage:
         self.postgres.stop()
         self.kafka.stop()
 
-    def saga(self, orders: int, in_flight: int) -> Measured:
-        self._run("bench.load", str(min(200, orders)), str(in_flight), *self.urls)
-        before = self._cpu_seconds()
-        found = self._run("bench.load", str(orders), str(in_flight), *self.urls)
+    def saga(self, orders: int, in_flight: int, *, declined: float = 0.0, rate: float = 0.0) -> Measured:
+        """`declined`: the share of orders that are taken back; `rate`: orders a second, whatever becomes of them."""
+        how = ["--declined", str(declined), "--rate", str(rate)]
+        self._run("bench.load", *how, str(min(200, orders)), str(in_flight), *self.urls)
+        before, messages = self._cpu_seconds(), self._messages()
+        found = self._run("bench.load", *how, str(orders), str(in_flight), *self.urls)
         after = self._cpu_seconds()
         cpu_ms = {name: round((after[name] - before[name]) / orders * 1e3, 3) for name in after}
         return Measured(
@@ -127,11 +134,14 @@ class Stage:
             ended=found["ended"],
             not_ended=found["not_ended"],
             cpu_ms=cpu_ms | {"load": found["cpu_ms_per_saga"]},
+            messages=round((self._messages() - messages) / orders, 2),
+            orchestrator_rss_mib=max(rss_mib(process.pid) for process in self.orchestrators),
         )
 
     def limit(self, orders: int, in_flight: int) -> Measured:
         url = self.postgres.create_database()
         found = self._run("bench.limit", str(orders), str(in_flight), str(LIMIT_BATCH_MAX), database_url=url)
+        self.postgres.drop_database(url)  # else it is vacuumed while others are measured
         cpu_ms = {"loop": found["cpu_ms_per_saga"], "responder": found["responder_cpu_ms_per_saga"]}
         return Measured(
             sagas_per_second=found["sagas_per_second"], p50_ms=found["p50_ms"], p99_ms=found["p99_ms"], cpu_ms=cpu_ms
@@ -139,9 +149,8 @@ class Stage:
 
     def load(self, orders: int, in_flight: int) -> "subprocess.Popen[str]":
         """Orders that come in while the test does something else, each under a key: none is placed twice."""
-        argv = [sys.executable, "-m", "bench.load", str(orders), str(in_flight), *self.urls]
-        env = {**self._environment, "BENCH_REQUEST_KEYS": "1"}
-        return subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, text=True)
+        argv = [sys.executable, "-m", "bench.load", "--keys", str(orders), str(in_flight), *self.urls]
+        return subprocess.Popen(argv, env=self._environment, stdout=subprocess.PIPE, text=True)
 
     def _start(self, group: str, module: str, *arguments: str, environment: Mapping[str, str] | None = None) -> Process:
         name = f"{group}-{len(self._processes.get(group, ()))}"
@@ -161,10 +170,28 @@ class Stage:
         found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         return found
 
+    def postgresql_version(self) -> str:
+        with psycopg.connect(self.database_url) as connection:
+            return str(connection.info.parameter_status("server_version"))
+
+    def _messages(self) -> int:
+        """Since the database was made: what went through the outbox, and the transitions that an answer brought."""
+        with psycopg.connect(self.database_url) as connection:
+            found = connection.execute(
+                "select coalesce((select last_value from ordersaga.outbox_row_id_seq), 0)"
+                " + (select count(*) from ordersaga.saga_history where cause <> 'started')"
+            ).fetchone()
+        assert found, "an aggregate has a row"
+        return int(found[0])
+
     def _cpu_seconds(self) -> dict[str, float]:
         pids = {name: [process.pid for process in group] for name, group in self._processes.items()}
         pids |= {"postgresql": [self.postgres.pid], "kafka": [node.pid for node in self.kafka.nodes]}
         return {name: sum(tree_cpu_seconds(pid) for pid in group if pid) for name, group in pids.items()}
+
+
+def rss_mib(pid: int | None) -> float:
+    return round(psutil.Process(pid).memory_info().rss / 2**20, 1) if pid else 0.0
 
 
 def tree_cpu_seconds(pid: int) -> float:

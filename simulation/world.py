@@ -213,6 +213,7 @@ class World:
             name="worker",
             hold_back=lambda: relay.full,
             poll_timeout_seconds=30.0,
+            gather_seconds=0.015,
             clock=clock,
             randomness=chance,
         )

@@ -193,6 +193,7 @@ def _worker(settings: Settings, bus: Bus, handler: Handler, relay: Relay, name: 
         name="worker",
         hold_back=lambda: relay.full,
         batch_max=settings.worker_batch_max,
+        gather_seconds=settings.worker_gather_seconds,
         poll_timeout_seconds=settings.worker_poll_timeout_seconds,
     )
 

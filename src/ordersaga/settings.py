@@ -235,6 +235,13 @@ class Settings(ConnectionSettings):
         le=10_000,
         description="Incoming records in one transaction. More gains little and makes a batch that fails dearer.",
     )
+    worker_gather_seconds: float = Field(
+        0.015,
+        ge=0,
+        le=1,
+        description="How long a batch waits for company, where company is to be expected: at four records in this time"
+        " or more. Below that rate nothing waits.",
+    )
     worker_poll_timeout_seconds: Seconds = Field(
         0.5,
         description="How long a poll waits for a record. Records come at once; this bounds how fast a stop is noticed.",

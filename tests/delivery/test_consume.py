@@ -25,7 +25,14 @@ class CannotUse(Exception):
 class Desk:
     """Handles values into a list; some of them cannot be handled. Batches are all or nothing, as transactions are."""
 
-    def __init__(self, stage: Stage, values: Sequence[bytes], bad: Sequence[bytes] = (), batch_max: int = 500) -> None:
+    def __init__(
+        self,
+        stage: Stage,
+        values: Sequence[bytes],
+        bad: Sequence[bytes] = (),
+        batch_max: int = 500,
+        gather_seconds: float = 0.0,
+    ) -> None:
         self.stage = stage
         self.consumer = ListConsumer(stage, values)
         self.bad = bad
@@ -44,6 +51,7 @@ class Desk:
             poll_timeout_seconds=0.02,
             retry_first_seconds=0.005,
             retry_most_seconds=0.01,
+            gather_seconds=gather_seconds,
             randomness=SeededRandom(1),
         )
 
@@ -285,3 +293,12 @@ def test_stop_before_start_and_stop_twice_are_no_trouble(desks: Desks) -> None:
 
 def _raise(error: Exception) -> None:
     raise error
+
+
+def test_records_that_come_one_after_the_other_are_waited_for_unless_it_is_to_stop(desks: Desks) -> None:
+    """How long is told by the clock alone (test_gathering): here too long to be waited for."""
+    desk = desks(numbers(40), batch_max=20, gather_seconds=30)
+    desk.loop.start()
+    desk.until_committed(20)
+    assert desk.loop.stop(5.0)
+    assert desk.calls == [20] and desk.consumer.committed == 20

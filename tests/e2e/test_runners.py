@@ -60,6 +60,8 @@ def test_the_benchmark_measures_both_sides_and_every_order_ends() -> None:
     assert row["saga"]["not_ended"] == 0
     assert row["limit"]["sagas_per_second"] > 0
     assert report["ratio_to_limit"] == row["ratio_to_limit"]
+    assert report["orchestrator_cpu_ms_per_saga"] == row["saga"]["cpu_ms"]["orchestrator"] > 0
+    assert row["saga"]["messages"] == 13, "six commands and notices, two announcements, five answers"
 
 
 def _run(module: str, *arguments: str, exit_codes: tuple[int, ...] = (0,)) -> dict[str, Any]:

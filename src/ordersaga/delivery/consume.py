@@ -19,6 +19,7 @@ from ordersaga.bus.protocol import BusUnavailable, Consumer, FencedMember, Recor
 from ordersaga.delivery import failpoints
 from ordersaga.delivery.background import GiveUpError, Health, Loop
 from ordersaga.delivery.clock import Clock, Randomness, SystemClock, SystemRandom, backoff_seconds
+from ordersaga.delivery.gathering import Gathering
 
 _log = structlog.get_logger(__name__)
 
@@ -28,6 +29,8 @@ AFTER_COMMIT = failpoints.declare("consume.after_commit", "The bus was given the
 BEFORE_PARK = failpoints.declare("consume.before_park", "A record was found unusable and is not put aside yet.")
 AFTER_PARK = failpoints.declare("consume.after_park", "An unusable record is put aside, its offset is not committed.")
 
+GATHER_LEAST = 4.0
+"""For fewer records no time is given."""
 _POLL_WHILE_PAUSED_SECONDS = 1.0
 _HOLD_BACK_SECONDS = 0.05
 
@@ -58,12 +61,13 @@ class ConsumeLoop:
         retry_first_seconds: float = 0.1,
         retry_most_seconds: float = 5.0,
         close_timeout_seconds: float = 3.0,
+        gather_seconds: float = 0.0,
         clock: Clock | None = None,
         randomness: Randomness | None = None,
     ) -> None:
         """`park` must have put the record away durably when it returns; it is tried until it does, whatever it raises.
 
-        While `hold_back` says yes (a relay is full), nothing is taken in.
+        While `hold_back` says yes (a relay is full), nothing is taken in. `gather_seconds`: see `delivery.gathering`.
         """
         self._consumer = consumer
         self._handle = handle
@@ -75,6 +79,7 @@ class ConsumeLoop:
         self._close_timeout_seconds = close_timeout_seconds
         self._clock = clock or SystemClock()
         self._randomness = randomness or SystemRandom()
+        self._gathering = Gathering(self._clock, seconds=gather_seconds, least=GATHER_LEAST)
         self._paused = False
         self._carried: list[Record] = []
         """What a paused consumer delivered all the same: next in turn."""
@@ -245,6 +250,10 @@ class ConsumeLoop:
         if self._carried:
             carried, self._carried = self._carried, []
             return carried
+        if (seconds := self._gathering.wait_seconds()) > 0:
+            self._loop.pause(seconds)
+            if self._loop.stopping:
+                return ()
         try:
             records = self._consumer.poll(self._batch_max, self._poll_timeout_seconds)
         except BusUnavailable as error:
@@ -255,6 +264,7 @@ class ConsumeLoop:
             return ()
         self._outages_in_row = 0
         self._trouble = ""
+        self._gathering.took(len(records))
         return records
 
     def _backoff(self, attempt: int) -> float:
