@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from ordersaga.web.landing import Landing
+from tests.waiting import a_turn_of_the_loop
 
 
 async def in_a_thread(action: Callable[[], Any]) -> None:
@@ -23,7 +24,7 @@ def test_what_is_ready_together_wakes_the_loop_once(monkeypatch: pytest.MonkeyPa
         landing, loop = Landing(30), asyncio.get_running_loop()
         futures: list[Future[int]] = [Future() for _ in range(50)]
         waiting = [asyncio.ensure_future(landing.wait(future)) for future in futures]
-        await asyncio.sleep(0)
+        await a_turn_of_the_loop()
         wakings = 0
         wake = loop.call_soon_threadsafe
 
@@ -62,7 +63,7 @@ def test_an_error_is_the_waiters_and_nobody_elses() -> None:
         bad: Future[str] = Future()
         given_up: Future[str] = Future()
         waiting = asyncio.gather(*(landing.wait(one) for one in (good, bad, given_up)), return_exceptions=True)
-        await asyncio.sleep(0)
+        await a_turn_of_the_loop()
         given_up.cancel()
         await in_a_thread(partial(bad.set_exception, ValueError("no")))
         await in_a_thread(partial(good.set_result, "yes"))
@@ -79,17 +80,15 @@ def test_who_waits_too_long_is_told_in_turn_and_what_they_wait_for_is_given_up()
         begun: Future[int] = Future()
         begun.set_running_or_notify_cancel()
         start = loop.time()
-        first = asyncio.ensure_future(landing.wait(late))
-        await asyncio.sleep(0.05)
-        outcomes = await asyncio.gather(first, landing.wait(begun), return_exceptions=True)
+        outcomes = await asyncio.gather(landing.wait(late), landing.wait(begun), return_exceptions=True)
         seconds = loop.time() - start
         begun.set_result(1)  # nobody waits any more: it is of no consequence
-        await asyncio.sleep(0)
+        await a_turn_of_the_loop()
         return late, outcomes, seconds
 
     late, outcomes, seconds = asyncio.run(scene())
     assert late.cancelled() and [type(one) for one in outcomes] == [TimeoutError, TimeoutError]
-    assert 0.14 < seconds < 10
+    assert 0.09 < seconds < 10
 
 
 def test_what_lands_after_the_loop_has_closed_troubles_nobody() -> None:
@@ -97,7 +96,7 @@ def test_what_lands_after_the_loop_has_closed_troubles_nobody() -> None:
 
     async def scene() -> None:
         waiting = asyncio.ensure_future(landing.wait(future))
-        await asyncio.sleep(0)
+        await a_turn_of_the_loop()
         waiting.cancel()
 
     asyncio.run(scene())

@@ -20,6 +20,7 @@ from ordersaga.orchestrator.runtime.service import Report
 from ordersaga.web.server import CannotListen, HttpServer, ServerSettings, Together
 from tests.api.conftest import Stage, stage_of
 from tests.api.test_edges import Away
+from tests.waiting import a_turn_of_the_loop
 
 SHORT_SECONDS = 0.3
 
@@ -284,10 +285,10 @@ def test_the_head_of_an_answer_and_its_body_are_sent_as_one() -> None:
         together = Together(Wire(), asyncio.get_running_loop())
         together.write(b"head")
         together.write(b"body")
-        await asyncio.sleep(0)
+        await a_turn_of_the_loop()
         together.write(b"last words")
         together.close()
-        await asyncio.sleep(0)
+        await a_turn_of_the_loop()
         return sent
 
     assert asyncio.run(scene()) == [b"headbody", b"last words", b"closed"]
