@@ -59,7 +59,7 @@ def test_who_was_heard_of_a_moment_ago_is_there_however_many_commands_were_not_a
     found, watch = circuits()
     found.heard({PAYMENT}, {})
     watch.seconds += QUIET_SECONDS - 0.1
-    found.heard((), {PAYMENT: 30})
+    found.heard({ORDER}, {PAYMENT: 30})
     assert found.shut() == set()
     watch.seconds += 0.1
     found.learn({})
@@ -88,11 +88,38 @@ def test_a_process_that_has_just_begun_hears_nobody_yet() -> None:
     assert found.shut() == set()
 
 
-def test_where_others_are_heard_of_it_is_who_does_not_answer() -> None:
+def test_where_others_are_heard_of_all_the_time_it_is_who_does_not_answer() -> None:
     found, watch = circuits()
     found.heard({ORDER, PAYMENT}, {})
-    watch.seconds += QUIET_SECONDS
+    watch.seconds += QUIET_SECONDS - 1
     found.heard({ORDER}, {PAYMENT: 30})
+    assert found.shut() == set()
+    watch.seconds += 1
+    found.heard({ORDER}, {PAYMENT: 1})
+    assert found.shut() == {PAYMENT}
+
+
+def test_while_what_was_said_meanwhile_is_only_being_read_nobody_is_blamed() -> None:
+    """The order service's answers come first, those of the payment service a moment later."""
+    found, watch = circuits()
+    found.heard({ORDER, PAYMENT}, {})
+    watch.seconds += DEAF_SECONDS - 5
+    found.heard((), {PAYMENT: 30, ORDER: 30})
+    watch.seconds += 1
+    found.heard({ORDER}, {})
+    assert found.shut() == set()
+    watch.seconds += QUIET_SECONDS - 0.1
+    found.heard({PAYMENT}, {})
+    found.heard((), {PAYMENT: 30})
+    assert found.shut() == set()
+
+
+def test_where_little_is_said_a_silence_that_lasts_is_enough() -> None:
+    found, watch = circuits()
+    found.heard({ORDER, PAYMENT}, {})
+    for _ in range(3):
+        watch.seconds += DEAF_SECONDS - 5
+        found.heard({ORDER}, {PAYMENT: 2})
     assert found.shut() == {PAYMENT}
 
 

@@ -28,7 +28,8 @@ QUIET_SECONDS = 3.0
 """Who was heard of since then is there: commands may go unanswered by many at once where a process of ours has died."""
 DEAF_SECONDS = 15.0
 """Where nobody at all was heard of, it may be we who do not hear: a process of ours has died with its partitions, which
-are divided anew within this time. Till then silence says nothing of anybody.
+are divided anew within this time. Till then silence says nothing of anybody; nor does it while what was said meanwhile
+is only being read.
 """
 PROBE_FIRST_SECONDS, PROBE_MOST_SECONDS = 5.0, 20.0
 """Between two steps that are let through: twice as long after each that was not answered."""
@@ -89,6 +90,10 @@ class Circuits:
         """When each was heard of last, here."""
         self._anybody_at = seconds() - QUIET_SECONDS
         """When anybody was. At the start nobody could be heard yet."""
+        self._hearing_since = self._anybody_at
+        """Since when there was no such gap."""
+        self._silent_at: dict[Participant, float] = {}
+        """When the first silence in a row was noticed, here."""
         self._probe_at: dict[Participant, float] = {}
         self._pause: dict[Participant, float] = {}
         """Of those that are open."""
@@ -123,8 +128,7 @@ class Circuits:
     def heard(self, answered: Collection[Participant], silent: Mapping[Participant, int]) -> None:
         """What a transaction's inputs showed: who answered, and how many commands were not."""
         if answered:
-            self._anybody_at = self._seconds()
-            self._answered_at.update(dict.fromkeys(answered, self._anybody_at))
+            self._hear(answered, self._seconds())
         if not silent and not (self._silent and any(name in self._silent for name in answered)):
             return
         with self._lock:
@@ -178,14 +182,25 @@ class Circuits:
 
     def _open_those_that_are_silent(self) -> None:
         now = self._seconds()
-        if QUIET_SECONDS <= now - self._anybody_at < DEAF_SECONDS:
-            return
+        self._silent_at = {name: self._silent_at.get(name, now) for name in self._silent if self._silent[name]}
         for name, commands in self._silent.items():
-            quiet = now - self._answered_at.get(name, -math.inf) >= QUIET_SECONDS
-            if 0 < self._silences_max <= commands and name not in self._pause and quiet:
+            if 0 < self._silences_max <= commands and name not in self._pause and self._is_its_silence(name, now):
                 self._pause[name] = PROBE_FIRST_SECONDS
                 self._probe_at[name] = now + PROBE_FIRST_SECONDS
                 _log.warning("circuit.opened", participant=name.value, unanswered=commands)
+
+    def _hear(self, answered: Collection[Participant], now: float) -> None:
+        if now - self._anybody_at >= QUIET_SECONDS:
+            self._hearing_since = now
+        self._anybody_at = now
+        self._answered_at.update(dict.fromkeys(answered, now))
+
+    def _is_its_silence(self, name: Participant, now: float) -> bool:
+        """And not our deafness: others were heard of all the time, or it has lasted longer than that can."""
+        if now - self._answered_at.get(name, -math.inf) < QUIET_SECONDS:
+            return False
+        hears = now - self._anybody_at < QUIET_SECONDS <= now - self._hearing_since
+        return hears or now - self._anybody_at >= DEAF_SECONDS or now - self._silent_at[name] >= DEAF_SECONDS
 
     def _close(self, name: Participant) -> None:
         if self._pause.pop(name, None) is not None:
