@@ -36,6 +36,10 @@ class Measured:
     """CPU milliseconds a saga, per group of processes; of the measured time only."""
     messages: float = 0.0
     """Records that the orchestrator sent or took in, a saga."""
+    wal_kb: float = 0.0
+    kafka_kb: float = 0.0
+    stored_kb: float = 0.0
+    """Written to the database's log, into Kafka (one copy), and what the database has grown by, a saga."""
     orchestrator_rss_mib: float = 0.0
     """Of its largest process, at the end."""
 
@@ -119,11 +123,14 @@ class Stage:
         self.postgres.stop()
         self.kafka.stop()
 
-    def saga(self, orders: int, in_flight: int, *, declined: float = 0.0, rate: float = 0.0) -> Measured:
+    def saga(
+        self, orders: int, in_flight: int, *, declined: float = 0.0, rate: float = 0.0, warm_up: bool = True
+    ) -> Measured:
         """`declined`: the share of orders that are taken back; `rate`: orders a second, whatever becomes of them."""
         how = ["--declined", str(declined), "--rate", str(rate)]
-        self._run("bench.load", *how, str(min(200, orders)), str(in_flight), *self.urls)
-        before, messages = self._cpu_seconds(), self._messages()
+        if warm_up:
+            self._run("bench.load", *how, str(min(200, orders)), str(in_flight), *self.urls)
+        before, messages, written = self._cpu_seconds(), self._messages(), self._written()
         found = self._run("bench.load", *how, str(orders), str(in_flight), *self.urls)
         after = self._cpu_seconds()
         cpu_ms = {name: round((after[name] - before[name]) / orders * 1e3, 3) for name in after}
@@ -135,6 +142,7 @@ class Stage:
             not_ended=found["not_ended"],
             cpu_ms=cpu_ms | {"load": found["cpu_ms_per_saga"]},
             messages=round((self._messages() - messages) / orders, 2),
+            **{name: round((now - written[name]) / 1000 / orders, 2) for name, now in self._written().items()},
             orchestrator_rss_mib=max(rss_mib(process.pid) for process in self.orchestrators),
         )
 
@@ -183,6 +191,17 @@ class Stage:
             ).fetchone()
         assert found, "an aggregate has a row"
         return int(found[0])
+
+    def _written(self) -> dict[str, int]:
+        """Bytes so far."""
+        with psycopg.connect(self.database_url) as connection:
+            found = connection.execute(
+                "select pg_current_wal_lsn() - '0/0'::pg_lsn, pg_database_size(current_database())"
+            ).fetchone()
+        assert found, "a query without tables has a row"
+        segments = (self._directory / "kafka").rglob("*.log")
+        kafka = sum(one.stat().st_size for one in segments if one.name[:20].isdigit())
+        return {"wal_kb": int(found[0]), "kafka_kb": kafka, "stored_kb": int(found[1])}
 
     def _cpu_seconds(self) -> dict[str, float]:
         pids = {name: [process.pid for process in group] for name, group in self._processes.items()}

@@ -8,7 +8,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -62,6 +64,27 @@ def test_the_benchmark_measures_both_sides_and_every_order_ends() -> None:
     assert report["ratio_to_limit"] == row["ratio_to_limit"]
     assert report["orchestrator_cpu_ms_per_saga"] == row["saga"]["cpu_ms"]["orchestrator"] > 0
     assert row["saga"]["messages"] == 13, "six commands and notices, two announcements, five answers"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_each_stage_of_the_orchestrator_has_its_time_and_its_bar(tmp_path: Path) -> None:
+    picture = tmp_path / "stages.svg"
+    report = _run("bench.stages", "--in-flight", "32", "--orders", "200", "--svg", str(picture))
+    stages = {"decode", "load", "decide", "write", "commit", "publish", "acknowledge", "commit offsets", "the rest"}
+    assert set(report["stages"]) == stages
+    assert all(one["clock_ms"] > 0 and one["processor_ms"] >= 0 for one in report["stages"].values())
+    bars = [one for one in ET.parse(picture).iter() if one.tag.endswith("rect")]
+    assert len(bars) == 1 + 2 * len(stages)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_what_a_transaction_costs_is_told_for_each_size() -> None:
+    report = _run("bench.batches", "--sizes", "1,20")
+    assert [row["records"] for row in report["rows"]] == [1, 20]
+    assert all(row["clock_ms"] > 0 and row["processor_ms"] > 0 for row in report["rows"])
+    assert {"batch_ms", "record_ms"} <= report.keys()
 
 
 def _run(module: str, *arguments: str, exit_codes: tuple[int, ...] = (0,)) -> dict[str, Any]:
