@@ -100,12 +100,32 @@ class Stage:
         own = {"ORDERSAGA_HTTP_PORT": str(self._ports[number]), "ORDERSAGA_INSTANCE_ID": f"orchestrator-{number}"}
         self._start("orchestrator", "ordersaga.cli", "serve", environment=own)
 
+    def move_to(self, database_url: str) -> None:
+        """All orchestrators end and come back on another database; nothing may be under way. Kafka stays."""
+        for process in self._processes.pop("orchestrator"):
+            process.stop(12.0)
+        self.database_url = database_url
+        self.connect()
+        for number in range(len(self._ports)):
+            self.start_orchestrator(number)
+        for number in range(len(self._ports)):
+            self.wait_ready(number)
+
     def start_participants(self) -> None:
         if self._participants == "light":
             self._start("participants", "bench.responders")
         elif self._participants == "reference":
             for name in PARTICIPANTS:
                 self._start("participants", "ordersaga.cli", "participants", name)
+
+    @property
+    def participants(self) -> list[Process]:
+        return self._processes["participants"]
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """What each process gets."""
+        return self._environment
 
     @property
     def orchestrators(self) -> list[Process]:
@@ -155,9 +175,10 @@ class Stage:
             sagas_per_second=found["sagas_per_second"], p50_ms=found["p50_ms"], p99_ms=found["p99_ms"], cpu_ms=cpu_ms
         )
 
-    def load(self, orders: int, in_flight: int) -> "subprocess.Popen[str]":
+    def load(self, orders: int, in_flight: int, *, rate: float = 0.0) -> "subprocess.Popen[str]":
         """Orders that come in while the test does something else, each under a key: none is placed twice."""
-        argv = [sys.executable, "-m", "bench.load", "--keys", str(orders), str(in_flight), *self.urls]
+        how = ["--keys", "--rate", str(rate)]
+        argv = [sys.executable, "-m", "bench.load", *how, str(orders), str(in_flight), *self.urls]
         return subprocess.Popen(argv, env=self._environment, stdout=subprocess.PIPE, text=True)
 
     def _start(self, group: str, module: str, *arguments: str, environment: Mapping[str, str] | None = None) -> Process:
