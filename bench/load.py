@@ -153,6 +153,7 @@ class Load:
             "sagas_per_second": round(len(ended) / elapsed, 1) if elapsed else 0.0,
             "p50_ms": round(seconds[len(seconds) // 2] * 1e3, 1) if seconds else None,
             "p99_ms": round(seconds[int(len(seconds) * 0.99)] * 1e3, 1) if seconds else None,
+            "max_ms": round(seconds[-1] * 1e3, 1) if seconds else None,
             "cpu_ms_per_saga": round(cpu / max(1, len(ended)) * 1e3, 3),
         }
 

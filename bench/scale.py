@@ -56,7 +56,11 @@ DATABASE = {
     "log_lock_waits": "on",
     "deadlock_timeout": "5ms",
 }
-SETTINGS = {"ORDERSAGA_SAGAS_STARTED_MAX": "1000000", "ORDERSAGA_STEP_TIMEOUT_SECONDS": "3600"}
+SETTINGS = {
+    "ORDERSAGA_SAGAS_STARTED_MAX": "1000000",
+    "ORDERSAGA_STEP_TIMEOUT_SECONDS": "3600",
+    "ORDERSAGA_ARCHIVE_AFTER_DAYS": "0",  # nothing is moved before we say so
+}
 _WAITED = re.compile(r"acquired \w+ on .+? after ([0-9.]+) ms")
 
 

@@ -144,14 +144,23 @@ class Stage:
         self.kafka.stop()
 
     def saga(
-        self, orders: int, in_flight: int, *, declined: float = 0.0, rate: float = 0.0, warm_up: bool = True
+        self,
+        orders: int,
+        in_flight: int,
+        *,
+        declined: float = 0.0,
+        rate: float = 0.0,
+        warm_up: bool = True,
+        only: int | None = None,
     ) -> Measured:
-        """`declined`: the share of orders that are taken back; `rate`: orders a second, whatever becomes of them."""
-        how = ["--declined", str(declined), "--rate", str(rate)]
+        """`declined`: the share of orders that are taken back; `rate`: orders a second, whatever becomes of them;
+        `only`: at this orchestrator.
+        """
+        how, urls = ["--declined", str(declined), "--rate", str(rate)], self.urls if only is None else [self.urls[only]]
         if warm_up:
-            self._run("bench.load", *how, str(min(200, orders)), str(in_flight), *self.urls)
+            self._run("bench.load", *how, str(min(200, orders)), str(in_flight), *urls)
         before, messages, written = self._cpu_seconds(), self._messages(), self._written()
-        found = self._run("bench.load", *how, str(orders), str(in_flight), *self.urls)
+        found = self._run("bench.load", *how, str(orders), str(in_flight), *urls)
         after = self._cpu_seconds()
         cpu_ms = {name: round((after[name] - before[name]) / orders * 1e3, 3) for name in after}
         return Measured(
@@ -163,7 +172,7 @@ class Stage:
             cpu_ms=cpu_ms | {"load": found["cpu_ms_per_saga"]},
             messages=round((self._messages() - messages) / orders, 2),
             **{name: round((now - written[name]) / 1000 / orders, 2) for name, now in self._written().items()},
-            orchestrator_rss_mib=max(rss_mib(process.pid) for process in self.orchestrators),
+            orchestrator_rss_mib=max(rss_mib(one.pid) for one in self.orchestrators if one.is_running),
         )
 
     def limit(self, orders: int, in_flight: int) -> Measured:
@@ -175,10 +184,12 @@ class Stage:
             sagas_per_second=found["sagas_per_second"], p50_ms=found["p50_ms"], p99_ms=found["p99_ms"], cpu_ms=cpu_ms
         )
 
-    def load(self, orders: int, in_flight: int, *, rate: float = 0.0) -> "subprocess.Popen[str]":
+    def load(
+        self, orders: int, in_flight: int, *, rate: float = 0.0, only: int | None = None
+    ) -> "subprocess.Popen[str]":
         """Orders that come in while the test does something else, each under a key: none is placed twice."""
-        how = ["--keys", "--rate", str(rate)]
-        argv = [sys.executable, "-m", "bench.load", *how, str(orders), str(in_flight), *self.urls]
+        how, urls = ["--keys", "--rate", str(rate)], self.urls if only is None else [self.urls[only]]
+        argv = [sys.executable, "-m", "bench.load", *how, str(orders), str(in_flight), *urls]
         return subprocess.Popen(argv, env=self._environment, stdout=subprocess.PIPE, text=True)
 
     def _start(self, group: str, module: str, *arguments: str, environment: Mapping[str, str] | None = None) -> Process:
@@ -225,7 +236,7 @@ class Stage:
         return {"wal_kb": int(found[0]), "kafka_kb": kafka, "stored_kb": int(found[1])}
 
     def _cpu_seconds(self) -> dict[str, float]:
-        pids = {name: [process.pid for process in group] for name, group in self._processes.items()}
+        pids = {name: [one.pid for one in group if one.is_running] for name, group in self._processes.items()}
         pids |= {"postgresql": [self.postgres.pid], "kafka": [node.pid for node in self.kafka.nodes]}
         return {name: sum(tree_cpu_seconds(pid) for pid in group if pid) for name, group in pids.items()}
 

@@ -37,7 +37,8 @@ def test_another_time_is_empty(stage: Stage) -> None:
         ({"by": "minute"}, "by"),
         ({"since": "yesterday"}, "since"),
         ({"since": "2026-01-02T00:00:00Z", "until": "2026-01-02T00:30:00Z"}, "since"),
-        ({"since": "2024-01-02T00:00:00Z", "until": "2026-01-02T00:00:00Z"}, "since"),
+        ({"since": "2024-01-02T00:00:00Z", "until": "2026-01-02T00:00:00Z", "by": "day"}, "since"),
+        ({"since": "2026-01-02T00:00:00Z", "until": "2026-02-03T00:00:00Z"}, "since"),
     ],
 )
 def test_a_wrong_query_is_named_by_its_field(stage: Stage, query: dict[str, Any], field: str) -> None:

@@ -13,7 +13,7 @@ from ordersaga.orchestrator.core.inputs import CancelAsked
 from ordersaga.orchestrator.core.instance import Direction, Requested, Status
 from ordersaga.orchestrator.core.reasons import Reason
 from ordersaga.orchestrator.runtime.handle import BEFORE_COMMIT
-from ordersaga.orchestrator.runtime.statistics import Durations, Told, bin_of, seconds_of, tell
+from ordersaga.orchestrator.runtime.statistics import DETAILS, Durations, Told, bin_of, seconds_of, tell
 from ordersaga.orchestrator.store.statistics import PostgresStatistics
 from ordersaga.orchestrator.store.statistics_protocol import By
 from ordersaga.wire import messages as m
@@ -36,7 +36,7 @@ def statistics(stage: Stage) -> PostgresStatistics:
 
 def told(statistics: PostgresStatistics) -> Told:
     now = datetime.now(UTC)
-    return tell(statistics.periods(now - timedelta(hours=2), now + timedelta(hours=2), By.HOUR))
+    return tell(statistics.periods(now - timedelta(hours=2), now + timedelta(hours=2), By.HOUR, DETAILS))
 
 
 def full_count(stage: Stage) -> dict[str, int]:
@@ -116,14 +116,36 @@ def test_what_is_under_way_and_what_failed_is_read_from_the_sagas(stage: Stage, 
 
 
 def test_days_are_sums_of_their_hours(stage: Stage, statistics: PostgresStatistics) -> None:
-    at = datetime(2026, 3, 4, 22, tzinfo=UTC)
-    for hour in range(4):
+    """However the time that is asked for cuts the days; and after an hour was changed or folded into again."""
+    begin, hours = datetime(2026, 3, 4, tzinfo=UTC), 24 * 4
+    for hour in range(hours):
         stage.execute(
             "insert into statistics values (%s, 'create_order', 'started', '', %s, 0)",
-            at + timedelta(hours=hour), 10**hour,
+            begin + timedelta(hours=hour), 10 + hour,
         )  # fmt: skip
-    days = tell(statistics.periods(at, at + timedelta(hours=3), By.DAY)).periods
-    assert {day.day: totals.started for day, totals in days.items()} == {4: 11, 5: 100}
+    stage.execute("update statistics set count = count + 1000 where bucket = %s", begin + timedelta(hours=30))
+    counts = {begin + timedelta(hours=hour): 10 + hour + 1000 * (hour == 30) for hour in range(hours)}
+    for first, past in [(0, hours), (3, 5), (3, 24), (24, 48), (25, 47), (5, 29), (47, 73), (1, hours - 1)]:
+        since, until = begin + timedelta(hours=first), begin + timedelta(hours=past)
+        told = tell(statistics.periods(since, until, By.DAY, DETAILS))
+        wanted: Counter[datetime] = Counter()
+        for at, count in counts.items():
+            if since <= at < until:
+                wanted[at.replace(hour=0)] += count
+        assert {day: totals.started for day, totals in told.periods.items()} == wanted
+        assert told.total.started == wanted.total()
+
+
+def test_what_is_not_folded_yet_is_in_its_day(stage: Stage, statistics: PostgresStatistics) -> None:
+    work(stage)
+    now = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    time = now - timedelta(hours=2), now + timedelta(hours=2)
+    before = tell(statistics.periods(*time, By.DAY, DETAILS))
+    assert before.total.started == 6
+    assert statistics.fold() > 0
+    assert tell(statistics.periods(*time, By.DAY, DETAILS)) == before
+    by_hour = tell(statistics.periods(*time, By.HOUR, DETAILS))
+    assert (by_hour.total, by_hour.steps, by_hour.reasons) == (before.total, before.steps, before.reasons)
 
 
 def test_what_a_newer_version_counts_is_passed_over(stage: Stage, statistics: PostgresStatistics) -> None:

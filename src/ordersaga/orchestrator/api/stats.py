@@ -10,12 +10,13 @@ from msgspec import Struct
 from ordersaga.orchestrator.api.asking import TheApi
 from ordersaga.orchestrator.api.documents import documented
 from ordersaga.orchestrator.core.instance import Status
-from ordersaga.orchestrator.runtime.statistics import Durations, StepTotals, Totals, tell
+from ordersaga.orchestrator.runtime.statistics import DETAILS, Durations, StepTotals, Totals, tell
 from ordersaga.orchestrator.store.statistics_protocol import By, Statistics
 from ordersaga.wire.errors import WireError
 from ordersaga.wire.times import parse_time
 
-DAYS_MAX = 400
+DAYS_MAX = {By.HOUR: 31, By.DAY: 400}
+"""How long a time may be, by the length of its periods: 750 periods are enough for a picture."""
 _BY = {"enum": [by.value for by in By]}
 
 
@@ -95,8 +96,8 @@ class StatsView(Struct, frozen=True, kw_only=True):
     sync_to_thread=True,
     responses=documented(400, 500, 503),
     summary="What sagas did, hour by hour or day by day",
-    description="Whole hours: of `since` and `until` the hour counts. The last 24 hours, unless asked for others; 400"
-    " days at most.",
+    description="Whole hours: of `since` and `until` the hour counts. The last 24 hours, unless asked for others; by"
+    " the hour 31 days at most, by the day 400.",
     tags=["sagas"],
 )
 def get_stats(
@@ -109,14 +110,15 @@ def get_stats(
         raise WireError("by", f"must be one of {', '.join(By)}")
     end = _hour(parse_time(until, "until") if until is not None else datetime.now(UTC) + timedelta(hours=1))
     begin = _hour(parse_time(since, "since")) if since is not None else end - timedelta(hours=24)
-    if not timedelta(0) < end - begin <= timedelta(days=DAYS_MAX):
-        raise WireError("since", f"must be before until, by an hour at least and {DAYS_MAX} days at most")
+    most = DAYS_MAX[By(by)]
+    if not timedelta(0) < end - begin <= timedelta(days=most):
+        raise WireError("since", f"must be before until, by an hour at least and {most} days at most (by={by})")
     return stats_view(api.statistics, begin, end, By(by))
 
 
 def stats_view(statistics: Statistics, since: datetime, until: datetime, by: By) -> StatsView:
     """Asks for it. Raises `StoreUnavailable`."""
-    told = tell(statistics.periods(since, until, by))
+    told = tell(statistics.periods(since, until, by, DETAILS))
     in_flight, failures = statistics.in_flight(), statistics.failures()
     return StatsView(
         since=since,

@@ -20,6 +20,8 @@ STARTED, ENDED, SAGA_SECONDS, STEP, STEP_SECONDS, REPEATED = (
 """Kinds. Their labels: nothing; outcome and reason; outcome and bin; step, direction and what became of it; step,
 direction and bin; step and direction; with `|` between.
 """
+DETAILS = frozenset({STEP, STEP_SECONDS})
+"""Kinds that are told of a whole time, not of each of its periods."""
 _SMALLEST_SECONDS, _GROWTH, _BINS_MAX = 0.001, 1.2, 120
 _PER_LOG = 1 / math.log(_GROWTH)
 
@@ -122,11 +124,14 @@ class Told:
 
 
 def tell(periods: Iterable[Period]) -> Told:
-    """Sums of all sagas' kinds, together. What a newer version counts and this one does not know is passed over."""
+    """Sums of all sagas' kinds, together, from what `Statistics.periods` finds with `DETAILS`. What a newer version
+    counts and this one does not know is passed over.
+    """
     told = Told()
     for period in periods:
-        for totals in (told.total, told.periods.setdefault(period.at, Totals())):
-            _add(totals, period.sum)
+        if period.sum.kind not in DETAILS:
+            _add(told.total, period.sum)
+            _add(told.periods.setdefault(period.at, Totals()), period.sum)
         _add_details(told, period.sum)
     return told
 

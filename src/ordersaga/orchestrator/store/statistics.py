@@ -1,7 +1,7 @@
 """The statistics in PostgreSQL."""
 
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime, timedelta
 
 from psycopg_pool import ConnectionPool
 
@@ -20,13 +20,17 @@ class PostgresStatistics:
         """`pool` and `schema` as for `PostgresStore`; the pool is the store's to close."""
         self._ask = Connections(pool, timeout_seconds, schema).ask
 
-    def periods(self, since: datetime, until: datetime, by: By) -> Sequence[Period]:
-        wanted = {"since": since, "until": until, "by": by.value}
+    def periods(self, since: datetime, until: datetime, by: By, details: Collection[str]) -> Sequence[Period]:
+        wanted = {"since": since, "until": until, "details": list(details)}
+        if by is By.DAY:
+            first_day = min(_midnight(since + timedelta(days=1, microseconds=-1)), until)
+            last_day = max(_midnight(until), first_day)
+            found = self._ask(_SQL["days"], wanted | {"first_day": first_day, "last_day": last_day})
+        else:
+            found = self._ask(_SQL["hours"], wanted)
         return [
-            Period(
-                at=at.astimezone(UTC), sum=Sum(saga=saga, kind=kind, label=label, count=int(count), microseconds=took)
-            )
-            for at, saga, kind, label, count, took in self._ask(_SQL["periods"], wanted)
+            Period(at=at.astimezone(UTC), sum=Sum(saga=saga, kind=kind, label=label, count=count, microseconds=took))
+            for at, saga, kind, label, count, took in found
         ]
 
     def in_flight(self) -> Sequence[InFlight]:
@@ -44,3 +48,8 @@ class PostgresStatistics:
     def fold(self) -> int:
         ((count,),) = self._ask(_SQL["fold"], {})
         return int(count)
+
+
+def _midnight(moment: datetime) -> datetime:
+    """Of its day in UTC."""
+    return moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)

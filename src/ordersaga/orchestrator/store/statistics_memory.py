@@ -1,7 +1,7 @@
 """The statistics of the store without a database. Nothing is folded there: what was added is what is read."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -21,7 +21,7 @@ class MemoryStatistics:
         self._codec = codec
         self._now = now
 
-    def periods(self, since: datetime, until: datetime, by: By) -> Sequence[Period]:
+    def periods(self, since: datetime, until: datetime, by: By, details: Collection[str]) -> Sequence[Period]:
         counts: Counter[tuple[datetime, str, str, str]] = Counter()
         took: Counter[tuple[datetime, str, str, str]] = Counter()
         with self._tables.changed:
@@ -29,7 +29,8 @@ class MemoryStatistics:
         for at, one in added:
             hour = at.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
             if since <= hour < until:
-                key = (hour.replace(hour=0) if by is By.DAY else hour, one.saga, one.kind, one.label)
+                begun = hour.replace(hour=0) if by is By.DAY else hour
+                key = (since if one.kind in details else begun, one.saga, one.kind, one.label)
                 counts[key] += one.count
                 took[key] += one.microseconds
         return [

@@ -4,7 +4,7 @@ Each transaction appends what it adds (`Batch.sums`), which waits for nobody; a 
 few seconds. Whoever reads gets both, so a figure is right the moment that its transaction has committed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -63,8 +63,10 @@ class Failure:
 class Statistics(Protocol):
     """Each raises `StoreUnavailable`."""
 
-    def periods(self, since: datetime, until: datetime, by: By) -> Sequence[Period]:
-        """Sums of the hours that begin in [since, until), oldest first."""
+    def periods(self, since: datetime, until: datetime, by: By, details: Collection[str]) -> Sequence[Period]:
+        """Sums of the hours that begin in [since, until), oldest first; both are whole hours. Of the kinds that are
+        `details` there is one sum for the whole time, at `since`.
+        """
 
     def in_flight(self) -> Sequence[InFlight]:
         """Sagas that have no outcome yet, oldest first."""

@@ -16,11 +16,28 @@ WITH mine AS (
 )
 SELECT count(*) FROM gone;
 
--- name: periods(since, until, by)
--- Folded or not.
-SELECT date_trunc(:by, bucket, 'UTC'), saga, kind, label, sum(count)::bigint, sum(microseconds)::bigint
+-- name: hours(since, until, details)
+-- Folded or not. Kinds that are details are told of the whole time and not of each hour.
+SELECT CASE WHEN kind = ANY (:details) THEN :since ELSE bucket END, saga, kind, label,
+    sum(count)::bigint, sum(microseconds)::bigint
 FROM (
     SELECT bucket, saga, kind, label, count, microseconds FROM statistics WHERE bucket >= :since AND bucket < :until
+    UNION ALL
+    SELECT date_trunc('hour', at, 'UTC'), saga, kind, label, count, microseconds FROM statistics_added
+    WHERE date_trunc('hour', at, 'UTC') >= :since AND date_trunc('hour', at, 'UTC') < :until
+) one
+GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4;
+
+-- name: days(since, until, first_day, last_day, details)
+-- The same by the day: whole days, from `first_day` to before `last_day`, and the hours before and after them.
+SELECT CASE WHEN kind = ANY (:details) THEN :since ELSE date_trunc('day', bucket, 'UTC') END, saga, kind, label,
+    sum(count)::bigint, sum(microseconds)::bigint
+FROM (
+    SELECT bucket, saga, kind, label, count, microseconds FROM statistics_days
+    WHERE bucket >= :first_day AND bucket < :last_day
+    UNION ALL
+    SELECT bucket, saga, kind, label, count, microseconds FROM statistics
+    WHERE bucket >= :since AND bucket < :first_day OR bucket >= :last_day AND bucket < :until
     UNION ALL
     SELECT date_trunc('hour', at, 'UTC'), saga, kind, label, count, microseconds FROM statistics_added
     WHERE date_trunc('hour', at, 'UTC') >= :since AND date_trunc('hour', at, 'UTC') < :until
