@@ -5,6 +5,8 @@ process runs, within half a minute.
 """
 
 import getpass
+import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -19,11 +21,12 @@ if TYPE_CHECKING:
     from ordersaga.orchestrator.api.views import SagaView
     from ordersaga.orchestrator.core.inputs import Decision
     from ordersaga.orchestrator.runtime.verbs import Actor, Verbs
-    from ordersaga.orchestrator.store.protocol import Store, StoredHistory
+    from ordersaga.orchestrator.store.protocol import SagaPage, Store, StoredHistory
+    from ordersaga.orchestrator.store.search import Search
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="""Sagas: list them, show one as a timeline, cancel, retry, settle, resolve.
+    help="""Sagas: list, export, show one as a timeline, watch it, cancel, retry, settle, resolve.
 
     Example: ordersaga sagas list --status FAILED""",
 )
@@ -34,28 +37,137 @@ Who = Annotated[str, typer.Option(help="Who does it; kept in the history.", defa
 Why = Annotated[str, typer.Option(help="Why; kept in the history.")]
 
 
+Statuses = Annotated[list[str] | None, typer.Option("--status", help="Only these; may be repeated. Default: all.")]
+Step = Annotated[str | None, typer.Option(help="Only those that last went to this step.")]
+ItsReason = Annotated[str | None, typer.Option("--reason", help="Only those with this reason.")]
+Customer = Annotated[str | None, typer.Option(help="Only those of this customer.")]
+Order = Annotated[str | None, typer.Option(help="Only the one of this order.")]
+Attention = Annotated[bool, typer.Option("--attention", help="Only those that a person should look at.")]
+Since = Annotated[str | None, typer.Option(help="Begun then or later, such as 2026-01-31T09:00:00Z.")]
+Until = Annotated[str | None, typer.Option(help="Begun before.")]
+Text = Annotated[str | None, typer.Option(help="In what is told of their trouble, whatever its case.")]
+Oldest = Annotated[bool, typer.Option("--oldest", help="Oldest first.")]
+
+
 @app.command("list")
 def list_sagas(
     *,
-    status: Annotated[list[str] | None, typer.Option(help="Only these; may be repeated. Default: all.")] = None,
-    most: Annotated[int, typer.Option(help="How many, newest first.", min=1, max=MOST)] = 20,
+    status: Statuses = None,
+    step: Step = None,
+    reason: ItsReason = None,
+    customer: Customer = None,
+    order: Order = None,
+    attention: Attention = False,
+    since: Since = None,
+    until: Until = None,
+    text: Text = None,
+    oldest: Oldest = False,
+    after: Annotated[UUID | None, typer.Option(help="The next page, as the last one said.")] = None,
+    most: Annotated[int, typer.Option(help="How many.", min=1, max=MOST)] = 20,
     env_file: EnvFile = None,
 ) -> None:
-    """One line for each, newest first.
+    """One line for each that meets every condition, newest first.
 
-    Example: ordersaga sagas list --status FAILED --status COMPENSATING
+    Example: ordersaga sagas list --status FAILED --reason COMPENSATION_FAILED --oldest
     """
-    from ordersaga.orchestrator.core.instance import Status
+    with told_in_one_line():
+        search = _search(
+            status,
+            attention=attention,
+            oldest_first=oldest,
+            step=step,
+            reason=reason,
+            customer_id=customer,
+            order_id=order,
+            since=since,
+            until=until,
+            text=text,
+        )
+        store, view, _ = _opened(env_file)
+        page = _page(store, search, most, after)
+        for instance in page.instances:
+            typer.echo(_line(view(instance)))
+        if not page.instances:
+            typer.echo("none")
+        if page.next_after is not None:
+            total = store.count(search)
+            many = f"more than {total.count}" if total.is_least else f"{total.count}"
+            typer.echo(f"{many} in all; the next page: the same with --after {page.next_after}", err=True)
+
+
+@app.command()
+def export(
+    *,
+    status: Statuses = None,
+    step: Step = None,
+    reason: ItsReason = None,
+    customer: Customer = None,
+    order: Order = None,
+    attention: Attention = False,
+    since: Since = None,
+    until: Until = None,
+    text: Text = None,
+    oldest: Oldest = False,
+    env_file: EnvFile = None,
+) -> None:
+    """All that meet every condition, as JSON, one line each, as `GET /sagas` answers them.
+
+    Example: ordersaga sagas export --since 2026-01-01T00:00:00Z > sagas.jsonl
+    """
+    import msgspec
 
     with told_in_one_line():
-        if unknown := [one for one in status or () if one not in Status.__members__]:
-            raise typer.BadParameter(f"{unknown[0]} is none of {', '.join(Status)}", param_hint="--status")
+        search = _search(
+            status,
+            attention=attention,
+            oldest_first=oldest,
+            step=step,
+            reason=reason,
+            customer_id=customer,
+            order_id=order,
+            since=since,
+            until=until,
+            text=text,
+        )
         store, view, _ = _opened(env_file)
-        found = store.page(statuses=[Status(one) for one in status or ()], limit=most).instances
-        for instance in found:
-            typer.echo(_line(view(instance)))
-        if not found:
-            typer.echo("none")
+        after, count = None, 0
+        while True:
+            page = store.page(search, limit=MOST, after=after)
+            for instance in page.instances:
+                sys.stdout.write(msgspec.json.encode(view(instance)).decode() + "\n")
+            count, after = count + len(page.instances), page.next_after
+            if after is None:
+                break
+        typer.echo(f"{count} sagas", err=True)
+
+
+@app.command()
+def watch(
+    saga_id: SagaId,
+    *,
+    every: Annotated[float, typer.Option(help="Seconds between two looks.", min=0.1, max=60)] = 0.5,
+    env_file: EnvFile = None,
+) -> None:
+    """Its timeline as it grows, until nothing is under way any more.
+
+    Example: ordersaga sagas watch 019aa1b2-7c1d-7e55-8f00-0123456789ab
+    """
+    with told_in_one_line():
+        store, view, _ = _opened(env_file)
+        seen = 0
+        while True:
+            instance = store.get(saga_id)
+            if instance is None:
+                _no_such(saga_id)
+            news = [entry for entry in store.history(saga_id) if entry.revision > seen]
+            for line in _timeline(news, instance.created_at):
+                typer.echo(line)
+            seen = max([seen, *(entry.revision for entry in news)])
+            if instance.command_due_at is None and instance.revision <= seen:
+                break
+            time.sleep(every)
+        for line in ("", *_state(view(instance))):
+            typer.echo(line)
 
 
 @app.command()
@@ -114,6 +226,25 @@ def resolve(saga_id: SagaId, *, who: Who, why: Why, env_file: EnvFile = None) ->
     Example: ordersaga sagas resolve 019aa1b2-7c1d-7e55-8f00-0123456789ab --why "agreed with the customer"
     """
     _step_in(saga_id, env_file, lambda verbs: verbs.resolve(saga_id, _by(who, why)))
+
+
+def _search(statuses: list[str] | None, *, attention: bool, oldest_first: bool, **conditions: str | None) -> "Search":
+    from ordersaga.orchestrator.api.searching import search_of
+    from ordersaga.wire.errors import WireError
+
+    try:
+        return search_of(statuses or [], attention=attention, oldest_first=oldest_first, conditions=conditions)
+    except WireError as error:
+        option = "--" + {"customer_id": "customer", "order_id": "order"}.get(error.field, error.field)
+        raise typer.BadParameter(error.problem, param_hint=option) from error
+
+
+def _page(store: "Store", search: "Search", most: int, after: UUID | None) -> "SagaPage":
+    """As many as were asked for, where there are so many: a page of the store may end early."""
+    page = store.page(search, limit=most, after=after)
+    while not page.instances and page.next_after is not None:
+        page = store.page(search, limit=most, after=page.next_after)
+    return page
 
 
 def _step_in(saga_id: UUID, env_file: Path | None, act: "Callable[[Verbs], Decision | None]") -> None:

@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 
 from ordersaga.bus.protocol import Record
-from ordersaga.orchestrator.api.routes import PAGE_SIZE_MAX
+from ordersaga.orchestrator.api.searching import PAGE_SIZE_MAX
 from ordersaga.orchestrator.core.instance import Status
 from ordersaga.wire import messages as m
 from ordersaga.wire.codec import encode
@@ -120,6 +120,20 @@ def test_a_page_may_begin_before_a_saga(stage: Stage, many: list[str]) -> None:
     assert ids(stage.client.get(f"/sagas?before={many[2]}&page_size=2")) == many[3:5]
 
 
+def test_a_search_keeps_its_conditions_from_page_to_page(stage: Stage, many: list[str]) -> None:
+    stage.client.post(f"/sagas/{many[3]}/cancel")
+    query = "status=STARTED&step=CREATE_ORDER&since=2026-01-01T00:00:00Z&order=oldest&page_size=2"
+    url, seen = f"/sagas?{query}", []
+    while url:
+        answer = stage.client.get(url)
+        assert answer.status_code == 200
+        seen += ids(answer)
+        url = answer.headers.get("link", "").removesuffix('>; rel="next"').removeprefix("<")
+    assert seen[-6:] == [one for one in reversed(many) if one != many[3]]
+    counted = stage.client.get("/sagas/count?status=STARTED&step=CREATE_ORDER")
+    assert counted.json() == {"count": len(seen), "is_least": False}
+
+
 def test_sagas_are_filtered_by_status(stage: Stage, many: list[str]) -> None:
     stage.client.post(f"/sagas/{many[3]}/cancel")
     assert ids(stage.client.get("/sagas?status=CANCELLING"))[0] == many[3]
@@ -143,6 +157,15 @@ def test_a_page_has_at_most_a_hundred(stage: Stage) -> None:
         ("status=", "status"),
         ("status='; DROP TABLE sagas; --", "status"),
         ("before=7", "before"),
+        ("before=01a20c5c-a1c9-7292-a4fb-e9f0f6262822&order=oldest", "before"),
+        ("order=random", "order"),
+        ("reason=BAD_LUCK", "reason"),
+        ("since=yesterday", "since"),
+        ("until=2026-13-01T00:00:00Z", "until"),
+        ("text=", "text"),
+        ("customer_id=" + "x" * 201, "customer_id"),
+        ("step=%00", "step"),
+        ("attention=perhaps", "attention"),
         ("page_token=x", "page_token"),
         ("page_size=0", "page_size"),
         ("page_size=-1", "page_size"),

@@ -1,6 +1,8 @@
 """Sagas at a terminal, while no service runs: listed, shown as a timeline, and stepped in."""
 
+import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID
 
 import pytest
@@ -38,7 +40,46 @@ def test_sagas_are_listed_newest_first_by_status(database_url: str, stage: Stage
     assert [line.split()[0] for line in listed.splitlines()] == [str(newer), str(saga_id)]
     assert sagas(database_url, "list", "--status", "FAILED") == (0, "none\n", "")
     code, _, error = sagas(database_url, "list", "--status", "LOST")
-    assert code == 2 and "LOST is none of" in error
+    assert code == 2 and "must be one of STARTED" in error and "not 'LOST'" in error
+
+
+def test_sagas_are_searched_for_page_after_page(database_url: str, stage: Stage, saga_id: UUID) -> None:
+    newer = stage.begin()
+    code, listed, told = sagas(database_url, "list", "--most", "1", "--oldest")
+    assert (code, listed.split()[0]) == (0, str(saga_id))
+    assert "2 in all" in told and told.split("--after ")[1].strip() == str(saga_id)
+    _, rest, told = sagas(database_url, "list", "--most", "1", "--oldest", "--after", saga_id)
+    assert (rest.split()[0], told) == (str(newer), "")
+    wanted = ["--step", "AUTHORIZE_PAYMENT", "--customer", "customer-of-the-test", "--since", "2026-01-01T00:00:00Z"]
+    assert sagas(database_url, "list", *wanted)[1].split()[0] == str(saga_id)
+    assert sagas(database_url, "list", *wanted, "--attention")[1] == "none\n"
+    code, _, error = sagas(database_url, "list", "--since", "yesterday")
+    assert code == 2 and "--since" in error
+
+
+def test_sagas_are_exported_as_lines_of_json(database_url: str, stage: Stage, saga_id: UUID) -> None:
+    newer = stage.begin()
+    code, exported, told = sagas(database_url, "export", "--status", "STARTED")
+    found = [json.loads(line) for line in exported.splitlines()]
+    assert (code, [one["id"] for one in found], told) == (0, [str(newer), str(saga_id)], "2 sagas\n")
+    assert found[1]["current_step"] == "AUTHORIZE_PAYMENT"
+    assert found[1]["customer_id"] == "customer-of-the-test" and "foodItems" not in exported
+
+
+def test_one_is_watched_until_nothing_is_under_way(database_url: str, stage: Stage, saga_id: UUID) -> None:
+    ids = {"payment_id": "p-1", "order_id": "o-1", "payment_intent_id": "pi-1"}
+    with ThreadPoolExecutor(1) as threads:
+        watching = threads.submit(sagas, database_url, "watch", saga_id, "--every", "0.1")
+        for event in (
+            m.PaymentAuthorized(status="AUTHORIZED", **ids),
+            m.OrderStatusUpdated(order_id="o-1", status="CREATED"),
+            m.TimerStarted(order_id="o-1"),
+        ):
+            stage.handler.records([stage.answer(saga_id, event)])
+        code, told, _ = watching.result(30)
+    lines = told.splitlines()
+    assert code == 0 and [line.split()[0] for line in lines[:6]] == ["1", "2", "3", "4", "5", "6"]
+    assert "timer.started" in lines[5] and "COMPLETED" in lines[7]
 
 
 def test_one_is_shown_with_its_steps_what_it_waits_for_and_a_timeline(database_url: str, saga_id: UUID) -> None:

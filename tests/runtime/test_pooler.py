@@ -4,6 +4,7 @@ from ordersaga.connecting import Database
 from ordersaga.orchestrator.core.instance import Status
 from ordersaga.orchestrator.runtime.sagas import Sagas
 from ordersaga.orchestrator.store.migrate import migrate
+from ordersaga.orchestrator.store.search import Search
 from ordersaga.settings import Settings
 from ordersaga.wire import messages as m
 from ordersaga.wire.topics import Participant
@@ -34,7 +35,7 @@ def test_a_saga_its_messages_and_the_board_need_nothing_that_a_connection_keeps(
         for saga_id in begun:
             settle(stage, saga_id, ANSWERS)
             assert stage.get(saga_id).status is Status.COMPLETED
-        assert store.page(statuses=[Status.COMPLETED]).instances and store.counts().outbox_rows > 0
+        assert store.page(Search(statuses=frozenset([Status.COMPLETED]))).instances and store.counts().outbox_rows > 0
         assert len(store.history(begun[0])) == 6
         store.upkeep()
         board = database.board()

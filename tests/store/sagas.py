@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from ordersaga.bus.protocol import Outgoing
 from ordersaga.orchestrator.core.instance import Direction, Instance, Outstanding, SagaData, Status, StepRecord
 from ordersaga.orchestrator.store.codec import Codec
-from ordersaga.orchestrator.store.protocol import Batch, Change, DeadLetter, EarlyEvent, HistoryEntry, Orphan
+from ordersaga.orchestrator.store.protocol import Batch, Change, DeadLetter, EarlyEvent, HistoryEntry, Orphan, Store
 from ordersaga.wire.ids import uuid7
 
 AnyInstance = Instance[Any]
@@ -84,6 +84,11 @@ def change(before: AnyInstance | None, after: AnyInstance, *messages: Outgoing, 
 
 def begun(*sagas: AnyInstance) -> Batch:
     return Batch(changes=[change(None, one) for one in sagas])
+
+
+def begin(store: Store, *sagas: AnyInstance) -> None:
+    with store.transaction() as transaction:
+        transaction.save(begun(*sagas))
 
 
 def message(instance: AnyInstance, value: bytes = b"{}") -> Outgoing:

@@ -13,7 +13,7 @@ from ordersaga.orchestrator.store.protocol import Batch, Lookup, Store
 from tests.waiting import until
 
 from .places import Place, PostgresPlace
-from .sagas import NOW, PAST, AnyInstance, begun, change, changed, new_id, saga, waiting_until
+from .sagas import NOW, PAST, AnyInstance, begin, change, changed, new_id, saga, waiting_until
 
 LONG_AGO = NOW - timedelta(days=100)
 AGE = timedelta(days=90)
@@ -23,11 +23,6 @@ SEEN = Resolved(actor="ada", role="operator", why="paid back by hand", at=LONG_A
 def old(status: Status = Status.CANCELLED, *, order_id: str | None = None, **fields: Any) -> AnyInstance:
     one = saga(status=status, order_id=order_id)
     return replace(one, saga_id=new_id(LONG_AGO), created_at=LONG_AGO, updated_at=LONG_AGO, **fields)
-
-
-def begin(store: Store, *sagas: AnyInstance) -> None:
-    with store.transaction() as transaction:
-        transaction.save(begun(*sagas))
 
 
 def listed(store: Store) -> set[UUID]:

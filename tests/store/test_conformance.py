@@ -31,6 +31,7 @@ from .sagas import (
     PAST,
     AnyInstance,
     Person,
+    begin,
     begun,
     change,
     changed,
@@ -42,11 +43,6 @@ from .sagas import (
     waiting_until,
     with_data,
 )
-
-
-def begin(store: Store, *sagas: AnyInstance) -> None:
-    with store.transaction() as transaction:
-        transaction.save(begun(*sagas))
 
 
 def move(store: Store, saga_id: UUID, how: Callable[[AnyInstance], AnyInstance] = changed) -> AnyInstance:
@@ -425,49 +421,7 @@ def test_saving_nothing_is_allowed(store: Store) -> None:
         assert list(transaction.save(Batch())) == []
 
 
-# --- pages and counts -----------------------------------------------------------------------------
-
-
-def test_pages_follow_each_other_from_the_newest_to_the_oldest(store: Store) -> None:
-    sagas = [saga() for _ in range(7)]
-    begin(store, *sagas)
-    newest_first = [one.saga_id for one in reversed(sagas)]
-    seen: list[UUID] = []
-    before: UUID | None = None
-    for expected in (3, 3, 1):
-        page = store.page(limit=3, before=before)
-        assert len(page.instances) == expected
-        seen += [one.saga_id for one in page.instances]
-        before = page.next_before
-    assert (seen, before) == (newest_first, None)
-
-
-def test_a_page_that_ends_with_the_last_saga_has_none_after_it(store: Store) -> None:
-    begin(store, *(saga() for _ in range(4)))
-    assert store.page(limit=4).next_before is None
-    assert store.page(limit=3).next_before is not None
-
-
-def test_pages_may_be_of_some_statuses_only(store: Store) -> None:
-    statuses = [Status.FAILED, Status.STARTED, Status.COMPLETED, Status.FAILED, Status.STARTED, Status.FAILED]
-    sagas = [saga(status=status) for status in statuses]
-    begin(store, *sagas)
-    ids = [one.saga_id for one in sagas]
-
-    def of(*wanted: Status, **options: Any) -> list[int]:
-        return [ids.index(one.saga_id) for one in store.page(statuses=wanted, **options).instances]
-
-    assert of(Status.FAILED) == [5, 3, 0]
-    assert of(Status.FAILED, Status.COMPLETED) == [5, 3, 2, 0]
-    assert of(Status.FAILED, Status.FAILED, limit=2) == [5, 3]
-    assert of(Status.FAILED, Status.STARTED, limit=2, before=ids[4]) == [3, 1]
-    assert of(Status.CANCELLED) == []
-
-
-def test_a_page_has_at_most_a_hundred(store: Store) -> None:
-    begin(store, *(saga() for _ in range(101)))
-    assert len(store.page(limit=10_000).instances) == 100
-    assert len(store.page(limit=0).instances) == 1
+# --- counts -------------------------------------------------------------------------------------
 
 
 def test_counts_tell_what_there_is(store: Store) -> None:

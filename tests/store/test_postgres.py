@@ -1,5 +1,6 @@
 """What the database is asked for, and how it goes about it: plans, partitions, prepared statements, settings."""
 
+import dataclasses
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -15,10 +16,13 @@ from psycopg_pool import ConnectionPool
 from ordersaga.delivery import arrays
 from ordersaga.delivery.arrays import Texts, Uuids
 from ordersaga.orchestrator.core.instance import Status
+from ordersaga.orchestrator.core.reasons import Reason
 from ordersaga.orchestrator.store import rows
 from ordersaga.orchestrator.store.connections import statements
 from ordersaga.orchestrator.store.postgres import PostgresStore, open_pool
 from ordersaga.orchestrator.store.protocol import Batch, Lookup
+from ordersaga.orchestrator.store.search import Search
+from ordersaga.orchestrator.store.searching import page_statement, parameters
 from tests.local.watching import until
 
 from .places import SCHEMA, PostgresPlace
@@ -27,19 +31,20 @@ from .sagas import CODEC, PAST, AnyInstance, Person, begun, change, changed, new
 # --- plans ----------------------------------------------------------------------------------------
 
 FILLED = """
-    INSERT INTO sagas (id, saga, version, status, revision, order_id, payment_id, attention, resolved,
+    INSERT INTO sagas (id, saga, version, status, revision, order_id, payment_id, reason, attention, resolved,
                        created_at, updated_at, state)
     SELECT first_id_of(now() - n * interval '1 second'), 'trial', 1,
-           CASE WHEN n % 1000 = 0 THEN 'FAILED' ELSE 'COMPLETED' END, 1, 'o-' || n, 'p-' || n, n % 500 = 0, false,
+           CASE WHEN n % 1000 = 0 THEN 'FAILED' ELSE 'COMPLETED' END, 1, 'o-' || n, 'p-' || n,
+           CASE WHEN n % 1000 = 0 THEN 'PAYMENT_DECLINED' END, n % 500 = 0, false,
            now(), now(), to_jsonb(repeat('x', 1000)) FROM generate_series(1, 20000) n;
-    INSERT INTO saga_personal (saga_id, customer_id, data) SELECT id, 'c', to_jsonb(repeat('x', 500)) FROM sagas;
+    INSERT INTO saga_personal (saga_id, customer_id, data)
+        SELECT id, 'c-' || row_number() OVER () % 500, to_jsonb(repeat('x', 500)) FROM sagas;
     INSERT INTO saga_history (saga_id, revision, cause, body) SELECT id, 1, 'started', '{}' FROM sagas;
     INSERT INTO deadlines (saga_id, kind, due_at) SELECT id, 'command', now() + interval '1 hour' FROM sagas;
     ANALYZE
 """
 IDS = Uuids([UUID(int=n) for n in range(32)])
 REFERENCES = {"ids": IDS, "order_ids": Texts(["o-7", "o-8"]), "payment_ids": Texts(["p-9"])}
-LAST = UUID(int=2**128 - 1)
 
 PLANS: dict[str, tuple[str, dict[str, Any], set[str]]] = {
     "lock": ("write.sql", {"ids": IDS}, {"sagas_pkey"}),
@@ -53,10 +58,6 @@ PLANS: dict[str, tuple[str, dict[str, Any], set[str]]] = {
     "clear_deadlines": ("write.sql", {"ids": IDS, "kinds": Texts(["command"] * 32)}, {"deadlines_pkey"}),
     "due": ("read.sql", {"limit": 100}, {"deadlines_due"}),
     "get": ("read.sql", {"id": UUID(int=1)}, {"sagas_pkey", "saga_personal_pkey"}),
-    "page": ("read.sql", {"before": LAST, "limit": 100}, {"sagas_pkey", "saga_personal_pkey"}),
-    "page_of_statuses": (
-        "read.sql", {"statuses": ["FAILED"], "before": LAST, "limit": 100}, {"sagas_status", "saga_personal_pkey"},
-    ),
 }  # fmt: skip
 
 
@@ -85,6 +86,31 @@ def test_what_is_asked_often_is_answered_from_the_index_that_is_meant(
     assert found is not None
     plan = list(nodes(found[0][0]["Plan"]))
     assert {node["Index Name"] for node in plan if "Index Name" in node} == indexes
+    assert [node["Relation Name"] for node in plan if node["Node Type"] == "Seq Scan"] == []
+
+
+SEARCHES = {
+    "sagas_pkey": Search(),
+    "sagas_status": Search(statuses=frozenset({Status.FAILED, Status.COMPLETED})),
+    "sagas_reason": Search(reason=Reason.PAYMENT_DECLINED, statuses=frozenset({Status.COMPENSATED})),
+    "sagas_order_id": Search(order_id="o-7", step="ONE"),
+    "sagas_attention": Search(attention=True, text="x"),
+    "saga_personal_customer": Search(customer_id="c-7", statuses=frozenset({Status.COMPLETED})),
+}
+
+
+@pytest.mark.parametrize("oldest_first", [False, True])
+@pytest.mark.parametrize("index", SEARCHES)
+def test_a_search_goes_by_the_index_that_leaves_the_fewest(
+    filled: psycopg.Connection[Any], index: str, oldest_first: bool
+) -> None:
+    search = dataclasses.replace(SEARCHES[index], oldest_first=oldest_first)
+    values = parameters(search, limit=100, looked_max=2000 if search.narrows else 100, after=None)
+    found = filled.execute(b"EXPLAIN (FORMAT JSON) " + page_statement(search), values).fetchone()
+    assert found is not None
+    plan = list(nodes(found[0][0]["Plan"]))
+    used = {node["Index Name"] for node in plan if "Index Name" in node}
+    assert index in used and used <= {index, "sagas_pkey", "saga_personal_pkey"}
     assert [node["Relation Name"] for node in plan if node["Node Type"] == "Seq Scan"] == []
 
 
@@ -242,7 +268,7 @@ def test_behind_a_pooler_nothing_is_prepared_and_the_schema_is_entered_in_each_t
     store = PostgresStore(pool, CODEC, postgres.outbox, schema=SCHEMA)
     work(store)
     store.check(5.0)
-    assert store.page(statuses=[Status.STARTED]).instances
+    assert store.page(Search(statuses=frozenset([Status.STARTED]))).instances
     assert prepared(pool) == set()
     with pool.connection() as connection:
         assert connection.execute("SHOW search_path").fetchone() == ('"$user", public',)

@@ -2,13 +2,12 @@
 
 import re
 from typing import Annotated, Any
-from urllib.parse import urlencode
 from uuid import UUID
 
 from litestar import MediaType, Response, get, post
-from litestar.params import PathParameter, QueryParameter, RawBody
+from litestar.params import PathParameter, RawBody
 
-from ordersaga.orchestrator.api import admission, dead_letters, stats
+from ordersaga.orchestrator.api import admission, dead_letters, searching, stats
 from ordersaga.orchestrator.api.asking import AnyRequest, Api, TheApi, operator_of
 from ordersaga.orchestrator.api.documents import (
     NOT_READY,
@@ -23,12 +22,10 @@ from ordersaga.orchestrator.api.views import (
     LiveView,
     PartView,
     SagaDetail,
-    SagaView,
     VerbTaken,
     saga_detail,
 )
 from ordersaga.orchestrator.core.inputs import Decision, Verdict
-from ordersaga.orchestrator.core.instance import Status
 from ordersaga.orchestrator.runtime.measuring import MEDIA_TYPE
 from ordersaga.orchestrator.runtime.verbs import Actor
 from ordersaga.web.problems import Refused
@@ -36,11 +33,8 @@ from ordersaga.web.reading import must_be_json, optional_text, read_object, requ
 from ordersaga.wire.errors import WireError
 from ordersaga.wire.strict_json import shown
 
-PAGE_SIZE_MAX = 100
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
-_ID = {"format": "uuid"}
-_STATUSES = {"items": {"type": "string", "enum": list(Status.__members__)}}
 SagaId = Annotated[str, PathParameter(description="A UUID, as `POST /orders` answered it")]
 
 
@@ -56,35 +50,6 @@ def get_saga(saga_id: SagaId, api: TheApi) -> SagaDetail:
     if instance is None:
         raise _no_such_saga()
     return saga_detail(api.view(instance), api.store.history(instance.saga_id))
-
-
-@get(
-    "/sagas",
-    sync_to_thread=True,
-    responses=documented(400, 500, 503),
-    summary="Sagas, newest first",
-    description='A bare list. Where there is more, `Link: <...>; rel="next"` says where the next page is.',
-    tags=["sagas"],
-)
-def list_sagas(
-    api: TheApi,
-    status: Annotated[list[str] | None, QueryParameter(description="Only these", schema_extra=_STATUSES)] = None,
-    before: Annotated[
-        str | None, QueryParameter(description="Older than the one with this id", schema_extra=_ID)
-    ] = None,
-    page_token: Annotated[str | None, QueryParameter(description="From a `Link`", schema_extra=_ID)] = None,
-    page_size: Annotated[int, QueryParameter(description="At most 100; more is taken as 100", ge=1)] = PAGE_SIZE_MAX,
-) -> Response[list[SagaView]]:
-    statuses = [_status(one) for one in status or ()]
-    size = min(page_size, PAGE_SIZE_MAX)
-    start = _token("page_token", page_token) or _token("before", before)
-    page = api.store.page(statuses=statuses, limit=size, before=start)
-    headers = {}
-    if page.next_before is not None:
-        query = [("status", one.value) for one in statuses]
-        query += [("page_size", str(size)), ("page_token", str(page.next_before))]
-        headers["Link"] = f'</sagas?{urlencode(query)}>; rel="next"'
-    return Response([api.view(instance) for instance in page.instances], headers=headers)
 
 
 @post(
@@ -223,22 +188,9 @@ def _no_such_saga() -> Refused:
     return Refused(404, "no-such-saga", "There is no saga with this id.")
 
 
-def _status(text: str) -> Status:
-    if text not in Status.__members__:
-        raise WireError("status", f"must be one of {', '.join(Status)}")
-    return Status(text)
-
-
-def _token(name: str, text: str | None) -> UUID | None:
-    if text is None:
-        return None
-    if not _UUID.fullmatch(text):
-        raise WireError(name, "must be a saga id")
-    return UUID(text)
-
-
 ROUTES = [
-    *(get_saga, list_sagas, cancel_saga, retry_saga, settle_saga, resolve_saga),
+    *(get_saga, cancel_saga, retry_saga, settle_saga, resolve_saga),
+    *searching.ROUTES,
     *dead_letters.ROUTES,
     *admission.ROUTES,
     *stats.ROUTES,

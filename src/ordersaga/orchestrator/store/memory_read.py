@@ -1,7 +1,7 @@
 """What people ask of the sagas in the store without a database. See `store.read`."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -12,6 +12,7 @@ from ordersaga.orchestrator.store.protocol import (
     Due,
     InstanceCodec,
     RequestKey,
+    SagaCount,
     SagaPage,
     Standing,
     StoreCounts,
@@ -21,6 +22,7 @@ from ordersaga.orchestrator.store.protocol import (
     StoreUnavailable,
 )
 from ordersaga.orchestrator.store.read import PAGE_MAX
+from ordersaga.orchestrator.store.search import EVERYTHING, Search, first_id_at
 
 
 class MemoryReads:
@@ -44,15 +46,22 @@ class MemoryReads:
             row = self._tables.sagas.get(saga_id) or archived
         return decoded(self._codec, row) if row else None
 
-    def page(self, *, statuses: Collection[Status] = (), limit: int = 100, before: UUID | None = None) -> SagaPage:
-        self._check_open()
+    def page(self, search: Search = EVERYTHING, *, limit: int = 100, after: UUID | None = None) -> SagaPage:
         limit = max(1, min(limit, PAGE_MAX))
+        found = self._found(search, after)
+        return SagaPage(instances=found[:limit], next_after=found[limit - 1].saga_id if len(found) > limit else None)
+
+    def count(self, search: Search = EVERYTHING) -> SagaCount:
+        return SagaCount(count=len(self._found(search, None)), is_least=False)
+
+    def _found(self, search: Search, after: UUID | None) -> list[AnyInstance]:
+        self._check_open()
         with self._tables.changed:
-            found = [row for row in self._tables.sagas.values() if before is None or row.saga_id < before]
-        found = [row for row in found if not statuses or row.status in statuses]
-        found.sort(key=lambda row: row.saga_id, reverse=True)
-        shown = [instance for row in found[:limit] if (instance := decoded(self._codec, row))]
-        return SagaPage(instances=shown, next_before=found[limit - 1].saga_id if len(found) > limit else None)
+            rows = list(self._tables.sagas.values())
+        known = [one for row in rows if (one := decoded(self._codec, row)) and _is_searched(search, one)]
+        if after is not None:
+            known = [one for one in known if (one.saga_id > after if search.oldest_first else one.saga_id < after)]
+        return sorted(known, key=lambda one: one.saga_id, reverse=not search.oldest_first)
 
     def history(self, saga_id: UUID) -> Sequence[StoredHistory]:
         self._check_open()
@@ -119,3 +128,24 @@ class MemoryReads:
     def _check_open(self) -> None:
         if self._closed:
             raise StoreUnavailable("the store is closed")
+
+
+def _is_searched(search: Search, one: AnyInstance) -> bool:
+    person = one.data.personal
+    wanted = [
+        (search.statuses, one.status in search.statuses),
+        (search.step, one.step == search.step),
+        (search.reason, one.reason is search.reason),
+        (search.customer_id, getattr(person, "customer_id", None) == search.customer_id),
+        (search.order_id, getattr(one.data, "order_id", None) == search.order_id),
+        (search.attention, bool(one.attention) and one.resolved is None),
+        (search.since, search.since is not None and one.saga_id >= first_id_at(search.since)),
+        (search.until, search.until is not None and one.saga_id < first_id_at(search.until)),
+        (search.text, (search.text or "").lower() in _trouble(one).lower()),
+    ]
+    return all(holds for given, holds in wanted if given)
+
+
+def _trouble(one: AnyInstance) -> str:
+    refusals = [step.refusal for step in one.steps.values() if step.refusal]
+    return " ".join([one.explanation or "", one.stuck.problem if one.stuck else "", *one.attention, *refusals])

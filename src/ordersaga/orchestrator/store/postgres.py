@@ -20,7 +20,6 @@ from psycopg_pool import ConnectionPool
 from ordersaga.delivery import outbox
 from ordersaga.delivery.arrays import Array, Texts, Uuids
 from ordersaga.delivery.messages import OutboxRow
-from ordersaga.orchestrator.core.instance import Status
 from ordersaga.orchestrator.store import rows
 from ordersaga.orchestrator.store.archive import bring_back
 from ordersaga.orchestrator.store.connections import AnyConnection, Connections, Row, open_pool, statements
@@ -37,6 +36,7 @@ from ordersaga.orchestrator.store.protocol import (
     Loaded,
     Lookup,
     RequestKey,
+    SagaCount,
     SagaPage,
     SchemaMismatch,
     SettledAs,
@@ -49,6 +49,7 @@ from ordersaga.orchestrator.store.protocol import (
     StoreError,
 )
 from ordersaga.orchestrator.store.read import Reads
+from ordersaga.orchestrator.store.search import EVERYTHING, Search
 from ordersaga.orchestrator.store.sqlstates import as_ours, one_line
 
 __all__ = ["PostgresStore", "PostgresTransaction", "open_pool"]
@@ -95,8 +96,11 @@ class PostgresStore:
     def get(self, saga_id: UUID) -> AnyInstance | None:
         return self._reads.get(saga_id)
 
-    def page(self, *, statuses: Collection[Status] = (), limit: int = 100, before: UUID | None = None) -> SagaPage:
-        return self._reads.page(statuses, limit, before)
+    def page(self, search: Search = EVERYTHING, *, limit: int = 100, after: UUID | None = None) -> SagaPage:
+        return self._reads.page(search, limit, after)
+
+    def count(self, search: Search = EVERYTHING) -> SagaCount:
+        return self._reads.count(search)
 
     def history(self, saga_id: UUID) -> Sequence[StoredHistory]:
         return self._reads.history(saga_id)

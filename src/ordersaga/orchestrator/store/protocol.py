@@ -20,6 +20,7 @@ from msgspec import Struct
 from ordersaga.bus.protocol import Outgoing, Record
 from ordersaga.delivery.messages import OutboxRow
 from ordersaga.orchestrator.core.instance import Instance, SagaData, Status
+from ordersaga.orchestrator.store.search import EVERYTHING, Search
 from ordersaga.orchestrator.store.statistics_protocol import Sum
 
 AnyInstance = Instance[Any]
@@ -226,10 +227,19 @@ class Transaction(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SagaPage:
-    """Newest first. `next_before` is the id to pass as `before` for the next page, or None."""
+    """`next_after` is the id to pass as `after` for the next page; None: there is none. Where a search leaves few of
+    many, a page may hold fewer than were asked for, or none, and there is a next one all the same.
+    """
 
     instances: Sequence[AnyInstance]
-    next_before: UUID | None
+    next_after: UUID | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SagaCount:
+    count: int
+    is_least: bool
+    """There were too many to look at all: perhaps there are more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -281,8 +291,10 @@ class Store(Protocol):
     def get(self, saga_id: UUID) -> AnyInstance | None:
         """From the archive too. None also for a saga of a version that this process does not know."""
 
-    def page(self, *, statuses: Collection[Status] = (), limit: int = 100, before: UUID | None = None) -> SagaPage:
-        """Sagas of the given statuses (none given: all), at most 100, older than the one whose id is `before`."""
+    def page(self, search: Search = EVERYTHING, *, limit: int = 100, after: UUID | None = None) -> SagaPage:
+        """What is searched for, at most 100, newest first (or oldest), beyond the saga whose id is `after`."""
+
+    def count(self, search: Search = EVERYTHING) -> SagaCount: ...
 
     def history(self, saga_id: UUID) -> Sequence[StoredHistory]:
         """In the order of revisions, from the archive too."""

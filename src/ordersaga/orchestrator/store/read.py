@@ -3,7 +3,7 @@
 A row shows what was committed a moment ago; whoever wants to act on it loads it in a transaction and looks again.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from datetime import UTC
 from uuid import UUID
 
@@ -21,6 +21,7 @@ from ordersaga.orchestrator.store.protocol import (
     InstanceCodec,
     Orphan,
     RequestKey,
+    SagaCount,
     SagaPage,
     Settled,
     SettledAs,
@@ -30,11 +31,18 @@ from ordersaga.orchestrator.store.protocol import (
     StoredHistory,
     StoredOrphan,
 )
+from ordersaga.orchestrator.store.search import Search
+from ordersaga.orchestrator.store.searching import (
+    COUNTED_MAX,
+    LOOKED_MAX,
+    count_statement,
+    page_statement,
+    parameters,
+)
 
 _SQL = statements("read.sql")
 _LETTERS = statements("dead_letters.sql")
 _headers = msgspec.msgpack.Decoder(list[tuple[str, bytes]]).decode
-_AFTER_ALL_IDS = UUID(int=2**128 - 1)
 PAGE_MAX = 100
 
 
@@ -53,16 +61,23 @@ class Reads:
         ]
         return next(iter(self._known(rows)), None)
 
-    def page(self, statuses: Collection[Status], limit: int, before: UUID | None) -> SagaPage:
+    def page(self, search: Search, limit: int, after: UUID | None) -> SagaPage:
         limit = _page_of(limit)
-        wanted = {"before": before or _AFTER_ALL_IDS, "limit": limit + 1}
-        if statuses:
-            names = sorted({status.value for status in statuses})
-            found = self._ask(_SQL["page_of_statuses"], wanted | {"statuses": names})
+        looked_max = LOOKED_MAX if search.narrows else limit + 1
+        values = parameters(search, limit=limit + 1, looked_max=looked_max, after=after)
+        rows = self._ask(page_statement(search), values)
+        looked, last, *_ = rows[0]
+        found = [row[2:] for row in rows if row[2] is not None]
+        if len(found) > limit:
+            next_after = found[limit - 1][0]
         else:
-            found = self._ask(_SQL["page"], wanted)
-        more = len(found) > limit
-        return SagaPage(instances=self._known(found[:limit]), next_before=found[limit - 1][0] if more else None)
+            next_after = last if search.narrows and looked == looked_max else None
+        return SagaPage(instances=self._known(found[:limit]), next_after=next_after)
+
+    def count(self, search: Search) -> SagaCount:
+        values = parameters(search, limit=0, looked_max=COUNTED_MAX, after=None)
+        ((looked, found),) = self._ask(count_statement(search), values)
+        return SagaCount(count=found, is_least=looked == COUNTED_MAX)
 
     def history(self, saga_id: UUID) -> Sequence[StoredHistory]:
         found = [

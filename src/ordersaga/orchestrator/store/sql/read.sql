@@ -9,31 +9,6 @@ SELECT saga_id, kind, due_at FROM deadlines WHERE due_at <= statement_timestamp(
 SELECT s.id, s.saga, s.version, s.state, p.data
 FROM sagas s LEFT JOIN saga_personal p ON p.saga_id = s.id WHERE s.id = :id;
 
--- name: page(before, limit)
--- Newest first.
-SELECT s.id, s.saga, s.version, s.state, p.data
-FROM (
-    SELECT id, saga, version, state FROM sagas WHERE id < :before ORDER BY id DESC LIMIT :limit
-) s LEFT JOIN saga_personal p ON p.saga_id = s.id
-ORDER BY s.id DESC;
-
--- name: page_of_statuses(statuses, before, limit)
--- Newest first, of some statuses: a page of each from its index, then the newest of all. The comparison of pairs and the
--- order by both columns leave no other index to choose: by the ids alone, the few sagas of a rare status would be looked
--- for among all.
-SELECT s.id, s.saga, s.version, s.state, p.data
-FROM (
-    SELECT one.id, one.saga, one.version, one.state
-    FROM unnest((:statuses)::text[]) wanted (status)
-    CROSS JOIN LATERAL (
-        SELECT id, saga, version, state FROM sagas
-        WHERE (sagas.status, sagas.id) < (wanted.status, :before) AND sagas.status >= wanted.status
-        ORDER BY sagas.status DESC, sagas.id DESC LIMIT :limit
-    ) one
-    ORDER BY one.id DESC LIMIT :limit
-) s LEFT JOIN saga_personal p ON p.saga_id = s.id
-ORDER BY s.id DESC;
-
 -- name: history(id)
 -- Every transition of one saga.
 SELECT revision, at, cause, body FROM saga_history WHERE saga_id = :id ORDER BY revision;

@@ -1,0 +1,178 @@
+"""Sagas by what is known of them: `GET /sagas`, page after page, and `GET /sagas/count`."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Annotated
+from urllib.parse import urlencode
+from uuid import UUID
+
+from litestar import Response, get
+from litestar.di import NamedDependency, Provide
+from litestar.params import QueryParameter, SkipValidation
+from msgspec import Struct
+
+from ordersaga.orchestrator.api.asking import AnyRequest, TheApi
+from ordersaga.orchestrator.api.documents import documented
+from ordersaga.orchestrator.api.views import SagaView
+from ordersaga.orchestrator.core.instance import Status
+from ordersaga.orchestrator.core.reasons import Reason
+from ordersaga.orchestrator.store.search import Search
+from ordersaga.wire.errors import WireError
+from ordersaga.wire.times import parse_time
+
+PAGE_SIZE_MAX = 100
+TEXT_CHARS_MAX = 200
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_ID = {"format": "uuid"}
+_STATUSES = {"items": {"type": "string", "enum": list(Status.__members__)}}
+_REASONS = {"enum": list(Reason.__members__)}
+_ORDERS = {"enum": ["newest", "oldest"]}
+_KEPT = frozenset(
+    ("status", "step", "reason", "customer_id", "order_id", "attention", "since", "until", "text", "order")
+)
+"""Of a query, for the next page."""
+
+Statuses = Annotated[list[str] | None, QueryParameter(description="Only these", schema_extra=_STATUSES)]
+Step = Annotated[str | None, QueryParameter(description="The step that they last went to")]
+ItsReason = Annotated[str | None, QueryParameter(description="Why they did not complete", schema_extra=_REASONS)]
+Customer = Annotated[str | None, QueryParameter(description="Of this customer")]
+Order = Annotated[str | None, QueryParameter(description="Of this order")]
+Attention = Annotated[bool, QueryParameter(description="Only those that a person should look at, not resolved yet")]
+Since = Annotated[str | None, QueryParameter(description="Begun then or later, such as 2026-01-31T09:00:00Z")]
+Until = Annotated[str | None, QueryParameter(description="Begun before")]
+Text = Annotated[str | None, QueryParameter(description="In what is told of their trouble, whatever its case")]
+
+
+class CountView(Struct, frozen=True, kw_only=True):
+    count: int
+    is_least: bool
+    """There were too many to look at all: perhaps there are more."""
+
+
+def asked_for(
+    *,
+    status: Statuses = None,
+    step: Step = None,
+    reason: ItsReason = None,
+    customer_id: Customer = None,
+    order_id: Order = None,
+    attention: Attention = False,
+    since: Since = None,
+    until: Until = None,
+    text: Text = None,
+) -> Search:
+    """From a query."""
+    return search_of(
+        status or (),
+        attention=attention,
+        conditions={
+            "step": step,
+            "reason": reason,
+            "customer_id": customer_id,
+            "order_id": order_id,
+            "since": since,
+            "until": until,
+            "text": text,
+        },
+    )
+
+
+_ASKED = {"search": Provide(asked_for, sync_to_thread=False)}
+TheSearch = NamedDependency[SkipValidation[Search]]
+
+
+@get(
+    "/sagas",
+    sync_to_thread=True,
+    dependencies=_ASKED,
+    responses=documented(400, 500, 503),
+    summary="Sagas, newest first",
+    description="A bare list of those that meet every condition; not those in the archive. Where there is more, `Link:"
+    ' <...>; rel="next"` says where the next page is: a page may hold fewer than asked for, or none, and have a next'
+    " one, since each looks at 2,000 sagas at most.",
+    tags=["sagas"],
+)
+def list_sagas(
+    request: AnyRequest,
+    api: TheApi,
+    search: TheSearch,
+    *,
+    order: Annotated[str, QueryParameter(description="Which come first", schema_extra=_ORDERS)] = "newest",
+    before: Annotated[
+        str | None, QueryParameter(description="Older than the one with this id", schema_extra=_ID)
+    ] = None,
+    page_token: Annotated[str | None, QueryParameter(description="From a `Link`", schema_extra=_ID)] = None,
+    page_size: Annotated[int, QueryParameter(description="At most 100; more is taken as 100", ge=1)] = PAGE_SIZE_MAX,
+) -> Response[list[SagaView]]:
+    if order not in ("newest", "oldest"):
+        raise WireError("order", "must be newest or oldest")
+    if before is not None and order == "oldest":
+        raise WireError("before", "goes with order=newest; a `Link` says where the next page of oldest ones is")
+    size = min(page_size, PAGE_SIZE_MAX)
+    start = _token("page_token", page_token) or _token("before", before)
+    page = api.store.page(replace(search, oldest_first=order == "oldest"), limit=size, after=start)
+    headers = {}
+    if page.next_after is not None:
+        same = [(name, value) for name, value in request.query_params.multi_items() if name in _KEPT]
+        query = urlencode([*same, ("page_size", size), ("page_token", page.next_after)])
+        headers["Link"] = f'</sagas?{query}>; rel="next"'
+    return Response([api.view(instance) for instance in page.instances], headers=headers)
+
+
+@get(
+    "/sagas/count",
+    sync_to_thread=True,
+    dependencies=_ASKED,
+    responses=documented(400, 500, 503),
+    summary="How many sagas there are",
+    description="Of those that meet every condition. Looks at 20,000 sagas at most and says where that was not enough.",
+    tags=["sagas"],
+)
+def count_sagas(api: TheApi, search: TheSearch) -> CountView:
+    found = api.store.count(search)
+    return CountView(count=found.count, is_least=found.is_least)
+
+
+def search_of(
+    statuses: list[str] | tuple[str, ...],
+    *,
+    attention: bool = False,
+    oldest_first: bool = False,
+    conditions: Mapping[str, str | None],
+) -> Search:
+    """From texts, as people write them. Raises `WireError`, which names the condition."""
+    if unknown := [one for one in statuses if one not in Status.__members__]:
+        raise WireError("status", f"must be one of {', '.join(Status)}, not {unknown[0][:40]!r}")
+    for name in ("step", "customer_id", "order_id", "text"):
+        value = conditions.get(name)
+        if value is not None and not 0 < len(value) <= TEXT_CHARS_MAX:
+            raise WireError(name, f"must have 1 to {TEXT_CHARS_MAX} characters")
+        if value is not None and "\0" in value:
+            raise WireError(name, "holds a character that no database keeps")
+    reason, since, until = (conditions.get(name) for name in ("reason", "since", "until"))
+    if reason is not None and reason not in Reason.__members__:
+        raise WireError("reason", f"must be one of {', '.join(Reason)}")
+    return Search(
+        statuses=frozenset(map(Status, statuses)),
+        step=conditions.get("step"),
+        reason=Reason(reason) if reason is not None else None,
+        customer_id=conditions.get("customer_id"),
+        order_id=conditions.get("order_id"),
+        attention=attention,
+        since=parse_time(since, "since") if since is not None else None,
+        until=parse_time(until, "until") if until is not None else None,
+        text=conditions.get("text"),
+        oldest_first=oldest_first,
+    )
+
+
+def _token(name: str, text: str | None) -> UUID | None:
+    if text is None:
+        return None
+    if not _UUID.fullmatch(text):
+        raise WireError(name, "must be a saga id")
+    return UUID(text)
+
+
+ROUTES = [list_sagas, count_sagas]
