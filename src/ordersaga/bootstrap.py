@@ -116,8 +116,7 @@ def orchestrator(
         parts.append(beginnings)
     worker = _worker(settings, bus, handler, relay, name) if "worker" in only else None
     if "deadlines" in only:
-        has_heard = (lambda: worker.caught_up) if worker else None
-        parts += _by_the_clock(settings, database, store, handler, letters=letters, has_heard=has_heard)
+        parts += _by_the_clock(settings, database, store, handler, letters=letters, worker=worker)
     if worker is not None:
         parts += [TopicWatch(bus, topics.all()), worker]
     service = Service(store, bus, parts, besides=(circuits.health, admission.health, bulletin.people_needed))
@@ -166,12 +165,14 @@ def _by_the_clock(
     handler: Handler,
     *,
     letters: DeadLetters,
-    has_heard: Callable[[], bool] | None,
+    worker: ConsumeLoop | None,
 ) -> list[Background]:
-    """`has_heard`: None for a process that reads no answers: it goes by the clock alone."""
+    """`worker`: None for a process that reads no answers: it goes by the clock alone."""
+    has_heard = (lambda: worker.caught_up) if worker else (lambda: True)
+    is_crowded = (lambda: worker.crowded) if worker else (lambda: False)
     looking = DeadlineSettings(every_seconds=settings.deadlines_every_seconds, batch_max=settings.deadlines_batch_max)
     return [
-        Deadlines(store, handler, looking, has_heard=has_heard or (lambda: True)),
+        Deadlines(store, handler, looking, has_heard=has_heard, is_crowded=is_crowded),
         Archiver(database.archive(), archive_settings(settings)),
         Chore("upkeep", store.upkeep, every_seconds=UPKEEP_EVERY_SECONDS),
         Chore("statistics", database.statistics().fold, every_seconds=FOLD_EVERY_SECONDS),

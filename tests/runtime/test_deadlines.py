@@ -1,5 +1,6 @@
 """Deadlines are rows: they fire once, late rather than never, and never early."""
 
+import time
 from threading import Thread
 from uuid import UUID
 
@@ -89,6 +90,25 @@ def test_hundreds_that_are_due_at_once_are_worked_off_in_bounded_batches(stage: 
     for _ in range(8):
         deadlines.turn()
     assert all(stage.get(saga_id).outstanding.backing_off for saga_id in ids)  # type: ignore[union-attr]
+
+
+def test_the_next_batch_waits_while_answers_wait_but_not_for_ever(stage: Stage) -> None:
+    """Else an order that comes while ten thousand are due is behind all of theirs."""
+    for _ in range(3):
+        _pass_time(stage, stage.begin())
+    looks: list[int] = []
+
+    def is_crowded() -> bool:
+        looks.append(len(stage.store.due(10)))
+        return len(looks) < 3 or len(stage.store.due(10)) < 2
+
+    settings = DeadlineSettings(every_seconds=0.0, batch_max=1, crowded_seconds_max=0.5)
+    deadlines = Deadlines(stage.store, stage.handler, settings, is_crowded=is_crowded)
+    deadlines.turn()
+    assert looks == [2, 2, 2], "one was taken, then it waited for as long as answers did"
+    began = time.monotonic()
+    deadlines.turn()
+    assert len(stage.store.due(10)) == 1 and time.monotonic() - began >= 0.5, "others wait no longer than that"
 
 
 def test_two_processes_fire_a_deadline_once(stage: Stage) -> None:

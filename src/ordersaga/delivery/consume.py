@@ -87,6 +87,7 @@ class ConsumeLoop:
         """How many records of the batch in hand are handled or parked: always the first ones."""
         self._trouble = ""
         self._caught_up = False
+        self._crowded = False
         self._outages_in_row = 0
         self._handled_total = self._parked_total = self._retries_total = 0
         self._last_error = ""
@@ -117,6 +118,11 @@ class ConsumeLoop:
         """Whether what was said before this moment was handled, but for a batch; not while anything is in the way."""
         return self._caught_up and not self._trouble
 
+    @property
+    def crowded(self) -> bool:
+        """Whether there were more records than a batch holds."""
+        return self._crowded
+
     def figures(self) -> ConsumeFigures:
         return ConsumeFigures(
             handled_total=self._handled_total,
@@ -129,6 +135,7 @@ class ConsumeLoop:
         try:
             self._wait_while_held_back()
             records = self._poll()
+            self._crowded = len(records) >= self._batch_max
             if records:
                 self._work(records)
             self._look_how_far()

@@ -6,7 +6,8 @@ a deadline has passed, and the second to ask finds that it has not. A row may be
 down), never early.
 
 While the answers that came meanwhile are not read (a start, brokers that were away), silence says nothing: deadlines
-wait for them, though not for long.
+wait for them, though not for long. And where many are due at once, the next batch waits until the answers to those
+before are worked off, so that an order that comes meanwhile is not behind all of them.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,6 +22,7 @@ from ordersaga.orchestrator.runtime.handle import Handler
 from ordersaga.orchestrator.store.protocol import BadRow, Due, Store
 
 _log = structlog.get_logger(__name__)
+MOMENT_SECONDS = 0.05
 FOUND = declare("deadlines.found", "Deadlines that are due were read, none was acted upon.")
 
 
@@ -32,6 +34,8 @@ class DeadlineSettings:
     """How long to wait for answers that are not read yet: longer than a group takes to divide its partitions anew."""
     batch_max: int = 200
     """Sagas in one transaction: ten thousand due at once are worked off in fifty, and other work gets between."""
+    crowded_seconds_max: float = 5.0
+    """How long the next batch waits for a worker that does not keep up. Above it, deadlines would be the ones to wait."""
 
 
 class Deadlines(Looped):
@@ -44,14 +48,18 @@ class Deadlines(Looped):
         settings: DeadlineSettings = DeadlineSettings(),
         *,
         has_heard: Callable[[], bool] = lambda: True,
+        is_crowded: Callable[[], bool] = lambda: False,
         clock: Clock | None = None,
         randomness: Randomness | None = None,
     ) -> None:
-        """`has_heard`: whether the answers that there are were read."""
+        """`has_heard`: whether the answers that there are were read; `is_crowded`: whether there are more than a worker
+        takes at once.
+        """
         self._store = store
         self._handler = handler
         self._settings = settings
         self._has_heard = has_heard
+        self._is_crowded = is_crowded
         self._clock = clock or SystemClock()
         self._deaf_since: float | None = None
         self._loop = Loop("deadlines", self.turn, clock=self._clock, randomness=randomness)
@@ -66,6 +74,15 @@ class Deadlines(Looped):
         taken = self._act(due) if due else 0
         if taken == 0 or len(due) < self._settings.batch_max:
             self._loop.pause(self._settings.every_seconds)
+        else:
+            self._let_others_pass()
+
+    def _let_others_pass(self) -> None:
+        """Until no answers wait; those to the batch that was just taken have had a moment to come."""
+        end = self._clock.monotonic() + self._settings.crowded_seconds_max
+        self._loop.pause(MOMENT_SECONDS)
+        while self._is_crowded() and self._clock.monotonic() < end and not self._loop.stopping:
+            self._loop.pause(MOMENT_SECONDS)
 
     def _is_deaf(self) -> bool:
         if self._has_heard():
