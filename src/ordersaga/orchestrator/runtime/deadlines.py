@@ -35,7 +35,7 @@ class DeadlineSettings:
     batch_max: int = 200
     """Sagas in one transaction: ten thousand due at once are worked off in fifty, and other work gets between."""
     crowded_seconds_max: float = 5.0
-    """How long the next batch waits for a worker that does not keep up. Above it, deadlines would be the ones to wait."""
+    """How long the next batch waits for a worker that does not keep up: deadlines must not be late for ever."""
 
 
 class Deadlines(Looped):
