@@ -31,6 +31,8 @@ AFTER_PARK = failpoints.declare("consume.after_park", "An unusable record is put
 
 GATHER_LEAST = 4.0
 """For fewer records no time is given."""
+CROWDED_SHARE = 5
+"""From this part of the largest batch on a batch is a large one."""
 _POLL_WHILE_PAUSED_SECONDS = 1.0
 _HOLD_BACK_SECONDS = 0.05
 
@@ -120,7 +122,7 @@ class ConsumeLoop:
 
     @property
     def crowded(self) -> bool:
-        """Whether there were more records than a batch holds."""
+        """Whether the batch in hand is a large one: what comes now waits for it and for those that follow."""
         return self._crowded
 
     def figures(self) -> ConsumeFigures:
@@ -135,7 +137,7 @@ class ConsumeLoop:
         try:
             self._wait_while_held_back()
             records = self._poll()
-            self._crowded = len(records) >= self._batch_max
+            self._crowded = len(records) * CROWDED_SHARE >= self._batch_max
             if records:
                 self._work(records)
             self._look_how_far()
