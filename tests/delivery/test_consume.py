@@ -136,6 +136,17 @@ def test_it_has_caught_up_once_what_waited_is_handled_and_not_while_anything_is_
     assert desk.loop.stop(5)
 
 
+def test_it_is_crowded_while_a_large_batch_is_in_hand(desks: Desks) -> None:
+    desk = desks(numbers(11), batch_max=10)
+    seen: list[bool] = []
+    desk.before_handle = lambda: seen.append(desk.loop.crowded)
+    assert not desk.loop.crowded
+    desk.loop.start()
+    desk.until_committed(11)
+    assert seen == [True, False] and desk.calls == [10, 1]
+    assert not desk.loop.crowded
+
+
 def test_one_bad_record_among_a_hundred_is_parked_and_all_others_are_handled(desks: Desks) -> None:
     desk = desks(numbers(100), bad=[b"37"])
     desk.loop.start()
