@@ -1,8 +1,11 @@
 """The statistics are those of the history, whatever was delivered again, lost its commit, or was folded meanwhile."""
 
+import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
+import psycopg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -134,6 +137,28 @@ def test_days_are_sums_of_their_hours(stage: Stage, statistics: PostgresStatisti
                 wanted[at.replace(hour=0)] += count
         assert {day: totals.started for day, totals in told.periods.items()} == wanted
         assert told.total.started == wanted.total()
+
+
+def test_who_adds_to_days_goes_one_after_the_other(database_url: str, stage: Stage) -> None:
+    """Two would take the rows of a day in different orders: each adds hours of some labels and changes others."""
+    insert = b"insert into statistics values (date_trunc('hour', now()) + %s * interval '1 hour', 'create_order', 'x', %s, 1)"
+    path = "-c search_path=ordersaga"
+    with (
+        ThreadPoolExecutor(1) as threads,
+        psycopg.connect(database_url, options=path) as one,
+        psycopg.connect(database_url, options=path) as other,
+    ):
+        one.execute(insert, (0, "a"))
+        waiting = threads.submit(other.execute, insert, (1, "b"))
+        time.sleep(0.2)
+        assert not waiting.done()
+        one.execute(insert, (0, "b"))
+        one.commit()
+        waiting.result(10)
+        other.execute(insert, (1, "a"))
+        other.commit()
+    days = stage.one("select count(*) from statistics_days where kind = 'x' and count > 0")
+    assert days in {2, 4}, "the second hour may be of the next day"
 
 
 def test_what_is_not_folded_yet_is_in_its_day(stage: Stage, statistics: PostgresStatistics) -> None:

@@ -13,6 +13,8 @@ COMMENT ON TABLE statistics_days IS 'Sums of days in UTC: those of their hours, 
 
 CREATE FUNCTION add_hours_to_days() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
+    -- One statement may add some hours and change others: two that fold would take the days' rows in different orders.
+    PERFORM pg_advisory_xact_lock(hashtextextended(current_schema() || ' statistics_days', 0));
     IF TG_OP = 'UPDATE' THEN
         INSERT INTO statistics_days AS days (bucket, saga, kind, label, count, microseconds)
         SELECT date_trunc('day', bucket, 'UTC'), saga, kind, label, sum(count), sum(microseconds)
