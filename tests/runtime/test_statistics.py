@@ -1,6 +1,5 @@
 """The statistics are those of the history, whatever was delivered again, lost its commit, or was folded meanwhile."""
 
-import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -141,7 +140,10 @@ def test_days_are_sums_of_their_hours(stage: Stage, statistics: PostgresStatisti
 
 def test_who_adds_to_days_goes_one_after_the_other(database_url: str, stage: Stage) -> None:
     """Two would take the rows of a day in different orders: each adds hours of some labels and changes others."""
-    insert = b"insert into statistics values (date_trunc('hour', now()) + %s * interval '1 hour', 'create_order', 'x', %s, 1)"
+    insert = (
+        b"insert into statistics values"
+        b" (date_trunc('hour', now()) + %s * interval '1 hour', 'create_order', 'x', %s, 1)"
+    )
     path = "-c search_path=ordersaga"
     with (
         ThreadPoolExecutor(1) as threads,
@@ -150,8 +152,8 @@ def test_who_adds_to_days_goes_one_after_the_other(database_url: str, stage: Sta
     ):
         one.execute(insert, (0, "a"))
         waiting = threads.submit(other.execute, insert, (1, "b"))
-        time.sleep(0.2)
-        assert not waiting.done()
+        with pytest.raises(TimeoutError):
+            waiting.result(0.3)
         one.execute(insert, (0, "b"))
         one.commit()
         waiting.result(10)
