@@ -15,6 +15,7 @@ from tests.api.conftest import SHOP, Stage, order, stage_of
 ROUTES = {
     ("/orders", "post"),
     ("/sagas", "get"),
+    ("/sagas/count", "get"),
     ("/sagas/{saga_id}", "get"),
     ("/sagas/{saga_id}/cancel", "post"),
     ("/sagas/{saga_id}/retry", "post"),
