@@ -170,6 +170,11 @@ class Scale:
             )
             connection.execute("UPDATE deadlines d SET due_at = now() FROM late WHERE late.saga_id = d.saga_id")
             late = [row[0] for row in connection.execute("SELECT saga_id FROM late")]
+        if len(late) < count:
+            load.kill()
+            raise RuntimeError(
+                f"{len(late)} windows are open: `due` needs {count} of what `waiting` makes, see --waiting"
+            )
         asked = "SELECT count(*) FROM deadlines WHERE kind = 'window' AND due_at <= now()"
         noticed = self._until(lambda: self._one(asked) == 0, begun)
         over = "SELECT count(*) FROM sagas WHERE id = ANY(%s) AND status = 'CANCELLED'"

@@ -19,7 +19,9 @@ EnvFile = Annotated[Path | None, typer.Option(help="Read settings from this file
 
 def stats(
     *,
-    hours: Annotated[int, typer.Option(help="How far to look back, in whole hours.", min=1, max=9_600)] = 24,
+    hours: Annotated[
+        int, typer.Option(help="How far to look back, in whole hours; by the hour 744 at most.", min=1, max=9_600)
+    ] = 24,
     by: Annotated[str, typer.Option(help="Of what length the periods are: hour or day.")] = "hour",
     as_json: Annotated[bool, typer.Option("--json", help="The whole, as `GET /stats` answers it.")] = False,
     env_file: EnvFile = None,

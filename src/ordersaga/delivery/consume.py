@@ -31,8 +31,8 @@ AFTER_PARK = failpoints.declare("consume.after_park", "An unusable record is put
 
 GATHER_LEAST = 4.0
 """For fewer records no time is given."""
-CROWDED_SHARE = 5
-"""From this part of the largest batch on a batch is a large one."""
+CROWDED_SHARE = 0.2
+"""A batch of this part of the largest one, or more, is a large one."""
 _POLL_WHILE_PAUSED_SECONDS = 1.0
 _HOLD_BACK_SECONDS = 0.05
 
@@ -137,7 +137,7 @@ class ConsumeLoop:
         try:
             self._wait_while_held_back()
             records = self._poll()
-            self._crowded = len(records) * CROWDED_SHARE >= self._batch_max
+            self._crowded = len(records) >= self._batch_max * CROWDED_SHARE
             if records:
                 self._work(records)
             self._look_how_far()

@@ -110,14 +110,14 @@ def get_stats(
         raise WireError("by", f"must be one of {', '.join(By)}")
     end = _hour(parse_time(until, "until") if until is not None else datetime.now(UTC) + timedelta(hours=1))
     begin = _hour(parse_time(since, "since")) if since is not None else end - timedelta(hours=24)
-    most = DAYS_MAX[By(by)]
-    if not timedelta(0) < end - begin <= timedelta(days=most):
-        raise WireError("since", f"must be before until, by an hour at least and {most} days at most (by={by})")
     return stats_view(api.statistics, begin, end, By(by))
 
 
 def stats_view(statistics: Statistics, since: datetime, until: datetime, by: By) -> StatsView:
-    """Asks for it. Raises `StoreUnavailable`."""
+    """Asks for it. Raises `WireError` for a time that is none or too long, `StoreUnavailable`."""
+    most = DAYS_MAX[by]
+    if not timedelta(0) < until - since <= timedelta(days=most):
+        raise WireError("since", f"must be before until, by an hour at least and {most} days at most (by {by})")
     told = tell(statistics.periods(since, until, by, DETAILS))
     in_flight, failures = statistics.in_flight(), statistics.failures()
     return StatsView(

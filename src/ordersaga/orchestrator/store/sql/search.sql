@@ -42,8 +42,7 @@ ORDER BY s.id {way} LIMIT :looked_max;
 SELECT s.* FROM unnest((:statuses)::text[]) wanted (status) CROSS JOIN LATERAL (
     SELECT * FROM sagas one
     WHERE (one.status, one.id) >= (wanted.status, (:since)::uuid) AND (one.status, one.id) < (wanted.status, (:until)::uuid)
-        AND one.status >= wanted.status AND (one.status, one.id) {beyond} (wanted.status, (:after)::uuid)
-        AND one.status <= wanted.status
+        AND (one.status, one.id) {beyond} (wanted.status, (:after)::uuid)
     ORDER BY one.status {way}, one.id {way} LIMIT :looked_max
 ) s ORDER BY s.id {way} LIMIT :looked_max;
 
