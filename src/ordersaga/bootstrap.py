@@ -24,6 +24,7 @@ from ordersaga.delivery.consume import ConsumeLoop
 from ordersaga.delivery.outbox_protocol import Outbox
 from ordersaga.delivery.relay import Relay
 from ordersaga.delivery.relay_pace import RelayPace
+from ordersaga.delivery.vacuum import VACUUM_EVERY_SECONDS
 from ordersaga.orchestrator.api.app import AppSettings, create_app
 from ordersaga.orchestrator.api.asking import Api
 from ordersaga.orchestrator.api.orders import OrderLimits
@@ -176,6 +177,7 @@ def _by_the_clock(
         Archiver(database.archive(), archive_settings(settings)),
         Chore("upkeep", store.upkeep, every_seconds=UPKEEP_EVERY_SECONDS),
         Chore("statistics", database.statistics().fold, every_seconds=FOLD_EVERY_SECONDS),
+        Chore("vacuum", database.vacuum().run, every_seconds=VACUUM_EVERY_SECONDS),
         Chore("parked", letters.try_parked, every_seconds=TRY_PARKED_EVERY_SECONDS),
     ]
 

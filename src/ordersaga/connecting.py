@@ -7,6 +7,7 @@ from uuid import uuid4
 
 from ordersaga.bus.kafka import KafkaBus, KafkaSecurity
 from ordersaga.delivery.outbox import PostgresOutbox
+from ordersaga.delivery.vacuum import Vacuum
 from ordersaga.orchestrator.runtime.sagas import Sagas
 from ordersaga.orchestrator.store.archive import PostgresArchive
 from ordersaga.orchestrator.store.board import PostgresBoard
@@ -50,6 +51,10 @@ def _ssl_context(settings: Settings) -> ssl.SSLContext:
     return context
 
 
+BUSY_TABLES = ("outbox", "deadlines", "statistics_added")
+"""Rows come and go in them with each step of a saga."""
+
+
 class Database:
     """One pool, and what is built on it."""
 
@@ -66,6 +71,9 @@ class Database:
         )
         lease_seconds = settings.outbox_lease_seconds
         self.outbox = PostgresOutbox(self.pool, uuid4(), lease_seconds=lease_seconds, name=name, schema=self._schema)
+
+    def vacuum(self) -> Vacuum:
+        return Vacuum(self.pool, BUSY_TABLES, schema=self._schema)
 
     def store(self, sagas: Sagas) -> PostgresStore:
         codec = Codec(sagas.data_types())

@@ -12,6 +12,7 @@ from psycopg import Connection
 from psycopg_pool import ConnectionPool
 
 _RECONNECT_SECONDS = 2.0
+_BY_INDEX = "-c enable_seqscan=off"
 
 
 def open_pool(
@@ -24,12 +25,16 @@ def open_pool(
     connect_seconds: int,
     configure: Callable[[Connection[Any]], None],
 ) -> ConnectionPool[Connection[Any]]:
-    """Connects in the background. `options`: settings of each connection, as on the server's command line.
-    `wait_seconds`: for a free connection, until `PoolTimeout`.
+    """Connects in the background. `options`: settings of each connection, as on the server's command line; none at all
+    for poolers that pass none on (and keep no plans). `wait_seconds`: for a free connection, until `PoolTimeout`.
     """
     pool: ConnectionPool[Connection[Any]] = ConnectionPool(
         database_url,
-        kwargs={"options": options, "connect_timeout": connect_seconds, "application_name": name},
+        kwargs={
+            "options": f"{options} {_BY_INDEX}" if options else "",
+            "connect_timeout": connect_seconds,
+            "application_name": name,
+        },
         min_size=1,
         max_size=size_max,
         timeout=wait_seconds,

@@ -7,9 +7,11 @@ from dataclasses import replace
 from uuid import uuid4
 
 from ordersaga.bus.protocol import Bus
+from ordersaga.delivery.background import Chore
 from ordersaga.delivery.clock import Clock, Randomness
 from ordersaga.delivery.outbox import PostgresOutbox
 from ordersaga.delivery.relay import Relay
+from ordersaga.delivery.vacuum import VACUUM_EVERY_SECONDS, Vacuum
 from ordersaga.participants.host import Host
 from ordersaga.participants.ledger import PostgresLedger, open_pool
 from ordersaga.participants.notification.service import SERVICE as NOTIFICATION
@@ -59,4 +61,5 @@ def host_of(
         consult=ConsultProvider(SandboxProvider(pool)) if participant is Participant.PAYMENT else None,
         expire=expire if participant is Participant.TIMER else None,
         instance_id=instance_id,
+        besides=[Chore("vacuum", Vacuum(pool, ["outbox"]).run, every_seconds=VACUUM_EVERY_SECONDS)],
     )

@@ -47,9 +47,10 @@ class Host:
         expire: Callable[[Any], Reply] | None = None,
         expire_every_seconds: float = 0.5,
         instance_id: str | None = None,
+        besides: Sequence[Background] = (),
     ) -> None:
         """`instance_id`: unique among living processes of this participant; a restarted one has its partitions back at
-        once.
+        once. `besides`: what else runs as long as it does.
         """
         self.spec = spec
         self._ledger = ledger
@@ -72,7 +73,7 @@ class Host:
             clock=clock,
             randomness=randomness,
         )
-        self._parts: list[Background] = [relay, consuming]
+        self._parts: list[Background] = [relay, consuming, *besides]
         if expire:
             self._expiring = Loop(f"{name}-expire", self._expire_turn, clock=clock, randomness=randomness)
             self._parts.append(self._expiring)
