@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
-from ordersaga.settings import Settings, variable
+from ordersaga.bootstrap import who_may_ask
+from ordersaga.settings import Settings, token_lines, variable
 from ordersaga.settings_reading import SECRETS, SettingsError, allowed, listing, read
+from ordersaga.tokens import Role, new_token
 
 CANARY = "canary-7f3a"
 
@@ -91,9 +93,10 @@ def test_everything_that_is_wrong_is_said_at_once() -> None:
 @pytest.mark.parametrize("field", sorted(SECRETS))
 def test_a_secret_can_be_read_from_a_file(tmp_path: Path, field: str) -> None:
     file = tmp_path / "secret"
-    file.write_text(f"{CANARY}\n")
+    secret = f"{CANARY}:admin:{'c' * 64}" if field == "auth_tokens" else CANARY
+    file.write_text(f"{secret}\n")
     settings = given({f"{variable(field)}_FILE": str(file)}, needs=(field,))
-    assert getattr(settings, field).get_secret_value() == CANARY
+    assert getattr(settings, field).get_secret_value() == secret
     assert CANARY not in repr(settings)
     assert CANARY not in "\n".join(listing(settings))
 
@@ -174,3 +177,47 @@ def test_every_setting_says_what_it_does_and_what_it_may_be(name: str) -> None:
     assert allowed(name)
     if info.annotation in (int, float):
         assert " from " in allowed(name) or " above " in allowed(name), "a number has bounds"
+
+
+def test_tokens_that_are_none_are_refused_without_being_quoted() -> None:
+    (problem,) = problems_of({"ORDERSAGA_AUTH_TOKENS": f"ops:admin:{CANARY}"})
+    assert "ORDERSAGA_AUTH_TOKENS" in problem
+    assert "token 1" in problem
+    assert CANARY not in problem
+
+
+def test_tokens_and_nobody_asked_contradict_each_other() -> None:
+    line = new_token("ops", Role.ADMIN)[1]
+    (problem,) = problems_of({"ORDERSAGA_AUTH_TOKENS": line, "ORDERSAGA_AUTH": "none"})
+    assert "contradict" in problem
+
+
+@pytest.mark.parametrize("between", [",", "\n", " , ", "\n\n"])
+def test_tokens_may_be_separated_by_commas_or_lines(between: str) -> None:
+    lines = [new_token(name, Role.VIEWER)[1] for name in ("a", "b")]
+    assert token_lines(given({"ORDERSAGA_AUTH_TOKENS": between.join(lines)}).auth_tokens) == lines
+
+
+@pytest.mark.parametrize(
+    ("host", "auth", "is_fine"),
+    [
+        ("127.0.0.1", "auto", True),
+        ("localhost", "auto", True),
+        ("::1", "auto", True),
+        ("0.0.0.0", "auto", False),
+        ("orders.example", "auto", False),
+        ("0.0.0.0", "none", True),
+    ],
+)
+def test_without_tokens_only_this_machine_is_listened_to(host: str, auth: str, is_fine: bool) -> None:
+    settings = given({"ORDERSAGA_HTTP_HOST": host, "ORDERSAGA_AUTH": auth})
+    if is_fine:
+        assert who_may_ask(settings) is None
+    else:
+        with pytest.raises(SettingsError, match="ORDERSAGA_AUTH_TOKENS"):
+            who_may_ask(settings)
+
+
+def test_with_tokens_anything_is_listened_to() -> None:
+    line = new_token("ops", Role.ADMIN)[1]
+    assert who_may_ask(given({"ORDERSAGA_HTTP_HOST": "0.0.0.0", "ORDERSAGA_AUTH_TOKENS": line}))

@@ -5,6 +5,7 @@ A process that writes rows publishes them itself, so each gets a relay beside wh
 takes over what dead processes left.
 """
 
+import ipaddress
 import os
 import socket
 from collections.abc import Callable, Collection
@@ -46,7 +47,10 @@ from ordersaga.orchestrator.store.postgres import PostgresStore
 from ordersaga.orchestrator.store.protocol import Store
 from ordersaga.preparing import Prepared
 from ordersaga.preparing import Step as Preparation
-from ordersaga.settings import Settings
+from ordersaga.settings import Settings, token_lines
+from ordersaga.settings_reading import SettingsError
+from ordersaga.tokens import Tokens
+from ordersaga.web.rate import Rate
 from ordersaga.web.server import HttpServer, ServerSettings
 
 ALL_PARTS = frozenset({"api", "worker", "relay", "deadlines"})
@@ -97,6 +101,7 @@ class App:
 def orchestrator(
     settings: Settings, bus: Bus, *, only: Collection[str] = ALL_PARTS, migrate: bool = True, create_topics: bool = True
 ) -> App:
+    tokens = who_may_ask(settings) if "api" in only else None
     topics = topics_of(settings)
     sagas = sagas_of(settings)
     name = settings.instance_id or f"{socket.gethostname()}-{os.getpid()}"
@@ -138,9 +143,10 @@ def orchestrator(
             health=app.health,
             limits=_order_limits(settings),
             return_url=settings.return_url,
+            orders_by_customer=_orders_by_customer(settings),
             version=__version__,
         )
-        app.http = _http(settings, api)
+        app.http = _http(settings, api, tokens)
     return app
 
 
@@ -208,6 +214,11 @@ def _standing(settings: Settings, bus: Bus, *, store: Store, outbox: Outbox, cou
     )
 
 
+def _orders_by_customer(settings: Settings) -> Rate | None:
+    a_minute = settings.orders_per_customer_per_minute_max
+    return Rate(a_minute / 60, a_minute) if a_minute else None
+
+
 def _order_limits(settings: Settings) -> OrderLimits:
     return OrderLimits(
         total_cents_max=settings.order_total_cents_max,
@@ -217,9 +228,43 @@ def _order_limits(settings: Settings) -> OrderLimits:
     )
 
 
-def _http(settings: Settings, api: Api) -> HttpServer:
-    served = AppSettings(cors_origins=settings.http_cors_origins, body_bytes_max=settings.http_body_bytes_max)
+def _http(settings: Settings, api: Api, tokens: Tokens | None) -> HttpServer:
+    served = AppSettings(
+        cors_origins=settings.http_cors_origins,
+        body_bytes_max=settings.http_body_bytes_max,
+        tokens=tokens,
+    )
     return HttpServer(create_app(api, served), listening_on(settings))
+
+
+def who_may_ask(settings: Settings) -> Tokens | None:
+    """None: nobody is asked who they are. Raises `SettingsError` where that would let strangers in."""
+    tokens = Tokens(token_lines(settings.auth_tokens))
+    if tokens:
+        return tokens
+    must_be_private(settings)
+    return None
+
+
+def must_be_private(settings: Settings) -> None:
+    """For what asks nobody who they are. Raises `SettingsError`."""
+    if settings.auth != "none" and not _is_this_machine(settings.http_host):
+        raise SettingsError(
+            [
+                (
+                    f"ORDERSAGA_HTTP_HOST={settings.http_host} is listened to by more than this machine, and nobody would"
+                    " be asked who they are: set ORDERSAGA_AUTH_TOKENS (`ordersaga token` makes one), or say that this is"
+                    " meant with ORDERSAGA_AUTH=none"
+                )
+            ]
+        )
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def listening_on(settings: Settings) -> ServerSettings:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from time import monotonic
 
 from ordersaga.as_set import topics_of
-from ordersaga.bootstrap import listening_on, preparations
+from ordersaga.bootstrap import listening_on, must_be_private, preparations
 from ordersaga.bus.protocol import Bus
 from ordersaga.connecting import database_url
 from ordersaga.delivery.background import Health
@@ -57,6 +57,9 @@ def participants(
     migrate: bool = True,
     create_topics: bool = True,
 ) -> Participants:
+    if settings.participants_http_port:
+        must_be_private(settings)
+
     def host(name: str) -> Host:
         return host_of(
             Participant(name),

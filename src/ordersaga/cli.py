@@ -176,6 +176,30 @@ def settings(*, env_file: EnvFile = None) -> None:
 
 
 @app.command()
+def token(
+    name: Annotated[str, typer.Argument(help="Whose it is: what it does is recorded under this name.")],
+    *,
+    role: Annotated[str, typer.Option(help="customer, viewer, operator or admin.")] = "viewer",
+) -> None:
+    """Make a token for the API: the token itself, shown this once, and the line for ORDERSAGA_AUTH_TOKENS.
+
+    A customer is a front end that orders and cancels for its customers; a viewer reads; an operator steps in as well.
+
+    Example: ordersaga token grafana --role viewer
+    """
+    from ordersaga.tokens import Role, new_token
+
+    if role not in set(Role):
+        raise typer.BadParameter(f"must be {', '.join(Role)}", param_hint="--role")
+    try:
+        made, line = new_token(name, Role(role))
+    except ValueError as error:
+        raise typer.BadParameter("must be letters, digits, '.', '_' or '-', 50 at most", param_hint="NAME") from error
+    typer.echo(f"token  {made}")
+    typer.echo(f"line   {line}")
+
+
+@app.command()
 def version() -> None:
     """Say which version this is.
 

@@ -10,10 +10,11 @@ made from them.
 
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from ordersaga.settings_connections import ConnectionSettings, Seconds
+from ordersaga.tokens import Tokens
 
 PREFIX = "ORDERSAGA_"
 PLATFORM_NAMES = {"database_url": "DATABASE_URL", "kafka_bootstrap_servers": "KAFKA_BOOTSTRAP_SERVERS"}
@@ -32,6 +33,11 @@ _KIND = (
 def variable(field: str) -> str:
     """The environment variable of a field."""
     return PLATFORM_NAMES.get(field) or PREFIX + field.upper()
+
+
+def token_lines(value: SecretStr | None) -> list[str]:
+    """What `auth_tokens` lists."""
+    return [] if value is None else [line for line in value.get_secret_value().replace(",", "\n").split() if line]
 
 
 class Settings(ConnectionSettings):
@@ -175,6 +181,30 @@ class Settings(ConnectionSettings):
     )
     http_port: int = Field(
         8080, ge=0, le=65_535, description="Port to listen on; 0 takes a free one. The port that the front ends know."
+    )
+    auth: Literal["auto", "none"] = Field(
+        "auto",
+        description=(
+            "Whether callers must say who they are. Auto: where there are tokens everybody needs one; where there are"
+            " none only this machine is listened to. None: nobody is asked, for front ends that have no token, behind"
+            " a network that keeps strangers out."
+        ),
+    )
+    auth_tokens: SecretStr | None = Field(
+        None,
+        description=(
+            "Who may ask for what, separated by commas or lines, each name:role:digest as `ordersaga token` makes"
+            " them. None, since a token that everybody knows is none."
+        ),
+    )
+    orders_per_customer_per_minute_max: int = Field(
+        60,
+        ge=0,
+        le=1_000_000,
+        description=(
+            "How many orders of one customer a process takes in a minute; 0: any number. Sixty: no person orders more,"
+            " and a front end that has lost its mind harms nobody else."
+        ),
     )
     participants_http_port: int = Field(
         8090,
@@ -326,8 +356,16 @@ class Settings(ConnectionSettings):
                 )
         return origins
 
+    @field_validator("auth_tokens")
+    @classmethod
+    def _are_tokens(cls, value: SecretStr | None) -> SecretStr | None:
+        Tokens(token_lines(value))
+        return value
+
     @model_validator(mode="after")
     def _fit_together(self) -> "Settings":
+        if self.auth == "none" and self.auth_tokens is not None:
+            raise ValueError("ORDERSAGA_AUTH=none and ORDERSAGA_AUTH_TOKENS contradict each other: keep one")
         if self.kafka_security_protocol.startswith("SASL") and not (
             self.kafka_sasl_username and self.kafka_sasl_password
         ):

@@ -16,10 +16,22 @@ from typing import Self
 import pytest
 
 from ordersaga import __version__
+from ordersaga.tokens import Role, Tokens
 
 HEAVY = ("litestar", "kafka", "psycopg", "pydantic", "uvicorn", "structlog", "msgspec", "rich", "asyncio")
 HELP_SECONDS_MAX = 0.4
-COMMANDS = ("serve", "participants", "migrate", "topics", "settings", "version", "demo", "orphans", "dead-letters")
+COMMANDS = (
+    "serve",
+    "participants",
+    "migrate",
+    "topics",
+    "settings",
+    "token",
+    "version",
+    "demo",
+    "orphans",
+    "dead-letters",
+)
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -253,3 +265,28 @@ def test_a_port_that_is_taken_is_a_line_that_names_it(database_url: str, tmp_pat
         assert found.returncode == 1
         assert f"ordersaga: cannot listen on 127.0.0.1 port {serving.port}" in found.stderr
         assert "Traceback" not in found.stderr
+
+
+@pytest.mark.parametrize(("host", "command"), [("0.0.0.0", "serve"), ("::", "serve"), ("0.0.0.0", "participants")])
+def test_strangers_are_not_listened_to_by_mistake(host: str, command: str, unused_port: int) -> None:
+    nowhere = {"DATABASE_URL": f"postgresql://u@127.0.0.1:{unused_port}/x", "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:9"}
+    found = ordersaga(command, ORDERSAGA_HTTP_HOST=host, **nowhere)
+    assert found.returncode == 2
+    assert f"ORDERSAGA_HTTP_HOST={host}" in found.stderr
+    assert "ORDERSAGA_AUTH=none" in found.stderr
+    assert found.stderr.count("\n") == 1
+
+
+def test_a_token_is_made_with_the_line_that_makes_it_known() -> None:
+    found = ordersaga("token", "grafana", "--role", "viewer")
+    assert found.returncode == 0
+    token, line = (said.split()[1] for said in found.stdout.splitlines())
+    principal = Tokens([line]).whose(token)
+    assert principal is not None
+    assert (principal.name, principal.role) == ("grafana", Role.VIEWER)
+    assert token not in line
+
+
+def test_a_token_of_no_role_or_without_a_name_is_refused() -> None:
+    assert ordersaga("token", "grafana", "--role", "chief").returncode == 2
+    assert ordersaga("token", "a:b").returncode == 2

@@ -5,6 +5,7 @@ Promise: an answer says what is wrong and, where it is a field, which one; it ne
 participant's text.
 """
 
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
@@ -45,13 +46,22 @@ class Refused(Exception):
     retriable = False
 
     def __init__(
-        self, status: int, kind: str, detail: str, *, saga_status: str = "", retry_after_seconds: int | None = None
+        self,
+        status: int,
+        kind: str,
+        detail: str,
+        *,
+        saga_status: str = "",
+        retry_after_seconds: int | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(detail)
         self.status = status
         self.kind = kind
         self.saga_status = saga_status
-        self.retry_after_seconds = retry_after_seconds
+        self.headers = dict(headers or {})
+        if retry_after_seconds is not None:
+            self.headers["Retry-After"] = str(retry_after_seconds)
 
 
 def as_problem(status: int, kind: str, detail: str, *, field: str = "", saga_status: str = "") -> Problem:
@@ -80,9 +90,8 @@ def _invalid(_: AnyRequest, error: WireError) -> Response[bytes]:
 
 
 def _refused(_: AnyRequest, error: Refused) -> Response[bytes]:
-    after = error.retry_after_seconds
-    headers = None if after is None else {"Retry-After": str(after)}
-    return _answer(as_problem(error.status, error.kind, str(error), saga_status=error.saga_status), headers)
+    found = as_problem(error.status, error.kind, str(error), saga_status=error.saga_status)
+    return _answer(found, error.headers or None)
 
 
 def passing_trouble(request: AnyRequest, error: Exception) -> Response[bytes]:

@@ -9,6 +9,7 @@ from msgspec import Struct
 from ordersaga.orchestrator.api.asking import AnyRequest, Api, TheApi, operator_of
 from ordersaga.orchestrator.api.documents import OperatorOperation, documented
 from ordersaga.orchestrator.store.board_protocol import Switch
+from ordersaga.web.access import FOR_OPERATORS, FOR_READERS
 from ordersaga.web.reading import must_be_json, read_object
 
 
@@ -23,6 +24,7 @@ class AdmissionView(Struct, frozen=True, kw_only=True):
 
 @get(
     "/admission",
+    opt=FOR_READERS,
     sync_to_thread=True,
     responses=documented(500, 503),
     summary="Whether new orders are taken",
@@ -34,6 +36,7 @@ def get_admission(api: TheApi) -> AdmissionView:
 
 @post(
     "/admission/stop",
+    opt=FOR_OPERATORS,
     status_code=200,
     sync_to_thread=True,
     operation_class=OperatorOperation,
@@ -48,6 +51,7 @@ def stop_orders(request: AnyRequest, body: RawBody, api: TheApi) -> AdmissionVie
 
 @post(
     "/admission/resume",
+    opt=FOR_OPERATORS,
     status_code=200,
     sync_to_thread=True,
     operation_class=OperatorOperation,
@@ -61,7 +65,7 @@ def resume_orders(request: AnyRequest, body: RawBody, api: TheApi) -> AdmissionV
 
 def _turned(request: AnyRequest, body: bytes, api: Api, *, taken: bool) -> AdmissionView:
     must_be_json(request)
-    by = operator_of(read_object(body))
+    by = operator_of(request, read_object(body))
     return _view(api.board.set_switch(taken=taken, by=by.name, why=by.reason))
 
 

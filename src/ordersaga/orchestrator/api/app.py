@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from litestar import Litestar
+from litestar import Litestar, Router
 from litestar.config.cors import CORSConfig
 from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
@@ -13,6 +13,8 @@ from ordersaga.orchestrator.api.asking import Api
 from ordersaga.orchestrator.api.placing import place_order_of
 from ordersaga.orchestrator.api.routes import ROUTES
 from ordersaga.orchestrator.store.protocol import BadRow, StoreError
+from ordersaga.tokens import Tokens
+from ordersaga.web.access import FOR_ALL_ROLES, Access
 from ordersaga.web.problems import HANDLERS, passing_trouble, unexpected
 
 
@@ -20,11 +22,14 @@ from ordersaga.web.problems import HANDLERS, passing_trouble, unexpected
 class AppSettings:
     cors_origins: Sequence[str] = ()
     body_bytes_max: int = 65_536
+    tokens: Tokens | None = None
+    """None: nobody is asked who they are."""
 
 
 def create_app(api: Api, settings: AppSettings) -> Litestar:
     return Litestar(
         route_handlers=[place_order_of(api), *ROUTES],
+        guards=[Access(settings.tokens)],
         dependencies={"api": Provide(lambda: api, sync_to_thread=False)},
         exception_handlers={**HANDLERS, StoreError: passing_trouble, BadRow: unexpected},
         cors_config=_cors(settings.cors_origins),
@@ -53,7 +58,7 @@ def _openapi(version: str) -> OpenAPIConfig:
         title="Order saga orchestrator",
         version=version,
         summary="Takes orders and says what becomes of them",
-        path="/schema",
+        openapi_router=Router("/schema", route_handlers=[], include_in_schema=False, opt=dict(FOR_ALL_ROLES)),
         # The pages that the framework offers fetch their scripts from other sites.
         render_plugins=[JsonRenderPlugin(path=["/", "/openapi.json"])],
         use_handler_docstrings=False,

@@ -1,8 +1,10 @@
 """What every route asks with: the parts that answer, and who it is that asks."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
+from uuid import UUID
 
 from litestar import Request
 from litestar.datastructures import State
@@ -20,9 +22,14 @@ from ordersaga.orchestrator.runtime.verbs import Actor, Verbs
 from ordersaga.orchestrator.store.board_protocol import Board
 from ordersaga.orchestrator.store.protocol import Store
 from ordersaga.orchestrator.store.statistics_protocol import Statistics
-from ordersaga.web.reading import required_text
+from ordersaga.tokens import Principal, Role
+from ordersaga.web.access import principal_of
+from ordersaga.web.problems import Refused
+from ordersaga.web.rate import Rate
+from ordersaga.web.reading import optional_text, required_text
 
 AnyRequest = Request[Any, Any, State]
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 class AskHealth(Protocol):
@@ -44,6 +51,8 @@ class Api:
     limits: OrderLimits
     return_url: str
     version: str
+    orders_by_customer: Rate | None = None
+    """How often one customer may order; None: as often as they like."""
     begun_within_seconds: float = 10.0
     """How long an order waits for its place in the database before its client is told to come again."""
 
@@ -55,6 +64,32 @@ class Api:
 TheApi = NamedDependency[SkipValidation[Api]]
 
 
-def operator_of(wish: dict[str, Any]) -> Actor:
-    """Who steps in, as they say it themselves. An operator gives a name and a reason."""
-    return Actor(name=required_text(wish, "who", 100), role="operator", reason=required_text(wish, "why", 500))
+def operator_of(request: AnyRequest, wish: dict[str, Any]) -> Actor:
+    """Who steps in: whose token it is, or else as they say themselves. An operator gives a name and a reason."""
+    principal = principal_of(request)
+    if principal is not None:
+        return said_by(principal, wish)
+    return Actor(name=required_text(wish, "who", 100), role=Role.OPERATOR, reason=required_text(wish, "why", 500))
+
+
+def said_by(principal: Principal, wish: dict[str, Any]) -> Actor:
+    """Several people may share a token: the name that one gives stands beside it."""
+    who = optional_text(wish, "who", 100)
+    name = f"{who} ({principal.name})" if who else principal.name
+    return Actor(name=name, role=principal.role, reason=required_text(wish, "why", 500))
+
+
+def uuid_or_404(text: str) -> UUID:
+    found = uuid_of(text)
+    if found is None:
+        raise no_such_saga()
+    return found
+
+
+def uuid_of(text: str) -> UUID | None:
+    """In its usual form only, of the many that Python takes."""
+    return UUID(text) if _UUID.fullmatch(text) else None
+
+
+def no_such_saga() -> Refused:
+    return Refused(404, "no-such-saga", "There is no saga with this id.")

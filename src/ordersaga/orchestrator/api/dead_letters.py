@@ -14,6 +14,7 @@ from ordersaga.orchestrator.api.views import DeadLetterView, OrphanView, dead_le
 from ordersaga.orchestrator.runtime.dead_letters import CannotBeUsed, SettledBefore
 from ordersaga.orchestrator.runtime.verbs import Actor
 from ordersaga.orchestrator.store.protocol import StoredDeadLetter
+from ordersaga.web.access import FOR_OPERATORS, FOR_READERS
 from ordersaga.web.problems import Refused
 from ordersaga.web.reading import must_be_json, read_object
 from ordersaga.wire.errors import WireError
@@ -26,6 +27,7 @@ PageSize = Annotated[int, QueryParameter(description="At most 100; more is taken
 
 @get(
     "/dead-letters",
+    opt=FOR_READERS,
     sync_to_thread=True,
     responses=documented(400, 500, 503),
     summary="Records that could not be used, newest first",
@@ -52,6 +54,7 @@ def list_dead_letters(
 
 @get(
     "/dead-letters/{letter_id:int}",
+    opt=FOR_READERS,
     sync_to_thread=True,
     responses=documented(400, 404, 500, 503),
     summary="One of them",
@@ -63,6 +66,7 @@ def get_dead_letter(letter_id: LetterId, api: TheApi) -> DeadLetterView:
 
 @post(
     "/dead-letters/{letter_id:int}/replay",
+    opt=FOR_OPERATORS,
     status_code=200,
     sync_to_thread=True,
     operation_class=OperatorOperation,
@@ -73,11 +77,12 @@ def get_dead_letter(letter_id: LetterId, api: TheApi) -> DeadLetterView:
 )
 def replay_dead_letter(request: AnyRequest, letter_id: LetterId, body: RawBody, api: TheApi) -> DeadLetterView:
     must_be_json(request)
-    return _settled(letter_id, operator_of(read_object(body)), api.letters.replay)
+    return _settled(letter_id, operator_of(request, read_object(body)), api.letters.replay)
 
 
 @post(
     "/dead-letters/{letter_id:int}/discard",
+    opt=FOR_OPERATORS,
     status_code=200,
     sync_to_thread=True,
     operation_class=OperatorOperation,
@@ -88,11 +93,12 @@ def replay_dead_letter(request: AnyRequest, letter_id: LetterId, body: RawBody, 
 )
 def discard_dead_letter(request: AnyRequest, letter_id: LetterId, body: RawBody, api: TheApi) -> DeadLetterView:
     must_be_json(request)
-    return _settled(letter_id, operator_of(read_object(body)), api.letters.discard)
+    return _settled(letter_id, operator_of(request, read_object(body)), api.letters.discard)
 
 
 @get(
     "/orphans",
+    opt=FOR_READERS,
     sync_to_thread=True,
     responses=documented(400, 500, 503),
     summary="Answers for sagas that nobody knows, newest first",

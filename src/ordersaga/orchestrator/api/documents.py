@@ -110,19 +110,23 @@ class CancelOperation(Operation):
 
 
 def documented(*statuses: int) -> dict[int, ResponseSpec]:
-    """The problems that a route answers, for its `responses`."""
-    return {status: _response(status) for status in statuses}
+    """The problems that a route answers, for its `responses`: these, and those of whom it is for."""
+    return {status: _response(status) for status in sorted({*statuses, *_OF_ALL})}
 
 
 NOT_READY = {503: ResponseSpec(HealthView, generate_examples=False, description="Not ready: see the parts")}
 
+_OF_ALL = (401, 403, 429)
 _SAID = {
     400: ("invalid-request", "order_details.foodItems[0].price: must be a number of dollars, such as 4.35"),
+    401: ("unauthorized", "A token is needed: Authorization: Bearer <token>."),
+    403: ("forbidden", "This is not for viewers."),
     404: ("no-such-saga", "There is no saga with this id."),
     409: ("cannot-be-cancelled", "This order cannot be cancelled: it is COMPENSATED."),
     413: ("request-entity-too-large", "Request Entity Too Large"),
     422: ("key-reused", "This Idempotency-Key was used for another order: take a new one for each."),
     415: ("unsupported-media-type", "The body must be application/json."),
+    429: ("too-many-requests", "That is a lot of orders in a short time. Please try again later."),
     500: ("internal-error", "Something went wrong on our side."),
     503: ("unavailable", "The service cannot do this right now. Please try again in a few seconds."),
 }

@@ -18,6 +18,7 @@ from ordersaga.orchestrator.core.instance import Status
 from ordersaga.orchestrator.runtime.admission import NotAdmitted
 from ordersaga.orchestrator.runtime.verbs import PlacedOrder
 from ordersaga.orchestrator.store.protocol import KeyTaken, StoreUnavailable
+from ordersaga.web.access import FOR_CUSTOMERS
 from ordersaga.web.landing import Landing
 from ordersaga.web.prepared import Prepared
 from ordersaga.web.problems import Refused
@@ -35,9 +36,10 @@ def place_order_of(api: Api) -> HTTPRouteHandler:
 
     @post(
         "/orders",
+        opt=FOR_CUSTOMERS,
         status_code=202,
         operation_class=PlaceOperation,
-        responses=documented(400, 413, 415, 422, 500, 503),
+        responses=documented(400, 413, 415, 422, 429, 500, 503),
         summary="Place an order",
         description="The order is in the database when this answers. Follow `Location` for what becomes of it. With an"
         " `Idempotency-Key` it may be asked for again, for two days, and is placed once.",
@@ -50,6 +52,7 @@ def place_order_of(api: Api) -> HTTPRouteHandler:
         asked = request_of(request, order.customer_id, read)
         if asked is not None and (before := await sync_to_thread(known, api, asked)) is not None:
             return _taken(before.saga_id)
+        _not_too_often(api, order.customer_id)
         placed = PlacedOrder(
             customer_id=order.customer_id,
             order_details=order.order_details,
@@ -71,6 +74,13 @@ def place_order_of(api: Api) -> HTTPRouteHandler:
         return _taken(begun.saga_id)
 
     return place_order
+
+
+def _not_too_often(api: Api, customer_id: str) -> None:
+    wait = api.orders_by_customer.take(customer_id) if api.orders_by_customer else 0
+    if wait:
+        why = "That is a lot of orders in a short time. Please try again later."
+        raise Refused(429, "too-many-requests", why, retry_after_seconds=wait)
 
 
 def _trace_of(request: AnyRequest) -> tuple[str | None, str | None]:

@@ -1,6 +1,5 @@
 """The routes: each one reads the request, calls one verb or one query, and says what came of it."""
 
-import re
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -8,7 +7,15 @@ from litestar import MediaType, Response, get, post
 from litestar.params import PathParameter, RawBody
 
 from ordersaga.orchestrator.api import admission, dead_letters, searching, stats
-from ordersaga.orchestrator.api.asking import AnyRequest, Api, TheApi, operator_of
+from ordersaga.orchestrator.api.asking import (
+    AnyRequest,
+    Api,
+    TheApi,
+    no_such_saga,
+    operator_of,
+    said_by,
+    uuid_or_404,
+)
 from ordersaga.orchestrator.api.documents import (
     NOT_READY,
     CancelOperation,
@@ -28,32 +35,34 @@ from ordersaga.orchestrator.api.views import (
 from ordersaga.orchestrator.core.inputs import Decision, Verdict
 from ordersaga.orchestrator.runtime.measuring import MEDIA_TYPE
 from ordersaga.orchestrator.runtime.verbs import Actor
+from ordersaga.tokens import Principal, Role
+from ordersaga.web.access import FOR_ALL_ROLES, FOR_ANYBODY, FOR_CUSTOMERS, FOR_OPERATORS, FOR_READERS, principal_of
 from ordersaga.web.problems import Refused
 from ordersaga.web.reading import must_be_json, optional_text, read_object, required_text
 from ordersaga.wire.errors import WireError
 from ordersaga.wire.strict_json import shown
-
-_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 SagaId = Annotated[str, PathParameter(description="A UUID, as `POST /orders` answered it")]
 
 
 @get(
     "/sagas/{saga_id:str}",
+    opt=FOR_ALL_ROLES,
     sync_to_thread=True,
     responses=documented(400, 404, 500, 503),
     summary="One saga, with its history",
     tags=["sagas"],
 )
 def get_saga(saga_id: SagaId, api: TheApi) -> SagaDetail:
-    instance = api.store.get(_uuid_or_404(saga_id))
+    instance = api.store.get(uuid_or_404(saga_id))
     if instance is None:
-        raise _no_such_saga()
+        raise no_such_saga()
     return saga_detail(api.view(instance), api.store.history(instance.saga_id))
 
 
 @post(
     "/sagas/{saga_id:str}/cancel",
+    opt=FOR_CUSTOMERS,
     status_code=202,
     sync_to_thread=True,
     operation_class=CancelOperation,
@@ -65,10 +74,13 @@ def get_saga(saga_id: SagaId, api: TheApi) -> SagaDetail:
 def cancel_saga(request: AnyRequest, saga_id: SagaId, body: RawBody, api: TheApi) -> CancelTaken:
     if body:
         must_be_json(request)
-    by = _actor(read_object(body) if body else {})
-    decision = api.verbs.cancel(_uuid_or_404(saga_id), by)
+    wanted, wish = uuid_or_404(saga_id), read_object(body) if body else {}
+    by = _actor(principal_of(request), wish)
+    if by.role == Role.CUSTOMER and (customer := optional_text(wish, "who", 100)):
+        _must_be_theirs(api, wanted, customer)
+    decision = api.verbs.cancel(wanted, by)
     if decision is None:
-        raise _no_such_saga()
+        raise no_such_saga()
     if decision.verdict is Verdict.REFUSED:
         status = decision.instance.status.value
         state = "a runner has accepted it" if decision.instance.closed else f"it is {status}"
@@ -79,6 +91,7 @@ def cancel_saga(request: AnyRequest, saga_id: SagaId, body: RawBody, api: TheApi
 
 @post(
     "/sagas/{saga_id:str}/retry",
+    opt=FOR_OPERATORS,
     status_code=202,
     sync_to_thread=True,
     operation_class=OperatorOperation,
@@ -89,12 +102,13 @@ def cancel_saga(request: AnyRequest, saga_id: SagaId, body: RawBody, api: TheApi
 )
 def retry_saga(request: AnyRequest, saga_id: SagaId, body: RawBody, api: TheApi) -> VerbTaken:
     must_be_json(request)
-    decision = api.verbs.retry(_uuid_or_404(saga_id), operator_of(read_object(body)))
+    decision = api.verbs.retry(uuid_or_404(saga_id), operator_of(request, read_object(body)))
     return _taken(decision, "It is tried again.")
 
 
 @post(
     "/sagas/{saga_id:str}/settle",
+    opt=FOR_OPERATORS,
     status_code=202,
     sync_to_thread=True,
     operation_class=SettleOperation,
@@ -107,11 +121,12 @@ def settle_saga(request: AnyRequest, saga_id: SagaId, body: RawBody, api: TheApi
     must_be_json(request)
     wish = read_object(body)
     undo = required_text(wish, "undo", 50)
-    return _taken(api.verbs.settle(_uuid_or_404(saga_id), undo, operator_of(wish)), "It is marked as settled.")
+    return _taken(api.verbs.settle(uuid_or_404(saga_id), undo, operator_of(request, wish)), "It is marked as settled.")
 
 
 @post(
     "/sagas/{saga_id:str}/resolve",
+    opt=FOR_OPERATORS,
     status_code=202,
     sync_to_thread=True,
     operation_class=OperatorOperation,
@@ -122,27 +137,46 @@ def settle_saga(request: AnyRequest, saga_id: SagaId, body: RawBody, api: TheApi
 )
 def resolve_saga(request: AnyRequest, saga_id: SagaId, body: RawBody, api: TheApi) -> VerbTaken:
     must_be_json(request)
-    return _taken(api.verbs.resolve(_uuid_or_404(saga_id), operator_of(read_object(body))), "It is marked as resolved.")
+    return _taken(
+        api.verbs.resolve(uuid_or_404(saga_id), operator_of(request, read_object(body))), "It is marked as resolved."
+    )
 
 
-@get("/livez", sync_to_thread=False, summary="Whether the process lives; asks nothing else", tags=["health"])
+@get(
+    "/livez",
+    opt=FOR_ANYBODY,
+    sync_to_thread=False,
+    summary="Whether the process lives; asks nothing else",
+    tags=["health"],
+)
 def livez() -> LiveView:
     return LiveView()
 
 
-@get("/readyz", sync_to_thread=True, responses=NOT_READY, summary="Whether it can work", tags=["health"])
+@get(
+    "/readyz", opt=FOR_ANYBODY, sync_to_thread=True, responses=NOT_READY, summary="Whether it can work", tags=["health"]
+)
 def readyz(api: TheApi) -> Response[HealthView]:
     return _health(api)
 
 
-@get("/health", sync_to_thread=True, responses=NOT_READY, summary="The same, for people", tags=["health"])
+@get(
+    "/health",
+    opt=FOR_ANYBODY,
+    sync_to_thread=True,
+    responses=NOT_READY,
+    summary="The same, for people",
+    tags=["health"],
+)
 def health(api: TheApi) -> Response[HealthView]:
     return _health(api)
 
 
 @get(
     "/metrics",
+    opt=FOR_READERS,
     sync_to_thread=True,
+    responses=documented(500, 503),
     summary="For Prometheus",
     description="Counters and histograms are of this process; gauges are of the whole: take their maximum.",
     tags=["health"],
@@ -159,8 +193,14 @@ def _health(api: Api) -> Response[HealthView]:
     return Response(view, status_code=200 if report.ready else 503, headers={"Cache-Control": "no-store"})
 
 
-def _actor(wish: dict[str, Any]) -> Actor:
-    """Who asks, as they say it themselves; recorded as such."""
+def _actor(principal: Principal | None, wish: dict[str, Any]) -> Actor:
+    """Who cancels: a customer, or a front end for one, or an operator."""
+    if principal is not None:
+        if principal.role is Role.CUSTOMER:
+            return Actor(
+                name=required_text(wish, "who", 100), role=principal.role, reason=optional_text(wish, "why", 500)
+            )
+        return said_by(principal, wish)
     who = optional_text(wish, "who", 100) or "customer"
     role = optional_text(wish, "role", 20) or "customer"
     if role not in ("customer", "operator"):
@@ -170,7 +210,7 @@ def _actor(wish: dict[str, Any]) -> Actor:
 
 def _taken(decision: Decision | None, message: str) -> VerbTaken:
     if decision is None:
-        raise _no_such_saga()
+        raise no_such_saga()
     status = decision.instance.status
     if decision.verdict is Verdict.REFUSED:
         why = f"This cannot be done: {decision.why}; the saga is {status.value}."
@@ -178,14 +218,13 @@ def _taken(decision: Decision | None, message: str) -> VerbTaken:
     return VerbTaken(message=message, status=status)
 
 
-def _uuid_or_404(text: str) -> UUID:
-    if not _UUID.fullmatch(text):
-        raise _no_such_saga()
-    return UUID(text)
-
-
-def _no_such_saga() -> Refused:
-    return Refused(404, "no-such-saga", "There is no saga with this id.")
+def _must_be_theirs(api: Api, saga_id: UUID, customer: str) -> None:
+    instance = api.store.get(saga_id)
+    if instance is None:
+        raise no_such_saga()
+    personal = instance.data.personal
+    if personal is None or personal.customer_id != customer:
+        raise Refused(403, "not-your-order", "Only the customer who ordered it can cancel it.")
 
 
 ROUTES = [

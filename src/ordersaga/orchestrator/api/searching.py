@@ -1,6 +1,5 @@
 """Sagas by what is known of them: `GET /sagas`, page after page, and `GET /sagas/count`."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated
@@ -12,18 +11,18 @@ from litestar.di import NamedDependency, Provide
 from litestar.params import QueryParameter, SkipValidation
 from msgspec import Struct
 
-from ordersaga.orchestrator.api.asking import AnyRequest, TheApi
+from ordersaga.orchestrator.api.asking import AnyRequest, TheApi, uuid_of
 from ordersaga.orchestrator.api.documents import documented
 from ordersaga.orchestrator.api.views import SagaView
 from ordersaga.orchestrator.core.instance import Status
 from ordersaga.orchestrator.core.reasons import Reason
 from ordersaga.orchestrator.store.search import Search
+from ordersaga.web.access import FOR_READERS
 from ordersaga.wire.errors import WireError
 from ordersaga.wire.times import parse_time
 
 PAGE_SIZE_MAX = 100
 TEXT_CHARS_MAX = 200
-_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _ID = {"format": "uuid"}
 _STATUSES = {"items": {"type": "string", "enum": list(Status.__members__)}}
 _REASONS = {"enum": list(Reason.__members__)}
@@ -84,6 +83,7 @@ TheSearch = NamedDependency[SkipValidation[Search]]
 
 @get(
     "/sagas",
+    opt=FOR_READERS,
     sync_to_thread=True,
     dependencies=_ASKED,
     responses=documented(400, 500, 503),
@@ -122,6 +122,7 @@ def list_sagas(
 
 @get(
     "/sagas/count",
+    opt=FOR_READERS,
     sync_to_thread=True,
     dependencies=_ASKED,
     responses=documented(400, 500, 503),
@@ -170,9 +171,10 @@ def search_of(
 def _token(name: str, text: str | None) -> UUID | None:
     if text is None:
         return None
-    if not _UUID.fullmatch(text):
+    found = uuid_of(text)
+    if found is None:
         raise WireError(name, "must be a saga id")
-    return UUID(text)
+    return found
 
 
 ROUTES = [list_sagas, count_sagas]

@@ -12,6 +12,7 @@ from ordersaga.orchestrator.api.documents import documented
 from ordersaga.orchestrator.core.instance import Status
 from ordersaga.orchestrator.runtime.statistics import DETAILS, Durations, StepTotals, Totals, tell
 from ordersaga.orchestrator.store.statistics_protocol import By, Statistics
+from ordersaga.web.access import FOR_READERS
 from ordersaga.wire.errors import WireError
 from ordersaga.wire.times import parse_time
 
@@ -93,6 +94,7 @@ class StatsView(Struct, frozen=True, kw_only=True):
 
 @get(
     "/stats",
+    opt=FOR_READERS,
     sync_to_thread=True,
     responses=documented(400, 500, 503),
     summary="What sagas did, hour by hour or day by day",

@@ -1,0 +1,208 @@
+"""Who may ask for what: every route, every role; tokens that are wrong, guessed, or somebody else's."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from litestar import Litestar, get
+from litestar.testing import TestClient
+
+from ordersaga.orchestrator.api.app import AppSettings, create_app
+from ordersaga.tokens import Role, Tokens, new_token
+from ordersaga.web.access import Access, roles_of
+from ordersaga.web.problems import HANDLERS
+from ordersaga.web.rate import Rate
+from tests.api.conftest import Stage, order
+from tests.api.test_edges import NOBODY, ROUTES
+
+ALL, CUSTOMERS = frozenset(Role), frozenset({Role.CUSTOMER, Role.OPERATOR, Role.ADMIN})
+READERS, OPERATORS = frozenset({Role.VIEWER, Role.OPERATOR, Role.ADMIN}), frozenset({Role.OPERATOR, Role.ADMIN})
+ANYBODY: frozenset[Role] = frozenset()
+
+TABLE: Mapping[tuple[str, str], frozenset[Role]] = {
+    ("/orders", "post"): CUSTOMERS,
+    ("/sagas", "get"): READERS,
+    ("/sagas/count", "get"): READERS,
+    ("/sagas/{saga_id}", "get"): ALL,
+    ("/sagas/{saga_id}/cancel", "post"): CUSTOMERS,
+    ("/sagas/{saga_id}/retry", "post"): OPERATORS,
+    ("/sagas/{saga_id}/settle", "post"): OPERATORS,
+    ("/sagas/{saga_id}/resolve", "post"): OPERATORS,
+    ("/dead-letters", "get"): READERS,
+    ("/dead-letters/{letter_id}", "get"): READERS,
+    ("/dead-letters/{letter_id}/replay", "post"): OPERATORS,
+    ("/dead-letters/{letter_id}/discard", "post"): OPERATORS,
+    ("/orphans", "get"): READERS,
+    ("/admission", "get"): READERS,
+    ("/admission/stop", "post"): OPERATORS,
+    ("/admission/resume", "post"): OPERATORS,
+    ("/stats", "get"): READERS,
+    ("/livez", "get"): ANYBODY,
+    ("/readyz", "get"): ANYBODY,
+    ("/health", "get"): ANYBODY,
+    ("/metrics", "get"): READERS,
+    ("/schema", "get"): ALL,
+    ("/schema/openapi.json", "get"): ALL,
+    ("/schema/{path}", "get"): ALL,
+}
+BODY = {"who": "user-1", "why": "a test", "undo": "revert_payment"}
+TOKENS = {role: new_token(f"the-{role.value}", role) for role in Role}
+
+
+@pytest.fixture
+def guarded(stage: Stage) -> Iterator[TestClient[Any]]:
+    tokens = Tokens(line for _, line in TOKENS.values())
+    with TestClient(create_app(stage.api, AppSettings(tokens=tokens)), raise_server_exceptions=False) as client:
+        yield client
+
+
+def bearer(role: Role) -> dict[str, str]:
+    return {"Authorization": f"Bearer {TOKENS[role][0]}"}
+
+
+def ask(client: TestClient[Any], path: str, method: str, headers: Mapping[str, str]) -> Any:
+    place = path.format(saga_id=NOBODY, letter_id=1, path="nothing")
+    if method == "get":
+        return client.get(place, headers=dict(headers))
+    return client.post(place, json=order() if path == "/orders" else BODY, headers=dict(headers))
+
+
+def test_the_table_has_every_route_that_the_document_has() -> None:
+    assert {route for route in TABLE if not route[0].startswith("/schema")} == ROUTES
+
+
+def test_the_table_has_every_route_that_the_application_serves(stage: Stage) -> None:
+    app = create_app(stage.api, AppSettings())
+    served = {
+        (route.path_format, method.lower()): roles_of(handler)
+        for route in app.routes
+        for handler in getattr(route, "route_handlers", ())
+        for method in getattr(handler, "http_methods", ())
+        if method != "OPTIONS"
+    }
+    assert served == TABLE
+
+
+@pytest.mark.parametrize("route", TABLE, ids=lambda route: f"{route[1]} {route[0]}")
+def test_a_route_is_for_its_roles_and_for_nobody_else(guarded: TestClient[Any], route: tuple[str, str]) -> None:
+    allowed = TABLE[route]
+    if not allowed:
+        assert ask(guarded, *route, {}).status_code == 200
+        return
+    nobody = ask(guarded, *route, {})
+    assert nobody.status_code == 401
+    assert nobody.headers["www-authenticate"] == "Bearer"
+    assert nobody.headers["content-type"] == "application/problem+json"
+    for role in Role:
+        answer = ask(guarded, *route, bearer(role))
+        assert (answer.status_code == 403) == (role not in allowed), (role, answer.text)
+        assert answer.status_code not in (401, 500)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "Bearer wrong",
+        "Bearer",
+        "",
+        f"Basic {TOKENS[Role.ADMIN][0]}",
+        TOKENS[Role.ADMIN][0],
+        f"Bearer {TOKENS[Role.ADMIN][0]}x",
+        f"Bearer {TOKENS[Role.ADMIN][1].split(':')[2]}",
+        "Bearer ü",
+    ],
+)
+def test_a_token_that_is_not_known_is_refused_where_anybody_is_let_in_too(
+    guarded: TestClient[Any], header: str
+) -> None:
+    for path in ("/sagas", "/livez"):
+        answer = guarded.get(path, headers=[(b"Authorization", header.encode())])
+        assert answer.status_code == 401
+        assert TOKENS[Role.ADMIN][0] not in answer.text
+
+
+def test_who_guesses_is_told_to_wait_and_who_knows_is_not(guarded: TestClient[Any]) -> None:
+    found = [guarded.get("/sagas", headers={"Authorization": f"Bearer {n}"}) for n in range(25)]
+    assert {answer.status_code for answer in found[:20]} == {401}
+    assert found[-1].status_code == 429
+    assert int(found[-1].headers["retry-after"]) > 0
+    assert guarded.get("/sagas", headers=bearer(Role.VIEWER)).status_code == 200
+
+
+def test_the_method_is_not_taken_from_a_header(guarded: TestClient[Any]) -> None:
+    headers = bearer(Role.VIEWER) | {"X-HTTP-Method-Override": "GET"}
+    assert guarded.post("/admission/stop", json=BODY, headers=headers).status_code == 403
+
+
+def test_a_route_that_says_nothing_is_for_nobody() -> None:
+    @get("/forgotten", sync_to_thread=False)
+    def forgotten() -> str:
+        return "secret"
+
+    for tokens in (None, Tokens([TOKENS[Role.ADMIN][1]])):
+        app = Litestar([forgotten], guards=[Access(tokens)], exception_handlers=HANDLERS, openapi_config=None)
+        with TestClient(app) as client:
+            answer = client.get("/forgotten", headers=bearer(Role.ADMIN))
+        assert answer.status_code == 403
+        assert "secret" not in answer.text
+
+
+def test_what_is_done_with_a_token_is_recorded_under_its_name(stage: Stage, guarded: TestClient[Any]) -> None:
+    saga_id = stage.place()
+    body = {"who": "night-shift", "role": "customer", "why": "the shop has closed"}
+    assert guarded.post(f"/sagas/{saga_id}/cancel", json=body, headers=bearer(Role.OPERATOR)).status_code == 202
+    last = stage.client.get(f"/sagas/{saga_id}").json()["history"][-1]["body"]
+    assert (last["actor"], last["role"]) == ("night-shift (the-operator)", "operator")
+
+
+def test_a_customer_cancels_their_own_order_only(stage: Stage, guarded: TestClient[Any]) -> None:
+    saga_id = stage.place()
+    path, headers = f"/sagas/{saga_id}/cancel", bearer(Role.CUSTOMER)
+    assert guarded.post(path, json={"who": "user-2"}, headers=headers).status_code == 403
+    assert guarded.post(path, json={"why": "mine"}, headers=headers).status_code == 400
+    assert guarded.post(path, headers=headers).status_code == 400
+    assert stage.client.post(path, json={"who": "user-2"}).status_code == 403, "without tokens too"
+    assert stage.client.get(f"/sagas/{saga_id}").json()["status"] == "STARTED"
+    assert guarded.post(path, json={"who": "user-1"}, headers=headers).status_code == 202
+
+
+def test_an_operator_gives_a_reason(stage: Stage, guarded: TestClient[Any]) -> None:
+    path = f"/sagas/{stage.place()}/cancel"
+    assert guarded.post(path, json={"who": "night-shift"}, headers=bearer(Role.OPERATOR)).status_code == 400
+
+
+def test_one_customer_can_order_so_often_and_others_still_can(stage: Stage) -> None:
+    api = replace(stage.api, orders_by_customer=Rate(1 / 60, 3))
+    with TestClient(create_app(api, AppSettings())) as client:
+        found = [client.post("/orders", json=order()) for _ in range(4)]
+        assert [answer.status_code for answer in found] == [202, 202, 202, 429]
+        assert int(found[-1].headers["retry-after"]) > 0
+        assert client.post("/orders", json=order() | {"customer_id": "user-2"}).status_code == 202
+
+
+@pytest.mark.parametrize(
+    "line", ["", "a:b", "a:admin:xyz", f"a b:admin:{'0' * 64}", f"a:chief:{'0' * 64}", f"a:admin:{'0' * 64}:more"]
+)
+def test_a_line_that_is_no_token_is_refused_without_being_quoted(line: str) -> None:
+    with pytest.raises(ValueError, match="token 1") as caught:
+        Tokens([line])
+    assert "0000" not in str(caught.value)
+
+
+def test_two_tokens_of_one_name_are_refused() -> None:
+    with pytest.raises(ValueError, match="one name"):
+        Tokens(new_token("ops", Role.VIEWER)[1] for _ in range(2))
+
+
+def test_a_rate_lets_a_burst_through_and_then_so_many_a_second() -> None:
+    now = 0.0
+    rate = Rate(2, 4, keys_max=2, monotonic=lambda: now)
+    assert [rate.take("a") for _ in range(5)] == [0, 0, 0, 0, 1]
+    now = 0.5
+    assert [rate.take("a") for _ in range(2)] == [0, 1]
+    now = 60.0
+    assert [rate.take("a") for _ in range(5)] == [0, 0, 0, 0, 1]
+    rate.take("b")
+    rate.take("c")
+    assert rate.take("a") == 0, "the one that was quiet longest was forgotten"
