@@ -252,9 +252,9 @@ def must_be_private(settings: Settings) -> None:
         raise SettingsError(
             [
                 (
-                    f"ORDERSAGA_HTTP_HOST={settings.http_host} is listened to by more than this machine, and nobody would"
-                    " be asked who they are: set ORDERSAGA_AUTH_TOKENS (`ordersaga token` makes one), or say that this is"
-                    " meant with ORDERSAGA_AUTH=none"
+                    f"ORDERSAGA_HTTP_HOST={settings.http_host} is listened to by more than this machine, and nobody"
+                    " would be asked who they are: set ORDERSAGA_AUTH_TOKENS (`ordersaga token` makes one), or say that"
+                    " this is meant with ORDERSAGA_AUTH=none"
                 )
             ]
         )

@@ -1,6 +1,8 @@
 """`/metrics`: what sagas did, and how things stand, under the names that dashboards know."""
 
+import re
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,6 +24,7 @@ NAMES = {
     "saga_late_events",
     "saga_ignored_events",
     "saga_stuck",
+    "saga_oldest_stuck_age_seconds",
     "outbox_pending",
     "outbox_oldest_age_seconds",
     "deadlines_due",
@@ -100,3 +103,15 @@ def test_no_label_holds_an_id(stage: Stage) -> None:
     told(stage, saga_id, m.OrderCreated(order_id="o-1"))
     answer = stage.client.get("/metrics").text
     assert saga_id not in answer and "o-1" not in answer and "user-1" not in answer
+
+
+@pytest.mark.parametrize("file", ["prometheus/alerts.yml", "grafana/ordersaga.json"])
+def test_every_name_in_the_alerts_and_on_the_dashboard_is_there(memory_stage: Stage, file: str) -> None:
+    families = list(text_string_to_metric_families(memory_stage.client.get("/metrics").text))
+    plain = {family.name for family in families if family.type == "gauge"}
+    counted = {f"{family.name}_total" for family in families if family.type == "counter"}
+    binned = {f"{family.name}_bucket" for family in families if family.type == "histogram"}
+    text = (Path(__file__).parents[2] / "deploy" / file).read_text("utf-8")
+    asked = set(re.findall(r"\b(?:saga|outbox|deadlines|dead_letters|kafka)_[a-z_]+\b(?=[\[{ )])", text))
+    assert len(asked) >= 10
+    assert asked <= plain | counted | binned

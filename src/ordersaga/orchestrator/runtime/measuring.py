@@ -106,6 +106,7 @@ class Standing(Collector):
         for name, text, value in (
             ("saga_oldest_active_age_seconds", "Of the sagas that have no outcome yet", standing.oldest_active_seconds),
             ("saga_stuck", "FAILED sagas that nobody has resolved", standing.failed),
+            ("saga_oldest_stuck_age_seconds", "Of these, since the order", standing.oldest_failed_seconds),
             ("saga_attention", "Sagas that a person should look at, though the status is fine", standing.attention),
             ("dead_letters_open", "Records that could not be used and wait for a person", standing.dead_letters),
             ("deadlines_due", "Deadlines that have passed and wait", standing.deadlines_due),

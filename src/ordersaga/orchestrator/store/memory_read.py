@@ -115,10 +115,12 @@ class MemoryReads:
             open_letters = sum(one.settled is None for one in tables.dead_letters.values())
         moving = [one for one in instances if one.status is Status.STARTED or one.status in GOING_BACK]
         unseen = [one for one in instances if one.resolved is None]
+        failed = [one for one in unseen if one.status is Status.FAILED]
         return Standing(
             active=Counter((one.status.value, one.step) for one in moving),
             oldest_active_seconds=max(((now - one.created_at).total_seconds() for one in moving), default=0.0),
-            failed=sum(one.status is Status.FAILED for one in unseen),
+            failed=len(failed),
+            oldest_failed_seconds=max(((now - one.created_at).total_seconds() for one in failed), default=0.0),
             attention=sum(bool(one.attention) for one in unseen),
             dead_letters=open_letters,
             deadlines_due=len(due),

@@ -269,6 +269,8 @@ class Standing:
     oldest_active_seconds: float = 0.0
     failed: int = 0
     """FAILED and not resolved."""
+    oldest_failed_seconds: float = 0.0
+    """Since the order, of these."""
     attention: int = 0
     dead_letters: int = 0
     deadlines_due: int = 0

@@ -128,11 +128,12 @@ class Reads:
 
     def standing(self) -> Standing:
         active = self._ask(_SQL["active"], {})
-        ((failed, attention, dead_letters, due, late_seconds),) = self._ask(_SQL["troubles"], {})
+        ((failed, failed_seconds, attention, dead_letters, due, late_seconds),) = self._ask(_SQL["troubles"], {})
         return Standing(
             active={(status, step): count for status, step, count, _ in active},
             oldest_active_seconds=max((age for *_, age in active), default=0.0),
             failed=failed,
+            oldest_failed_seconds=failed_seconds or 0.0,
             attention=attention,
             dead_letters=dead_letters,
             deadlines_due=due,

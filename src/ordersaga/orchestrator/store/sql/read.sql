@@ -34,6 +34,8 @@ FROM sagas WHERE status IN ('STARTED', 'COMPENSATING', 'CANCELLING') GROUP BY st
 -- What waits for a person or for a process.
 SELECT
     (SELECT count(*) FROM sagas WHERE status = 'FAILED' AND NOT resolved),
+    (SELECT extract(epoch FROM statement_timestamp() - min(created_at))::float8 FROM sagas
+     WHERE status = 'FAILED' AND NOT resolved),
     (SELECT count(*) FROM sagas WHERE attention AND NOT resolved),
     (SELECT count(*) FROM dead_letters WHERE settled_at IS NULL),
     (SELECT count(*) FROM deadlines WHERE due_at <= statement_timestamp()),
