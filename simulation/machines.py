@@ -215,6 +215,9 @@ class MachineArchive:
     def page(self, *, limit: int = 100, before: UUID | None = None) -> Sequence[Archived]:
         return self._archive.page(limit=limit, before=before)
 
+    def knows(self, order_id: str | None, payment_id: str | None) -> bool:
+        return self._archive.knows(order_id, payment_id)
+
     def restore(self, saga_id: UUID) -> bool:
         return self._archive.restore(saga_id)
 

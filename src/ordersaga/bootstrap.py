@@ -18,7 +18,7 @@ from ordersaga import __version__
 from ordersaga.as_set import archive_settings, sagas_of, topic_specs, topics_of
 from ordersaga.bus.kafka import KafkaBus
 from ordersaga.bus.protocol import Bus
-from ordersaga.connecting import Database, database_url
+from ordersaga.connecting import Database, database_url, reconciliation_of
 from ordersaga.delivery.background import Background, Chore
 from ordersaga.delivery.clock import SystemClock, SystemRandom
 from ordersaga.delivery.consume import ConsumeLoop
@@ -39,6 +39,7 @@ from ordersaga.orchestrator.runtime.dead_letters import DeadLetters
 from ordersaga.orchestrator.runtime.deadlines import Deadlines, DeadlineSettings
 from ordersaga.orchestrator.runtime.handle import Handler
 from ordersaga.orchestrator.runtime.measuring import Measures, Standing, exposition
+from ordersaga.orchestrator.runtime.reconciling import Reconciler
 from ordersaga.orchestrator.runtime.service import Report, Service
 from ordersaga.orchestrator.runtime.topic_watch import TopicWatch
 from ordersaga.orchestrator.runtime.verbs import Verbs
@@ -123,6 +124,7 @@ def orchestrator(
     worker = _worker(settings, bus, handler, relay, name) if "worker" in only else None
     if "deadlines" in only:
         parts += _by_the_clock(settings, database, store, handler, letters=letters, worker=worker)
+        parts += _reconciler(settings, database, store, measures)
     if worker is not None:
         parts += [TopicWatch(bus, topics.all()), worker]
     service = Service(store, bus, parts, besides=(circuits.health, admission.health, bulletin.people_needed))
@@ -186,6 +188,14 @@ def _by_the_clock(
         Chore("vacuum", database.vacuum().run, every_seconds=VACUUM_EVERY_SECONDS),
         Chore("parked", letters.try_parked, every_seconds=TRY_PARKED_EVERY_SECONDS),
     ]
+
+
+def _reconciler(settings: Settings, database: Database, store: Store, measures: Measures) -> list[Background]:
+    if not settings.reconcile_every_hours:
+        return []
+    reconciliation = reconciliation_of(settings, database, store)
+    every_seconds = settings.reconcile_every_hours * 3600
+    return [Reconciler(reconciliation, every_seconds=every_seconds, told=measures.reconciled)]
 
 
 def _worker(settings: Settings, bus: Bus, handler: Handler, relay: Relay, name: str) -> ConsumeLoop:

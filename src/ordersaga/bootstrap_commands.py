@@ -3,11 +3,14 @@ whichever process runs.
 """
 
 from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
 
 from ordersaga.as_set import sagas_of, topic_specs, topics_of
 from ordersaga.bus.protocol import Bus
-from ordersaga.connecting import Database, database_url, kafka_bus
+from ordersaga.connecting import Database, database_url, kafka_bus, reconciliation_of
 from ordersaga.delivery.clock import SystemClock, SystemRandom
+from ordersaga.orchestrator.core.reconcile import Difference
 from ordersaga.orchestrator.runtime.beginnings import at_once
 from ordersaga.orchestrator.runtime.counting import Counting
 from ordersaga.orchestrator.runtime.dead_letters import DeadLetters
@@ -70,6 +73,13 @@ def doctor(settings: Settings, bus: Bus) -> Doctor:
         topics=topics_of(settings).all(),
         group=settings.kafka_group,
     )
+
+
+def reconcile(settings: Settings, *, ledger: Path | None, days: float) -> Iterator[Difference]:
+    """What differs. Raises `StoreError`, `LedgerUnreadable`."""
+    database = _checked(settings)
+    found = reconciliation_of(settings, database, database.store(sagas_of(settings)), ledger)
+    return found.differences(of=timedelta(days=days))
 
 
 def board(settings: Settings) -> Board:

@@ -3,16 +3,23 @@ closes it.
 """
 
 import ssl
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
 from uuid import uuid4
 
 from ordersaga.bus.kafka import KafkaBus, KafkaSecurity
 from ordersaga.delivery.outbox import PostgresOutbox
 from ordersaga.delivery.vacuum import Vacuum
+from ordersaga.ledger import from_database, from_file
+from ordersaga.orchestrator.core.reconcile import Payment
+from ordersaga.orchestrator.runtime.reconciling import Reconciliation
 from ordersaga.orchestrator.runtime.sagas import Sagas
 from ordersaga.orchestrator.store.archive import PostgresArchive
 from ordersaga.orchestrator.store.board import PostgresBoard
 from ordersaga.orchestrator.store.codec import Codec
 from ordersaga.orchestrator.store.postgres import PostgresStore, open_pool
+from ordersaga.orchestrator.store.protocol import Store
 from ordersaga.orchestrator.store.statistics import PostgresStatistics
 from ordersaga.settings import Settings
 from ordersaga.settings_reading import SettingsError
@@ -87,6 +94,19 @@ class Database:
 
     def board(self) -> PostgresBoard:
         return PostgresBoard(self.pool, timeout_seconds=self._timeout_seconds, schema=self._schema)
+
+
+def reconciliation_of(
+    settings: Settings, database: Database, store: Store, ledger: Path | None = None
+) -> Reconciliation:
+    """`ledger`: a file that is read and not what the settings name."""
+    own = settings.reconcile_database_url
+    url = own.get_secret_value() if own else database_url(settings)
+
+    def payments(since: datetime) -> Iterator[Payment]:
+        return from_file(ledger) if ledger else from_database(url, settings.reconcile_query, since=since)
+
+    return Reconciliation(store=store, archive=database.archive(), payments=payments)
 
 
 def database_url(settings: Settings) -> str:

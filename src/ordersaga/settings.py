@@ -13,6 +13,7 @@ from typing import Any, Literal
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from ordersaga.ledger_query import QUERY
 from ordersaga.settings_connections import ConnectionSettings, Seconds
 from ordersaga.tokens import Tokens
 
@@ -328,6 +329,29 @@ class Settings(ConnectionSettings):
         description=(
             "How long an archived saga is kept before it is deleted for good; 0: for ever. Nobody's law is the same,"
             " so nothing is deleted unless you say so."
+        ),
+    )
+    reconcile_every_hours: float = Field(
+        0,
+        ge=0,
+        le=8760,
+        allow_inf_nan=False,
+        description=(
+            "How often payments are compared with sagas, in hours; 0: only by `ordersaga reconcile`. Where the ledger"
+            " can be read, 24 is a good number."
+        ),
+    )
+    reconcile_database_url: SecretStr | None = Field(
+        None,
+        description="Where the payment service's ledger is, for a user that may only read. None: in our own database.",
+    )
+    reconcile_query: str = Field(
+        QUERY,
+        min_length=1,
+        max_length=10_000,
+        description=(
+            "How the ledger is asked: columns payment_id, order_id, payment_intent_id, amount_cents, status; it may use"
+            " %(since)s. That of the reference payment service."
         ),
     )
     stop_timeout_seconds: Seconds = Field(

@@ -7,10 +7,15 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 import psycopg
+from pydantic import SecretStr
 
+from ordersaga.as_set import sagas_of
+from ordersaga.connecting import Database, reconciliation_of
+from ordersaga.settings import Settings
 from tests.faults import topics
 from tests.faults.deployment import Deployment
 from tests.faults.ledgers import POISON, Ledgers
@@ -70,6 +75,7 @@ def judge(
     dead = ledgers.count(_dead_letters())
     if dead != poisoned:
         verdict.violations.append(f"{poisoned} unreadable records were sent, {dead} are set aside")
+    verdict.violations += [f"reconciled: {one}" for one in differences(deployment.database_url)]
     progress("  reading the topics")
     said = topics.compare(topics.read_all(deployment.kafka.bootstrap_servers), deployment.database_url)
     verdict.doubled = said.doubled
@@ -103,6 +109,17 @@ def unexpected(traffic: Traffic, statuses: Mapping[str, str]) -> list[str]:
         for customer_id, saga_id in traffic.placed.items()
         if customer_id.startswith(refused) and statuses.get(saga_id) == "COMPLETED"
     ]
+
+
+def differences(database_url: str) -> list[str]:
+    """What `ordersaga reconcile` finds between the ledger and the sagas, those of a moment ago too."""
+    settings = Settings(database_url=SecretStr(database_url))
+    database = Database(settings, "judge", connections_max=1)
+    try:
+        found = reconciliation_of(settings, database, database.store(sagas_of(settings)))
+        return [f"{one.kind}: {one.said}" for one in found.differences(quiet=timedelta())][:10]
+    finally:
+        database.pool.close()
 
 
 def _dead_letters() -> str:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -42,7 +42,14 @@ class Measures:
             buckets=STEP_BUCKETS,
             **here,
         )
+        self._differences = Gauge(
+            "reconcile_differences", "Between payments and sagas, when they were last compared; -1: never yet", **here
+        )
+        self._differences.set(-1)
         self._retries = Counter("saga_step_retries", "Commands that were sent again", ["step", "direction"], **here)
+
+    def reconciled(self, differences: int) -> None:
+        self._differences.set(differences)
 
     def facts(self, facts: Iterable[Fact]) -> None:
         for fact in facts:

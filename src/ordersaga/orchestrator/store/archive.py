@@ -71,6 +71,10 @@ class PostgresArchive:
             for saga_id, saga, version, status, order_id, payment_id, at in self._connections.ask(SQL["page"], wanted)
         ]
 
+    def knows(self, order_id: str | None, payment_id: str | None) -> bool:
+        ((found,),) = self._connections.ask(SQL["knows"], {"order_id": order_id, "payment_id": payment_id})
+        return bool(found)
+
     def restore(self, saga_id: UUID) -> bool:
         with self._connections.transaction() as connection:
             self._connections.enter(connection)

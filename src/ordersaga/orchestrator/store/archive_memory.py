@@ -52,6 +52,13 @@ class MemoryArchive:
             for at, row in kept[: max(1, min(limit, PAGE_MAX))]
         ]
 
+    def knows(self, order_id: str | None, payment_id: str | None) -> bool:
+        with self._tables.changed:
+            rows = [row for _, row, _ in self._tables.archive.values()]
+        return any(
+            (order_id and row.order_id == order_id) or (payment_id and row.payment_id == payment_id) for row in rows
+        )
+
     def restore(self, saga_id: UUID) -> bool:
         with self._tables.changed:
             return self._tables.bring_back(Lookup(saga_ids=[saga_id])) > 0

@@ -49,6 +49,9 @@ class Archive(Protocol):
     def page(self, *, limit: int = 100, before: UUID | None = None) -> Sequence[Archived]:
         """Newest first, at most 100, older than the one whose id is `before`."""
 
+    def knows(self, order_id: str | None, payment_id: str | None) -> bool:
+        """Whether a saga with one of these is here."""
+
     def restore(self, saga_id: UUID) -> bool:
         """Move it back. False where it is not here."""
 

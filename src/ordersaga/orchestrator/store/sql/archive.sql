@@ -70,6 +70,11 @@ ON CONFLICT (saga_id, revision) DO NOTHING;
 SELECT saga_id, saga, version, status, order_id, payment_id, archived_at FROM archive
 WHERE saga_id < :before ORDER BY saga_id DESC LIMIT :limit;
 
+-- name: knows(order_id, payment_id)
+-- Whether there is one with the order or the payment.
+SELECT EXISTS (SELECT FROM archive WHERE order_id = (:order_id)::text)
+    OR EXISTS (SELECT FROM archive WHERE payment_id = (:payment_id)::text);
+
 -- name: get(id)
 -- One, compressed.
 SELECT saga, version, state, personal FROM archive WHERE saga_id = :id;

@@ -1,0 +1,77 @@
+"""Payments and sagas, compared: reads both, changes neither, says what differs."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import structlog
+
+from ordersaga.delivery.background import Loop, Looped
+from ordersaga.orchestrator.core.instance import Instance
+from ordersaga.orchestrator.core.reconcile import Difference, Payment, compare
+from ordersaga.orchestrator.store.archive_protocol import Archive
+from ordersaga.orchestrator.store.protocol import Store
+from ordersaga.orchestrator.store.search import Search
+
+_log = structlog.get_logger(__name__)
+QUIET = timedelta(minutes=15)
+"""A saga that changed since is left alone: the ledger may not know yet, or we may not."""
+SAGAS_OF = timedelta(days=8)
+"""A hold lasts for about seven days."""
+SHOWN_MAX = 100
+"""In the log, of one comparison."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reconciliation:
+    store: Store
+    archive: Archive
+    payments: Callable[[datetime], Iterable[Payment]]
+    """The ledger; those since a moment are enough."""
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+    def differences(self, *, of: timedelta = SAGAS_OF, quiet: timedelta = QUIET) -> Iterator[Difference]:
+        """Sagas that were begun within `of`, and every payment of the ledger. Raises `StoreError`, and what the ledger
+        raises.
+        """
+        now = self.now()
+        # The ledger first: what is paid meanwhile is then at worst a saga that changed a moment ago.
+        payments = list(self.payments(now - of))
+        sagas = list(self._sagas(now - of))
+        return compare(payments, sagas, quiet_since=now - quiet, is_of_another=self._is_of_another)
+
+    def _sagas(self, since: datetime) -> Iterator[Instance[Any]]:
+        page = self.store.page(Search(since=since))
+        yield from page.instances
+        while page.next_after is not None:
+            page = self.store.page(Search(since=since), after=page.next_after)
+            yield from page.instances
+
+    def _is_of_another(self, payment: Payment) -> bool:
+        """Of a saga that is older, or in the archive."""
+        if payment.order_id and self.store.page(Search(order_id=payment.order_id), limit=1).instances:
+            return True
+        return self.archive.knows(payment.order_id, payment.payment_id)
+
+
+class Reconciler(Looped):
+    """Compares every so often, and says in the log what differs."""
+
+    def __init__(
+        self, reconciliation: Reconciliation, *, every_seconds: float, told: Callable[[int], None] = lambda count: None
+    ) -> None:
+        """`told` gets the number of differences each time."""
+        self._reconciliation = reconciliation
+        self._every_seconds = every_seconds
+        self._told = told
+        self._loop = Loop("reconcile", self._turn)
+
+    def _turn(self) -> None:
+        found = list(self._reconciliation.differences())
+        for one in found[:SHOWN_MAX]:
+            saga_id = str(one.saga_id) if one.saga_id else None
+            _log.error("reconcile.difference", kind=one.kind, saga_id=saga_id, payment_id=one.payment_id, said=one.said)
+        _log.info("reconcile.done", differences=len(found))
+        self._told(len(found))
+        self._loop.pause(self._every_seconds)
