@@ -76,7 +76,12 @@ VARIANTS = (
         client={"session_timeout_ms": 45_000},
         of_group=True,
     ),
-    Variant(name="heartbeat 1 s", says="heartbeat each second", client={"heartbeat_interval_ms": 1000}, of_group=True),
+    Variant(
+        name="heartbeat 3 s",
+        says="heartbeat every 3 s (the library's)",
+        client={"heartbeat_interval_ms": 3000},
+        of_group=True,
+    ),
     Variant(name="commit at once", says="offsets committed after each batch", commit_seconds=0.0, of_group=True),
     Variant(name="commit 5 s", says="offsets committed every 5 s (the library's)", commit_seconds=5.0, of_group=True),
     Variant(name="batch 50", says="50 records in a batch at most", settings={"ORDERSAGA_WORKER_BATCH_MAX": "50"}),
