@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from ordersaga.bootstrap import who_may_ask
-from ordersaga.settings import Settings, token_lines, variable
+from ordersaga.settings import Settings, variable
+from ordersaga.settings_http import token_lines
 from ordersaga.settings_reading import SECRETS, SettingsError, allowed, listing, read
 from ordersaga.tokens import Role, new_token
 
@@ -85,8 +86,8 @@ def test_everything_that_is_wrong_is_said_at_once() -> None:
     assert [problem.split("=")[0].split(" ")[0] for problem in problems] == [
         "ORDERSAGA_HTP_PORT",
         "DATABASE_URL",
-        "ORDERSAGA_START_TIMER",
         "ORDERSAGA_HTTP_PORT",
+        "ORDERSAGA_START_TIMER",
     ]
 
 

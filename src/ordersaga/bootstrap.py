@@ -48,7 +48,8 @@ from ordersaga.orchestrator.store.postgres import PostgresStore
 from ordersaga.orchestrator.store.protocol import Store
 from ordersaga.preparing import Prepared
 from ordersaga.preparing import Step as Preparation
-from ordersaga.settings import Settings, token_lines
+from ordersaga.settings import Settings
+from ordersaga.settings_http import token_lines
 from ordersaga.settings_reading import SettingsError
 from ordersaga.tokens import Tokens
 from ordersaga.web.rate import Rate
@@ -103,16 +104,14 @@ def orchestrator(
     settings: Settings, bus: Bus, *, only: Collection[str] = ALL_PARTS, migrate: bool = True, create_topics: bool = True
 ) -> App:
     tokens = who_may_ask(settings) if "api" in only else None
-    topics = topics_of(settings)
-    sagas = sagas_of(settings)
+    topics, sagas = topics_of(settings), sagas_of(settings)
     name = settings.instance_id or f"{socket.gethostname()}-{os.getpid()}"
     database = Database(settings, name)
     outbox, store = database.outbox, database.store(sagas)
     relay = _relay(settings, bus, outbox, name)
     measures = Measures()
     counting = Counting(measures.facts)
-    circuits = Circuits(silences_max=settings.circuit_silences_max)
-    admission = _admission(settings)
+    circuits, admission = Circuits(silences_max=settings.circuit_silences_max), _admission(settings)
     board = database.board()
     handler = Handler(store, sagas, relay.offer, topics=topics, counting=counting, gate=circuits)
     beginnings = Beginnings(handler)
