@@ -9,7 +9,7 @@ import pytest
 from ordersaga.bootstrap import who_may_ask
 from ordersaga.settings import Settings, variable
 from ordersaga.settings_http import token_lines
-from ordersaga.settings_reading import SECRETS, SettingsError, allowed, listing, read
+from ordersaga.settings_reading import SECRETS, SettingsError, allowed, in_force, listing, read
 from ordersaga.tokens import Role, new_token
 
 CANARY = "canary-7f3a"
@@ -222,3 +222,15 @@ def test_without_tokens_only_this_machine_is_listened_to(host: str, auth: str, i
 def test_with_tokens_anything_is_listened_to() -> None:
     line = new_token("ops", Role.ADMIN)[1]
     assert who_may_ask(given({"ORDERSAGA_HTTP_HOST": "0.0.0.0", "ORDERSAGA_AUTH_TOKENS": line}))
+
+
+def test_what_is_in_force_says_where_it_is_from_and_no_secret(tmp_path: Path) -> None:
+    file = tmp_path / "settings.env"
+    file.write_text(f"ORDERSAGA_HTTP_PORT=1\nORDERSAGA_RETURN_URL=https://shop.example\nDATABASE_URL={CANARY}\n")
+    found = list(in_force(environment={"ORDERSAGA_HTTP_PORT": "2"}, env_file=file))
+    assert ("ORDERSAGA_HTTP_PORT", "2", "the environment") in found
+    assert ("ORDERSAGA_RETURN_URL", "https://shop.example", str(file)) in found
+    assert ("DATABASE_URL", "(secret)", str(file)) in found
+    assert ("ORDERSAGA_AUTH", "auto", "default") in found
+    assert len(found) == len(Settings.model_fields)
+    assert CANARY not in repr(found)

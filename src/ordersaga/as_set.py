@@ -12,6 +12,7 @@ from ordersaga.orchestrator.sagas.create_order import CREATE_ORDER
 from ordersaga.settings import Settings
 from ordersaga.wire.topics import Participant, Topics
 
+TOPIC_RETENTION_MS = 7 * 24 * 3600 * 1000
 WITHOUT_TIMER = 1000
 """Added to the version of a saga that leaves the timer service out: a saga under way goes on as it began."""
 
@@ -21,7 +22,9 @@ def topics_of(settings: Settings) -> Topics:
 
 
 def topic_specs(settings: Settings) -> Sequence[TopicSpec]:
-    return [TopicSpec(name, settings.kafka_partitions, {}) for name in topics_of(settings).all()]
+    """What customers say is on them, so they keep it for a week at most, whatever the brokers' default."""
+    kept = {"retention.ms": str(TOPIC_RETENTION_MS)}
+    return [TopicSpec(name, settings.kafka_partitions, kept) for name in topics_of(settings).all()]
 
 
 def sagas_of(settings: Settings) -> Sagas:

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     help="Create-order saga orchestrator. Settings come from the environment: `ordersaga settings` lists them.",
@@ -173,6 +172,24 @@ def settings(*, env_file: EnvFile = None) -> None:
 
         for line in listing(read(env_file=env_file)):
             typer.echo(line)
+
+
+@app.command()
+def config(
+    *,
+    changed: Annotated[bool, typer.Option("--changed", help="Only what is not as it comes.")] = False,
+    env_file: EnvFile = None,
+) -> None:
+    """What is in force, and where each value is from. Secrets are not shown.
+
+    Example: ordersaga config --changed --env-file .env
+    """
+    with told_in_one_line():
+        from ordersaga.settings_reading import in_force
+
+        for name, value, origin in in_force(env_file=env_file):
+            if origin != "default" or not changed:
+                typer.echo(f"{name}={value}  ({origin})")
 
 
 @app.command()

@@ -91,7 +91,7 @@ def list_sagas(
             typer.echo("none")
         if page.next_after is not None:
             total = store.count(search)
-            many = f"more than {total.count}" if total.is_least else f"{total.count}"
+            many = f"at least {total.count}" if total.is_least else f"{total.count}"
             typer.echo(f"{many} in all; the next page: the same with --after {page.next_after}", err=True)
 
 
@@ -240,7 +240,7 @@ def _search(statuses: list[str] | None, *, attention: bool, oldest_first: bool, 
 
 
 def _page(store: "Store", search: "Search", most: int, after: UUID | None) -> "SagaPage":
-    """As many as were asked for, where there are so many: a page of the store may end early."""
+    """The next one that holds any: a page of the store may be short, or empty, and have a next one."""
     page = store.page(search, limit=most, after=after)
     while not page.instances and page.next_after is not None:
         page = store.page(search, limit=most, after=page.next_after)

@@ -75,10 +75,25 @@ def read(
 def listing(settings: Settings) -> Iterator[str]:
     """Every setting: its value, and what it is for. A secret's value is not shown."""
     for name, info in Settings.model_fields.items():
-        value = getattr(settings, name)
-        shown = "(not set)" if value in (None, "", ()) else "(secret)" if name in SECRETS else _text(value)
-        yield f"{variable(name)}={shown}"
+        yield f"{variable(name)}={_shown(settings, name)}"
         yield f"    {info.description} Allowed: {allowed(name)}."
+
+
+def in_force(
+    *, environment: Mapping[str, str] = os.environ, env_file: Path | None = None
+) -> Iterator[tuple[str, str, str]]:
+    """Every setting: its name, its value, and where that is from. A secret's value is not shown. Raises
+    `SettingsError`.
+    """
+    settings, given = read(environment=environment, env_file=env_file), _gather(environment, env_file)
+    for name in Settings.model_fields:
+        own = given.get(variable(name)) or given.get(f"{variable(name)}_FILE")
+        yield variable(name), _shown(settings, name), own.origin if own else "default"
+
+
+def _shown(settings: Settings, name: str) -> str:
+    value = getattr(settings, name)
+    return "(not set)" if value in (None, "", ()) else "(secret)" if name in SECRETS else _text(value)
 
 
 def _text(value: Any) -> str:

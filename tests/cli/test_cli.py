@@ -81,7 +81,7 @@ def test_the_version_is_said() -> None:
     assert ordersaga("version").stdout.strip() == __version__
 
 
-@pytest.mark.parametrize("command", ["serve", "participants", "migrate", "topics", "settings"])
+@pytest.mark.parametrize("command", ["serve", "participants", "migrate", "topics", "settings", "config"])
 def test_an_unknown_setting_ends_each_command_with_a_line_that_suggests_the_near_one(command: str) -> None:
     found = ordersaga(command, ORDERSAGA_STRAT_TIMER="off")
     assert found.returncode == 2
@@ -290,3 +290,18 @@ def test_a_token_is_made_with_the_line_that_makes_it_known() -> None:
 def test_a_token_of_no_role_or_without_a_name_is_refused() -> None:
     assert ordersaga("token", "grafana", "--role", "chief").returncode == 2
     assert ordersaga("token", "a:b").returncode == 2
+
+
+def test_what_was_changed_is_listed_alone() -> None:
+    found = ordersaga("config", "--changed", ORDERSAGA_HTTP_PORT="8090", DATABASE_URL="postgresql://u:canary@h/x")
+    assert found.stdout.splitlines() == [
+        "DATABASE_URL=(secret)  (the environment)",
+        "ORDERSAGA_HTTP_PORT=8090  (the environment)",
+    ]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_can_complete_commands(shell: str) -> None:
+    found = ordersaga("--show-completion", shell)
+    assert found.returncode == 0, found.stderr
+    assert "ordersaga" in found.stdout.lower() or "_CLI" in found.stdout
