@@ -42,6 +42,7 @@ from ordersaga.orchestrator.runtime.measuring import Measures, Standing, exposit
 from ordersaga.orchestrator.runtime.reconciling import Reconciler
 from ordersaga.orchestrator.runtime.service import Report, Service
 from ordersaga.orchestrator.runtime.topic_watch import TopicWatch
+from ordersaga.orchestrator.runtime.twins import Twins
 from ordersaga.orchestrator.runtime.verbs import Verbs
 from ordersaga.orchestrator.store import migrate as migrations
 from ordersaga.orchestrator.store.postgres import PostgresStore
@@ -117,9 +118,7 @@ def orchestrator(
     beginnings = Beginnings(handler)
     letters = DeadLetters(store, handler)
     bulletin = Bulletin(board, circuits, admission)
-    parts: list[Background] = [relay, bulletin]
-    if "api" in only:
-        parts.append(beginnings)
+    parts: list[Background] = [relay, bulletin, *([beginnings] if "api" in only else [])]
     worker = _worker(settings, bus, handler, relay, name) if "worker" in only else None
     if "deadlines" in only:
         parts += _by_the_clock(settings, database, store, handler, letters=letters, worker=worker)
@@ -145,6 +144,7 @@ def orchestrator(
             limits=_order_limits(settings),
             return_url=settings.return_url,
             orders_by_customer=_orders_by_customer(settings),
+            twins=Twins(measures.same_again),
             version=__version__,
         )
         app.http = _http(settings, api, tokens)

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -18,6 +18,7 @@ from ordersaga.orchestrator.core.instance import Instance
 from ordersaga.orchestrator.runtime.dead_letters import DeadLetters
 from ordersaga.orchestrator.runtime.sagas import Sagas
 from ordersaga.orchestrator.runtime.service import Report
+from ordersaga.orchestrator.runtime.twins import Twins
 from ordersaga.orchestrator.runtime.verbs import Actor, Verbs
 from ordersaga.orchestrator.store.board_protocol import Board
 from ordersaga.orchestrator.store.protocol import Store
@@ -53,6 +54,7 @@ class Api:
     version: str
     orders_by_customer: Rate | None = None
     """How often one customer may order; None: as often as they like."""
+    twins: Twins = field(default_factory=Twins)
     begun_within_seconds: float = 10.0
     """How long an order waits for its place in the database before its client is told to come again."""
 

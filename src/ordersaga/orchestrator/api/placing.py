@@ -71,6 +71,7 @@ def place_order_of(api: Api) -> HTTPRouteHandler:
             raise StoreUnavailable(f"the order was not begun within {api.begun_within_seconds:g} s") from None
         except NotAdmitted as error:
             raise Refused(503, error.kind, str(error), retry_after_seconds=error.retry_after_seconds) from error
+        api.twins.placed(read, begun.saga_id)
         return _taken(begun.saga_id)
 
     return place_order

@@ -42,11 +42,15 @@ class Measures:
             buckets=STEP_BUCKETS,
             **here,
         )
+        self._twins = Counter("orders_same_again", "Orders that their customer had placed a moment before", **here)
         self._differences = Gauge(
             "reconcile_differences", "Between payments and sagas, when they were last compared; -1: never yet", **here
         )
         self._differences.set(-1)
         self._retries = Counter("saga_step_retries", "Commands that were sent again", ["step", "direction"], **here)
+
+    def same_again(self) -> None:
+        self._twins.inc()
 
     def reconciled(self, differences: int) -> None:
         self._differences.set(differences)
