@@ -19,8 +19,10 @@ from ordersaga.orchestrator.runtime.handle import Handler
 from ordersaga.orchestrator.runtime.sagas import Sagas
 from ordersaga.orchestrator.runtime.verbs import Verbs
 from ordersaga.orchestrator.store import migrate as migrations
+from ordersaga.orchestrator.store.archive_check import Checked
 from ordersaga.orchestrator.store.archive_protocol import Archive
 from ordersaga.orchestrator.store.board_protocol import Board
+from ordersaga.orchestrator.store.erasure import PostgresErasure
 from ordersaga.orchestrator.store.protocol import Store
 from ordersaga.orchestrator.store.statistics_protocol import Statistics
 from ordersaga.settings import Settings
@@ -95,6 +97,16 @@ def statistics(settings: Settings) -> Statistics:
 def archive(settings: Settings) -> Archive:
     """Without a process of its own."""
     return _checked(settings).archive()
+
+
+def erasure(settings: Settings) -> PostgresErasure:
+    """Without a process of its own."""
+    return _checked(settings).erasure()
+
+
+def check_archive(settings: Settings) -> Iterator[Checked]:
+    """Raises `StoreError`."""
+    return _checked(settings).check_archive(sagas_of(settings))
 
 
 def _checked(settings: Settings) -> Database:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ordersaga import cli_archive, cli_letters, cli_orders, cli_reconcile, cli_sagas, cli_stats
+from ordersaga import cli_archive, cli_erase, cli_letters, cli_orders, cli_reconcile, cli_sagas, cli_stats
 from ordersaga.cli_errors import fail, read_settings, told_in_one_line
 
 if TYPE_CHECKING:
@@ -251,6 +251,7 @@ app.add_typer(cli_sagas.app, name="sagas")
 app.add_typer(cli_archive.app, name="archive")
 app.command()(cli_stats.stats)
 app.command()(cli_reconcile.reconcile)
+app.command()(cli_erase.erase)
 app.command("orphans")(cli_letters.orphans)
 
 

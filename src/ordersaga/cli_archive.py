@@ -80,6 +80,32 @@ def list_archived(
 
 
 @app.command()
+def verify(*, env_file: EnvFile = None) -> None:
+    """Read every archived saga back, whole, and say which cannot be. Changes nothing.
+
+    Exit code 1 where one cannot be read.
+
+    Example: ordersaga archive verify
+    """
+    from ordersaga import bootstrap_commands
+
+    seen = unreadable = 0
+    with told_in_one_line():
+        told_at = time.monotonic()
+        for checked in bootstrap_commands.check_archive(read_settings(env_file, needs=("database_url",))):
+            seen += checked.count
+            unreadable += len(checked.unreadable)
+            for saga_id, problem in checked.unreadable:
+                typer.echo(f"{saga_id} {problem}")
+            if time.monotonic() - told_at > 1:
+                told_at = time.monotonic()
+                typer.echo(f"{seen} sagas so far", err=True)
+        typer.echo(f"{seen} sagas read, {unreadable} cannot be")
+    if unreadable:
+        raise typer.Exit(1)
+
+
+@app.command()
 def restore(
     saga_ids: Annotated[list[UUID], typer.Argument(help="As `list` says.")], *, env_file: EnvFile = None
 ) -> None:

@@ -16,8 +16,10 @@ from ordersaga.orchestrator.core.reconcile import Payment
 from ordersaga.orchestrator.runtime.reconciling import Reconciliation
 from ordersaga.orchestrator.runtime.sagas import Sagas
 from ordersaga.orchestrator.store.archive import PostgresArchive
+from ordersaga.orchestrator.store.archive_check import Checked, check_all
 from ordersaga.orchestrator.store.board import PostgresBoard
 from ordersaga.orchestrator.store.codec import Codec
+from ordersaga.orchestrator.store.erasure import PostgresErasure
 from ordersaga.orchestrator.store.postgres import PostgresStore, open_pool
 from ordersaga.orchestrator.store.protocol import Store
 from ordersaga.orchestrator.store.statistics import PostgresStatistics
@@ -88,6 +90,13 @@ class Database:
 
     def archive(self) -> PostgresArchive:
         return PostgresArchive(self.pool, timeout_seconds=self._timeout_seconds, schema=self._schema)
+
+    def check_archive(self, sagas: Sagas) -> Iterator[Checked]:
+        codec = Codec(sagas.data_types())
+        return check_all(self.pool, codec, timeout_seconds=self._timeout_seconds, schema=self._schema)
+
+    def erasure(self) -> PostgresErasure:
+        return PostgresErasure(self.pool, timeout_seconds=self._timeout_seconds, schema=self._schema)
 
     def statistics(self) -> PostgresStatistics:
         return PostgresStatistics(self.pool, timeout_seconds=self._timeout_seconds, schema=self._schema)

@@ -1,5 +1,9 @@
 """The archive at a terminal, while no service runs."""
 
+import zlib
+
+import psycopg
+
 from ordersaga.orchestrator.core.instance import Status
 from ordersaga.wire import messages as m
 from tests.cli.test_cli import ordersaga
@@ -27,3 +31,29 @@ def test_sagas_are_archived_listed_shown_and_restored(database_url: str) -> None
 def test_an_archive_that_is_turned_off_says_how_to_run_it_all_the_same(database_url: str) -> None:
     told = ordersaga("archive", "run", DATABASE_URL=database_url, ORDERSAGA_ARCHIVE_AFTER_DAYS="0")
     assert told.returncode == 0 and "--older-than-days" in told.stdout
+
+
+def spoilt(database_url: str, statement: str) -> str:
+    with psycopg.connect(database_url) as connection:
+        connection.execute(statement.encode())
+    found = ordersaga("archive", "verify", DATABASE_URL=database_url)
+    assert found.returncode == 1
+    assert found.stdout.endswith("1 sagas read, 1 cannot be\n")
+    return found.stdout
+
+
+def test_every_archived_saga_is_read_back_and_one_that_is_spoilt_is_named(database_url: str) -> None:
+    with opened(database_url) as stage:
+        saga_id = stage.begin()
+        settle(stage, saga_id, [m.OrderCreationFailed(error="NO")])
+        stage.grow_old()
+    reached = {"DATABASE_URL": database_url}
+    ordersaga("archive", "run", "--older-than-days", "0", **reached)
+    well = ordersaga("archive", "verify", **reached)
+    assert (well.returncode, well.stdout) == (0, "1 sagas read, 0 cannot be\n")
+    assert "holds another saga" in spoilt(database_url, "UPDATE ordersaga.archive SET status = 'CANCELLED'")
+    empty = zlib.compress(b"[]").hex()
+    statement = f"UPDATE ordersaga.archive SET status = 'COMPENSATED', history = '\\x{empty}'"
+    assert "has a history of 0 entries" in spoilt(database_url, statement)
+    said = spoilt(database_url, "UPDATE ordersaga.archive SET state = 'rubbish'")
+    assert f"{saga_id} cannot be read" in said

@@ -70,6 +70,11 @@ ON CONFLICT (saga_id, revision) DO NOTHING;
 SELECT saga_id, saga, version, status, order_id, payment_id, archived_at FROM archive
 WHERE saga_id < :before ORDER BY saga_id DESC LIMIT :limit;
 
+-- name: to_check(after, limit)
+-- Whole, in the order of ids.
+SELECT saga_id, saga, version, status, state, history, personal FROM archive
+WHERE saga_id > :after ORDER BY saga_id LIMIT :limit;
+
 -- name: knows(order_id, payment_id)
 -- Whether there is one with the order or the payment.
 SELECT EXISTS (SELECT FROM archive WHERE order_id = (:order_id)::text)

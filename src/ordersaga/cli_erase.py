@@ -1,0 +1,49 @@
+"""`ordersaga erase`: what belongs to one customer is taken out of the database."""
+
+import getpass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ordersaga.cli_errors import read_settings, told_in_one_line
+
+
+def erase(
+    *,
+    why: Annotated[str, typer.Option(help="Why; kept in the audit, which does not say whom it was for.")],
+    who: Annotated[str, typer.Option(help="Who does it; kept in the audit.", default_factory=getpass.getuser)],
+    env_file: Annotated[
+        Path | None, typer.Option(help="Read settings from this file too; the environment goes before.")
+    ] = None,
+) -> None:
+    """Erase what belongs to one customer, whose id is read from standard input: it stands in no list of processes.
+
+    Live and archived sagas, their histories and the records that were set aside lose it; orders, amounts and outcomes
+    stay. Exit code 1 where something has to wait for its end: do it again then. Topics keep records for a week.
+
+    Example: echo user_2abc | ordersaga erase --why "asked by letter of 2 May"
+    """
+    with told_in_one_line():
+        settings = read_settings(env_file, needs=("database_url",))
+        from ordersaga import bootstrap_commands
+
+        customer_id = (
+            typer.prompt("customer id", err=True) if _is_terminal() else typer.get_text_stream("stdin").readline()
+        )
+        customer_id = customer_id.strip()
+        if not customer_id:
+            raise typer.BadParameter("the customer's id is expected on standard input")
+        erased = bootstrap_commands.erasure(settings).erase(customer_id, by=who[:100], why=why[:500])
+        typer.echo(f"erased in {erased.sagas} sagas, {erased.archived} archived ones and {erased.records} records")
+        if not erased.is_all:
+            typer.echo(
+                f"left: {erased.under_way} sagas under way, {erased.waiting} records that wait: again when they end",
+                err=True,
+            )
+    if not erased.is_all:
+        raise typer.Exit(1)
+
+
+def _is_terminal() -> bool:
+    return typer.get_text_stream("stdin").isatty()

@@ -1,0 +1,166 @@
+"""`ordersaga erase`: nothing of the customer is found in any table, live or archived, and the rest is as it was."""
+
+import contextlib
+import json
+import subprocess
+import sys
+import zlib
+from datetime import UTC, datetime, timedelta
+from itertools import count
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from ordersaga.bus.protocol import Record
+from ordersaga.orchestrator.store.archive import PostgresArchive
+from ordersaga.orchestrator.store.connections import open_pool
+from ordersaga.wire import messages as m
+from ordersaga.wire.codec import encode
+from tests.api.conftest import Stage, order
+from tests.cli.test_cli import environment
+
+CANARY, OTHER = "canary-4711", "user-10"
+SCHEMA = "saga"
+_offsets = count(1)
+
+
+@pytest.fixture
+def url(database_url: str) -> str:
+    return database_url
+
+
+def erase(url: str, customer_id: str = CANARY, why: str = "asked to") -> subprocess.CompletedProcess[str]:
+    argv = [sys.executable, "-m", "ordersaga.cli", "erase", "--why", why, "--who", "night-shift"]
+    settings = environment(DATABASE_URL=url, ORDERSAGA_DATABASE_SCHEMA=SCHEMA)
+    return subprocess.run(argv, env=settings, input=f"{customer_id}\n", capture_output=True, text=True, timeout=60)
+
+
+def place(stage: Stage, customer_id: str, **headers: str) -> str:
+    details = order(deliveryLocation=f"room of {customer_id}", note=f"{customer_id} is hungry")
+    answer = stage.client.post("/orders", json=details | {"customer_id": customer_id}, headers=headers)
+    assert answer.status_code == 202, answer.text
+    return str(answer.json()["saga_id"])
+
+
+def told(stage: Stage, saga_id: str, *events: m.Event) -> None:
+    for event in events:
+        value = encode(event, correlation_id=saga_id, timestamp=datetime.now(UTC), source="test")
+        stage.handler.records([Record("order_events", 0, next(_offsets), None, value, (), 0)])
+
+
+def ended(stage: Stage, customer_id: str) -> str:
+    """An order that its customer has cancelled, in their own words."""
+    saga_id = place(stage, customer_id, **{"Idempotency-Key": f"key-{next(_offsets)}"})
+    told(stage, saga_id, m.OrderCreated(order_id=f"o-{saga_id}"))
+    body = {"who": customer_id, "why": f"I, {customer_id}, ordered twice"}
+    assert stage.client.post(f"/sagas/{saga_id}/cancel", json=body).status_code == 202
+    told(stage, saga_id, m.OrderCancelled(order_id=f"o-{saga_id}"))
+    assert stage.client.get(f"/sagas/{saga_id}").json()["status"] == "CANCELLED"
+    return saga_id
+
+
+def rows_with(url: str, needle: str) -> dict[str, int]:
+    """How many rows of each table hold it anywhere, what is compressed included. Messages on their way left out."""
+    found: dict[str, int] = {}
+    with psycopg.connect(url) as connection:
+        tables = connection.execute(
+            "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+            " WHERE n.nspname = %s AND c.relkind = 'r' AND c.relname <> 'outbox'",
+            (SCHEMA,),
+        ).fetchall()
+        for (table,) in tables:
+            rows = connection.execute(sql.SQL("SELECT * FROM {}").format(sql.Identifier(SCHEMA, table))).fetchall()
+            held = sum(any(needle in text for text in map(readable, row)) for row in rows)
+            if held:
+                found[table] = held
+    return found
+
+
+def readable(value: object) -> str:
+    if not isinstance(value, bytes):
+        return str(value)
+    with contextlib.suppress(zlib.error):
+        value = zlib.decompress(value)
+    return value.decode("utf-8", "replace")
+
+
+def published(url: str) -> None:
+    with psycopg.connect(url) as connection:
+        connection.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(SCHEMA, "outbox")))
+
+
+def archive_all(url: str) -> int:
+    pool = open_pool(url, SCHEMA, size_max=1)
+    try:
+        return PostgresArchive(pool).move(older_than=timedelta(), limit=100).count
+    finally:
+        pool.close()
+
+
+def test_nothing_of_the_customer_is_found_anywhere_afterwards(postgres_stage: Stage, url: str) -> None:
+    archived = ended(postgres_stage, CANARY)
+    assert archive_all(url) == 1
+    live, others = ended(postgres_stage, CANARY), ended(postgres_stage, OTHER)
+    nobodys = json.dumps({"type": "payment.failed", "payload": {"customer_id": CANARY}}).encode()
+    postgres_stage.handler.records([Record("order_events", 0, next(_offsets), None, nobodys, (), 0)])
+    (letter,) = postgres_stage.client.get("/dead-letters").json()
+    body = {"who": "night-shift", "why": "seen to"}
+    postgres_stage.client.post(f"/dead-letters/{letter['id']}/discard", json=body)
+    published(url)
+    before = rows_with(url, CANARY)
+    assert {"saga_personal", "sagas", "archive", "dead_letters"} <= before.keys()
+
+    found = erase(url)
+    assert found.returncode == 0, found.stderr
+    assert found.stdout == "erased in 1 sagas, 1 archived ones and 1 records\n"
+    assert CANARY not in found.stdout + found.stderr
+    assert rows_with(url, CANARY) == {}
+    for saga_id in (live, archived):
+        view = postgres_stage.client.get(f"/sagas/{saga_id}").json()
+        assert (view["status"], view["customer_id"]) == ("CANCELLED", None)
+        assert view["history"], "what happened stays"
+    other = postgres_stage.client.get(f"/sagas/{others}").json()
+    assert other["customer_id"] == OTHER
+    with psycopg.connect(url) as connection:
+        (kept,) = connection.execute(f"SELECT actor, reason, outcome FROM {SCHEMA}.audit".encode()).fetchall()
+    assert kept[:2] == ("night-shift", "asked to")
+
+
+def test_what_is_under_way_is_left_and_said(postgres_stage: Stage, url: str) -> None:
+    saga_id = place(postgres_stage, CANARY)
+    published(url)
+    found = erase(url)
+    assert found.returncode == 1
+    assert "left: 1 sagas under way, 0 records" in found.stderr
+    assert postgres_stage.client.get(f"/sagas/{saga_id}").json()["customer_id"] == CANARY
+
+
+def test_records_that_wait_are_said(postgres_stage: Stage, url: str) -> None:
+    ended(postgres_stage, CANARY)
+    found = erase(url)
+    assert found.returncode == 1, "messages on their way hold it"
+    assert "records that wait" in found.stderr
+    published(url)
+    assert erase(url).returncode == 0
+
+
+def test_a_customer_whose_id_begins_alike_keeps_everything(postgres_stage: Stage, url: str) -> None:
+    ended(postgres_stage, OTHER)
+    published(url)
+    before = rows_with(url, OTHER)
+    assert erase(url, "user-1").returncode == 0
+    assert rows_with(url, OTHER) == before
+
+
+def test_an_erased_saga_still_gets_its_late_news(postgres_stage: Stage, url: str) -> None:
+    saga_id = ended(postgres_stage, CANARY)
+    published(url)
+    assert erase(url).returncode == 0
+    late = m.PaymentAuthorized(payment_id="p-1", order_id=f"o-{saga_id}", payment_intent_id="pi-1", status="AUTHORIZED")
+    told(postgres_stage, saga_id, late)
+    assert postgres_stage.client.get(f"/sagas/{saga_id}").status_code == 200
+
+
+def test_without_an_id_nothing_is_done(postgres_stage: Stage, url: str) -> None:
+    assert erase(url, "").returncode == 2
