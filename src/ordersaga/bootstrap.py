@@ -9,6 +9,7 @@ import ipaddress
 import os
 import socket
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from threading import Lock
 from time import monotonic
 
@@ -101,9 +102,23 @@ class App:
             return self._report[1]
 
 
-def orchestrator(
-    settings: Settings, bus: Bus, *, only: Collection[str] = ALL_PARTS, migrate: bool = True, create_topics: bool = True
-) -> App:
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What of it runs in one process."""
+
+    only: Collection[str] = ALL_PARTS
+    migrate: bool = True
+    create_topics: bool = True
+    changes: bool = True
+    """Otherwise nothing is sent, and who asks for a change is refused."""
+
+
+EVERYTHING = Run()
+LOOKING = Run(only=("api",), migrate=False, create_topics=False, changes=False)
+
+
+def orchestrator(settings: Settings, bus: Bus, run: Run = EVERYTHING) -> App:
+    only = run.only
     tokens = who_may_ask(settings) if "api" in only else None
     topics, sagas = topics_of(settings), sagas_of(settings)
     name = settings.instance_id or f"{socket.gethostname()}-{os.getpid()}"
@@ -118,7 +133,7 @@ def orchestrator(
     beginnings = Beginnings(handler)
     letters = DeadLetters(store, handler)
     bulletin = Bulletin(board, circuits, admission)
-    parts: list[Background] = [relay, bulletin, *([beginnings] if "api" in only else [])]
+    parts: list[Background] = [relay, bulletin, *([beginnings] if "api" in only else [])] if run.changes else []
     worker = _worker(settings, bus, handler, relay, name) if "worker" in only else None
     if "deadlines" in only:
         parts += _by_the_clock(settings, database, store, handler, letters=letters, worker=worker)
@@ -127,7 +142,8 @@ def orchestrator(
         parts += [TopicWatch(bus, topics.all()), worker]
     service = Service(store, bus, parts, besides=(circuits.health, admission.health, bulletin.people_needed))
     url, schema = database_url(settings), settings.database_schema
-    steps = preparations(settings, bus, (lambda: migrations.migrate(url, schema)) if migrate else None, create_topics)
+    migrate = (lambda: migrations.migrate(url, schema)) if run.migrate else None
+    steps = preparations(settings, bus, migrate, run.create_topics)
     app = App(service, Prepared(steps, service), store, counting)
     if "api" in only:
         verbs = Verbs(handler, beginnings.begin, SystemClock(), SystemRandom(), admit=admission.check)
@@ -147,7 +163,7 @@ def orchestrator(
             twins=Twins(measures.same_again),
             version=__version__,
         )
-        app.http = _http(settings, api, tokens)
+        app.http = _http(settings, api, tokens, read_only=not run.changes)
     return app
 
 
@@ -237,11 +253,12 @@ def _order_limits(settings: Settings) -> OrderLimits:
     )
 
 
-def _http(settings: Settings, api: Api, tokens: Tokens | None) -> HttpServer:
+def _http(settings: Settings, api: Api, tokens: Tokens | None, *, read_only: bool) -> HttpServer:
     served = AppSettings(
         cors_origins=settings.http_cors_origins,
         body_bytes_max=settings.http_body_bytes_max,
         tokens=tokens,
+        read_only=read_only,
     )
     return HttpServer(create_app(api, served), listening_on(settings))
 

@@ -50,6 +50,9 @@ def serve(
     *,
     migrate: Migrate = True,
     create_topics: CreateTopics = True,
+    read_only: Annotated[
+        bool, typer.Option("--read-only", help="Only look: the API answers, and nothing is sent, read or changed.")
+    ] = False,
     env_file: EnvFile = None,
 ) -> None:
     """Run the orchestrator: API, worker, relay and deadlines in one process.
@@ -64,13 +67,8 @@ def serve(
         from ordersaga import bootstrap, connecting
 
         bus = connecting.kafka_bus(settings)
-        built = bootstrap.orchestrator(
-            settings,
-            bus,
-            only=frozenset(only or Part),
-            migrate=migrate,
-            create_topics=create_topics,
-        )
+        run = bootstrap.Run(only=frozenset(only or Part), migrate=migrate, create_topics=create_topics)
+        built = bootstrap.orchestrator(settings, bus, bootstrap.LOOKING if read_only else run)
         _run(built, settings, bus)
 
 

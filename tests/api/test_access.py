@@ -206,3 +206,21 @@ def test_a_rate_lets_a_burst_through_and_then_so_many_a_second() -> None:
     rate.take("b")
     rate.take("c")
     assert rate.take("a") == 0, "the one that was quiet longest was forgotten"
+
+
+def test_whoever_only_looks_changes_nothing(stage: Stage) -> None:
+    saga_id = stage.place()
+    with TestClient(create_app(stage.api, AppSettings(read_only=True))) as client:
+        for path, method in TABLE:
+            answer = ask(client, path, method, {})
+            assert (answer.status_code == 503) == (method == "post"), path
+        assert client.post("/orders", json=order()).json()["type"].endswith("read-only")
+        assert client.get(f"/sagas/{saga_id}").status_code == 200
+    assert len(stage.client.get("/sagas").json()) == 1
+
+
+def test_whoever_only_looks_is_asked_who_they_are_first(stage: Stage) -> None:
+    tokens = Tokens([TOKENS[Role.VIEWER][1]])
+    with TestClient(create_app(stage.api, AppSettings(tokens=tokens, read_only=True))) as client:
+        assert client.post("/orders", json=order()).status_code == 401
+        assert client.post("/orders", json=order(), headers=bearer(Role.VIEWER)).status_code == 403

@@ -13,6 +13,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Self
 
+import psycopg
 import pytest
 
 from ordersaga import __version__
@@ -302,6 +303,19 @@ def test_what_was_changed_is_listed_alone() -> None:
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_a_shell_can_complete_commands(shell: str) -> None:
-    found = ordersaga("--show-completion", shell)
+    program, settings = Path(sys.executable).with_name("ordersaga"), environment(_ORDERSAGA_COMPLETE=f"source_{shell}")
+    found = subprocess.run([program], env=settings, capture_output=True, text=True, timeout=60)
     assert found.returncode == 0, found.stderr
-    assert "ordersaga" in found.stdout.lower() or "_CLI" in found.stdout
+    assert "_ORDERSAGA_COMPLETE" in found.stdout
+
+
+def test_with_read_only_it_answers_and_touches_nothing(database_url: str, unused_port: int, tmp_path: Path) -> None:
+    assert ordersaga("migrate", DATABASE_URL=database_url).returncode == 0
+    with Serving(database_url, unused_port, tmp_path / "log", "--read-only") as serving:
+        serving.wait_live()
+        assert serving.ask("/sagas") == (200, "[]")
+        serving.signal(signal.SIGTERM)
+        assert serving.wait_ended(15) == 0
+    with psycopg.connect(database_url) as connection:
+        found = connection.execute("SELECT count(*) FROM ordersaga.outbox_owners").fetchone()
+    assert found == (0,), "nobody may publish"

@@ -18,6 +18,7 @@ from ordersaga.web.rate import Rate
 
 _KEY = "for_roles"
 _WRONG_A_MINUTE_MAX = 20
+_READING = ("GET", "HEAD", "OPTIONS")
 
 
 def for_roles(*roles: Role) -> Mapping[str, Any]:
@@ -35,9 +36,10 @@ FOR_ALL_ROLES = for_roles(*Role)
 class Access:
     """The guard of all routes."""
 
-    def __init__(self, tokens: Tokens | None) -> None:
-        """None: nobody is asked who they are."""
+    def __init__(self, tokens: Tokens | None, *, read_only: bool = False) -> None:
+        """`tokens` None: nobody is asked who they are. `read_only`: nobody changes anything."""
         self._tokens = tokens
+        self._read_only = read_only
         self._wrong = Rate(_WRONG_A_MINUTE_MAX / 60, _WRONG_A_MINUTE_MAX)
 
     async def __call__(self, connection: ASGIConnection[Any, Any, Any, State], handler: BaseRouteHandler) -> None:
@@ -45,9 +47,15 @@ class Access:
         roles = handler.opt.get(_KEY)
         if roles is None:
             raise Refused(403, "forbidden", "This is for nobody.")
-        if self._tokens is None:
-            return
-        principal = self._principal(connection, self._tokens)
+        if self._tokens is not None:
+            self._must_be_one_of(roles, connection, self._tokens)
+        if self._read_only and connection.scope.get("method") not in _READING:
+            raise Refused(503, "read-only", "Nothing can be changed here now: an operator is looking at it first.")
+
+    def _must_be_one_of(
+        self, roles: frozenset[Role], connection: ASGIConnection[Any, Any, Any, State], tokens: Tokens
+    ) -> None:
+        principal = self._principal(connection, tokens)
         connection.scope["user"] = principal
         if not roles:
             return

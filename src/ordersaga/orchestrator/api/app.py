@@ -24,12 +24,13 @@ class AppSettings:
     body_bytes_max: int = 65_536
     tokens: Tokens | None = None
     """None: nobody is asked who they are."""
+    read_only: bool = False
 
 
 def create_app(api: Api, settings: AppSettings) -> Litestar:
     return Litestar(
         route_handlers=[place_order_of(api), *ROUTES],
-        guards=[Access(settings.tokens)],
+        guards=[Access(settings.tokens, read_only=settings.read_only)],
         dependencies={"api": Provide(lambda: api, sync_to_thread=False)},
         exception_handlers={**HANDLERS, StoreError: passing_trouble, BadRow: unexpected},
         cors_config=_cors(settings.cors_origins),
