@@ -3,6 +3,7 @@ whichever process runs.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
@@ -28,8 +29,19 @@ from ordersaga.orchestrator.store.statistics_protocol import Statistics
 from ordersaga.settings import Settings
 
 
-def topics(settings: Settings, *, create: bool) -> Iterator[tuple[str, int | None, bool]]:
-    """Each topic, its partitions (None: missing), whether it was created now. Raises `BusError`."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicFound:
+    name: str
+    partitions: int | None
+    """None: it is missing."""
+    wanted: int
+    """Partitions that it is created with."""
+    created: bool
+    """Now."""
+
+
+def topics(settings: Settings, *, create: bool) -> Iterator[TopicFound]:
+    """Every topic that there has to be. Raises `BusError`."""
     bus = kafka_bus(settings)
     try:
         created = set(bus.create_topics(topic_specs(settings))) if create else set()
@@ -37,7 +49,8 @@ def topics(settings: Settings, *, create: bool) -> Iterator[tuple[str, int | Non
     finally:
         bus.close(2.0)
     for name in topics_of(settings).all():
-        yield name, found.get(name), name in created
+        partitions, wanted = found.get(name), settings.kafka_partitions
+        yield TopicFound(name=name, partitions=partitions, wanted=wanted, created=name in created)
 
 
 def migrate(settings: Settings) -> Iterator[str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ordersaga import cli_archive, cli_erase, cli_letters, cli_orders, cli_reconcile, cli_sagas, cli_stats
+from ordersaga import cli_archive, cli_erase, cli_letters, cli_orders, cli_reconcile, cli_sagas, cli_stats, cli_topics
 from ordersaga.cli_errors import fail, read_settings, told_in_one_line
 
 if TYPE_CHECKING:
@@ -111,29 +111,6 @@ def migrate(*, env_file: EnvFile = None) -> None:
 
         for line in bootstrap_commands.migrate(settings):
             typer.echo(line)
-
-
-@app.command()
-def topics(
-    *,
-    create: Annotated[bool, typer.Option(help="Create those that are missing.")] = True,
-    env_file: EnvFile = None,
-) -> None:
-    """List the topics with their partitions, and create those that are missing.
-
-    Example: KAFKA_BOOTSTRAP_SERVERS=broker:9092 ordersaga topics --no-create
-    """
-    with told_in_one_line():
-        settings = read_settings(env_file, needs=("kafka_bootstrap_servers",))
-        from ordersaga import bootstrap_commands
-
-        missing = False
-        for name, partitions, created in bootstrap_commands.topics(settings, create=create):
-            missing = missing or partitions is None
-            count = "missing" if partitions is None else f"{partitions} partitions{', created' if created else ''}"
-            typer.echo(f"{name:24} {count}")
-    if missing:
-        raise typer.Exit(1)
 
 
 @app.command()
@@ -247,6 +224,7 @@ app.add_typer(cli_letters.app, name="dead-letters")
 app.add_typer(cli_orders.app, name="orders")
 app.add_typer(cli_sagas.app, name="sagas")
 app.add_typer(cli_archive.app, name="archive")
+app.add_typer(cli_topics.app, name="topics")
 app.command()(cli_stats.stats)
 app.command()(cli_reconcile.reconcile)
 app.command()(cli_erase.erase)

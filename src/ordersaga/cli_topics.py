@@ -1,0 +1,70 @@
+"""`ordersaga topics`: those that there have to be, and those that there are."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ordersaga.cli_errors import read_settings, told_in_one_line
+
+app = typer.Typer(
+    help="""See which topics there have to be, and create those that are missing. Nothing that is there is ever changed.
+
+    Without a command: the same as `apply`.
+
+    Example: ordersaga topics plan""",
+)
+EnvFile = Annotated[Path | None, typer.Option(help="Read settings from this file too; the environment goes before.")]
+
+
+@app.callback(invoke_without_command=True)
+def topics(context: typer.Context, *, env_file: EnvFile = None) -> None:
+    if context.invoked_subcommand is None:
+        apply(env_file=env_file)
+
+
+@app.command()
+def plan(*, env_file: EnvFile = None) -> None:
+    """Say what `apply` would do, and what it would leave alone. Changes nothing.
+
+    Exit code 1 where a topic is missing.
+
+    Example: KAFKA_BOOTSTRAP_SERVERS=broker:9092 ordersaga topics plan
+    """
+    with told_in_one_line():
+        settings = read_settings(env_file, needs=("kafka_bootstrap_servers",))
+        from ordersaga import bootstrap_commands
+
+        missing = False
+        for topic in bootstrap_commands.topics(settings, create=False):
+            missing = missing or topic.partitions is None
+            typer.echo(f"{topic.name:24} {_planned(topic.partitions, topic.wanted)}")
+    if missing:
+        raise typer.Exit(1)
+
+
+@app.command()
+def apply(*, env_file: EnvFile = None) -> None:
+    """Create those that are missing, and list all with their partitions.
+
+    Example: KAFKA_BOOTSTRAP_SERVERS=broker:9092 ordersaga topics apply
+    """
+    with told_in_one_line():
+        settings = read_settings(env_file, needs=("kafka_bootstrap_servers",))
+        from ordersaga import bootstrap_commands
+
+        missing = False
+        for topic in bootstrap_commands.topics(settings, create=True):
+            missing = missing or topic.partitions is None
+            count = "missing" if topic.partitions is None else f"{topic.partitions} partitions"
+            typer.echo(f"{topic.name:24} {count}{', created' if topic.created else ''}")
+    if missing:
+        raise typer.Exit(1)
+
+
+def _planned(partitions: int | None, wanted: int) -> str:
+    if partitions is None:
+        return f"missing: would be created with {wanted} partitions, to keep records for a week"
+    if partitions < wanted:
+        return f"{partitions} partitions, {wanted} are set: left alone, since more would move keys; see `growing`"
+    return f"{partitions} partitions: well"
