@@ -146,7 +146,9 @@ def orchestrator(settings: Settings, bus: Bus, run: Run = EVERYTHING) -> App:
     steps = preparations(settings, bus, migrate, run.create_topics)
     app = App(service, Prepared(steps, service), store, counting)
     if "api" in only:
-        verbs = Verbs(handler, beginnings.begin, SystemClock(), SystemRandom(), admit=admission.check)
+        verbs = Verbs(
+            handler, beginnings.begin, SystemClock(), SystemRandom(), admit=admission.check, audit=database.audit()
+        )
         standing = _standing(settings, bus, store=store, outbox=outbox, counting=counting)
         api = Api(
             store=store,

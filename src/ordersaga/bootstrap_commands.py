@@ -22,6 +22,7 @@ from ordersaga.orchestrator.runtime.verbs import Verbs
 from ordersaga.orchestrator.store import migrate as migrations
 from ordersaga.orchestrator.store.archive_check import Checked
 from ordersaga.orchestrator.store.archive_protocol import Archive
+from ordersaga.orchestrator.store.audit import PostgresAudit
 from ordersaga.orchestrator.store.board_protocol import Board
 from ordersaga.orchestrator.store.erasure import PostgresErasure
 from ordersaga.orchestrator.store.protocol import Store
@@ -72,10 +73,11 @@ def letters(settings: Settings) -> tuple[Store, DeadLetters]:
 def at_a_terminal(settings: Settings) -> tuple[Store, Sagas, Verbs]:
     """Sagas and what people may want of them, without a process of its own; what is sent is published by another."""
     sagas = sagas_of(settings)
-    store = Database(settings, "command line", connections_max=1).store(sagas)
+    database = Database(settings, "command line", connections_max=1)
+    store = database.store(sagas)
     store.check(settings.database_timeout_seconds)
     handler = Handler(store, sagas, lambda rows: None, topics=topics_of(settings), counting=Counting())
-    return store, sagas, Verbs(handler, at_once(handler), SystemClock(), SystemRandom())
+    return store, sagas, Verbs(handler, at_once(handler), SystemClock(), SystemRandom(), audit=database.audit())
 
 
 def doctor(settings: Settings, bus: Bus) -> Doctor:
@@ -110,6 +112,11 @@ def statistics(settings: Settings) -> Statistics:
 def archive(settings: Settings) -> Archive:
     """Without a process of its own."""
     return _checked(settings).archive()
+
+
+def audit(settings: Settings) -> PostgresAudit:
+    """Without a process of its own."""
+    return _checked(settings).audit()
 
 
 def erasure(settings: Settings) -> PostgresErasure:

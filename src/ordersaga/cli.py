@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ordersaga import cli_archive, cli_erase, cli_letters, cli_orders, cli_reconcile, cli_sagas, cli_stats, cli_topics
+from ordersaga import (
+    cli_archive,
+    cli_audit,
+    cli_erase,
+    cli_letters,
+    cli_orders,
+    cli_reconcile,
+    cli_sagas,
+    cli_stats,
+    cli_topics,
+)
 from ordersaga.cli_errors import fail, read_settings, told_in_one_line
 
 if TYPE_CHECKING:
@@ -228,6 +238,7 @@ app.add_typer(cli_topics.app, name="topics")
 app.command()(cli_stats.stats)
 app.command()(cli_reconcile.reconcile)
 app.command()(cli_erase.erase)
+app.command()(cli_audit.audit)
 app.command("orphans")(cli_letters.orphans)
 
 

@@ -11,15 +11,16 @@ from uuid import uuid4
 from ordersaga.bus.kafka import KafkaBus, KafkaSecurity
 from ordersaga.delivery.outbox import PostgresOutbox
 from ordersaga.delivery.vacuum import Vacuum
-from ordersaga.ledger import from_database, from_file
 from ordersaga.orchestrator.core.reconcile import Payment
 from ordersaga.orchestrator.runtime.reconciling import Reconciliation
 from ordersaga.orchestrator.runtime.sagas import Sagas
 from ordersaga.orchestrator.store.archive import PostgresArchive
 from ordersaga.orchestrator.store.archive_check import Checked, check_all
+from ordersaga.orchestrator.store.audit import PostgresAudit
 from ordersaga.orchestrator.store.board import PostgresBoard
 from ordersaga.orchestrator.store.codec import Codec
 from ordersaga.orchestrator.store.erasure import PostgresErasure
+from ordersaga.orchestrator.store.ledger import from_database, from_file
 from ordersaga.orchestrator.store.postgres import PostgresStore, open_pool
 from ordersaga.orchestrator.store.protocol import Store
 from ordersaga.orchestrator.store.statistics import PostgresStatistics
@@ -94,6 +95,9 @@ class Database:
     def check_archive(self, sagas: Sagas) -> Iterator[Checked]:
         codec = Codec(sagas.data_types())
         return check_all(self.pool, codec, timeout_seconds=self._timeout_seconds, schema=self._schema)
+
+    def audit(self) -> PostgresAudit:
+        return PostgresAudit(self.pool, timeout_seconds=self._timeout_seconds, schema=self._schema)
 
     def erasure(self) -> PostgresErasure:
         return PostgresErasure(self.pool, timeout_seconds=self._timeout_seconds, schema=self._schema)

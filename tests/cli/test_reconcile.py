@@ -7,8 +7,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from ordersaga.ledger import LedgerUnreadable, from_database, from_file
+from ordersaga.ledger_query import QUERY
 from ordersaga.orchestrator.core.reconcile import Payment
+from ordersaga.orchestrator.store.ledger import LedgerUnreadable, from_database, from_file
 from ordersaga.orchestrator.store.migrate import migrate
 from tests.cli.test_cli import ordersaga
 
@@ -87,7 +88,7 @@ def test_the_ledger_is_only_read(url: str) -> None:
     for query in ("DELETE FROM participant_payment.rows RETURNING *", "SELECT nextval('changes')"):
         with pytest.raises(LedgerUnreadable, match=r"syntax error|read-only"):
             list(from_database(url, query, since=since))
-    assert list(from_database(url, since=since)) == [HELD]
+    assert list(from_database(url, QUERY, since=since)) == [HELD]
     assert list(from_database(url, "SELECT * FROM participant_payment.rows WHERE now() < %(since)s", since=since)) == []
 
 

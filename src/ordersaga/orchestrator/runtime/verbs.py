@@ -2,23 +2,36 @@
 why.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+import structlog
+
 from ordersaga.delivery.clock import Clock, Randomness
-from ordersaga.orchestrator.core.inputs import CancelAsked, Decision, Operator, ResolveAsked, RetryAsked, SettleAsked
+from ordersaga.orchestrator.core.inputs import (
+    CancelAsked,
+    Decision,
+    Input,
+    Operator,
+    ResolveAsked,
+    RetryAsked,
+    SettleAsked,
+)
 from ordersaga.orchestrator.core.instance import Instance, Requested
 from ordersaga.orchestrator.core.reasons import Reason
 from ordersaga.orchestrator.runtime.handle import Handler
 from ordersaga.orchestrator.runtime.turn import New
 from ordersaga.orchestrator.sagas.create_order import CREATE_ORDER, Customer, OrderData
-from ordersaga.orchestrator.store.protocol import RequestKey
+from ordersaga.orchestrator.store.audit import Audit, Wish
+from ordersaga.orchestrator.store.protocol import RequestKey, StoreError
 from ordersaga.wire.ids import uuid7
 
 AnyInstance = Instance[Any]
+_log = structlog.get_logger(__name__)
+_NOTHING: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,10 +64,12 @@ class Verbs:
         randomness: Randomness,
         *,
         admit: Callable[[], None] = lambda: None,
+        audit: Audit | None = None,
     ) -> None:
         """`begin` is `Beginnings.begin` where many orders come in at once, else `at_once`; `admit` raises `NotAdmitted`
-        while no new order is taken.
+        while no new order is taken; `audit` is told what others than customers wish, and what came of it.
         """
+        self._audit = audit
         self._handler = handler
         self._begin = begin
         self._clock = clock
@@ -80,19 +95,35 @@ class Verbs:
         """Ask for a cancel; None where there is no such saga. The verdict says whether it was granted."""
         reason = Reason.CUSTOMER_REQUEST if by.role == "customer" else Reason.OPERATOR_REQUEST
         wish = CancelAsked(Requested(actor=by.name, role=by.role, reason=reason, why=by.reason))
-        return self._handler.ask(saga_id, wish, "verb.cancel", _told(by))
+        return self._asked(saga_id, wish, "cancel", by)
 
     def retry(self, saga_id: UUID, by: Actor) -> Decision | None:
         """Ask again now, or take up again what is stuck."""
-        return self._handler.ask(saga_id, RetryAsked(_operator(by)), "verb.retry", _told(by))
+        return self._asked(saga_id, RetryAsked(_operator(by)), "retry", by)
 
     def settle(self, saga_id: UUID, undo: str, by: Actor) -> Decision | None:
         """What `undo` (cancel_order, revert_payment or cancel_timer) would take back was taken back by other means."""
-        return self._handler.ask(saga_id, SettleAsked(_operator(by), undo), "verb.settle", _told(by) | {"undo": undo})
+        return self._asked(saga_id, SettleAsked(_operator(by), undo), "settle", by, {"undo": undo})
 
     def resolve(self, saga_id: UUID, by: Actor) -> Decision | None:
         """A person has seen to it: no alert any more, until there is something new."""
-        return self._handler.ask(saga_id, ResolveAsked(_operator(by)), "verb.resolve", _told(by))
+        return self._asked(saga_id, ResolveAsked(_operator(by)), "resolve", by)
+
+    def _asked(
+        self, saga_id: UUID, wish: Input, verb: str, by: Actor, more: Mapping[str, str] = _NOTHING
+    ) -> Decision | None:
+        """What was granted is in the saga's history, with the change itself; the audit has what was refused too."""
+        decision = self._handler.ask(saga_id, wish, f"verb.{verb}", {**_told(by), **more})
+        if self._audit is not None and by.role != "customer":
+            outcome = "no such saga" if decision is None else f"{decision.verdict.value} {decision.why}".strip()
+            said = " ".join((verb, *more.values()))
+            noted = Wish(actor=by.name, role=by.role, verb=said, reason=by.reason, outcome=outcome, saga_id=saga_id)
+            try:
+                self._audit.note(noted)
+            except StoreError as error:
+                # It is done, and in the history: whoever asked must not take it for refused.
+                _log.error("audit.not_written", saga_id=str(saga_id), verb=verb, error=str(error))
+        return decision
 
 
 def _operator(by: Actor) -> Operator:

@@ -32,4 +32,8 @@ LEFT JOIN LATERAL (SELECT * FROM admission ORDER BY at DESC LIMIT 1) newest ON t
 
 -- name: set_admission(taken, by, why)
 -- From now on.
+WITH noted AS (
+    INSERT INTO audit (actor, role, verb, reason, outcome)
+    VALUES (:by, 'operator', CASE WHEN :taken THEN 'resume orders' ELSE 'stop orders' END, :why, 'done')
+)
 INSERT INTO admission (taken, by, why) VALUES (:taken, :by, :why) RETURNING at;

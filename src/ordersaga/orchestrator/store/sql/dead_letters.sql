@@ -18,8 +18,13 @@ FROM dead_letters WHERE id = :id;
 
 -- name: settle(id, how, by, why)!
 -- What was settled before stays as it is.
-UPDATE dead_letters SET settled_at = clock_timestamp(), settled_as = :how, settled_by = :by, settled_why = :why
-WHERE id = :id AND settled_at IS NULL;
+WITH settled AS (
+    UPDATE dead_letters SET settled_at = clock_timestamp(), settled_as = :how, settled_by = :by, settled_why = :why
+    WHERE id = :id AND settled_at IS NULL
+    RETURNING id, settled_as, settled_by, settled_why
+)
+INSERT INTO audit (actor, role, verb, reason, outcome)
+SELECT settled_by, 'operator', 'dead letter ' || id, settled_why, settled_as FROM settled;
 
 -- name: orphans(saga_id, limit)
 -- Newest first; of one saga, if asked.

@@ -15,7 +15,6 @@ import msgspec
 import psycopg
 from psycopg.rows import dict_row
 
-from ordersaga.ledger_query import QUERY
 from ordersaga.orchestrator.core.reconcile import Payment
 
 _CONNECT_SECONDS = 5
@@ -27,7 +26,7 @@ class LedgerUnreadable(Exception):
     retriable = False
 
 
-def from_database(database_url: str, query: str = QUERY, *, since: datetime) -> Iterator[Payment]:
+def from_database(database_url: str, query: str, *, since: datetime) -> Iterator[Payment]:
     """`query` may use `%(since)s`. Raises `LedgerUnreadable`."""
     try:
         with closing(psycopg.connect(database_url, connect_timeout=_CONNECT_SECONDS)) as connection:
