@@ -123,7 +123,8 @@ def test_nothing_of_the_customer_is_found_anywhere_afterwards(postgres_stage: St
     other = postgres_stage.client.get(f"/sagas/{others}").json()
     assert other["customer_id"] == OTHER
     with psycopg.connect(url) as connection:
-        (kept,) = connection.execute(f"SELECT actor, reason, outcome FROM {SCHEMA}.audit WHERE verb = 'erase'".encode()).fetchall()
+        query = f"SELECT actor, reason, outcome FROM {SCHEMA}.audit WHERE verb = 'erase'"
+        (kept,) = connection.execute(query.encode()).fetchall()
     assert kept[:2] == ("night-shift", "asked to")
 
 
