@@ -42,6 +42,21 @@ def test_a_silent_step_is_asked_again_when_its_time_has_passed(stage: Stage) -> 
     assert stage.get(saga_id).steps["CREATE_ORDER"].attempts == 2
 
 
+def test_a_deadline_that_the_saga_has_left_behind_only_goes_to_where_it_belongs(stage: Stage) -> None:
+    """It is not moved with each step: it would be written five times and fire never."""
+    saga_id = stage.begin()
+    first_due_at = stage.one("select due_at from deadlines")
+    settle(stage, saga_id, ALL[:2])
+    assert stage.one("select due_at from deadlines") == first_due_at
+    stage.execute("update deadlines set due_at = '2020-01-01'")
+    stage.commands()
+    before = stage.get(saga_id)
+    _turn(stage)
+    assert (stage.get(saga_id), stage.commands()) == (before, [])
+    assert stage.one("select due_at from deadlines") == before.command_due_at != first_due_at
+    assert not any(pile == "late" for pile, _ in stage.counting.snapshot()), "nobody was late"
+
+
 def test_silence_says_nothing_while_the_answers_are_not_read(stage: Stage) -> None:
     saga_id = stage.begin()
     before = stage.get(saga_id)

@@ -20,6 +20,7 @@ from ordersaga.orchestrator.store.protocol import (
     StaleWrite,
     Store,
     StoreUnavailable,
+    Unclaimed,
 )
 from tests.local.watching import until
 
@@ -273,7 +274,7 @@ def test_deadlines_are_set_moved_and_cleared_with_the_state(store: Store) -> Non
     assert list(store.due(10)) == [Due(one.saga_id, DeadlineKind.COMMAND, PAST)]
     move(store, one.saga_id)
     assert list(store.due(10)) == [Due(one.saga_id, DeadlineKind.COMMAND, PAST)]
-    move(store, one.saga_id, lambda before: waiting_until(before, FUTURE))
+    move(store, one.saga_id, lambda before: waiting_until(before, None))
     assert list(store.due(10)) == []
     move(store, one.saga_id, lambda before: changed(waiting_until(before, PAST), window_ends_at=PAST))
     assert {due.kind for due in store.due(10)} == {DeadlineKind.COMMAND, DeadlineKind.WINDOW}
@@ -281,6 +282,20 @@ def test_deadlines_are_set_moved_and_cleared_with_the_state(store: Store) -> Non
     assert [due.kind for due in store.due(10)] == [DeadlineKind.WINDOW]
     move(store, one.saga_id, lambda before: changed(before, expired=True))
     assert list(store.due(10)) == []
+
+
+def test_a_deadline_that_is_later_now_stands_where_it_stood_until_it_is_put_right(store: Store) -> None:
+    one = waiting_until(saga(), PAST)
+    begin(store, one)
+    move(store, one.saga_id, lambda before: waiting_until(before, FUTURE))
+    assert list(store.due(10)) == [Due(one.saga_id, DeadlineKind.COMMAND, PAST)], "early, never late"
+    with store.transaction() as transaction:
+        transaction.load(Lookup(saga_ids=[one.saga_id]))
+        transaction.save(Batch(rearmed=[Due(one.saga_id, DeadlineKind.COMMAND, FUTURE)]))
+    assert list(store.due(10)) == []
+    earlier = PAST - timedelta(seconds=1)
+    move(store, one.saga_id, lambda before: waiting_until(before, earlier))
+    assert list(store.due(10)) == [Due(one.saga_id, DeadlineKind.COMMAND, earlier)]
 
 
 def test_what_is_due_comes_oldest_first_in_bounded_numbers_and_is_not_taken_by_looking(store: Store) -> None:
@@ -395,6 +410,20 @@ def test_what_came_too_early_is_kept_once_and_handed_out_once_to_who_learns_its_
             assert [one.offset for one in claimed] == expected
     with store.transaction() as transaction:
         assert list(transaction.claim(["payment_id p-1"])) == [events[2]]
+
+
+def test_who_learns_an_id_without_claiming_what_is_kept_for_it_is_told_to(store: Store) -> None:
+    one = saga()
+    with store.transaction() as transaction:
+        transaction.save(Batch(changes=[change(None, one)], early=[early("order_id o-1")]))
+    batch = Batch(changes=[change(one, after := with_data(one, order_id="o-1"))], learnt=["order_id o-1"])
+    with pytest.raises(Unclaimed) as caught, store.transaction() as transaction:
+        transaction.save(batch)
+    assert caught.value.retriable and store.get(one.saga_id) == one
+    with store.transaction() as transaction:
+        assert transaction.claim(batch.learnt)
+        transaction.save(batch)
+    assert store.get(one.saga_id) == after
 
 
 def test_what_was_claimed_is_still_kept_where_the_transaction_fails(store: Store) -> None:

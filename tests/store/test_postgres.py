@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files
+from threading import Thread
 from typing import Any
 from uuid import UUID
 
@@ -14,13 +15,14 @@ from msgspec.structs import replace
 from psycopg_pool import ConnectionPool
 
 from ordersaga.delivery import arrays
-from ordersaga.delivery.arrays import Texts, Uuids
+from ordersaga.delivery.arrays import Texts, Transactions, Uuids
 from ordersaga.orchestrator.core.instance import Status
 from ordersaga.orchestrator.core.reasons import Reason
 from ordersaga.orchestrator.store import rows
 from ordersaga.orchestrator.store.connections import statements
 from ordersaga.orchestrator.store.postgres import PostgresStore, open_pool
 from ordersaga.orchestrator.store.protocol import Batch, Lookup
+from ordersaga.orchestrator.store.recent import Recent
 from ordersaga.orchestrator.store.search import Search
 from ordersaga.orchestrator.store.searching import page_statement, parameters
 from tests.local.watching import until
@@ -44,14 +46,15 @@ FILLED = """
     ANALYZE
 """
 IDS = Uuids([UUID(int=n) for n in range(32)])
+KNOWN = {"ids": IDS, "written": Transactions([0] * 32)}
 REFERENCES = {"ids": IDS, "order_ids": Texts(["o-7", "o-8"]), "payment_ids": Texts(["p-9"])}
 
 PLANS: dict[str, tuple[str, dict[str, Any], set[str]]] = {
-    "lock": ("write.sql", {"ids": IDS}, {"sagas_pkey"}),
-    "lock_free": ("write.sql", {"ids": IDS}, {"sagas_pkey"}),
+    "lock": ("write.sql", KNOWN, {"sagas_pkey"}),
+    "lock_free": ("write.sql", KNOWN, {"sagas_pkey"}),
     "lock_by_reference": ("write.sql", REFERENCES, {"sagas_pkey", "sagas_order_id", "sagas_payment_id"}),
     "lock_free_by_reference": ("write.sql", REFERENCES, {"sagas_pkey", "sagas_order_id", "sagas_payment_id"}),
-    "personal": ("write.sql", {"ids": IDS}, {"saga_personal_pkey"}),
+    "personal": ("write.sql", KNOWN, {"sagas_pkey", "saga_personal_pkey"}),
     "personal_by_reference": (
         "write.sql", REFERENCES, {"saga_personal_pkey", "sagas_pkey", "sagas_order_id", "sagas_payment_id"},
     ),
@@ -169,6 +172,81 @@ def test_personal_data_are_written_only_where_they_changed(postgres: PostgresPla
 # --- partitions -----------------------------------------------------------------------------------
 
 WHERE = "SELECT tableoid::regclass::text FROM saga_history WHERE saga_id = %s"
+
+
+def load(store: PostgresStore, saga_id: UUID) -> AnyInstance:
+    with store.transaction() as transaction:
+        return transaction.load(Lookup(saga_ids=[saga_id])).instances[saga_id]
+
+
+def test_what_this_process_wrote_last_is_not_read_again(postgres: PostgresPlace) -> None:
+    store, one = postgres.store(), waiting_until(saga(), PAST)
+    with store.transaction() as transaction:
+        transaction.save(begun(one))
+    assert load(store, one.saga_id) is one
+    with store.transaction() as transaction:
+        before = transaction.load(Lookup(saga_ids=[one.saga_id])).instances[one.saga_id]
+        transaction.save(Batch(changes=[change(before, after := changed(before, step="TWO"))]))
+    assert load(store, one.saga_id) is after
+    assert load(postgres.store(), one.saga_id) == after, "as another process reads it"
+
+
+def test_what_waits_for_no_answer_is_not_remembered(postgres: PostgresPlace) -> None:
+    store, one = postgres.store(), saga()
+    with store.transaction() as transaction:
+        transaction.save(begun(one))
+    assert (found := load(store, one.saga_id)) == one and found is not one
+
+
+def test_a_row_that_anybody_touched_is_read_though_its_revision_is_the_same(postgres: PostgresPlace) -> None:
+    store, one = postgres.store(), waiting_until(saga(note="as written"), PAST)
+    with store.transaction() as transaction:
+        transaction.save(begun(one))
+    touched = "UPDATE sagas SET state = jsonb_set(state, '{data,note}', '\"by hand\"')"
+    postgres.ask(touched)
+    found = load(store, one.saga_id)
+    assert (found.revision, found.data.note) == (one.revision, "by hand")
+    assert found.data.personal == one.data.personal
+
+
+def test_who_waited_for_a_row_gets_what_was_written_meanwhile(postgres: PostgresPlace) -> None:
+    mine, other, one = postgres.store(), postgres.store(), waiting_until(saga(), PAST)
+    with mine.transaction() as transaction:
+        transaction.save(begun(one))
+    found: list[AnyInstance] = []
+    waiting = Thread(target=lambda: found.append(load(mine, one.saga_id)))
+    with other.transaction() as transaction:
+        before = transaction.load(Lookup(saga_ids=[one.saga_id])).instances[one.saga_id]
+        waiting.start()
+        until(postgres.someone_waits, "one waits")
+        transaction.save(Batch(changes=[change(before, newest := changed(before, step="TWO"))]))
+    waiting.join(20)
+    assert found == [newest]
+
+
+def test_what_was_not_committed_is_not_remembered(postgres: PostgresPlace) -> None:
+    store, one = postgres.store(), waiting_until(saga(), PAST)
+    with store.transaction() as transaction:
+        transaction.save(begun(one))
+
+    def fail() -> None:
+        with store.transaction() as transaction:
+            before = transaction.load(Lookup(saga_ids=[one.saga_id])).instances[one.saga_id]
+            transaction.save(Batch(changes=[change(before, changed(before, step="TWO"))]))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert load(store, one.saga_id) == one
+
+
+def test_no_more_are_remembered_than_there_is_room_for() -> None:
+    recent, sagas = Recent(most=3), [waiting_until(saga(), PAST) for _ in range(5)]
+    recent.keep(1, sagas)
+    recent.keep(2, sagas[2:3])
+    recent.keep(3, [changed(sagas[4], outstanding=None)])
+    found = recent.of(one.saga_id for one in sagas)
+    assert {saga_id: by for saga_id, (by, _) in found.items()} == {sagas[2].saga_id: 2, sagas[3].saga_id: 1}
 
 
 def begin_at(place: PostgresPlace, moment: datetime) -> AnyInstance:

@@ -19,7 +19,7 @@ from psycopg.pq import Format
 
 _HEAD = struct.Struct("!iiIii").pack
 _LENGTH = struct.Struct("!i").pack
-_INTEGER, _BIGINT = struct.Struct("!ii").pack, struct.Struct("!iq").pack
+_INTEGER, _BIGINT, _UNSIGNED = struct.Struct("!ii").pack, struct.Struct("!iq").pack, struct.Struct("!iI").pack
 _NULL, _SIXTEEN = _LENGTH(-1), _LENGTH(16)
 _TRUE, _FALSE = _LENGTH(1) + b"\1", _LENGTH(1) + b"\0"
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
@@ -96,6 +96,15 @@ class Bigints(Array):
         return [_NULL if value is None else _BIGINT(8, value) for value in self.values]
 
 
+class Transactions(Array):
+    """Of transactions' numbers, as `xmin` has them."""
+
+    element_oid, oid = 28, 1011
+
+    def elements(self) -> Iterable[bytes]:
+        return [_UNSIGNED(4, value) for value in self.values]
+
+
 class Booleans(Array):
     element_oid, oid = 16, 1000
 
@@ -114,7 +123,7 @@ class Times(Array):
 
 def register(adapters: AdaptersMap) -> None:
     """Teach the connections that share `adapters`."""
-    for kind in (Uuids, Texts, Bytes, Json, Integers, Bigints, Booleans, Times):
+    for kind in (Uuids, Texts, Bytes, Json, Integers, Bigints, Transactions, Booleans, Times):
         adapters.register_dumper(kind, _ArrayDumper)
 
 

@@ -18,7 +18,7 @@ import structlog
 from ordersaga.bus.protocol import Record
 from ordersaga.delivery.failpoints import declare, hit
 from ordersaga.delivery.messages import OutboxRow
-from ordersaga.orchestrator.core.inputs import CommandDeadline, Decision, Input, WindowDeadline
+from ordersaga.orchestrator.core.inputs import Decision, Input
 from ordersaga.orchestrator.core.instance import Instance, Status
 from ordersaga.orchestrator.runtime.circuits import ALWAYS_OPEN, Gate
 from ordersaga.orchestrator.runtime.counting import Counting
@@ -34,7 +34,6 @@ from ordersaga.orchestrator.store.protocol import (
     Batch,
     Change,
     CommitUnknown,
-    DeadlineKind,
     Due,
     Loaded,
     Lookup,
@@ -42,6 +41,7 @@ from ordersaga.orchestrator.store.protocol import (
     Store,
     StoredDeadLetter,
     Transaction,
+    Unclaimed,
 )
 from ordersaga.wire.topics import Topics
 
@@ -77,8 +77,14 @@ class Handler:
     def records(self, records: Sequence[Record]) -> None:
         """One batch from the bus, in one transaction. Raises `StoreError`: nothing of it is written then."""
         intake = take_in(records)
+        try:
+            self._handle(intake)
+        except Unclaimed:
+            self._handle(intake, claims=True)
+
+    def _handle(self, intake: Intake, *, claims: bool = False) -> None:
         with self._store.transaction() as transaction:
-            turn = self._read(transaction, intake)
+            turn = self._read(transaction, intake, claims=claims)
             saved = self._save(transaction, turn)
         self._after_commit(saved, turn, intake)
 
@@ -88,7 +94,7 @@ class Handler:
         """
         intake = take_in([stored.letter.record])
         with self._store.transaction() as transaction:
-            turn = self._read(transaction, intake)
+            turn = self._read(transaction, intake, claims=True)
             if turn.dead:
                 return f"{turn.dead[0].reason}: {turn.dead[0].detail}"
             if not transaction.settle_dead_letter(stored.id, SettledAs.REPLAYED, by, why):
@@ -97,30 +103,34 @@ class Handler:
         self._after_commit(saved, turn, intake)
         return ""
 
-    def _read(self, transaction: Transaction, intake: Intake) -> Turn:
+    def _read(self, transaction: Transaction, intake: Intake, *, claims: bool) -> Turn:
+        """`claims`: what was kept for ids that are learnt is asked for. That costs a round trip, and most often nothing
+        was, so it is tried without.
+        """
         loaded = transaction.load(intake.lookup(self._sagas.unasked))
         hit(AFTER_LOAD)
         turn = self._turn(loaded)
         for letter in intake.letters:
             turn.read(letter)
         turn.dead += intake.dead
-        if learnt := turn.learnt():
-            turn.catch_up(transaction.claim(learnt), learnt)
+        known: set[str] = set()
+        while learnt := {name: saga_id for name, saga_id in turn.learnt().items() if name not in known}:
+            turn.catch_up(transaction.claim(learnt) if claims else (), learnt)
+            known |= learnt.keys()
         return turn
 
     def deadlines(self, due: Sequence[Due]) -> int:
-        """Deadlines that have passed; returns how many sagas moved. One that another worker holds is left for the
+        """Deadlines that have passed; returns how many were seen to. One that another worker holds is left for the
         next time.
         """
         with self._store.transaction() as transaction:
             loaded = transaction.load(Lookup(saga_ids={one.saga_id for one in due}), skip_locked=True)
             turn = self._turn(loaded)
             for one in due:
-                passed = CommandDeadline() if one.kind is DeadlineKind.COMMAND else WindowDeadline()
-                turn.take(one.saga_id, passed, f"deadline.{one.kind.value}", {})
+                turn.pass_deadline(one)
             saved = self._save(transaction, turn)
         self._after_commit(saved, turn)
-        return len(saved.changes)
+        return len({change.after.saga_id for change in saved.changes} | {one.saga_id for one in turn.rearmed})
 
     def begin(self, new: New) -> AnyInstance:
         """A new saga, as of the database's clock."""
@@ -171,7 +181,7 @@ class Handler:
 
     def _save(self, transaction: Transaction, turn: Turn) -> "_Saved":
         batch = turn.batch()
-        if not (batch.changes or batch.dead_letters or batch.orphans or batch.early):
+        if not (batch.changes or batch.dead_letters or batch.orphans or batch.early or batch.rearmed):
             return _Saved((), ())
         rows = transaction.save(batch)
         hit(BEFORE_COMMIT)

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -13,7 +14,7 @@ from ordersaga.bus.protocol import Outgoing
 from ordersaga.orchestrator.core.decide import decide, start
 from ordersaga.orchestrator.core.definition import Definition
 from ordersaga.orchestrator.core.facts import Fact, facts_of
-from ordersaga.orchestrator.core.inputs import CommandDeadline, Decision, Happened, Input, Send, Verdict
+from ordersaga.orchestrator.core.inputs import CommandDeadline, Decision, Happened, Input, Send, Verdict, WindowDeadline
 from ordersaga.orchestrator.core.instance import Instance, SagaData
 from ordersaga.orchestrator.runtime.circuits import ALWAYS_OPEN, Gate
 from ordersaga.orchestrator.runtime.intake import (
@@ -33,11 +34,14 @@ from ordersaga.orchestrator.store.protocol import (
     Batch,
     Change,
     DeadLetter,
+    DeadlineKind,
+    Due,
     EarlyEvent,
     HistoryEntry,
     Loaded,
     Orphan,
     RequestKey,
+    due_of,
     reference_to,
 )
 from ordersaga.wire.ids import text_of
@@ -91,6 +95,8 @@ class Turn:
     """How many commands each did not answer in time."""
     facts: list[Fact] = field(default_factory=list)
     """What the decisions mean to those who count."""
+    rearmed: list[Due] = field(default_factory=list)
+    """Deadlines that were looked at, and when they are due next."""
     _moved: dict[UUID, _Moved] = field(default_factory=dict)
 
     def begin(self, new: New) -> AnyInstance:
@@ -178,6 +184,22 @@ class Turn:
         if out is not None and any(send.message_id == out.message_id for send in decision.messages):
             self.gate.asked(definition.asked_of(out))
 
+    def pass_deadline(self, due: Due) -> None:
+        """One that is found before its time was not moved when the saga went on: it only goes to where it belongs."""
+        due_at = self._due_at(due)
+        if due_at is None or due_at <= self.loaded.now:
+            passed = CommandDeadline() if due.kind is DeadlineKind.COMMAND else WindowDeadline()
+            self.take(due.saga_id, passed, f"deadline.{due.kind.value}", {})
+            due_at = self._due_at(due)
+        if due_at is not None:
+            self.rearmed.append(Due(due.saga_id, due.kind, due_at))
+
+    def _due_at(self, due: Due) -> datetime | None:
+        """By what the saga says now."""
+        moved = self._moved.get(due.saga_id)
+        instance = moved.after if moved else self.loaded.instances.get(due.saga_id)
+        return due_of(instance, due.kind) if instance else None
+
     def batch(self) -> Batch:
         copies = [dead_letter_record(dead, self.topics) for dead in self.dead]
         return Batch(
@@ -188,6 +210,8 @@ class Turn:
             messages=copies,
             keys=self.keys,
             sums=sums_of(self.facts),
+            rearmed=self.rearmed,
+            learnt=self.learnt().keys(),
         )
 
     def _changes(self) -> list[Change]:

@@ -35,6 +35,7 @@ from ordersaga.orchestrator.store.protocol import (
     StoredHistory,
     StoredOrphan,
     StoreUnavailable,
+    Unclaimed,
     reference_to,
 )
 from ordersaga.orchestrator.store.rows import check_revisions, moved_deadlines, reference_of
@@ -193,8 +194,9 @@ class MemoryTransaction:
 
     def _check_early(self) -> None:
         """Whoever keeps an event for an id and whoever learns the id go one after the other."""
-        if len(self._early_for(self._claimed)) != len(self._taken):
-            raise StaleWrite("an event came for an id that was learnt meanwhile")
+        learnt = {reference for batch, _ in self._saved for reference in batch.learnt}
+        if len(self._early_for(self._claimed.keys() | learnt)) != len(self._taken):
+            raise Unclaimed("an event is kept for an id that was learnt")
         wanted = {one.reference for batch, _ in self._saved for one in batch.early}
         for row in self._tables.sagas.values() if wanted else ():
             known = {reference_to("order_id", row.order_id or ""), reference_to("payment_id", row.payment_id or "")}
@@ -264,11 +266,11 @@ class MemoryTransaction:
                 body = msgspec.json.decode(msgspec.json.encode(entry.body))
                 stored = StoredHistory(revision=entry.revision, at=at, cause=entry.cause, body=body)
                 self._tables.history.setdefault(saga_id, []).append(stored)
-            for kind, due in moved_deadlines(change):
-                if due is None:
-                    self._tables.deadlines.pop((saga_id, kind), None)
-                else:
-                    self._tables.deadlines[saga_id, kind] = due
+        for deadline, due in moved_deadlines(batch).items():
+            if due is None:
+                self._tables.deadlines.pop(deadline, None)
+            else:
+                self._tables.deadlines[deadline] = due
         self._tables.statistics += [(at, one) for one in batch.sums]
         for dead in batch.dead_letters:
             stored_letter = StoredDeadLetter(id=len(self._tables.dead_letters) + 1, at=at, letter=dead)

@@ -18,7 +18,7 @@ from psycopg import Cursor
 from psycopg_pool import ConnectionPool
 
 from ordersaga.delivery import outbox
-from ordersaga.delivery.arrays import Array, Texts, Uuids
+from ordersaga.delivery.arrays import Array, Texts, Transactions, Uuids
 from ordersaga.delivery.messages import OutboxRow
 from ordersaga.orchestrator.store import rows
 from ordersaga.orchestrator.store.archive import bring_back
@@ -47,8 +47,10 @@ from ordersaga.orchestrator.store.protocol import (
     StoredHistory,
     StoredOrphan,
     StoreError,
+    Unclaimed,
 )
 from ordersaga.orchestrator.store.read import Reads
+from ordersaga.orchestrator.store.recent import Recent, Written
 from ordersaga.orchestrator.store.search import EVERYTHING, Search
 from ordersaga.orchestrator.store.sqlstates import as_ours, one_line
 
@@ -82,13 +84,15 @@ class PostgresStore:
         self._codec = codec
         self._owner = owner
         self._reads = Reads(self._connections, codec)
+        self._recent = Recent()
 
     @contextmanager
     def transaction(self) -> Iterator["PostgresTransaction"]:
         with self._connections.transaction() as connection:
-            transaction = PostgresTransaction(connection, self._connections, self._codec, self._owner)
+            transaction = PostgresTransaction(connection, self._connections, self._codec, self._owner, self._recent)
             yield transaction
             assert not transaction.failed, "an error of the store was not let out of its transaction"
+        self._recent.keep(transaction.number, transaction.written)
 
     def due(self, limit: int) -> Sequence[Due]:
         return self._reads.due(limit)
@@ -146,7 +150,18 @@ class PostgresStore:
 class PostgresTransaction:
     """See `store.protocol.Transaction`."""
 
-    def __init__(self, connection: AnyConnection, connections: Connections, codec: InstanceCodec, owner: Owner) -> None:
+    def __init__(
+        self,
+        connection: AnyConnection,
+        connections: Connections,
+        codec: InstanceCodec,
+        owner: Owner,
+        recent: Recent,
+    ) -> None:
+        self._recent = recent
+        self.number = 0
+        """The server's for this transaction, once it has written."""
+        self.written: list[AnyInstance] = []
         self._connection = connection
         self._connections = connections
         self._codec = codec
@@ -165,11 +180,14 @@ class PostgresTransaction:
 
     def _lock(self, wanted: Lookup, *, skip_locked: bool) -> tuple[Loaded, Lookup]:
         """What is in the hot tables, and what is not."""
-        values: dict[str, Array] = {"ids": Uuids(list(wanted.saga_ids))}
+        saga_ids, known = list(wanted.saga_ids), self._recent.of(wanted.saga_ids)
+        values: dict[str, Array] = {"ids": Uuids(saga_ids)}
         lock, personal = "lock_free" if skip_locked else "lock", "personal"
         if wanted.order_ids or wanted.payment_ids:
             values |= {"order_ids": Texts(list(wanted.order_ids)), "payment_ids": Texts(list(wanted.payment_ids))}
             lock, personal = lock + "_by_reference", "personal_by_reference"
+        else:
+            values["written"] = Transactions([known[one].by if one in known else 0 for one in saga_ids])
         with self._round_trip():
             locked = self._execute(lock, values) if any(values.values()) else None
             around = self._execute(personal, values)
@@ -179,13 +197,15 @@ class PostgresTransaction:
             order_ids=set(wanted.order_ids).difference(row[4] for row in found),
             payment_ids=set(wanted.payment_ids).difference(row[5] for row in found),
         )
-        return self._loaded(found, around.fetchall()), missing
+        return self._loaded(found, around.fetchall(), known), missing
 
-    def _loaded(self, locked: Sequence[Row], around: Sequence[Row]) -> Loaded:
+    def _loaded(self, locked: Sequence[Row], around: Sequence[Row], known: Mapping[UUID, Written]) -> Loaded:
         data_of = {saga_id: data for _, saga_id, data in around}
         instances, unknown = {}, set()
         for saga_id, saga, version, state, *_ in locked:
-            if self._codec.knows(saga, version):
+            if state is None:
+                instances[saga_id] = known[saga_id].instance
+            elif self._codec.knows(saga, version):
                 instances[saga_id] = self._codec.decode(saga, version, state, data_of.get(saga_id))
             else:
                 unknown.add(saga_id)
@@ -209,9 +229,14 @@ class PostgresTransaction:
         self._check_early(batch.early)
         records = [*(message for change in batch.changes for message in change.messages), *batch.messages]
         moved = [change for change in batch.changes if change.before is not None]
-        moving, outgoing, keys = (self._connection.cursor() for _ in range(3))
+        moving, outgoing, keys, kept, numbered = (self._connection.cursor() for _ in range(5))
         try:
             with self._round_trip():
+                numbered.execute(_SQL["written_by"])
+                if batch.learnt:
+                    references: dict[str, Array] = {"references": Texts(sorted(batch.learnt))}
+                    self._execute("hold_references", references)
+                    kept.execute(_SQL["kept_early"], references)
                 if batch.keys:
                     keys.execute(_SQL["add_keys"], rows.key_columns(batch.keys))
                 self._write_sagas(batch.changes, moved, moving)
@@ -221,10 +246,15 @@ class PostgresTransaction:
             # The history of a stale change breaks a key: that is no fault of the row.
             self._check_all_moved(moving, moved)
             raise
+        if batch.learnt and kept.fetchone() is not None:
+            self.failed = True
+            raise Unclaimed("an event is kept for an id that was learnt")
         self._check_all_moved(moving, moved)
         if 0 <= keys.rowcount < len(batch.keys):
             self.failed = True
             raise KeyTaken("a request key is there already")
+        ((self.number,),) = numbered.fetchall()
+        self.written += [change.after for change in batch.changes]
         return outbox.written(outgoing, records)
 
     def settle_dead_letter(self, letter_id: int, how: SettledAs, by: str, why: str) -> bool:
@@ -258,7 +288,7 @@ class PostgresTransaction:
     def _write_around(self, batch: Batch) -> None:
         """Everything but the sagas themselves; a statement without rows is not sent."""
         kept, erased = rows.personal_columns(batch.changes, self._codec)
-        to_set, to_clear = rows.deadline_columns(batch.changes)
+        to_set, to_clear = rows.deadline_columns(batch)
         for name, columns in (
             ("keep_personal", kept),
             ("erase_personal", erased),

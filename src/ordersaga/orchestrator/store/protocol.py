@@ -62,6 +62,11 @@ class Due:
     due_at: datetime
 
 
+def due_of(instance: AnyInstance, kind: DeadlineKind) -> datetime | None:
+    """When an instance is to be looked at; None: not by this deadline."""
+    return instance.command_due_at if kind is DeadlineKind.COMMAND else instance.window_due_at
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetter:
     """An incoming record that cannot be used, whole, with the reason and where it came from."""
@@ -161,6 +166,10 @@ class Batch:
     keys: Sequence[RequestKey] = ()
     sums: Sequence[Sum] = ()
     """What it adds to the statistics."""
+    rearmed: Sequence[Due] = ()
+    """Deadlines that were looked at, and when they are due next."""
+    learnt: Collection[str] = ()
+    """References (`reference_to`) that its sagas have just learnt."""
 
 
 class SettledAs(StrEnum):
@@ -206,6 +215,8 @@ class Transaction(Protocol):
     def claim(self, references: Collection[str]) -> Sequence[EarlyEvent]:
         """Take out what was kept for ids that have just been learnt, in the order of arrival on each partition. Until
         this transaction ends nobody else can keep an event for them; who then wants to is told to look again.
+
+        Needless where nothing is kept, as nearly always: `save` says where it was needed.
         """
 
     def save(self, batch: Batch) -> Sequence[OutboxRow]:
@@ -213,12 +224,14 @@ class Transaction(Protocol):
         `messages`. They are there once the transaction has committed: nobody may be told of them before.
 
         Personal data are written where `before` and `after` do not hold the same object, and erased where `after` has
-        none.
+        none. A deadline that is due later than before is left where it stands: who finds it early puts it right
+        (`rearmed`), which is rarer than that a saga moves on.
 
-        Raises `KeyTaken` where a request key is there already (one that another transaction is about to write is waited
-        for), `BadRow` when the database refuses what a row holds, `StaleWrite` when an instance is not the one that
-        was loaded or when an early event is no longer early, `StoreUnavailable`. A Change with no new revision
-        (before.revision == after.revision) is refused as an assertion: it is a bug of ours.
+        Raises `Unclaimed` where an event is kept for one of `learnt`, `KeyTaken` where a request key is there already
+        (one that another transaction is about to write is waited for), `BadRow` when the database refuses what a row
+        holds, `StaleWrite` when an instance is not the one that was loaded or when an early event is no longer early,
+        `StoreUnavailable`. A Change with no new revision (before.revision == after.revision) is refused as an
+        assertion: it is a bug of ours.
         """
 
     def settle_dead_letter(self, letter_id: int, how: SettledAs, by: str, why: str) -> bool:
@@ -287,7 +300,7 @@ class Store(Protocol):
 
     def due(self, limit: int) -> Sequence[Due]:
         """Deadlines that have passed on the database's clock, oldest first, without a lock: whoever acts on one loads
-        the instance and looks again.
+        the instance and looks again. Some are found before their time, none after it: see `Transaction.save`.
         """
 
     def get(self, saga_id: UUID) -> AnyInstance | None:
@@ -352,6 +365,7 @@ class StoreError(Exception):
     ├── StoreUnavailable   not reachable, restarting, too busy, read-only, a deadlock: try again (retriable)
     │   └── CommitUnknown  the answer to COMMIT was lost: find out by loading again (retriable)
     ├── StaleWrite         an instance was changed since it was loaded: load it again, decide anew (retriable)
+    ├── Unclaimed          an event is kept for an id that was learnt: claim it first, decide anew (retriable)
     ├── KeyTaken           a request key is there already: look what was wished for under it
     ├── BadRow             the database refuses what a row holds: split the batch, then park the record
     └── SchemaMismatch     the schema is newer or older than this version can use: migrate first
@@ -369,6 +383,10 @@ class CommitUnknown(StoreUnavailable):
 
 
 class StaleWrite(StoreError):
+    retriable = True
+
+
+class Unclaimed(StoreError):
     retriable = True
 
 

@@ -1,13 +1,15 @@
 """A batch as columns: what each table gets, one array per column. Pure; for the PostgreSQL store."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from uuid import UUID
 
 import msgspec
 
 from ordersaga.delivery.arrays import Array, Bigints, Booleans, Bytes, Integers, Json, Texts, Times, Uuids
 from ordersaga.orchestrator.store.protocol import (
     AnyInstance,
+    Batch,
     Change,
     DeadLetter,
     DeadlineKind,
@@ -15,6 +17,7 @@ from ordersaga.orchestrator.store.protocol import (
     InstanceCodec,
     Orphan,
     RequestKey,
+    due_of,
 )
 from ordersaga.orchestrator.store.statistics_protocol import Sum
 
@@ -97,22 +100,24 @@ def history_columns(changes: Iterable[Change]) -> Columns:
     }
 
 
-_DUE: tuple[tuple[DeadlineKind, Callable[[AnyInstance], datetime | None]], ...] = (
-    (DeadlineKind.COMMAND, lambda one: one.command_due_at),
-    (DeadlineKind.WINDOW, lambda one: one.window_due_at),
-)
+def moved_deadlines(batch: Batch) -> Mapping[tuple[UUID, DeadlineKind], datetime | None]:
+    """What is to be written of deadlines; None: nothing waits for it any more. One that is due later than it was stands
+    where it stood.
+    """
+    moved: dict[tuple[UUID, DeadlineKind], datetime | None] = {
+        (one.saga_id, one.kind): one.due_at for one in batch.rearmed
+    }
+    for change in batch.changes:
+        for kind in DeadlineKind:
+            due, was = due_of(change.after, kind), due_of(change.before, kind) if change.before else None
+            if due != was and (due is None or was is None or due < was):
+                moved[change.after.saga_id, kind] = due
+    return moved
 
 
-def moved_deadlines(change: Change) -> list[tuple[DeadlineKind, datetime | None]]:
-    """Those that are not where they were; None: nothing waits for it any more."""
-    was = [due_of(change.before) if change.before else None for _, due_of in _DUE]
-    now = [(kind, due_of(change.after)) for kind, due_of in _DUE]
-    return [(kind, due) for (kind, due), before in zip(now, was, strict=True) if due != before]
-
-
-def deadline_columns(changes: Iterable[Change]) -> tuple[Columns, Columns]:
+def deadline_columns(batch: Batch) -> tuple[Columns, Columns]:
     """What is to be set, and what is to be cleared."""
-    moved = [(change.after.saga_id, kind, due) for change in changes for kind, due in moved_deadlines(change)]
+    moved = [(saga_id, kind, due) for (saga_id, kind), due in moved_deadlines(batch).items()]
     to_set = [one for one in moved if one[2] is not None]
     to_clear = [one for one in moved if one[2] is None]
     return {

@@ -1,31 +1,39 @@
 -- One batch of sagas: load, decide, save. Everything is passed as arrays; a statement is sent only where it has rows.
 
--- name: lock(ids)
--- In the order of ids, so that two batches cannot wait for each other.
-SELECT id, saga, version, state, order_id, payment_id FROM sagas WHERE id = ANY (:ids) ORDER BY id FOR UPDATE;
+-- name: lock(ids, written)
+-- In the order of ids, so that two batches cannot wait for each other. Without the state where the row is the one that
+-- the transaction `written` left: then it is known.
+SELECT s.id, s.saga, s.version, CASE WHEN s.xmin <> k.by THEN s.state END, s.order_id, s.payment_id
+FROM unnest(:ids, :written) k (id, by) JOIN sagas s ON s.id = k.id ORDER BY s.id FOR UPDATE OF s;
 
--- name: lock_free(ids)
+-- name: lock_free(ids, written)
 -- The same without those that another transaction holds.
-SELECT id, saga, version, state, order_id, payment_id FROM sagas WHERE id = ANY (:ids) ORDER BY id FOR UPDATE SKIP LOCKED;
+SELECT s.id, s.saga, s.version, CASE WHEN s.xmin <> k.by THEN s.state END, s.order_id, s.payment_id
+FROM unnest(:ids, :written) k (id, by) JOIN sagas s ON s.id = k.id ORDER BY s.id FOR UPDATE OF s SKIP LOCKED;
 
 -- name: lock_by_reference(ids, order_ids, payment_ids)
--- The same as `lock`, for events that name an order or a payment and no saga.
+-- In the order of ids too, for events that name an order or a payment and no saga. Always with the state.
 SELECT id, saga, version, state, order_id, payment_id FROM sagas
 WHERE id = ANY (:ids) OR order_id = ANY (:order_ids) OR payment_id = ANY (:payment_ids)
 ORDER BY id FOR UPDATE;
 
 -- name: lock_free_by_reference(ids, order_ids, payment_ids)
--- The same as `lock_free`.
+-- The same without those that another transaction holds.
 SELECT id, saga, version, state, order_id, payment_id FROM sagas
 WHERE id = ANY (:ids) OR order_id = ANY (:order_ids) OR payment_id = ANY (:payment_ids)
 ORDER BY id FOR UPDATE SKIP LOCKED;
 
--- name: personal(ids)
+-- name: personal(ids, written)
 -- A statement of its own, after the locks are held: who waited for a lock gets the newest row of the table that is
 -- locked, but of a joined one what was there before the wait. With it comes the one clock that deadlines are compared
--- with; there is a row for it even if nothing is found.
+-- with; there is a row for it even if nothing is found. Nothing of those whose state is known.
 SELECT clock_timestamp(), p.saga_id, p.data
-FROM (VALUES (1)) always LEFT JOIN saga_personal p ON p.saga_id = ANY (:ids);
+FROM (VALUES (1)) always
+LEFT JOIN (
+    unnest(:ids, :written) k (id, by)
+    JOIN sagas s ON s.id = k.id AND s.xmin <> k.by
+    JOIN saga_personal p ON p.saga_id = k.id
+) ON true;
 
 -- name: personal_by_reference(ids, order_ids, payment_ids)
 -- The same. It may find more than was locked, which is passed over.
@@ -56,6 +64,10 @@ FROM unnest(
     :updated, :completed, :states
 ) v (id, was, status, step, revision, order_id, payment_id, reason, attention, resolved, updated_at, completed_at, state)
 WHERE s.id = v.id AND s.revision = v.was;
+
+-- name: written_by()
+-- The number that every row written by this transaction bears.
+SELECT pg_current_xact_id()::xid::text::bigint;
 
 -- name: keep_personal(ids, customers, data)!
 -- What belongs to a person, where it changed.
@@ -96,6 +108,10 @@ FROM (SELECT reference FROM unnest(:references) held (reference) ORDER BY refere
 SELECT count(*) FROM sagas
 WHERE order_id IN (SELECT substr(r, 10) FROM unnest(:references) known (r) WHERE left(r, 9) = 'order_id ')
     OR payment_id IN (SELECT substr(r, 12) FROM unnest(:references) known (r) WHERE left(r, 11) = 'payment_id ');
+
+-- name: kept_early(references)
+-- Whether anything is kept for these ids: a row, or none. After `hold_references`.
+SELECT 1 FROM early_events WHERE reference = ANY (:references) AND kept_until > statement_timestamp() LIMIT 1;
 
 -- name: claim_early(references)
 -- What was kept for these ids.
