@@ -214,9 +214,8 @@ class Transaction(Protocol):
 
     def claim(self, references: Collection[str]) -> Sequence[EarlyEvent]:
         """Take out what was kept for ids that have just been learnt, in the order of arrival on each partition. Until
-        this transaction ends nobody else can keep an event for them; who then wants to is told to look again.
-
-        Needless where nothing is kept, as nearly always: `save` says where it was needed.
+        this transaction ends nobody else can keep an event for them; who then wants to is told to look again. Needless
+        where nothing is kept, as nearly always: `save` says where it was needed.
         """
 
     def save(self, batch: Batch) -> Sequence[OutboxRow]:
@@ -224,8 +223,7 @@ class Transaction(Protocol):
         `messages`. They are there once the transaction has committed: nobody may be told of them before.
 
         Personal data are written where `before` and `after` do not hold the same object, and erased where `after` has
-        none. A deadline that is due later than before is left where it stands: who finds it early puts it right
-        (`rearmed`), which is rarer than that a saga moves on.
+        none. A deadline that is due later than before stays where it is: who finds it early puts it right (`rearmed`).
 
         Raises `Unclaimed` where an event is kept for one of `learnt`, `KeyTaken` where a request key is there already
         (one that another transaction is about to write is waited for), `BadRow` when the database refuses what a row
