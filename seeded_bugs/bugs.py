@@ -193,8 +193,38 @@ RUNTIME = (
     Bug(
         name="two workers change one saga at the same time",
         path=f"{ORCHESTRATOR}/store/sql/write.sql",
-        before="FROM sagas WHERE id = ANY (:ids) ORDER BY id FOR UPDATE;",
-        after="FROM sagas WHERE id = ANY (:ids) ORDER BY id;",
+        before="ORDER BY s.id FOR UPDATE OF s;",
+        after="ORDER BY s.id;",
+        likely="delivery",
+    ),
+    Bug(
+        name="what another process wrote since is not read",
+        path=f"{ORCHESTRATOR}/store/sql/write.sql",
+        before="""CASE WHEN s.xmin <> k.by THEN s.state END, s.order_id, s.payment_id
+FROM unnest(:ids, :written) k (id, by) JOIN sagas s ON s.id = k.id ORDER BY s.id FOR UPDATE OF s;""",
+        after="""CASE WHEN k.by = '0'::xid THEN s.state END, s.order_id, s.payment_id
+FROM unnest(:ids, :written) k (id, by) JOIN sagas s ON s.id = k.id ORDER BY s.id FOR UPDATE OF s;""",
+        likely="store",
+    ),
+    Bug(
+        name="what is kept for an id is not asked for when it is learnt",
+        path=f"{ORCHESTRATOR}/store/postgres.py",
+        before="if batch.learnt and kept.fetchone() is not None:",
+        after="if batch.learnt and kept.fetchone() is None and not batch.changes:",
+        likely="store",
+    ),
+    Bug(
+        name="a deadline that comes earlier than it was to is not written",
+        path=f"{ORCHESTRATOR}/store/rows.py",
+        before="(due is None or was is None or due < was)",
+        after="(due is None or was is None)",
+        likely="store",
+    ),
+    Bug(
+        name="a deadline that was found too early is not put to its time",
+        path=f"{ORCHESTRATOR}/runtime/turn.py",
+        before="self.rearmed.append(Due(due.saga_id, due.kind, due_at))",
+        after="pass",
         likely="delivery",
     ),
     Bug(
