@@ -52,6 +52,7 @@ class Load:
     ended_at: dict[str, tuple[str, float]] = field(default_factory=dict)
     """Of all sagas, since the topic also tells of those of others."""
     retried: int = 0
+    run_id: str = field(default_factory=lambda: uuid.uuid4().hex[:8])
 
     async def run(self) -> dict[str, Any]:
         self.numbers = iter(range(self.orders))
@@ -99,7 +100,8 @@ class Load:
             customer = "declined" if is_declined else "customer"
             items = [{"name": "burrito", "price": 9.99, "quantity": 2}]
             details = {"foodItems": items, "deliveryLocation": "room 4"}
-            body = json.dumps({"customer_id": f"{customer}-{number}", "order_details": details})
+            # Another one in each run: the same order twice within seconds is something else.
+            body = json.dumps({"customer_id": f"{customer}-{self.run_id}-{number}", "order_details": details})
             saga_id, begun = await self.placed(connection, body)
             self.begun_at[saga_id] = due or begun
             self.changed.set()

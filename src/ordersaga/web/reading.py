@@ -2,6 +2,9 @@
 
 from typing import Any
 
+from litestar.exceptions import InternalServerException
+from litestar.exceptions.http_exceptions import RequestEntityTooLarge
+
 from ordersaga.web.problems import AnyRequest, Refused
 from ordersaga.wire.errors import WireError
 from ordersaga.wire.strict_json import Limits, strict_json
@@ -24,6 +27,25 @@ def header_of(request: AnyRequest, name: bytes) -> str | None:
         if known == name:
             return value.decode("latin-1")
     return None
+
+
+async def body_of(request: AnyRequest, bytes_max: int) -> bytes:
+    """All of it. Raises what the framework raises for one that is too large, or ends before its end: it is its own
+    reading without what it looks up for each request.
+    """
+    said = header_of(request, b"content-length") or "0"
+    if said.isdecimal() and int(said) > bytes_max:
+        raise RequestEntityTooLarge
+    parts: list[bytes] = []
+    while True:
+        event = await request.receive()
+        if event["type"] != "http.request":
+            raise InternalServerException("client disconnected prematurely")
+        parts.append(event["body"])
+        if sum(map(len, parts)) > bytes_max:
+            raise RequestEntityTooLarge
+        if not event.get("more_body", False):
+            return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def read_object(body: bytes) -> dict[str, Any]:

@@ -29,7 +29,7 @@ class AppSettings:
 
 def create_app(api: Api, settings: AppSettings) -> Litestar:
     return Litestar(
-        route_handlers=[place_order_of(api), *ROUTES],
+        route_handlers=[place_order_of(api, settings.body_bytes_max), *ROUTES],
         guards=[Access(settings.tokens, read_only=settings.read_only)],
         dependencies={"api": Provide(lambda: api, sync_to_thread=False)},
         exception_handlers={**HANDLERS, StoreError: passing_trouble, BadRow: unexpected},

@@ -5,7 +5,6 @@ others: it reads headers and body itself, waits on no thread, and answers with b
 from uuid import UUID
 
 import msgspec
-from litestar import post
 from litestar.concurrency import sync_to_thread
 from litestar.handlers import HTTPRouteHandler
 
@@ -22,7 +21,7 @@ from ordersaga.web.access import FOR_CUSTOMERS
 from ordersaga.web.landing import Landing
 from ordersaga.web.prepared import Prepared
 from ordersaga.web.problems import Refused
-from ordersaga.web.reading import must_be_json, read_object
+from ordersaga.web.reading import body_of, must_be_json, read_object
 from ordersaga.wire.headers import trace_of
 
 _encode = msgspec.json.Encoder().encode
@@ -30,12 +29,20 @@ _TRACE = (b"traceparent", b"tracestate")
 _JSON = (b"content-type", b"application/json")
 
 
-def place_order_of(api: Api) -> HTTPRouteHandler:
+class _Post(HTTPRouteHandler):
+    """The framework hands each guard a copy of the handler, made anew for each request. Ours only reads it."""
+
+    def __copy__(self) -> "_Post":
+        return self
+
+
+def place_order_of(api: Api, body_bytes_max: int) -> HTTPRouteHandler:
     """`POST /orders` for one application."""
     landing = Landing(api.begun_within_seconds)
 
-    @post(
+    @_Post(
         "/orders",
+        http_method="POST",
         opt=FOR_CUSTOMERS,
         status_code=202,
         operation_class=PlaceOperation,
@@ -47,7 +54,7 @@ def place_order_of(api: Api) -> HTTPRouteHandler:
     )
     async def place_order(request: AnyRequest) -> Prepared[OrderTaken]:
         must_be_json(request)
-        read = read_object(await request.body())
+        read = read_object(await body_of(request, body_bytes_max))
         order = check_order(read, api.limits)
         asked = request_of(request, order.customer_id, read)
         if asked is not None and (before := await sync_to_thread(known, api, asked)) is not None:
