@@ -36,6 +36,7 @@ from ordersaga.orchestrator.sagas.create_order import CREATE_ORDER, Customer, Or
 from ordersaga.orchestrator.store.codec import Codec
 from ordersaga.orchestrator.store.migrate import migrate
 from ordersaga.orchestrator.store.postgres import PostgresStore, open_pool
+from ordersaga.process import GC_THRESHOLD
 from ordersaga.wire.ids import uuid7
 from ordersaga.wire.topics import Topics
 
@@ -106,7 +107,7 @@ def measure(sizes: Sequence[int]) -> dict[str, Any]:
             bench.run(max(sizes))
             gc.collect()
             gc.freeze()
-            gc.set_threshold(20_000)  # as `ordersaga serve` does
+            gc.set_threshold(GC_THRESHOLD)
             found = {size: [bench.run(size) for _ in range(RUNS)] for size in sizes}
             bench.store.close()
         finally:

@@ -16,8 +16,10 @@ from typing import Protocol
 import structlog
 
 _log = structlog.get_logger(__name__)
-GC_THRESHOLD = 20_000
-"""How many objects more than at the last time make the collector look again; 700 by default."""
+GC_THRESHOLD = 100_000
+"""How many objects more than at the last time make the collector look again; 700 by default. A batch makes some tens of
+thousands that live as long as it does: the collector would look at all of them in each, and find nothing.
+"""
 STOPPED, FAILED, INSISTED = 0, 1, 130
 
 

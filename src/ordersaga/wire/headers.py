@@ -7,6 +7,7 @@ format is as good as none.
 import re
 from collections.abc import Iterable
 from datetime import datetime
+from functools import lru_cache
 from uuid import UUID
 
 from ordersaga.wire.ids import text_of
@@ -26,13 +27,8 @@ def headers_for(
     tracestate: str | None = None,
 ) -> Headers:
     """For one record. CloudEvents asks for an id: a message without one is not fully such an event."""
-    headers: Headers = (
-        _SPECVERSION,
-        ("ce_type", type_name.encode()),
-        ("ce_source", source.encode()),
-        ("ce_time", time_text(timestamp).encode()),
-        ("ce_correlationid", str(correlation_id).encode()),
-    )
+    correlation = correlation_id if isinstance(correlation_id, str) else text_of(correlation_id)
+    headers = (*_common(type_name, source, timestamp), ("ce_correlationid", correlation.encode()))
     if message_id is not None:
         headers += (("ce_id", text_of(message_id).encode()),)
     if traceparent:
@@ -62,7 +58,16 @@ def trace_of(headers: Iterable[tuple[str, bytes]]) -> tuple[str | None, str | No
 
 # --- small print ----------------------------------------------------------------------------------
 
-_SPECVERSION = ("ce_specversion", b"1.0")
+
+@lru_cache(maxsize=64)  # a batch has a dozen types and one time
+def _common(type_name: str, source: str, timestamp: datetime) -> Headers:
+    return (
+        ("ce_specversion", b"1.0"),
+        ("ce_type", type_name.encode()),
+        ("ce_source", source.encode()),
+        ("ce_time", time_text(timestamp).encode()),
+    )
+
 
 _PARENT = re.compile(
     rb"(?!ff)(?P<version>[0-9a-f]{2})-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?P<more>-[!-~]*)?"

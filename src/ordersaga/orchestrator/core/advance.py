@@ -247,7 +247,8 @@ def _cancelled_after_all(c: Context) -> bool:
 
 
 def _extra_needed(c: Context) -> bool:
-    return any(need.extra for need in c.needs)
+    done_twice = any(len(step.effects) > 1 for step in c.record.steps.values())  # else there is nothing to look for
+    return done_twice and any(need.extra for need in c.needs)
 
 
 def _send_extra_undo(c: Context) -> Outcome:

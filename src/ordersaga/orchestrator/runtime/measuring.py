@@ -42,6 +42,7 @@ class Measures:
             buckets=STEP_BUCKETS,
             **here,
         )
+        self._known_steps: dict[tuple[str, ...], Histogram] = {}
         self._twins = Counter("orders_same_again", "Orders that their customer had placed a moment before", **here)
         self._differences = Gauge(
             "reconcile_differences", "Between payments and sagas, when they were last compared; -1: never yet", **here
@@ -64,9 +65,16 @@ class Measures:
                     self._finished.labels(outcome.value, reason.value if reason else "").inc()
                     self._duration.labels(outcome.value).observe(seconds)
                 case StepEnded(_, step, direction, outcome, seconds):
-                    self._steps.labels(step, direction.value, outcome).observe(seconds)
+                    self._step(step, direction.value, outcome).observe(seconds)
                 case Repeated(_, step, direction):
                     self._retries.labels(step, direction.value).inc()
+
+    def _step(self, *labels: str) -> Histogram:
+        """Looked up for each step of each saga: the library would take a lock and make texts of texts."""
+        found = self._known_steps.get(labels)
+        if found is None:
+            found = self._known_steps[labels] = self._steps.labels(*labels)
+        return found
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -41,13 +41,12 @@ def seconds_of(number: int) -> float:
 
 def sums_of(facts: Iterable[Fact]) -> Sequence[Sum]:
     """What a transaction adds. One for each kind and label, in one order for all transactions."""
-    counts: Counter[tuple[str, str, str]] = Counter()
-    took: Counter[tuple[str, str, str]] = Counter()
+    sums: dict[tuple[str, str, str], list[int]] = {}
 
     def add(saga: str, kind: str, label: str, seconds: float = 0.0) -> None:
-        key = (saga, kind, label)
-        counts[key] += 1
-        took[key] += round(seconds * 1_000_000)
+        found = sums.setdefault((saga, kind, label), [0, 0])
+        found[0] += 1
+        found[1] += round(seconds * 1_000_000)
 
     for fact in facts:
         match fact:
@@ -62,8 +61,8 @@ def sums_of(facts: Iterable[Fact]) -> Sequence[Sum]:
             case Repeated(saga, step, direction):
                 add(saga, REPEATED, f"{step}|{direction.value}")
     return [
-        Sum(saga=saga, kind=kind, label=label, count=counts[saga, kind, label], microseconds=took[saga, kind, label])
-        for saga, kind, label in sorted(counts)
+        Sum(saga=saga, kind=kind, label=label, count=count, microseconds=microseconds)
+        for (saga, kind, label), (count, microseconds) in sorted(sums.items())
     ]
 
 

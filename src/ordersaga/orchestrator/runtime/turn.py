@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-import msgspec
 import structlog
 
 from ordersaga.bus.protocol import Outgoing
@@ -44,12 +43,10 @@ from ordersaga.orchestrator.store.protocol import (
     due_of,
     reference_to,
 )
-from ordersaga.wire.ids import text_of
 from ordersaga.wire.messages import type_of
 from ordersaga.wire.topics import Participant, Topics
 
 AnyInstance = Instance[Any]
-_json = msgspec.json.Encoder().encode
 _log = structlog.get_logger(__name__)
 
 
@@ -181,8 +178,11 @@ class Turn:
 
     def _asked(self, definition: Definition, decision: Decision) -> None:
         out = decision.instance.outstanding
-        if out is not None and any(send.message_id == out.message_id for send in decision.messages):
-            self.gate.asked(definition.asked_of(out))
+        if out is None:
+            return
+        for send in decision.messages:
+            if send.message_id is out.message_id:  # not only equal: it was sent just now
+                self.gate.asked(definition.asked_of(out))
 
     def pass_deadline(self, due: Due) -> None:
         """One that is found before its time was not moved when the saga went on: it only goes to where it belongs."""
@@ -241,7 +241,9 @@ class Turn:
 
 
 def _body(decision: Decision, told: dict[str, Any]) -> dict[str, Any]:
-    """What the history keeps of a transition: names and ids, nothing personal."""
+    """What the history keeps of a transition: names and ids, nothing personal. Ids and times as they are: they become
+    texts when all of it becomes JSON.
+    """
     instance = decision.instance
     body: dict[str, Any] = {
         "status": instance.status.value,
@@ -257,7 +259,7 @@ def _body(decision: Decision, told: dict[str, Any]) -> dict[str, Any]:
 
 def _sent(instance: AnyInstance, send: Send) -> dict[str, Any]:
     out = instance.outstanding
-    sent: dict[str, Any] = {"type": type_of(send.body), "message_id": text_of(send.message_id)}
+    sent: dict[str, Any] = {"type": type_of(send.body), "message_id": send.message_id}
     if out is not None and out.message_id == send.message_id:
         sent["attempt"] = out.attempt
     return sent
@@ -267,9 +269,9 @@ def _origin(letter: Letter) -> dict[str, Any]:
     record, envelope = letter.record, letter.envelope
     origin: dict[str, Any] = {"from": [record.topic, record.partition, record.offset]}
     if envelope.message_id:
-        origin["message_id"] = text_of(envelope.message_id)
+        origin["message_id"] = envelope.message_id
     if envelope.timestamp:
-        origin["stamp"] = _json(envelope.timestamp)[1:-1].decode()
+        origin["stamp"] = envelope.timestamp
     ids = {
         name: value
         for name in ("order_id", "payment_id", "payment_intent_id", "error")
