@@ -13,6 +13,8 @@ from ordersaga.participants.payment.provider import (
     GiveUp,
     Hold,
     HoldOutcome,
+    Paid,
+    PayOut,
     TakeBack,
     TakenBack,
     hold_outcome,
@@ -26,6 +28,8 @@ class MemoryProvider:
     """By intent."""
     asked_at: dict[str, float] = field(default_factory=dict)
     """By key, in seconds of `clock`."""
+    payouts: dict[str, PayOut] = field(default_factory=dict)
+    """By key."""
     clock: Callable[[], float] = time.monotonic
 
     def hold(self, wanted: Sequence[Hold]) -> Mapping[str, HoldOutcome]:
@@ -69,6 +73,11 @@ class MemoryProvider:
                 continue
             if self.statuses[before.intent_id] == "HELD":
                 self.statuses[before.intent_id] = "RELEASED"
+
+    def pay_out(self, wanted: Sequence[PayOut]) -> Mapping[str, Paid]:
+        for one in wanted:
+            self.payouts.setdefault(one.idempotency_key, one)
+        return {one.idempotency_key: Paid(f"po_{one.idempotency_key}") for one in wanted}
 
     def held(self) -> int:
         return list(self.statuses.values()).count("HELD")
