@@ -39,7 +39,7 @@ ci: parts ## the longer suites: tests marked slow, simulated afternoons, planted
 bench: $(READY) ## measure
 	@$(BIN)/python -m bench $(ARGS)
 
-model: $(READY) ## every interleaving of the saga with its participants, within bounds
+model: $(READY) ## every interleaving of each saga with its participants, within bounds
 	@$(BIN)/python -m ordersaga.model $(ARGS)
 
 SEEDS ?= 1000
@@ -69,7 +69,8 @@ pictures: $(READY) ## draw docs/what-happens-when.md from the definition and the
 	@$(BIN)/python -m ordersaga.testing.pictures > docs/what-happens-when.md
 
 histories: $(READY) ## write down what sagas decide, after a rule was changed on purpose: another release finishes what this one begins
-	@$(BIN)/python -m ordersaga.testing.histories tests/sagas/histories/create_order_1.jsonl.gz
+	@$(BIN)/python -m ordersaga.testing.histories create_order tests/sagas/histories/create_order_1.jsonl.gz
+	@$(BIN)/python -m ordersaga.testing.histories complete_order tests/sagas/histories/complete_order_1.jsonl.gz
 
 format: $(READY) ## lay out the code
 	@$(BIN)/ruff format .

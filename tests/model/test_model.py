@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from ordersaga.model import explore as exploring
 from ordersaga.model import rules
-from ordersaga.model.__main__ import PLACED, definition_of
+from ordersaga.model.create_order import PLACED, definition_of, stage_of
 from ordersaga.model.explore import Bounds, Found, explore
 from ordersaga.model.rules import broken_by, broken_early
 from ordersaga.orchestrator.core import answers
@@ -22,7 +22,7 @@ from ordersaga.wire import messages as m
 
 def explored(kind: Kind, *, faults: int, hands: int, definition: Definition | None = None) -> Found:
     bounds = Bounds(faults=faults, hands=hands)
-    return explore(definition or definition_of(kind), PLACED, bounds, full=kind is Kind.FULL)
+    return explore(stage_of(kind, definition), bounds)
 
 
 @pytest.mark.parametrize(("kind", "faults", "hands"), [(Kind.FULL, 1, 0), (Kind.FULL, 0, 1), (Kind.BARE, 1, 0)])

@@ -172,7 +172,7 @@ def _done(definition: Definition, record: AnyInstance, step: Step, seen: Happene
     same = next((effect for effect in known.effects if effect.ids == ids), None)
     if same is not None and known.became is Became.DONE and not same.undone:
         return _done_again(definition, record, step, seen, now)
-    if known.became is Became.UNDONE and step.opens_window:
+    if known.became is Became.UNDONE and (step.opens_window or step.nameless):
         if older(seen.stamp, known.undone_at):
             return Unmoved(Verdict.LATE, "undone since")
         record = which_came_last(record, seen.stamp, known.undone_at)

@@ -117,6 +117,10 @@ class Step:
     silence: Reason = Reason.STEP_TIMED_OUT
     optional: bool = False
     """Refused or silent, it does not fail the saga."""
+    nameless: bool = False
+    """What it makes has no id of its own: done again after its undo it shows the same ids, and the participant's stamps
+    tell which came last.
+    """
     opens_window: bool = False
     """Its confirmation starts the time in which the order may be accepted."""
     point_of_no_return: bool = False

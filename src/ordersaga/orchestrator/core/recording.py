@@ -173,8 +173,9 @@ def extra_effect(record: AnyInstance, step: Step, ids: Mapping[str, str]) -> Any
     record = with_step(record, replace(known, effects=(*known.effects, Effect(ids=dict(ids)))))
     if not step.undo or ids.get(step.undo.named_by) == known.effects[0].ids.get(step.undo.named_by):
         twice = [", ".join(effect.ids.values()) for effect in record.steps[step.name].effects]
+        left = "only one can" if step.undo else "none is to"
         record = with_attention(
-            record, f"{step.name} was done twice ({' and '.join(twice)}); only one can be taken back by a command"
+            record, f"{step.name} was done twice ({' and '.join(twice)}); {left} be taken back by a command"
         )
     return record
 

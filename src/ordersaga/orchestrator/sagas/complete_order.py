@@ -49,6 +49,7 @@ COMPLETE_ORDER = Definition(
             do=Ask(to=Participant.ORDER, command=mark_delivered, ok=m.OrderDelivered, refused=m.OrderDeliveryFailed),
             undo=UNDO_DELIVERY,
             effect_ids=("order_id",),
+            nameless=True,
             refusal=delivery_rejected,
         ),
         Step(
