@@ -204,6 +204,13 @@ class Definition:
     def may_be_repeated(self, step: Step) -> bool:
         return step.harmless_to_repeat or self.kind_of(step.do) is Kind.FULL
 
+    @cached_property
+    def full_only(self) -> frozenset[Participant]:
+        """Participants that have to be full: what they are asked for from the point of no return on must not be done
+        twice.
+        """
+        return frozenset(step.do.to for step in self._from_pivot if not step.harmless_to_repeat)
+
     def is_asked_until_answered(self, step: Step) -> bool:
         """Whether it is the point of no return or comes after it: silence never gives it up."""
         return step in self._from_pivot

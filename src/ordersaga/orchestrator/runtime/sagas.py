@@ -37,6 +37,10 @@ class Sagas:
     def of(self, instance: Instance[Any]) -> Definition:
         return self._by_version[instance.saga, instance.version]
 
+    def knows(self, name: str) -> bool:
+        """Whether sagas of this name are begun here."""
+        return any(known == name for known, _ in self._by_version)
+
     def newest(self, name: str) -> Definition:
         version = self._begins.get(name) or max(version for known, version in self._by_version if known == name)
         return self._by_version[name, version]
