@@ -79,5 +79,17 @@ class MemoryProvider:
             self.payouts.setdefault(one.idempotency_key, one)
         return {one.idempotency_key: Paid(f"po_{one.idempotency_key}") for one in wanted}
 
+    def hold_by_hand(self, key: str) -> str:
+        """A hold that was made some time ago."""
+        intent_id = f"pi_{len(self.statuses)}"
+        self.by_key[key], self.statuses[intent_id] = Authorized(intent_id), "HELD"
+        return intent_id
+
+    def lapse(self, key: str) -> None:
+        """A hold that was not captured in time."""
+        made = self.by_key[key]
+        if isinstance(made, Authorized) and self.statuses[made.intent_id] == "HELD":
+            self.statuses[made.intent_id] = "RELEASED"
+
     def held(self) -> int:
         return list(self.statuses.values()).count("HELD")
