@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from ordersaga.orchestrator.core.definition import Definition, DefinitionError, Kind, Step
-from ordersaga.orchestrator.sagas.complete_order import COMPLETE_ORDER, UNDO_DELIVERY
+from ordersaga.orchestrator.sagas.complete_order import COMPLETE_ORDER, PATIENT, UNDO_DELIVERY
 from ordersaga.orchestrator.sagas.create_order import CREATE_ORDER
 from ordersaga.wire.topics import Participant
 
@@ -24,6 +24,7 @@ MARK, CAPTURE, PAY, COMPLETE = COMPLETE_ORDER.steps
         ({"steps": (MARK, replace(CAPTURE, optional=True))}, "cannot be optional"),
         ({"steps": (MARK, CAPTURE, replace(PAY, optional=True))}, "cannot be optional"),
         ({"steps": (replace(MARK, opens_window=True), CAPTURE)}, "exclude each other"),
+        ({"steps": (MARK, CAPTURE, replace(PAY, patience=replace(PATIENT, attempts_max=1)))}, "at least two attempts"),
         ({"kinds": {}}, "CAPTURE_PAYMENT: .* it takes one that is full"),
         ({"steps": (MARK, replace(CAPTURE, harmless_to_repeat=True), PAY), "kinds": {}}, "PAY_RUNNER"),
         ({"steps": (replace(MARK, undo=None), CAPTURE)}, "MARK_DELIVERED: give an undo"),

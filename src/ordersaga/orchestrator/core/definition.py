@@ -305,6 +305,8 @@ def _check_pivot(definition: Definition) -> None:
             raise DefinitionError(f"{where}: from the point of no return on nothing is undone: give it no undo")
         if step.optional:
             raise DefinitionError(f"{where}: from the point of no return on every step is done: it cannot be optional")
+        if step.patience.attempts_max < 2:
+            raise DefinitionError(f"{where}: it is asked for again and again: give it at least two attempts")
         if not definition.may_be_repeated(step):
             raise DefinitionError(
                 f"{where}: from the point of no return on a step is asked for until it is answered, and a bare"

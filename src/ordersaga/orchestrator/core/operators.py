@@ -36,9 +36,7 @@ def retry_asked(definition: Definition, record: AnyInstance) -> Shown:
         return Observation(replace(record, resume_at=None))
     if out is None:
         return Unmoved(Verdict.REFUSED, "nothing is under way")
-    step = definition.step(out.step)
-    once = definition.attempts_max(step) == 1 and not definition.is_asked_until_answered(step)
-    if out.direction is Direction.DO and once:
+    if out.direction is Direction.DO and definition.attempts_max(definition.step(out.step)) == 1:
         return Unmoved(Verdict.REFUSED, "it may be done twice")
     return Observation(replace(record, outstanding=None))
 

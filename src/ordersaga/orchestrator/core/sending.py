@@ -111,16 +111,23 @@ def _next_attempt(c: Context, need: Need) -> tuple[StepRecord, int]:
 
 
 def with_notice(c: Context, record: AnyInstance, notices: Notice | tuple[Notice, ...]) -> Outcome:
-    """Tell whom it concerns, once per outcome."""
-    sent: list[Send] = []
+    """Tell whom it concerns, each once per outcome."""
+    told = Outcome(record)
     for notice in notices if isinstance(notices, tuple) else (notices,):
-        body = notice(record)
-        name = type_of(body)
-        if name not in record.notified:
-            known_as = announcement_id(record.saga_id, name, record.revision)
-            sent.append(Send(to=Participant.NOTIFICATION, body=body, message_id=known_as))
-            record = replace(record, notified=(*record.notified, name))
-    return Outcome(record, tuple(sent))
+        one = _told(told.record, notice)
+        told = Outcome(one.record, told.messages + one.messages)
+    return told
+
+
+def _told(record: AnyInstance, notice: Notice) -> Outcome:
+    body = notice(record)
+    name = type_of(body)
+    if name in record.notified:
+        return Outcome(record)
+    sent = Send(
+        to=Participant.NOTIFICATION, body=body, message_id=announcement_id(record.saga_id, name, record.revision)
+    )
+    return Outcome(replace(record, notified=(*record.notified, name)), (sent,))
 
 
 def because(c: Context, record: AnyInstance, reason: Reason) -> AnyInstance:
