@@ -94,6 +94,15 @@ def test_news_of_an_order_of_two_sagas_reaches_the_one_that_it_concerns(stage: S
     assert not saga(stage, order_id.removeprefix("order-"))["accepted"]
 
 
+def test_each_kind_of_saga_has_its_own_statistics(stage: Stage) -> None:
+    complete(stage, accepted(stage))
+    started = {
+        saga: stage.client.get("/stats", params={"saga": saga} if saga else {}).json()["total"]["started"]
+        for saga in ("create_order", "complete_order", None)
+    }
+    assert started == {"create_order": 1, "complete_order": 1, None: 2}
+
+
 def test_an_order_that_no_runner_has_is_not_completed(stage: Stage) -> None:
     _, order_id = opened(stage)
     answer = complete(stage, order_id)

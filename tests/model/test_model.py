@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from ordersaga.model import complete_order, rules
 from ordersaga.model import explore as exploring
-from ordersaga.model import rules
 from ordersaga.model.create_order import PLACED, definition_of, stage_of
 from ordersaga.model.explore import Bounds, Found, explore
 from ordersaga.model.rules import broken_by, broken_early
@@ -39,6 +39,36 @@ def test_every_interleaving_with_a_fault_and_a_hand_keeps_the_rules(kind: Kind) 
     found = explored(kind, faults=1, hands=1)
     assert not found.violations, found.violations[0]
     assert found.states > 5_000
+
+
+# --- the second saga ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("kind", "faults", "hands"), [(Kind.FULL, 1, 0), (Kind.FULL, 0, 2), (Kind.BARE, 0, 1)])
+def test_every_interleaving_of_a_delivery_keeps_the_rules_and_ends(kind: Kind, faults: int, hands: int) -> None:
+    found = explore(complete_order.stage_of(kind), Bounds(faults=faults, hands=hands))
+    assert not found.violations, found.violations[0]
+    assert {"COMPLETED", "CANCELLED"} <= found.ends.keys()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", list(Kind))
+def test_every_interleaving_of_a_delivery_with_a_fault_and_a_hand_keeps_the_rules(kind: Kind) -> None:
+    found = explore(complete_order.stage_of(kind), Bounds(faults=1, hands=1))
+    assert not found.violations, found.violations[0]
+    assert {"COMPLETED", "CANCELLED", "COMPENSATED"} <= found.ends.keys()
+
+
+def test_a_capture_that_can_be_given_up_is_found_out() -> None:
+    """Were the capture a step like any other, a lost answer would leave money taken of an order that goes back."""
+    definition = complete_order.definition_of(Kind.FULL)
+    steps = tuple(
+        dataclasses.replace(step, point_of_no_return=False, nothing_to_undo=step.undo is None)
+        for step in definition.steps
+    )
+    plain = dataclasses.replace(definition, steps=steps)
+    found = explore(complete_order.stage_of(Kind.FULL, plain), Bounds(faults=1, hands=1))
+    assert any(rule.startswith("I4") for rule, _ in found.violations)
 
 
 # --- mistakes, planted ------------------------------------------------------------------------------

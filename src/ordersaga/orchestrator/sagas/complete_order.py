@@ -28,7 +28,7 @@ from ordersaga.wire.topics import Participant
 __all__ = ["COMPLETE_ORDER", "Delivery", "People"]
 
 PATIENT = Patience(timeout_seconds=30, attempts_max=10, backoff_seconds=2, backoff_seconds_max=300)
-"""From the capture on: about twenty minutes of tries before a person is told, and then on and on."""
+"""From the capture on: about a quarter of an hour of tries before a person is told, and then on and on."""
 
 # --- how it is taken back -------------------------------------------------------------------------
 
