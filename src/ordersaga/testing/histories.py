@@ -42,7 +42,6 @@ from ordersaga.wire.messages import TYPE_OF, Event, type_of
 
 BOUNDS = Bounds(faults=3, hands=3)
 LINES_MAX = 80
-SEEDS = 3_000
 ORDINARY = 0.6
 """How often what comes next is neither a fault nor anybody's doing, where there is such a thing."""
 _OF_CREATE_ORDER: tuple[Input, ...] = (
@@ -115,11 +114,13 @@ class Told:
     stage_of: Callable[[Kind], Stage]
     in_passing: tuple[Input, ...]
     """What may be heard or asked at any time. It is written down where it changes nothing."""
+    seeds: int
+    """Walks of each kind of participants: as many as show it all."""
 
 
 SAGAS = {
-    "create_order": Told(stage_of=create_order.stage_of, in_passing=_OF_CREATE_ORDER),
-    "complete_order": Told(stage_of=complete_order.stage_of, in_passing=_OF_COMPLETE_ORDER),
+    "create_order": Told(stage_of=create_order.stage_of, in_passing=_OF_CREATE_ORDER, seeds=3_000),
+    "complete_order": Told(stage_of=complete_order.stage_of, in_passing=_OF_COMPLETE_ORDER, seeds=400),
 }
 _EVENTS = {name: kind for kind, name in TYPE_OF.items() if issubclass(kind, Event)}
 
@@ -176,11 +177,11 @@ def _asked_in_passing(definition: Definition, kind: Kind, state: State, seen: In
     return [_line(kind, state.now, seen, _plain(state.record), decision)]
 
 
-def chosen(told: Told, seeds: int = SEEDS) -> Iterator[list[Line]]:
+def chosen(told: Told) -> Iterator[list[Line]]:
     """Of many walks the fewest that show it all: what came in which status, and the rows that the saga passed then.
     Each ends with the last new thing that it shows.
     """
-    walks = [recorded(told, kind, seed) for seed in range(seeds) for kind in Kind]
+    walks = [recorded(told, kind, seed) for seed in range(told.seeds) for kind in Kind]
     shown = [_shows(lines) for lines in walks]
     known: set[_Sight] = set()
     while walks:

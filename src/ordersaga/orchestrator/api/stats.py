@@ -119,7 +119,9 @@ def get_stats(
 
 
 def stats_view(statistics: Statistics, since: datetime, until: datetime, by: By, saga: str | None = None) -> StatsView:
-    """Asks for it; how things stand now is of all kinds of sagas. Raises `WireError` for a time that is none or too long, `StoreUnavailable`."""
+    """Asks for it; how things stand now is of all kinds of sagas. Raises `WireError` for a time that is none or too
+    long, `StoreUnavailable`.
+    """
     most = DAYS_MAX[by]
     if not timedelta(0) < until - since <= timedelta(days=most):
         raise WireError("since", f"must be before until, by an hour at least and {most} days at most (by {by})")

@@ -124,8 +124,8 @@ class Told:
 
 
 def tell(periods: Iterable[Period], saga: str | None = None) -> Told:
-    """Sums of one kind of saga (by its name), or of all of them together, from what `Statistics.periods` finds with `DETAILS`. What a newer version
-    counts and this one does not know is passed over.
+    """Sums of one kind of saga (by its name), or of all of them together, from what `Statistics.periods` finds with
+    `DETAILS`. What a newer version counts and this one does not know is passed over.
     """
     told = Told()
     for period in periods:
