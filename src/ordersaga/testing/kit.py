@@ -2,8 +2,8 @@
 
     from ordersaga.testing.kit import FULL, Stage, given, must_hold
 
-`given` tells a story sentence by sentence: pure, and time passes only where the story says so. `must_hold` explores every
-interleaving of the saga with its participants within bounds. See the page on writing a saga for an example of each.
+`given` tells a story sentence by sentence: pure, and time passes only where the story says so. `must_hold` explores
+every interleaving of the saga with its participants within bounds. See docs/writing-a-saga.md for an example of each.
 """
 
 from ordersaga.model.explore import Bounds, Found, explore
