@@ -175,7 +175,7 @@ def _done(definition: Definition, record: AnyInstance, step: Step, seen: Happene
     if known.became is Became.UNDONE and (step.opens_window or step.nameless):
         if older(seen.stamp, known.undone_at):
             return Unmoved(Verdict.LATE, "undone since")
-        record = which_came_last(record, seen.stamp, known.undone_at)
+        record = which_came_last(record, step, seen.stamp)
     elif same is not None and same.undone:
         return Unmoved(Verdict.LATE, "undone already")
     if known.effects and same is None:

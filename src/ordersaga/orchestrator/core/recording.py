@@ -180,10 +180,11 @@ def extra_effect(record: AnyInstance, step: Step, ids: Mapping[str, str]) -> Any
     return record
 
 
-def which_came_last(record: AnyInstance, stamp: datetime | None, undone_at: datetime | None) -> AnyInstance:
-    if not unclear(stamp, undone_at):
+def which_came_last(record: AnyInstance, step: Step, stamp: datetime | None) -> AnyInstance:
+    if not unclear(stamp, record.steps[step.name].undone_at):
         return record
-    return with_attention(record, "opened and cancelled, and no stamp says which came last")
+    what = "opened and cancelled" if step.opens_window else f"{step.name} was done and undone"
+    return with_attention(record, f"{what}, and no stamp says which came last")
 
 
 def code_of(event: Event) -> str:
