@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from textwrap import indent
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "writing-a-saga.md").read_text("utf-8")
@@ -11,4 +12,4 @@ SAGA = (ROOT / "src/ordersaga/orchestrator/sagas/complete_order.py").read_text("
 def test_each_piece_of_code_on_the_page_is_the_sagas_own() -> None:
     shown = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
     assert len(shown) == 2
-    assert [piece for piece in shown if piece not in SAGA] == []
+    assert [piece for piece in shown if indent(piece.rstrip(), " " * 8) + "," not in SAGA] == []
