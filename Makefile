@@ -31,6 +31,7 @@ check: lint formatted types imports style ## what is read and not run: style, ty
 ci: parts ## the longer suites: tests marked slow, simulated afternoons, planted bugs, crashes, chaos, an outage
 	@$(BIN)/python -m pytest -m slow $(ARGS)
 	@echo "ci: 5,000 simulated afternoons" && $(BIN)/python -m simulation --seeds 5000
+	@echo "ci: 1,000 simulated afternoons of deliveries" && $(BIN)/python -m simulation --saga complete_order --seeds 1000
 	@echo "ci: planted bugs" && $(BIN)/python -m seeded_bugs
 	@echo "ci: killed at every failpoint" && $(BIN)/python -m tests.faults.crash
 	@echo "ci: five minutes of chaos" && $(BIN)/python -m tests.faults.chaos --minutes 5
@@ -39,12 +40,12 @@ ci: parts ## the longer suites: tests marked slow, simulated afternoons, planted
 bench: $(READY) ## measure
 	@$(BIN)/python -m bench $(ARGS)
 
-model: $(READY) ## every interleaving of the saga with its participants, within bounds
+model: $(READY) ## every interleaving of each saga with its participants, within bounds
 	@$(BIN)/python -m ordersaga.model $(ARGS)
 
 SEEDS ?= 1000
 FIRST ?= 0
-simulate: $(READY) ## SEEDS=n afternoons of everything going wrong, from seed FIRST=s
+simulate: $(READY) ## SEEDS=n afternoons of everything going wrong, from seed FIRST=s (ARGS='--saga complete_order': of deliveries)
 	@$(BIN)/python -m simulation --seeds $(SEEDS) --first $(FIRST) $(ARGS)
 
 bugs: parts ## plant bugs, one at a time, and see whether anything notices
@@ -69,7 +70,8 @@ pictures: $(READY) ## draw docs/what-happens-when.md from the definition and the
 	@$(BIN)/python -m ordersaga.testing.pictures > docs/what-happens-when.md
 
 histories: $(READY) ## write down what sagas decide, after a rule was changed on purpose: another release finishes what this one begins
-	@$(BIN)/python -m ordersaga.testing.histories tests/sagas/histories/create_order_1.jsonl.gz
+	@$(BIN)/python -m ordersaga.testing.histories create_order tests/sagas/histories/create_order_1.jsonl.gz
+	@$(BIN)/python -m ordersaga.testing.histories complete_order tests/sagas/histories/complete_order_1.jsonl.gz
 
 format: $(READY) ## lay out the code
 	@$(BIN)/ruff format .

@@ -39,9 +39,16 @@ class Checker:
 PYTEST = ("-m", "pytest", "-q", "-x", "-p", "no:cacheprovider")
 CHECKERS = (
     Checker("stories", (*PYTEST, "tests/core", "tests/sagas")),
-    Checker("services", (*PYTEST, "tests/participants/test_services.py", "tests/participants/test_any_order.py")),
+    Checker(
+        "services",
+        (
+            *(*PYTEST, "tests/participants/test_services.py", "tests/participants/test_any_order.py"),
+            *("tests/participants/test_completing.py", "-k", "not database"),
+        ),
+    ),
     Checker("hosts", (*PYTEST, "tests/participants/test_host.py", "tests/participants/test_ledgers.py")),
     Checker("simulation", ("-m", "simulation", "--seeds", "4000", "--processes", "1", "--until-broken")),
+    Checker("deliveries", ("-m", "simulation", "--saga", "complete_order", "--seeds", "500", "--processes", "1")),
     Checker("model", ("-m", "ordersaga.model", "--faults", "1", "--hands", "1")),
     Checker("delivery", (*PYTEST, "tests/delivery", "tests/runtime")),
     Checker(

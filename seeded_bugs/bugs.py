@@ -140,6 +140,30 @@ ENGINE = (
         after="return c.record.expired",
     ),
     Bug(
+        name="past the point of no return silence is doubt",
+        path=f"{CORE}/observe.py",
+        before=" or definition.is_asked_until_answered(step):",
+        after=":",
+    ),
+    Bug(
+        name="past the point of no return a refusal is the end",
+        path=f"{CORE}/answers.py",
+        before="until_done = definition.is_asked_until_done(step)",
+        after="until_done = False",
+    ),
+    Bug(
+        name="a cancel is granted while the capture is in doubt",
+        path=f"{CORE}/recording.py",
+        before='    if record.committed:\n        return Unmoved(Verdict.REFUSED, "cannot be',
+        after='    if False:\n        return Unmoved(Verdict.REFUSED, "cannot be',
+    ),
+    Bug(
+        name="nobody is told of a payout that is refused again and again",
+        path=f"{CORE}/recording.py",
+        before="        record = with_attention(record, overdue(step))\n    return back_off",
+        after="        pass\n    return back_off",
+    ),
+    Bug(
         name="the saga keeps no window of its own",
         path=f"{CORE}/instance.py",
         before="return self.window_ends_at if waiting else None",
@@ -279,6 +303,20 @@ FROM unnest(:ids, :written) k (id, by) JOIN sagas s ON s.id = k.id ORDER BY s.id
     ),
 )
 SERVICES = (
+    Bug(
+        name="a delivery that was called off is marked when its command comes at last",
+        path=f"{PARTICIPANTS}/order/completing.py",
+        before="if asked.key in row.called_off:\n        problem",
+        after="if False:\n        problem",
+        likely="services",
+    ),
+    Bug(
+        name="two sagas deliver one order",
+        path=f"{PARTICIPANTS}/order/completing.py",
+        before="elif row.status not in WITH_A_RUNNER:",
+        after='elif row.status not in (*WITH_A_RUNNER, "DELIVERED"):',
+        likely="services",
+    ),
     Bug(
         name="a cancel that came before its order is not remembered",
         path=f"{PARTICIPANTS}/order/service.py",

@@ -5,7 +5,7 @@ it had (by number), so that the fewest that still break a rule can be found.
 """
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from random import Random
 
@@ -47,20 +47,22 @@ class Fault:
 
 
 class Faults:
-    def __init__(self, random: Random, *, only: Collection[int] | None = None) -> None:
-        """`only`: the numbers of those that may happen; None for all."""
+    def __init__(
+        self, random: Random, *, only: Collection[int] | None = None, kinds: Mapping[str, float] = KINDS
+    ) -> None:
+        """`only`: the numbers of those that may happen; None for all. `kinds`: how often each happens."""
         self._random = random
         self._only = only
         self._number = 0
         # A run with every fault at once is a mess that hides: each has some of them, and some often.
-        self._rates = {kind: rate * random.choice((0.0, 0.5, 1.0, 1.0, 3.0)) for kind, rate in KINDS.items()}
+        self._rates = {kind: rate * random.choice((0.0, 0.5, 1.0, 1.0, 3.0)) for kind, rate in kinds.items()}
         self.happened: list[Fault] = []
         self.over = False
         """The world has been troubled enough: no more faults."""
 
     def happens(self, kind: str, at_seconds: float, where: str = "") -> bool:
         self._number += 1
-        drawn = self._random.random() < self._rates[kind]
+        drawn = self._random.random() < self._rates.get(kind, 0.0)
         if not drawn or self.over or (self._only is not None and self._number not in self._only):
             return False
         self.happened.append(Fault(self._number, kind, at_seconds, where))

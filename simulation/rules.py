@@ -55,12 +55,12 @@ def sagas_of(world: World) -> dict[str, AnyInstance]:
 
 
 def _of_one(world: World, saga: AnyInstance) -> list[str]:
-    return [
-        *_history(world, saga),
-        *_at_rest(saga),
-        *_notices(world, saga),
-        *(_bare_effects(world, saga) if world.bare else _full_effects(world, saga)),
-    ]
+    return [*_history(world, saga), *_at_rest(saga), *world.scene.rules(world, saga)]
+
+
+def order_rules(world: World, saga: AnyInstance) -> list[str]:
+    """What must hold of an order that was placed."""
+    return [*_notices(world, saga), *(_bare_effects(world, saga) if world.bare else _full_effects(world, saga))]
 
 
 def _commands(world: World, sagas: dict[str, AnyInstance]) -> list[str]:

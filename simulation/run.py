@@ -13,6 +13,8 @@ import ordersaga.participants.payment.consult
 from ordersaga.delivery import failpoints
 from simulation.faults import Fault
 from simulation.rules import broken_rules, sagas_of
+from simulation.scene import Scene
+from simulation.scenes import ORDERS
 from simulation.scheduler import world as new_world
 from simulation.world import World
 
@@ -36,7 +38,8 @@ class Outcome:
 class Runner:
     """Runs seeds, one at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, scene: Scene = ORDERS) -> None:
+        self._scene = scene
         self._world: World | None = None
         self._bugs: list[str] = []
 
@@ -55,7 +58,7 @@ class Runner:
         """`only`: which of its faults may happen."""
         self._bugs.clear()
         with new_world(Random(f"{seed} turns")) as scheduler:
-            world = self._world = World(seed, scheduler, only=only)
+            world = self._world = World(seed, scheduler, self._scene, only=only)
             rested = world.run()
             seconds = scheduler.seconds
             broken = list(self._bugs)

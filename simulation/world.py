@@ -52,7 +52,7 @@ from ordersaga.wire.topics import Participant, Topics
 from simulation.faults import Faults
 from simulation.machines import MachineArchive, MachineBus, MachineLedger, MachineOutbox, MachineStore, Trouble, Ways
 from simulation.parts import ARCHIVING, PACE, SETTINGS, Databases, Orchestrator, Service
-from simulation.people import People
+from simulation.scene import Scene
 from simulation.scheduler import Machine, Scheduler, SimulatedClock, SimulatedRandom
 
 TOPICS = Topics()
@@ -68,12 +68,13 @@ BY = By(actor="op-7", role="support", reason="asked by hand")
 
 
 class World:
-    def __init__(self, seed: int, scheduler: Scheduler, *, only: Collection[int] | None = None) -> None:
+    def __init__(self, seed: int, scheduler: Scheduler, scene: Scene, *, only: Collection[int] | None = None) -> None:
         self.seed = seed
+        self.scene = scene
         self.scheduler = scheduler
         self.random = Random(f"{seed} what people do")
-        self.faults = Faults(Random(f"{seed} faults"), only=only)
-        self.bare = self.random.random() < 0.5
+        self.faults = Faults(Random(f"{seed} faults"), only=only, kinds=scene.kinds)
+        self.bare = self.random.random() < 0.5 and scene.may_be_bare
         self.orchestrators_wanted = 2 if self.random.random() < 0.4 else 1
         self.orders_wanted = self.random.choice((1, 1, 2, 3))
         self.home = Machine(scheduler, "world")
@@ -129,7 +130,7 @@ class World:
         if self.bare:
             self._start_bare()
         for _ in range(self.orders_wanted):
-            self.person(People(self).order)
+            self.person(self.scene.act(self))
         self.person(self._end_trouble)
         return self.scheduler.run(self._at_rest, seconds_max=REST_SECONDS_MAX)
 

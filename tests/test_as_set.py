@@ -6,6 +6,7 @@ import pytest
 
 from ordersaga.as_set import WITHOUT_TIMER, definition_of, sagas_of, topic_specs, topics_of
 from ordersaga.orchestrator.core.definition import Kind
+from ordersaga.orchestrator.sagas.complete_order import COMPLETE_ORDER
 from ordersaga.orchestrator.sagas.create_order import CREATE_ORDER
 from ordersaga.settings import Settings
 from ordersaga.wire.topics import Participant, Topics
@@ -67,3 +68,14 @@ def test_topics_are_named_by_the_settings() -> None:
     specs = {spec.name: spec.partitions for spec in topic_specs(settings)}
     assert specs["shop.order_events"] == 3
     assert len(specs) == len(Topics().all())
+
+
+def test_orders_are_completed_where_the_payment_service_is_full_and_not_where_it_is_bare() -> None:
+    assert not sagas_of(Settings()).knows("complete_order")
+    sagas = sagas_of(Settings(participant_payment="full", step_timeout_seconds=3, undo_attempts_max=7))
+    found = sagas.newest("complete_order")
+    assert found.kinds[Participant.ORDER] is Kind.BARE
+    mark, capture = found.step("MARK_DELIVERED"), found.step("CAPTURE_PAYMENT")
+    assert mark.undo is not None
+    assert (mark.patience.timeout_seconds, mark.undo.patience.attempts_max) == (3, 7)
+    assert capture.patience == COMPLETE_ORDER.step("CAPTURE_PAYMENT").patience, "a patience of its own stays"

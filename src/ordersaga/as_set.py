@@ -1,4 +1,4 @@
-"""The saga and the topics as the settings have them."""
+"""The sagas and the topics as the settings have them."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,6 +8,7 @@ from ordersaga.bus.protocol import TopicSpec
 from ordersaga.orchestrator.core.definition import BACKWARD, FORWARD, Definition, Kind, Patience, Step, Undo
 from ordersaga.orchestrator.runtime.archiving import ArchiveSettings
 from ordersaga.orchestrator.runtime.sagas import Sagas
+from ordersaga.orchestrator.sagas.complete_order import COMPLETE_ORDER
 from ordersaga.orchestrator.sagas.create_order import CREATE_ORDER
 from ordersaga.settings import Settings
 from ordersaga.wire.topics import Participant, Topics
@@ -28,15 +29,37 @@ def topic_specs(settings: Settings) -> Sequence[TopicSpec]:
 
 
 def sagas_of(settings: Settings) -> Sagas:
-    """Both kinds, with and without the timer service, so that a change of the setting strands no saga under way."""
+    """Both kinds, with and without the timer service, so that a change of the setting strands no saga under way; and
+    what completes orders, where the participants are such that it can.
+    """
     with_timer = definition_of(settings)
     without = _without_timer(with_timer)
     begins = with_timer if settings.start_timer else without
-    return Sagas([with_timer, without], begins={begins.name: begins.version})
+    return Sagas([with_timer, without, *_completing(settings)], begins={begins.name: begins.version})
 
 
 def definition_of(settings: Settings) -> Definition:
     """The create-order saga with the patience and the window that are set."""
+    return replace(
+        _patient(CREATE_ORDER, settings),
+        window_seconds=settings.acceptance_window_seconds,
+        window_after_reopening_seconds=settings.acceptance_window_after_reopening_seconds,
+    )
+
+
+def _completing(settings: Settings) -> list[Definition]:
+    """A bare participant would capture or pay twice: such a saga is not begun where there is one."""
+    kinds = kinds_of(settings)
+    if any(kinds[one] is Kind.BARE for one in COMPLETE_ORDER.full_only):
+        return []
+    return [_patient(COMPLETE_ORDER, settings)]
+
+
+def kinds_of(settings: Settings) -> dict[Participant, Kind]:
+    return {one: Kind(getattr(settings, f"participant_{one.value}")) for one in Participant}
+
+
+def _patient(definition: Definition, settings: Settings) -> Definition:
     forward = replace(FORWARD, timeout_seconds=settings.step_timeout_seconds, attempts_max=settings.step_attempts_max)
     backward = replace(
         BACKWARD,
@@ -46,15 +69,13 @@ def definition_of(settings: Settings) -> Definition:
     )
     patience = {FORWARD: forward, BACKWARD: backward}
     # Steps share an undo, and go on sharing it: one new undo for each old one.
-    undos = {undo.name: replace(undo, patience=_set(patience, undo.patience)) for undo in CREATE_ORDER.undos()}
+    undos = {undo.name: replace(undo, patience=_set(patience, undo.patience)) for undo in definition.undos()}
     return replace(
-        CREATE_ORDER,
-        steps=tuple(_as_set(step, patience, undos) for step in CREATE_ORDER.steps),
-        undo_order=tuple(undos[undo.name] for undo in CREATE_ORDER.undo_order),
-        window_seconds=settings.acceptance_window_seconds,
+        definition,
+        steps=tuple(_as_set(step, patience, undos) for step in definition.steps),
+        undo_order=tuple(undos[undo.name] for undo in definition.undo_order),
         hold_seconds_max=settings.hold_seconds_max,
-        window_after_reopening_seconds=settings.acceptance_window_after_reopening_seconds,
-        kinds={one: Kind(getattr(settings, f"participant_{one.value}")) for one in Participant},
+        kinds=kinds_of(settings),
     )
 
 

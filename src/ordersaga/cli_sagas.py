@@ -187,7 +187,7 @@ def show(saga_id: SagaId, *, env_file: EnvFile = None) -> None:
 
 @app.command()
 def cancel(saga_id: SagaId, *, who: Who, why: Why, env_file: EnvFile = None) -> None:
-    """Cancel it, as an operator. Refused once a runner has the order.
+    """Cancel it, as an operator. Refused once a runner has the order, or past the point of no return.
 
     Example: ordersaga sagas cancel 019aa1b2-7c1d-7e55-8f00-0123456789ab --why "the shop has closed"
     """
@@ -207,7 +207,9 @@ def retry(saga_id: SagaId, *, who: Who, why: Why, env_file: EnvFile = None) -> N
 def settle(
     saga_id: SagaId,
     *,
-    undo: Annotated[str, typer.Option(help="cancel_order, revert_payment or cancel_timer.")],
+    undo: Annotated[
+        str, typer.Option(help="An undo (revert_payment), or a command after the point of no return (pay_runner).")
+    ],
     who: Who,
     why: Why,
     env_file: EnvFile = None,

@@ -23,6 +23,7 @@ def stats(
         int, typer.Option(help="How far to look back, in whole hours; by the hour 744 at most.", min=1, max=9_600)
     ] = 24,
     by: Annotated[str, typer.Option(help="Of what length the periods are: hour or day.")] = "hour",
+    saga: Annotated[str | None, typer.Option(help="Of this kind only, such as create_order.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The whole, as `GET /stats` answers it.")] = False,
     env_file: EnvFile = None,
 ) -> None:
@@ -41,7 +42,7 @@ def stats(
             raise typer.BadParameter(f"{by} is none of {', '.join(By)}", param_hint="--by")
         until = (datetime.now(UTC) + timedelta(hours=1)).replace(minute=0, second=0, microsecond=0)
         statistics = bootstrap_commands.statistics(read_settings(env_file, needs=("database_url",)))
-        view = stats_view(statistics, until - timedelta(hours=hours), until, By(by))
+        view = stats_view(statistics, until - timedelta(hours=hours), until, By(by), saga)
         if as_json:
             sys.stdout.write(msgspec.json.encode(view).decode() + "\n")
             return

@@ -27,6 +27,7 @@ from ordersaga.orchestrator.runtime.measuring import Measures, Standing, exposit
 from ordersaga.orchestrator.runtime.sagas import Sagas
 from ordersaga.orchestrator.runtime.service import Report
 from ordersaga.orchestrator.runtime.verbs import Verbs
+from ordersaga.orchestrator.sagas.complete_order import COMPLETE_ORDER
 from ordersaga.orchestrator.sagas.create_order import CREATE_ORDER
 from ordersaga.orchestrator.store.board import PostgresBoard
 from ordersaga.orchestrator.store.board_memory import MemoryBoard
@@ -86,7 +87,7 @@ def stage_of(
     tables = MemoryTables(outbox=MemoryTable())
     board = board or MemoryBoard(tables)
     statistics = statistics or MemoryStatistics(tables, Codec({}), now=lambda: datetime.now(UTC))
-    sagas = Sagas([CREATE_ORDER])
+    sagas = Sagas([CREATE_ORDER, COMPLETE_ORDER])
     measures = Measures()
     counting = Counting(measures.facts)
     handler = Handler(store, sagas, published.extend, topics=Topics(), counting=counting)
@@ -146,7 +147,7 @@ def stage(memory_stage: Stage) -> Stage:
 def memory_stage() -> Iterator[Stage]:
     """Over a store of the test's own, in memory."""
     tables = MemoryTables(outbox=MemoryTable())
-    codec = Codec(Sagas([CREATE_ORDER]).data_types())
+    codec = Codec(Sagas([CREATE_ORDER, COMPLETE_ORDER]).data_types())
     statistics = MemoryStatistics(tables, codec, now=lambda: datetime.now(UTC))
     with staged(MemoryStore(tables, codec, _Owner()), MemoryBoard(tables), statistics) as found:
         yield found
@@ -157,7 +158,7 @@ def postgres_stage(database_url: str) -> Iterator[Stage]:
     """Over PostgreSQL, which can refuse what Python takes."""
     migrate(database_url, "saga")
     pool = open_pool(database_url, "saga", size_max=4)
-    store = PostgresStore(pool, Codec(Sagas([CREATE_ORDER]).data_types()), _Owner())
+    store = PostgresStore(pool, Codec(Sagas([CREATE_ORDER, COMPLETE_ORDER]).data_types()), _Owner())
     with staged(store, PostgresBoard(pool), PostgresStatistics(pool)) as found:
         yield found
     store.close()

@@ -22,6 +22,7 @@ ANYBODY: frozenset[Role] = frozenset()
 
 TABLE: Mapping[tuple[str, str], frozenset[Role]] = {
     ("/orders", "post"): CUSTOMERS,
+    ("/orders/{order_id}/completion", "post"): OPERATORS,
     ("/sagas", "get"): READERS,
     ("/sagas/count", "get"): READERS,
     ("/sagas/{saga_id}", "get"): ALL,

@@ -35,6 +35,7 @@ def test_another_time_is_empty(stage: Stage) -> None:
     ("query", "field"),
     [
         ({"by": "minute"}, "by"),
+        ({"saga": "no_such_saga"}, "saga"),
         ({"since": "yesterday"}, "since"),
         ({"since": "2026-01-02T00:00:00Z", "until": "2026-01-02T00:30:00Z"}, "since"),
         ({"since": "2024-01-02T00:00:00Z", "until": "2026-01-02T00:00:00Z", "by": "day"}, "since"),

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from ordersaga.orchestrator.core.instance import Became, Effect, Instance, Status, StepRecord
 from ordersaga.orchestrator.core.reconcile import GONE, STANDING, Kind, Payment, compare
+from ordersaga.orchestrator.sagas.complete_order import Delivery
 from ordersaga.orchestrator.sagas.create_order import OrderData
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -46,13 +47,25 @@ def payment(number: int, **more: Any) -> Payment:
 
 
 def kinds(payments: list[Payment], sagas: list[Instance[OrderData]]) -> list[tuple[Kind, UUID | None]]:
-    return [(one.kind, one.saga_id) for one in compare(payments, sagas, quiet_since=QUIET_SINCE)]
+    found = compare(payments, sagas, quiet_since=QUIET_SINCE, captured_by=("complete_order",))
+    return [(one.kind, one.saga_id) for one in found]
+
+
+def delivery(number: int, status: Status = Status.COMPLETED, **more: Any) -> Instance[Any]:
+    """What completes the order of `saga(number)`."""
+    data = Delivery(order_id=f"order-{number}", payment_id=f"pay-{number}", amount_cents=1998, payout_cents=500)
+    whole: Instance[Any] = saga(number, status, saga_id=UUID(int=100 + number), saga="complete_order", steps={})
+    return replace(whole, data=data, **more)
 
 
 WELL = [
     ([payment(1)], [saga(1)]),
     ([payment(1, status="CAPTURED")], [saga(1)]),
     ([payment(1, order_id=None, payment_intent_id=None)], [saga(1)]),
+    ([payment(1, status="CAPTURED")], [saga(1), delivery(1)]),
+    ([payment(1, status="CAPTURED")], [saga(1), delivery(1, Status.STARTED)]),
+    ([payment(1)], [saga(1), delivery(1, Status.COMPENSATED), delivery(1, Status.CANCELLED)]),
+    ([payment(1)], [saga(1), delivery(1, updated_at=NOW)]),
     ([payment(1, status="REVERTED")], [saga(1, Status.CANCELLED)]),
     ([payment(1, status="REFUNDED")], [saga(1, Status.COMPENSATED)]),
     ([], [saga(1, Status.COMPENSATED)]),
@@ -75,6 +88,7 @@ PLANTED: list[tuple[Kind, int | None, list[Payment], list[Instance[OrderData]]]]
     (Kind.STILL_HELD, 1, [payment(1)], [saga(1, Status.CANCELLED)]),
     (Kind.STILL_CAPTURED, 1, [payment(1, status="CAPTURED")], [saga(1, Status.COMPENSATED)]),
     (Kind.HELD_TWICE, 1, [payment(1), payment(1, payment_id="pay-1b", payment_intent_id="pi-1b")], [saga(1)]),
+    (Kind.NOT_CAPTURED, 101, [payment(1)], [saga(1), delivery(1)]),
     (Kind.OTHER_AMOUNT, 1, [payment(1, amount_cents=1999)], [saga(1)]),
     (Kind.OTHER_ORDER, 1, [payment(1, order_id="order-7")], [saga(1)]),
     (Kind.OTHER_INTENT, 1, [payment(1, payment_intent_id="pi-7")], [saga(1)]),

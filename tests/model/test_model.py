@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from ordersaga.model import complete_order, rules
 from ordersaga.model import explore as exploring
-from ordersaga.model import rules
-from ordersaga.model.__main__ import PLACED, definition_of
+from ordersaga.model.create_order import PLACED, definition_of, stage_of
 from ordersaga.model.explore import Bounds, Found, explore
 from ordersaga.model.rules import broken_by, broken_early
 from ordersaga.orchestrator.core import answers
@@ -17,12 +17,13 @@ from ordersaga.orchestrator.core.decide import decide, start
 from ordersaga.orchestrator.core.definition import Definition, Kind
 from ordersaga.orchestrator.core.inputs import CommandDeadline, Decision, Happened, Verdict
 from ordersaga.orchestrator.core.instance import Became, Status
+from ordersaga.testing.kit import must_hold
 from ordersaga.wire import messages as m
 
 
 def explored(kind: Kind, *, faults: int, hands: int, definition: Definition | None = None) -> Found:
     bounds = Bounds(faults=faults, hands=hands)
-    return explore(definition or definition_of(kind), PLACED, bounds, full=kind is Kind.FULL)
+    return explore(stage_of(kind, definition), bounds)
 
 
 @pytest.mark.parametrize(("kind", "faults", "hands"), [(Kind.FULL, 1, 0), (Kind.FULL, 0, 1), (Kind.BARE, 1, 0)])
@@ -39,6 +40,39 @@ def test_every_interleaving_with_a_fault_and_a_hand_keeps_the_rules(kind: Kind) 
     found = explored(kind, faults=1, hands=1)
     assert not found.violations, found.violations[0]
     assert found.states > 5_000
+
+
+# --- the second saga ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("kind", "faults", "hands"), [(Kind.FULL, 1, 0), (Kind.FULL, 0, 2), (Kind.BARE, 0, 1)])
+def test_every_interleaving_of_a_delivery_keeps_the_rules_and_ends(kind: Kind, faults: int, hands: int) -> None:
+    found = must_hold(complete_order.stage_of(kind), faults=faults, hands=hands)
+    assert {"COMPLETED"} <= found.ends.keys()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", list(Kind))
+def test_every_interleaving_of_a_delivery_with_a_fault_and_a_hand_keeps_the_rules(kind: Kind) -> None:
+    found = must_hold(complete_order.stage_of(kind), faults=1, hands=1)
+    assert {"COMPLETED", "CANCELLED", "COMPENSATED"} <= found.ends.keys()
+
+
+def test_a_capture_that_can_be_given_up_is_found_out() -> None:
+    """Were the steps from the capture on like any other, an order would go back whose runner is paid."""
+    definition = complete_order.definition_of(Kind.FULL)
+    steps = tuple(
+        dataclasses.replace(step, point_of_no_return=False, nothing_to_undo=step.undo is None)
+        for step in definition.steps
+    )
+    plain = dataclasses.replace(definition, steps=steps)
+    with pytest.raises(AssertionError, match="a delivery is not undone whose runner is paid"):
+        must_hold(complete_order.stage_of(Kind.FULL, plain), faults=1, hands=1)
+
+
+def test_more_states_than_are_looked_at_are_not_taken_for_all() -> None:
+    with pytest.raises(AssertionError, match="more than 100 states"):
+        must_hold(complete_order.stage_of(Kind.FULL), states_max=100)
 
 
 # --- mistakes, planted ------------------------------------------------------------------------------

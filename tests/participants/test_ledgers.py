@@ -18,8 +18,8 @@ from ordersaga.participants.ledger import PostgresLedger, open_pool
 from ordersaga.participants.ledger_memory import MemoryLedger, MemoryTables
 from ordersaga.participants.ledger_protocol import Answer, BadAnswer, Ledger, LedgerUnavailable
 from ordersaga.participants.notification.service import SERVICE as NOTIFICATION
+from ordersaga.participants.order.rows import OrderRow
 from ordersaga.participants.order.service import SERVICE as ORDER
-from ordersaga.participants.order.service import OrderRow
 from ordersaga.participants.service import By, ServiceSpec
 from ordersaga.participants.timer.service import SERVICE as TIMER
 from ordersaga.participants.timer.service import TimerRow

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from ordersaga.participants.order import service as order
+from ordersaga.participants.order.rows import OrderRow
 from ordersaga.participants.order.service import SERVICE as ORDER
 from ordersaga.participants.payment import service as payment
 from ordersaga.participants.payment.consult import ConsultProvider
@@ -120,7 +121,7 @@ def test_an_order_cancelled_by_hand_says_so_once() -> None:
     ],
 )
 def test_what_is_impossible_is_refused_with_the_state(status: str, verb: Verb) -> None:
-    service = Pure(ORDER, order.OrderRow(key="k", order_id="o-1", status=status, runner_id="r-1"))
+    service = Pure(ORDER, OrderRow(key="k", order_id="o-1", status=status, runner_id="r-1"))
     with pytest.raises(Refused, match=status):
         service.ask(verb)
 
@@ -134,7 +135,7 @@ def test_what_is_impossible_is_refused_with_the_state(status: str, verb: Verb) -
     ],
 )
 def test_an_update_that_does_not_fit_is_refused(command: m.UpdateOrderStatus, error: str) -> None:
-    service = Pure(ORDER, order.OrderRow(key="k", order_id="mine", status="PENDING"))
+    service = Pure(ORDER, OrderRow(key="k", order_id="mine", status="PENDING"))
     refused = service.ask(command)
     assert isinstance(refused, m.OrderStatusUpdateFailed)
     assert refused.error == error

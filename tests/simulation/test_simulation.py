@@ -6,6 +6,7 @@ import pytest
 
 from ordersaga.orchestrator.core import needs
 from ordersaga.orchestrator.core.instance import Became
+from simulation.deliveries import DELIVERIES
 from simulation.faults import KINDS
 from simulation.run import Runner
 
@@ -42,6 +43,14 @@ def test_a_planted_fault_is_found_and_shown_with_few_faults(runner: Runner, monk
     few = runner.shrunk(broken)
     assert few.broken
     assert len(few.faults) <= len(broken.faults)
+
+
+def test_afternoons_of_deliveries_keep_every_rule_and_meet_every_fault() -> None:
+    with Runner(DELIVERIES).ready() as runner:
+        outcomes = [runner.run(seed) for seed in range(120)]
+    assert [(one.seed, one.broken) for one in outcomes if one.broken] == []
+    assert set(DELIVERIES.kinds) - {fault.kind for one in outcomes for fault in one.faults} == set()
+    assert {end for one in outcomes for end in one.ends} == {"COMPLETED", "COMPENSATED", "CANCELLED"}
 
 
 class _ForgetsDoubt:

@@ -35,6 +35,8 @@ def listed(store: Store) -> set[UUID]:
         (old(Status.CANCELLED), True),
         (old(Status.COMPENSATED), True),
         (old(Status.COMPLETED, accepted=Acceptance(runner_id="r-1")), True),
+        (old(Status.COMPLETED, committed=True), True),
+        (old(Status.STARTED, committed=True), False),
         (old(Status.COMPLETED), False),
         (old(Status.FAILED), False),
         (old(Status.FAILED, resolved=SEEN), True),
@@ -46,8 +48,8 @@ def listed(store: Store) -> set[UUID]:
         (replace(old(), updated_at=NOW), False),
     ],
     ids=[
-        "cancelled", "compensated", "closed", "open", "failed", "failed-resolved", "attention", "attention-resolved",
-        "due", "under-way", "young", "changed-lately",
+        "cancelled", "compensated", "closed", "past-the-point", "under-way-past-the-point", "open", "failed",
+        "failed-resolved", "attention", "attention-resolved", "due", "under-way", "young", "changed-lately",
     ],
 )  # fmt: skip
 def test_what_has_ended_long_ago_goes_and_nothing_else(

@@ -1,6 +1,6 @@
 """All interleavings of one saga with its participants: every state that can be reached within the bounds, once.
 
-The saga is the real one: `start` and `decide` as they run. Around it are the participants (`model.world`) and the
+The saga is the real one: `start` and `decide` as they run. Around it are its participants (`model.stage`) and the
 channel: commands to one participant keep their order, events overtake each other freely. Commands and answers get lost
 (a bounded number of times), are handled or delivered twice, come after the saga has given up; people accept, give back,
 cancel and void at every moment, the timer service says that the time is over, operators ask again, settle and resolve.
@@ -25,11 +25,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ordersaga.model.rules import broken_by, broken_early, broken_rules
-from ordersaga.model.world import HANDS, SETTLED, Said, World, carry_out, timer_expires
+from ordersaga.model.stage import Said, Stage
 from ordersaga.orchestrator.core.decide import decide, start
 from ordersaga.orchestrator.core.definition import Definition
 from ordersaga.orchestrator.core.inputs import (
-    CancelAsked,
     CommandDeadline,
     Decision,
     Happened,
@@ -40,15 +39,13 @@ from ordersaga.orchestrator.core.inputs import (
     SettleAsked,
     WindowDeadline,
 )
-from ordersaga.orchestrator.core.instance import Instance, Requested, SagaData, Status
+from ordersaga.orchestrator.core.instance import Instance, Status
 from ordersaga.orchestrator.core.needs import needs
-from ordersaga.orchestrator.core.reasons import Reason
 from ordersaga.wire import messages as m
 from ordersaga.wire.topics import Participant
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 SAGA_ID = UUID("019b7e6c-0000-7000-8000-000000000001")
-CUSTOMER = CancelAsked(Requested(actor="customer", role="customer", reason=Reason.CUSTOMER_REQUEST))
 OPERATOR = Operator(actor="night-shift", role="operator", why="looked into it")
 NOBODY = frozenset(Participant)
 HOLD_SECONDS = 120.0
@@ -75,7 +72,8 @@ class Told(Struct, frozen=True):
 
 class State(Struct, frozen=True, kw_only=True):
     record: Instance[Any]
-    world: World
+    world: Any
+    """What the participants hold: see `Stage`."""
     now: datetime
     commands: tuple[Asked, ...] = ()
     events: tuple[Told, ...] = ()
@@ -109,10 +107,10 @@ class Found:
     complete: bool = True
 
 
-def explore(definition: Definition, data: SagaData, bounds: Bounds, *, full: bool, progress: Any = None) -> Found:
+def explore(stage: Stage, bounds: Bounds, *, progress: Any = None) -> Found:
     """Every state, breadth first, so that the first path to a violation is a shortest one."""
-    first = begin(definition, data, bounds, full)
-    found, paths = Found(), _Paths(_key(first))
+    first = begin(stage, bounds)
+    found, paths = Found(), _Paths(_key(first), stage.begins)
     waiting = deque([(first, 0)])
     while waiting:
         state, at = waiting.popleft()
@@ -124,13 +122,13 @@ def explore(definition: Definition, data: SagaData, bounds: Bounds, *, full: boo
             found.ends[name] = found.ends.get(name, 0) + 1
             found.example.setdefault(name, paths.to(at))
             paths.resting.append(at)
-        for what, after, broken, *_ in steps(definition, state):
+        for what, after, broken, *_ in steps(stage, state):
             found.transitions += 1
             new, is_new = paths.reach(_key(after), at, what)
             if not is_new and not broken:
                 continue
-            rules = [*broken, *broken_rules(after.record, after.world, quiet=after.quiet)]
-            rules += broken_early(definition, after.record, after.now)
+            rules = [*broken, *broken_rules(stage, after.record, after.world, quiet=after.quiet)]
+            rules += broken_early(stage.definition, after.record, after.now)
             if rules:
                 found.violations += [(rule, [*paths.to(at), what]) for rule in rules]
                 if len(found.violations) >= VIOLATIONS_MAX:
@@ -148,10 +146,10 @@ def explore(definition: Definition, data: SagaData, bounds: Bounds, *, full: boo
 class _Paths:
     """How each state was first reached, and from where it can be reached at all."""
 
-    def __init__(self, first: bytes) -> None:
+    def __init__(self, first: bytes, begins: str) -> None:
         self.resting: list[int] = []
         self._numbers = {first: 0}
-        self._came_from = [(0, "an order is placed")]
+        self._came_from = [(0, begins)]
         self._before: list[list[int]] = [[]]
 
     def __len__(self) -> int:
@@ -186,10 +184,10 @@ class _Paths:
         return [number for number in range(len(self)) if number not in ends]
 
 
-def begin(definition: Definition, data: SagaData, bounds: Bounds, full: bool) -> State:
-    """An order was placed a moment ago."""
-    decision = start(definition, SAGA_ID, data, NOON)
-    state = State(record=decision.instance, world=World(full=full), now=NOON, faults=bounds.faults, hands=bounds.hands)
+def begin(stage: Stage, bounds: Bounds) -> State:
+    """The saga was begun a moment ago."""
+    decision = start(stage.definition, SAGA_ID, stage.data, NOON)
+    state = State(record=decision.instance, world=stage.world, now=NOON, faults=bounds.faults, hands=bounds.hands)
     return _sent(state, decision)
 
 
@@ -206,17 +204,17 @@ class Step(NamedTuple):
     """How long the next step may wait (seconds), where its participant answers nobody."""
 
 
-def steps(definition: Definition, state: State) -> Iterator[Step]:
+def steps(stage: Stage, state: State) -> Iterator[Step]:
     """All that can happen next."""
-    yield from _commands(state)
+    yield from _commands(stage, state)
     for index, told in enumerate(state.events):
-        yield from _deliveries(definition, state, index, told)
-    yield from _deadlines(definition, state)
+        yield from _deliveries(stage, state, index, told)
+    yield from _deadlines(stage, state)
     if state.hands:
-        yield from _by_hand(definition, replace(state, hands=state.hands - 1))
+        yield from _by_hand(stage, replace(state, hands=state.hands - 1))
 
 
-def _commands(state: State) -> Iterator[Step]:
+def _commands(stage: Stage, state: State) -> Iterator[Step]:
     heads: set[str] = set()
     for index, asked in enumerate(state.commands):
         if asked.to in heads:
@@ -224,57 +222,56 @@ def _commands(state: State) -> Iterator[Step]:
         heads.add(asked.to)
         name = m.type_of(asked.command)
         rest = replace(state, commands=(*state.commands[:index], *state.commands[index + 1 :]))
-        yield Step(f"{name} is carried out", _carried_out(rest, asked, refuse=False), [])
+        yield Step(f"{name} is carried out", _carried_out(stage, rest, asked, refuse=False), [])
         if state.faults:
             less = replace(rest, faults=rest.faults - 1)
-            yield Step(f"{name} is refused", _carried_out(less, asked, refuse=True), [])
+            yield Step(f"{name} is refused", _carried_out(stage, less, asked, refuse=True), [])
             yield Step(f"{name} gets lost", less, [])
-            yield Step(f"{name} is carried out twice", _carried_out(_carried_out(less, asked), asked), [])
-            silent = _carried_out(less, asked)
+            yield Step(f"{name} is carried out twice", _carried_out(stage, _carried_out(stage, less, asked), asked), [])
+            silent = _carried_out(stage, less, asked)
             unheard = replace(silent, events=less.events)
             yield Step(f"{name} is carried out and the answer gets lost", unheard, [])
-            refused = _carried_out(replace(less, world=replace(less.world, answers=())), asked, refuse=True)
+            refused = _carried_out(stage, replace(less, world=replace(less.world, answers=())), asked, refuse=True)
             contradiction = tuple(told for told in refused.events if told not in silent.events)
             if contradiction:
                 both = replace(silent, events=(*silent.events, *contradiction))
                 yield Step(f"{name} is carried out, and refused as well", both, [])
 
 
-def _carried_out(state: State, asked: Asked, *, refuse: bool = False) -> State:
+def _carried_out(stage: Stage, state: State, asked: Asked, *, refuse: bool = False) -> State:
     now = state.now + timedelta(seconds=1)
     known = {key: (event, stamp) for key, event, stamp in state.world.answers}
-    if state.world.full and (again := known.get(str(asked.message_id))) is not None:
+    full = stage.is_full(asked.to)
+    if full and (again := known.get(str(asked.message_id))) is not None:
         event, stamp = again
         return replace(state, now=now, events=(*state.events, Told(event, asked.message_id, stamp)))
-    world, said = carry_out(state.world, asked.command, refuse=refuse)
-    remembered = not any(isinstance(one, m.OrderCancellationFailed) for one in said) and not (
-        isinstance(asked.command, m.RevertPayment) and any(isinstance(one, m.PaymentFailed) for one in said)
-    )
-    if world.full and remembered:
+    world, said = stage.carry_out(state.world, asked.command, refuse)
+    remembered = not stage.forgets(asked.command, said)
+    if full and remembered:
         world = replace(world, answers=(*world.answers, *((str(asked.message_id), one, now) for one in said)))
-    causation_id = asked.message_id if world.full else None
+    causation_id = asked.message_id if full else None
     told = tuple(Told(event, causation_id, now) for event in said)
     return replace(state, world=world, now=now, events=(*state.events, *told))
 
 
-def _deliveries(definition: Definition, state: State, index: int, told: Told) -> Iterator[Step]:
+def _deliveries(stage: Stage, state: State, index: int, told: Told) -> Iterator[Step]:
     name = m.type_of(told.event)
     seen = Happened(event=told.event, causation_id=told.causation_id, stamp=told.stamp)
     rest = replace(state, events=(*state.events[:index], *state.events[index + 1 :]))
-    yield _decided(definition, rest, seen, f"{name} arrives")
+    yield _decided(stage, rest, seen, f"{name} arrives")
     if state.faults:
-        yield _decided(definition, replace(state, faults=state.faults - 1), seen, f"{name} arrives, and will again")
-        yield from _held(definition, replace(rest, faults=rest.faults - 1), seen, f"{name} arrives")
+        yield _decided(stage, replace(state, faults=state.faults - 1), seen, f"{name} arrives, and will again")
+        yield from _held(stage, replace(rest, faults=rest.faults - 1), seen, f"{name} arrives")
 
 
-def _held(definition: Definition, state: State, seen: Input, what: str) -> Iterator[Step]:
+def _held(stage: Stage, state: State, seen: Input, what: str) -> Iterator[Step]:
     """The next step's participant answers nobody: the step is left out, waits, or has waited for too long."""
-    asked = _decided(definition, state, seen, what)
-    held = _decided(definition, state, seen, f"{what}, and the next to ask answers nobody", hold=HOLD_SECONDS)
+    asked = _decided(stage, state, seen, what)
+    held = _decided(stage, state, seen, f"{what}, and the next to ask answers nobody", hold=HOLD_SECONDS)
     if held.after.commands != asked.after.commands:
         yield held
     if held.after.record.held_since is not None:
-        yield _decided(definition, state, seen, f"{what}, and the next to ask never answers", hold=0.0)
+        yield _decided(stage, state, seen, f"{what}, and the next to ask never answers", hold=0.0)
 
 
 def decided(
@@ -291,37 +288,46 @@ def _holding(definition: Definition, seconds: float) -> Definition:
     return dataclasses.replace(definition, hold_seconds_max=seconds)
 
 
-def _deadlines(definition: Definition, state: State) -> Iterator[Step]:
+def _deadlines(stage: Stage, state: State) -> Iterator[Step]:
     due_at, out = state.record.command_due_at, state.record.outstanding
     if due_at is not None:
         under_way = bool(state.commands or state.events) and not (out and out.backing_off)
         if not under_way or state.faults:
             later = replace(state, now=max(state.now, due_at), faults=state.faults - under_way)
-            yield _decided(definition, later, CommandDeadline(), "it waited long enough")
+            yield _decided(stage, later, CommandDeadline(), "it waited long enough")
         if state.faults and not under_way:
             less = replace(state, now=max(state.now, due_at), faults=state.faults - 1)
-            yield from _held(definition, less, CommandDeadline(), "it waited long enough")
+            yield from _held(stage, less, CommandDeadline(), "it waited long enough")
     if state.hands and (window := state.record.window_due_at) is not None:
         later = replace(state, now=max(state.now, window), hands=state.hands - 1)
-        yield _decided(definition, later, WindowDeadline(), "nobody accepted in time")
+        yield _decided(stage, later, WindowDeadline(), "nobody accepted in time")
 
 
-def _by_hand(definition: Definition, state: State) -> Iterator[Step]:
-    yield from _asked_for(definition, state, CUSTOMER, "the customer cancels")
-    for name, hand in HANDS.items():
+def _by_hand(stage: Stage, state: State) -> Iterator[Step]:
+    yield from _asked_for(stage, state, stage.cancel, stage.cancels)
+    for name, hand in stage.hands.items():
         yield from _said(state, state.now + timedelta(seconds=1), name, hand(state.world))
-    if (ends_at := state.record.window_ends_at) is not None:
+    if stage.time_over and (ends_at := state.record.window_ends_at) is not None:
         later = max(state.now, ends_at)
-        yield from _said(state, later, "the timer service says that the time is over", timer_expires(state.world))
-    yield from _asked_for(definition, state, RetryAsked(OPERATOR), "an operator asks again")
+        yield from _said(state, later, "the timer service says that the time is over", stage.time_over(state.world))
+    yield from _asked_for(stage, state, RetryAsked(OPERATOR), "an operator asks again")
     if state.record.attention or state.record.status is Status.FAILED:
-        yield from _asked_for(definition, state, ResolveAsked(OPERATOR), "an operator resolves")
-    for undo, settled in SETTLED.items():
-        known = needs(definition, state.record)
+        yield from _asked_for(stage, state, ResolveAsked(OPERATOR), "an operator resolves")
+    yield from _settled(stage, state)
+
+
+def _settled(stage: Stage, state: State) -> Iterator[Step]:
+    for undo, settled in stage.settled.items():
+        known = needs(stage.definition, state.record)
         ids = {need.effect_id for need in known if need.undo.name == undo and (need.extra or not _stands(state.record))}
         if ids and (world := settled(state.world, ids)) is not None:
             what = f"an operator takes back by hand what {undo} would, and says so"
-            yield from _asked_for(definition, replace(state, world=world), SettleAsked(OPERATOR, undo), what)
+            yield from _asked_for(stage, replace(state, world=world), SettleAsked(OPERATOR, undo), what)
+    for command, done in stage.done_by_hand.items():
+        out = state.record.outstanding
+        if out is not None and stage.definition.step(out.step).do.command.__name__ == command:
+            what = f"an operator does by hand what {command} would, and says so"
+            yield from _asked_for(stage, replace(state, world=done(state.world)), SettleAsked(OPERATOR, command), what)
 
 
 def _stands(record: Instance[Any]) -> bool:
@@ -335,22 +341,19 @@ def _said(state: State, now: datetime, what: str, done: Said | None) -> Iterator
         yield Step(what, replace(state, world=world, now=now, events=(*state.events, *told)), [])
 
 
-def _asked_for(definition: Definition, state: State, wish: Input, what: str) -> Iterator[Step]:
+def _asked_for(stage: Stage, state: State, wish: Input, what: str) -> Iterator[Step]:
     """A request; one that is refused changes nothing and is no step."""
-    step = _decided(definition, state, wish, what)
+    step = _decided(stage, state, wish, what)
     if step.after.record is not state.record or step.broken:
         yield step
 
 
-def _decided(definition: Definition, state: State, seen: Input, what: str, *, hold: float | None = None) -> Step:
-    decision = decided(definition, state.record, seen, state.now, hold)
-    broken = broken_by(definition, state.record, seen, decision, state.now)
+def _decided(stage: Stage, state: State, seen: Input, what: str, *, hold: float | None = None) -> Step:
+    decision = decided(stage.definition, state.record, seen, state.now, hold)
+    broken = broken_by(stage.definition, state.record, seen, decision, state.now)
     after = _sent(replace(state, record=decision.instance), decision)
-    if state.world.full:
-        new = after.commands[len(state.commands) :]
-        given_back = any(isinstance(asked.command, m.RevertPayment) for asked in new)
-        if given_back and after.world.order("o-1") in ("CREATED", "ACCEPTED"):
-            broken.append("I6: the money goes back after the order is cancelled")
+    if said := after.commands[len(state.commands) :]:
+        broken += stage.broken_by_commands(after.world, [asked.command for asked in said])
     return Step(what, after, broken, seen, hold)
 
 

@@ -1,6 +1,6 @@
 """What happened to sagas and what they decided, written down so that other code can be held against it.
 
-    python -m ordersaga.testing.histories tests/sagas/histories/create_order_1.jsonl.gz
+    python -m ordersaga.testing.histories create_order tests/sagas/histories/create_order_1.jsonl.gz
 
 A saga that was begun by one release is finished by the next. A history is a walk through the model: at each moment
 one of all the things that could happen, drawn by a seed. Each line holds one input, what the saga decided, what it
@@ -9,7 +9,8 @@ sent and what of its record changed. `replayed` runs the same inputs through tod
 
 import gzip
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from random import Random
@@ -19,8 +20,9 @@ from uuid import UUID
 import msgspec
 from msgspec import Struct
 
-from ordersaga.model.__main__ import PLACED, definition_of
-from ordersaga.model.explore import CUSTOMER, NOON, OPERATOR, SAGA_ID, Bounds, State, begin, decided, steps
+from ordersaga.model import complete_order, create_order
+from ordersaga.model.explore import NOON, OPERATOR, SAGA_ID, Bounds, State, begin, decided, steps
+from ordersaga.model.stage import CUSTOMER, Stage
 from ordersaga.orchestrator.core import inputs
 from ordersaga.orchestrator.core.decide import decide, start
 from ordersaga.orchestrator.core.definition import Definition, Kind
@@ -34,15 +36,15 @@ from ordersaga.orchestrator.core.inputs import (
     Verdict,
     WindowDeadline,
 )
+from ordersaga.wire import completing as c
 from ordersaga.wire import messages as m
 from ordersaga.wire.messages import TYPE_OF, Event, type_of
 
 BOUNDS = Bounds(faults=3, hands=3)
 LINES_MAX = 80
-SEEDS = 3_000
 ORDINARY = 0.6
 """How often what comes next is neither a fault nor anybody's doing, where there is such a thing."""
-IN_PASSING: tuple[Input, ...] = (
+_OF_CREATE_ORDER: tuple[Input, ...] = (
     CUSTOMER,
     CommandDeadline(),
     WindowDeadline(),
@@ -76,7 +78,50 @@ IN_PASSING: tuple[Input, ...] = (
     ),
     Happened(event=m.OrderCreated(order_id="o-1"), causation_id=SAGA_ID),
 )
-"""What may be heard or asked at any time. It is written down where it changes nothing."""
+_OF_COMPLETE_ORDER: tuple[Input, ...] = (
+    CUSTOMER,
+    complete_order.CALLED_OFF,
+    CommandDeadline(),
+    RetryAsked(OPERATOR),
+    *(SettleAsked(OPERATOR, name) for name in ("undo_delivery", "capture_payment", "pay_runner", "no_such_undo")),
+    *(
+        Happened(event=event, stamp=stamp)
+        for stamp in (NOON - timedelta(days=1), NOON + timedelta(days=1))
+        for event in (
+            c.OrderDelivered(order_id="o-1"),
+            c.OrderDelivered(order_id="o-9"),
+            c.OrderDeliveryFailed(error="ILLEGAL_STATE", order_id="o-1"),
+            c.OrderDeliveryUndone(order_id="o-1"),
+            c.OrderDeliveryUndoFailed(error="DATABASE_ERROR", order_id="o-1"),
+            c.PaymentCaptured(payment_id="p-1"),
+            c.PaymentCaptureFailed(error="NOTHING_HELD", payment_id="p-1"),
+            c.RunnerPaid(payout_id="po-1"),
+            c.RunnerPayoutFailed(error="PROVIDER_REFUSED"),
+            c.OrderCompleted(order_id="o-1"),
+            c.OrderCompletionFailed(error="ILLEGAL_STATE", order_id="o-1"),
+            m.PaymentReleased(payment_id="p-1", status="REVERTED"),
+            m.OrderCancelledByHand(order_id="o-1"),
+        )
+    ),
+    Happened(event=c.PaymentCaptured(payment_id="p-1"), causation_id=SAGA_ID),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """A saga whose histories are written down."""
+
+    stage_of: Callable[[Kind], Stage]
+    in_passing: tuple[Input, ...]
+    """What may be heard or asked at any time. It is written down where it changes nothing."""
+    seeds: int
+    """Walks of each kind of participants: as many as show it all."""
+
+
+SAGAS = {
+    "create_order": Told(stage_of=create_order.stage_of, in_passing=_OF_CREATE_ORDER, seeds=3_000),
+    "complete_order": Told(stage_of=complete_order.stage_of, in_passing=_OF_COMPLETE_ORDER, seeds=400),
+}
 _EVENTS = {name: kind for kind, name in TYPE_OF.items() if issubclass(kind, Event)}
 
 
@@ -96,26 +141,26 @@ class Line(Struct, frozen=True, kw_only=True, omit_defaults=True):
     changed: dict[str, Any] = {}
 
 
-def replayed(lines: list[Line]) -> Iterator[Line]:
+def replayed(stage_of: Callable[[Kind], Stage], lines: list[Line]) -> Iterator[Line]:
     """What today's code makes of the inputs of one history."""
     kind = lines[0].kinds
-    definition = definition_of(kind)
-    decision = start(definition, SAGA_ID, PLACED, lines[0].at)
+    stage = stage_of(kind)
+    decision = start(stage.definition, SAGA_ID, stage.data, lines[0].at)
     yield _line(kind, lines[0].at, None, {}, decision)
     for line in lines[1:]:
         before = decision.instance
         seen = _read(line.seen)
-        decision = decided(definition, before, seen, line.at, line.hold)
+        decision = decided(stage.definition, before, seen, line.at, line.hold)
         yield _line(kind, line.at, seen, _plain(before), decision, hold=line.hold)
 
 
-def recorded(kind: Kind, seed: int) -> list[Line]:
+def recorded(told: Told, kind: Kind, seed: int) -> list[Line]:
     """One walk through the model, mostly along the ordinary ways, with questions on the way that change nothing."""
-    random, definition = Random(f"{kind} {seed}"), definition_of(kind)  # noqa: S311
-    state = begin(definition, PLACED, BOUNDS, kind is Kind.FULL)
-    lines = [_line(kind, NOON, None, {}, start(definition, SAGA_ID, PLACED, NOON))]
-    while len(lines) < LINES_MAX and (possible := list(steps(definition, state))):
-        lines += _asked_in_passing(definition, kind, state, random.choice(IN_PASSING))
+    random, stage = Random(f"{kind} {seed}"), told.stage_of(kind)  # noqa: S311
+    definition, state = stage.definition, begin(stage, BOUNDS)
+    lines = [_line(kind, NOON, None, {}, start(definition, SAGA_ID, stage.data, NOON))]
+    while len(lines) < LINES_MAX and (possible := list(steps(stage, state))):
+        lines += _asked_in_passing(definition, kind, state, random.choice(told.in_passing))
         ordinary = [step for step in possible if (step.after.faults, step.after.hands) == (state.faults, state.hands)]
         step = random.choice(ordinary if ordinary and random.random() < ORDINARY else possible)
         if step.seen is not None:
@@ -132,11 +177,11 @@ def _asked_in_passing(definition: Definition, kind: Kind, state: State, seen: In
     return [_line(kind, state.now, seen, _plain(state.record), decision)]
 
 
-def chosen(seeds: int = SEEDS) -> Iterator[list[Line]]:
+def chosen(told: Told) -> Iterator[list[Line]]:
     """Of many walks the fewest that show it all: what came in which status, and the rows that the saga passed then.
     Each ends with the last new thing that it shows.
     """
-    walks = [recorded(kind, seed) for seed in range(seeds) for kind in Kind]
+    walks = [recorded(told, kind, seed) for seed in range(told.seeds) for kind in Kind]
     shown = [_shows(lines) for lines in walks]
     known: set[_Sight] = set()
     while walks:
@@ -234,4 +279,4 @@ def write(path: Path, histories: Iterable[list[Line]]) -> None:
 
 
 if __name__ == "__main__":
-    write(Path(sys.argv[1]), chosen())
+    write(Path(sys.argv[2]), chosen(SAGAS[sys.argv[1]]))

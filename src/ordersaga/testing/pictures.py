@@ -23,11 +23,21 @@ from ordersaga.orchestrator.core.inputs import (
     WindowDeadline,
 )
 from ordersaga.orchestrator.core.instance import SagaData
+from ordersaga.orchestrator.core.reasons import Reason
+from ordersaga.orchestrator.sagas.complete_order import COMPLETE_ORDER, Delivery, People
 from ordersaga.orchestrator.sagas.create_order import CREATE_ORDER, Customer, OrderData
 from ordersaga.testing.story import BARE, FULL, Story
+from ordersaga.wire import completing as c
 from ordersaga.wire import messages as m
 from ordersaga.wire.topics import Participant
 
+BROUGHT = Delivery(
+    personal=People(customer_id="alice", runner_id="rob"),
+    order_id="o-1",
+    payment_id="p-1",
+    amount_cents=870,
+    payout_cents=200,
+)
 PLACED = OrderData(personal=Customer(customer_id="alice", order_details={}), amount_cents=870)
 CREATED = m.OrderCreated(order_id="o-1")
 CARD = m.PaymentInfoRetrieved(payment_info=m.PaymentInfo(stripe_customer_id="cus_1", payment_method_id="pm_1"))
@@ -46,8 +56,8 @@ SHORT = {Participant.ORDER: "O", Participant.USER: "U", Participant.PAYMENT: "P"
 class Drawn(Story):
     """A story that draws itself."""
 
-    def __init__(self, definition: Definition, data: SagaData) -> None:
-        self.lines: list[str] = ["C->>S: POST /orders"]
+    def __init__(self, definition: Definition, data: SagaData, *, begins: str = "POST /orders") -> None:
+        self.lines: list[str] = [f"C->>S: {begins}"]
         super().__init__(definition, data)
         self._draw(self.last)
 
@@ -108,6 +118,18 @@ def _order(answers: tuple[m.Event, ...] = (), *, kinds: Mapping[Participant, Kin
     return story
 
 
+def _delivery(answers: tuple[m.Event, ...] = ()) -> Drawn:
+    story = Drawn(COMPLETE_ORDER, BROUGHT, begins="POST /orders/.../completion")
+    for answer in answers:
+        story.reply(answer)
+    return story
+
+
+DELIVERED, CAPTURED = c.OrderDelivered(order_id="o-1"), c.PaymentCaptured(payment_id="p-1", order_id="o-1")
+PAID, COMPLETED = c.RunnerPaid(payout_id="po_1"), c.OrderCompleted(order_id="o-1")
+NOT_HELD = c.PaymentCaptureFailed(error="NOTHING_HELD", payment_id="p-1")
+NOT_PAID = c.RunnerPayoutFailed(error="PROVIDER_REFUSED", payment_id="p-1")
+UNDONE = c.OrderDeliveryUndone(order_id="o-1")
 DONE = (CREATED, CARD, AUTHORIZED, OPENED, TIMER)
 Case = tuple[str, str, Callable[[], Any]]
 CASES: tuple[Case, ...] = (
@@ -153,6 +175,34 @@ CASES: tuple[Case, ...] = (
         "Asking again might hold the money twice: a person is told, and what a late answer shows is taken back.",
         lambda: _order((CREATED, CARD), kinds=BARE).silence().hear(CANCELLED).hear(AUTHORIZED).hear(RELEASED),
     ),
+    (
+        "A delivered order is completed",
+        "The second saga. The capture is its point of no return; customer and runner are told.",
+        lambda: _delivery((DELIVERED, CAPTURED, PAID, COMPLETED)),
+    ),
+    (
+        "The money of a delivered order is not held any more",
+        "A refused capture: what came before it is taken back.",
+        lambda: _delivery((DELIVERED, NOT_HELD, UNDONE)),
+    ),
+    (
+        "The capture is not answered, and somebody wants to call it off",
+        "Whether the money was captured is not known: it is asked for until that is, and nothing is called off.",
+        lambda: (
+            _delivery((DELIVERED,))
+            .silence()
+            .cancel("operator", reason=Reason.OPERATOR_REQUEST)
+            .silence()
+            .reply(CAPTURED)
+            .reply(PAID)
+            .reply(COMPLETED)
+        ),
+    ),
+    (
+        "The payout is refused",
+        "After the point of no return a step is asked for until it is done.",
+        lambda: _delivery((DELIVERED, CAPTURED, NOT_PAID)).silence().reply(PAID).reply(COMPLETED),
+    ),
 )
 
 
@@ -170,7 +220,11 @@ def page() -> str:
 def _picture(story: Drawn) -> str:
     end = f"{story.saga.status.value}{', because of ' + story.saga.reason.value if story.saga.reason else ''}"
     extra = f" ({story.saga.attention[0]})" if story.saga.attention else ""
-    people = ["actor C as customer", "participant S as saga", "participant O as order service"]
+    people = [
+        f"actor C as {'customer' if story.saga.saga == 'create_order' else 'dispatch'}",
+        "participant S as saga",
+        "participant O as order service",
+    ]
     people += ["participant U as user service", "participant P as payment service", "participant T as timer service"]
     lines = [*people, *story.lines, f"Note over S: {end}{extra}"]
     return "\n".join(["```mermaid", "sequenceDiagram", *(f"    {line}" for line in lines), "```"])

@@ -1,43 +1,30 @@
 """Every message of the platform, as a strict struct: commands, the events that answer them, and what is announced to
 all.
 
-A struct here is a *payload*; the envelope around it is in `wire.codec`. Strict means: wrong types are refused, never
-converted. Fields that we act on are required; fields that only inform are optional; fields that we do not know are
-ignored.
+A struct here is a *payload*; the envelope around it is in `wire.codec`. What all payloads have in common is in
+`wire.payloads`; what is said when an order is completed, in `wire.completing`.
 
 `COMMANDS`, `EVENTS` and `ANNOUNCEMENTS` map the `type` on the wire to its struct. Existing services use other names
 and casings for some events: `ALIASES` maps those to structs of their own, which `wire.codec` turns into the one
 internal event.
-
-Money is integer cents. Times are ISO 8601 texts on the wire and aware UTC datetimes inside.
 """
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Struct
 from msgspec.structs import force_setattr
 
+from ordersaga.wire import completing
+from ordersaga.wire.payloads import Announcement as Announcement
+from ordersaga.wire.payloads import Cents as Cents
+from ordersaga.wire.payloads import Command as Command
+from ordersaga.wire.payloads import Event as Event
+from ordersaga.wire.payloads import Id as Id
+from ordersaga.wire.payloads import Message as Message
+from ordersaga.wire.payloads import Notification as Notification
+from ordersaga.wire.payloads import Text as Text
 from ordersaga.wire.times import in_utc
-
-Id = Annotated[str, Meta(min_length=1, max_length=255)]
-"""An id of a stranger's making: 1 to 255 characters."""
-Text = Annotated[str, Meta(max_length=10_000)]
-"""A text of a stranger's making: at most 10,000 characters."""
-Cents = Annotated[int, Meta(ge=0, le=10**12)]
-
-
-class Message(Struct, frozen=True, kw_only=True):
-    """A payload. The name under which it travels is in the tables at the end of this module."""
-
-
-class Command(Message, frozen=True, kw_only=True):
-    """Asks one participant to do or undo something."""
-
-
-class Event(Message, frozen=True, kw_only=True):
-    """Says what a participant did, or refused to do."""
-
 
 # --- order service --------------------------------------------------------------------------------
 
@@ -260,27 +247,6 @@ class TimerCancellationFailed(Event, frozen=True, kw_only=True):
 # --- what the orchestrator announces --------------------------------------------------------------
 
 
-class Announcement(Message, frozen=True, kw_only=True):
-    """Said to whoever listens; nobody answers."""
-
-
-class Notification(Announcement, frozen=True, kw_only=True):
-    """For the customer: what became of the order, why, and what happens to the money. `reason` is a code,
-    `explanation` a sentence.
-    """
-
-    saga_id: Id
-    customer_id: Id
-    status: Text
-    title: Text
-    explanation: Text
-    money: Text
-    order_id: str | None = None
-    runner_id: str | None = None
-    reason: str | None = None
-    amount_cents: int | None = None
-
-
 class OrderConfirmedNotice(Notification, frozen=True, kw_only=True):
     pass
 
@@ -336,6 +302,7 @@ COMMANDS: dict[str, type[Command]] = {
     "cancel_timer": CancelTimer,
     "cancel_order": CancelOrder,
     "revert_payment": RevertPayment,
+    **completing.COMMANDS,
 }
 
 EVENTS: dict[str, type[Event]] = {
@@ -357,6 +324,7 @@ EVENTS: dict[str, type[Event]] = {
     "timer.expired": TimerExpired,
     "timer.cancelled": TimerCancelled,
     "timer.cancellation_failed": TimerCancellationFailed,
+    **completing.EVENTS,
 }
 
 ALIASES: dict[str, tuple[type[Struct], type[Event]]] = {
@@ -372,6 +340,7 @@ ANNOUNCEMENTS: dict[str, type[Announcement]] = {
     "notification.order_cancelled": OrderCancelledNotice,
     "notification.order_failed": OrderFailedNotice,
     "notification.cancellation_refused": CancellationRefusedNotice,
+    **completing.ANNOUNCEMENTS,
 }
 
 STATUS_ANNOUNCEMENTS: dict[str, type[Announcement]] = {

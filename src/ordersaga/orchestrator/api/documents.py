@@ -56,9 +56,19 @@ class OperatorRequest(Struct, kw_only=True):
 
 
 class SettleRequest(OperatorRequest, kw_only=True):
-    """`undo` is what was done by other means."""
+    """`undo` is what was done by other means: an undo, or what is asked for after the point of no return."""
 
-    undo: Literal["cancel_order", "revert_payment", "cancel_timer"]
+    undo: Literal[
+        "cancel_order", "revert_payment", "cancel_timer", "undo_delivery",
+        "capture_payment", "pay_runner", "mark_completed",
+    ]  # fmt: skip
+
+
+class CompletionRequest(OperatorRequest, kw_only=True):
+    """The runner has delivered. `runner_id` is needed where the acceptance did not name the runner."""
+
+    payout_cents: Annotated[int, Meta(ge=1, description="What the runner gets: at most what the customer pays")]
+    runner_id: Annotated[str, Meta(min_length=1, max_length=100)] | None = None
 
 
 _ORDER = {
@@ -103,6 +113,15 @@ class SettleOperation(Operation):
         self.request_body = _body(SettleRequest, "A payment refunded by hand", _SETTLE, required=True)
 
 
+_COMPLETE = {"who": "dispatch", "why": "Handed over at the door", "payout_cents": 435}
+
+
+@dataclass
+class CompleteOperation(Operation):
+    def __post_init__(self) -> None:
+        self.request_body = _body(CompletionRequest, "An order that was handed over", _COMPLETE, required=True)
+
+
 @dataclass
 class CancelOperation(Operation):
     def __post_init__(self) -> None:
@@ -122,7 +141,7 @@ _SAID = {
     401: ("unauthorized", "A token is needed: Authorization: Bearer <token>."),
     403: ("forbidden", "This is not for viewers."),
     404: ("no-such-saga", "There is no saga with this id."),
-    409: ("cannot-be-cancelled", "This order cannot be cancelled: it is COMPENSATED."),
+    409: ("cannot-be-cancelled", "This cannot be cancelled: it is COMPENSATED."),
     413: ("request-entity-too-large", "Request Entity Too Large"),
     422: ("key-reused", "This Idempotency-Key was used for another order: take a new one for each."),
     415: ("unsupported-media-type", "The body must be application/json."),

@@ -6,7 +6,7 @@ from uuid import UUID
 from litestar import MediaType, Response, get, post
 from litestar.params import PathParameter, RawBody
 
-from ordersaga.orchestrator.api import admission, dead_letters, searching, stats
+from ordersaga.orchestrator.api import admission, completing, dead_letters, searching, stats
 from ordersaga.orchestrator.api.asking import (
     AnyRequest,
     Api,
@@ -83,8 +83,7 @@ def cancel_saga(request: AnyRequest, saga_id: SagaId, body: RawBody, api: TheApi
         raise no_such_saga()
     if decision.verdict is Verdict.REFUSED:
         status = decision.instance.status.value
-        state = "a runner has accepted it" if decision.instance.closed else f"it is {status}"
-        why = f"This order cannot be cancelled: {state}."
+        why = f"This cannot be cancelled: {_cannot(decision)}."
         raise Refused(409, "cannot-be-cancelled", why, saga_status=status)
     return CancelTaken(message="The order is being cancelled.")
 
@@ -208,6 +207,14 @@ def _actor(principal: Principal | None, wish: dict[str, Any]) -> Actor:
     return Actor(name=who, role=role, reason=optional_text(wish, "why", 500))
 
 
+def _cannot(decision: Decision) -> str:
+    if decision.instance.committed:
+        return "it is past the point of no return"
+    if decision.instance.closed:
+        return "a runner has accepted it"
+    return decision.why if decision.why.startswith("not for") else f"it is {decision.instance.status.value}"
+
+
 def _taken(decision: Decision | None, message: str) -> VerbTaken:
     if decision is None:
         raise no_such_saga()
@@ -229,6 +236,7 @@ def _must_be_theirs(api: Api, saga_id: UUID, customer: str) -> None:
 
 ROUTES = [
     *(get_saga, cancel_saga, retry_saga, settle_saga, resolve_saga),
+    *completing.ROUTES,
     *searching.ROUTES,
     *dead_letters.ROUTES,
     *admission.ROUTES,

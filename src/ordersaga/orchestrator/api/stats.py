@@ -107,20 +107,25 @@ def get_stats(
     since: Annotated[str | None, QueryParameter(description="The first hour, such as 2026-01-31T09:00:00Z")] = None,
     until: Annotated[str | None, QueryParameter(description="The hour after the last")] = None,
     by: Annotated[str, QueryParameter(description="Of what length the periods are", schema_extra=_BY)] = By.HOUR.value,
+    saga: Annotated[str | None, QueryParameter(description="Of this kind only, such as create_order")] = None,
 ) -> StatsView:
     if by not in By.__members__.values():
         raise WireError("by", f"must be one of {', '.join(By)}")
+    if saga is not None and not api.sagas.knows(saga):
+        raise WireError("saga", f"must be one of {', '.join(sorted({one.name for one in api.sagas}))}")
     end = _hour(parse_time(until, "until") if until is not None else datetime.now(UTC) + timedelta(hours=1))
     begin = _hour(parse_time(since, "since")) if since is not None else end - timedelta(hours=24)
-    return stats_view(api.statistics, begin, end, By(by))
+    return stats_view(api.statistics, begin, end, By(by), saga)
 
 
-def stats_view(statistics: Statistics, since: datetime, until: datetime, by: By) -> StatsView:
-    """Asks for it. Raises `WireError` for a time that is none or too long, `StoreUnavailable`."""
+def stats_view(statistics: Statistics, since: datetime, until: datetime, by: By, saga: str | None = None) -> StatsView:
+    """Asks for it; how things stand now is of all kinds of sagas. Raises `WireError` for a time that is none or too
+    long, `StoreUnavailable`.
+    """
     most = DAYS_MAX[by]
     if not timedelta(0) < until - since <= timedelta(days=most):
         raise WireError("since", f"must be before until, by an hour at least and {most} days at most (by {by})")
-    told = tell(statistics.periods(since, until, by, DETAILS))
+    told = tell(statistics.periods(since, until, by, DETAILS), saga)
     in_flight, failures = statistics.in_flight(), statistics.failures()
     return StatsView(
         since=since,

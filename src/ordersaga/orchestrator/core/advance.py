@@ -9,6 +9,8 @@ rests. The rules that the table keeps:
 * going back, *if the outstanding undo is still needed, wait for it; else send the first that is needed; if none is,
   finish*. A late success, an id learnt late and an undo shared by two steps need no rows of their own: they change
   what is needed;
+* from the point of no return on nothing is taken back: a step is asked for until it is done, and a person is told when
+  that takes long;
 * an order that a runner was faster to accept stands, unless its money is already on its way back: then a person is
   needed;
 * the first cause is the reason, and nothing overwrites it.
@@ -34,7 +36,7 @@ from ordersaga.orchestrator.core.instance import (
     Stuck,
 )
 from ordersaga.orchestrator.core.reasons import Reason
-from ordersaga.orchestrator.core.recording import settle, unstuck, with_attention
+from ordersaga.orchestrator.core.recording import overdue, settle, unstuck, with_attention
 from ordersaga.orchestrator.core.sending import (
     Context,
     Outcome,
@@ -79,7 +81,7 @@ def _requested(c: Context) -> bool:
 
 def _cancel(c: Context, reason: Reason) -> Outcome:
     """The step that is under way is in doubt from now on; its answer is remembered when it comes."""
-    return Outcome(because(replace(give_up_command(let_go(c.record)), status=Status.CANCELLING), reason))
+    return Outcome(because(c, replace(give_up_command(let_go(c.record)), status=Status.CANCELLING), reason))
 
 
 def _cancel_as_asked(c: Context) -> Outcome:
@@ -99,7 +101,7 @@ def _turn_to_compensate(c: Context) -> Outcome:
     failed = c.failed_step
     assert failed
     record = replace(let_go(c.record), status=Status.COMPENSATING)
-    return Outcome(because(record, failed.reason or Reason.STEP_TIMED_OUT))
+    return Outcome(because(c, record, failed.reason or Reason.STEP_TIMED_OUT))
 
 
 def _expired_open(c: Context) -> bool:
@@ -147,15 +149,18 @@ def _next_is_shut(c: Context) -> bool:
 
 def _hold(c: Context) -> Outcome:
     """Nothing was asked, so nothing is in doubt; one that can be left out is, one that has waited too long counts as
-    refused.
+    refused, unless it comes after the point of no return: of that a person is told.
     """
     step = c.definition.step_after(c.record.step)
     assert step
     since = c.record.held_since or c.now
     end = since + timedelta(seconds=c.definition.hold_seconds_max)
+    pause = min(max(c.now - since, HOLD_AT_LEAST), HOLD_AT_MOST)
     if not step.optional and c.now < end:
-        pause = min(max(c.now - since, HOLD_AT_LEAST), HOLD_AT_MOST)
         return Outcome(replace(c.record, held_since=since, resume_at=min(c.now + pause, end)), rest=True)
+    if c.definition.is_asked_until_done(step):
+        record = replace(c.record, held_since=since, resume_at=c.now + pause)
+        return Outcome(with_attention(record, overdue(step)), rest=True)
     became = Became.SKIPPED if step.optional else Became.REFUSED
     passed = StepRecord(name=step.name, became=became, refusal=NOT_ASKED, reason=step.silence)
     record = replace(let_go(c.record), step=step.name, steps={**c.record.steps, step.name: passed})
@@ -226,9 +231,8 @@ def _stuck(c: Context) -> bool:
 
 
 def _fail(c: Context) -> Outcome:
-    record = because(
-        replace(c.record, status=Status.FAILED, outstanding=None, resume_at=None), Reason.COMPENSATION_FAILED
-    )
+    record = replace(c.record, status=Status.FAILED, outstanding=None, resume_at=None)
+    record = because(c, record, Reason.COMPENSATION_FAILED)
     return with_notice(c, record, c.definition.notices.failed)
 
 

@@ -5,7 +5,7 @@ and a revert alike). Where it names the command that it answers, that decides; e
 whatever shows an effect, since an effect counts whenever it comes to light.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
@@ -23,16 +23,20 @@ from ordersaga.orchestrator.core.recording import (
     Shown,
     Unmoved,
     answered,
-    back_off,
+    ask_later,
     by_hand,
     cancel_asked,
     cancelled_by_hand,
+    code_of,
+    done_at_last,
+    extra_effect,
     newer,
+    no_longer_overdue,
     older,
     open_again,
     said,
-    unclear,
     undo_attempt_failed,
+    which_came_last,
     with_attention,
     with_step,
 )
@@ -168,15 +172,16 @@ def _done(definition: Definition, record: AnyInstance, step: Step, seen: Happene
     same = next((effect for effect in known.effects if effect.ids == ids), None)
     if same is not None and known.became is Became.DONE and not same.undone:
         return _done_again(definition, record, step, seen, now)
-    if known.became is Became.UNDONE and step.opens_window:
+    if known.became is Became.UNDONE and (step.opens_window or step.nameless):
         if older(seen.stamp, known.undone_at):
             return Unmoved(Verdict.LATE, "undone since")
-        record = _which_came_last(record, seen.stamp, known.undone_at)
+        record = which_came_last(record, step, seen.stamp)
     elif same is not None and same.undone:
         return Unmoved(Verdict.LATE, "undone already")
     if known.effects and same is None:
-        return Observation(_extra_effect(record, step, ids))
+        return Observation(extra_effect(record, step, ids))
     done = _with_done(replace(answered(record, step.name, Direction.DO), data=data), step, ids, seen.stamp)
+    done = done_at_last(definition, done, step, known.became)
     if step.opens_window and done.window_ends_at is None:
         done = replace(done, window_ends_at=now + timedelta(seconds=definition.window_seconds))
     if known.became is None and step.undo and older(seen.stamp, known.undone_at):
@@ -200,30 +205,12 @@ def _with_done(record: AnyInstance, step: Step, ids: dict[str, str], stamp: date
     return said(record, stamp) if step.undo and step.undo.unasked_is_request else record
 
 
-def _which_came_last(record: AnyInstance, stamp: datetime | None, undone_at: datetime | None) -> AnyInstance:
-    if not unclear(stamp, undone_at):
-        return record
-    return with_attention(record, "opened and cancelled, and no stamp says which came last")
-
-
 def _done_again(definition: Definition, record: AnyInstance, step: Step, seen: Happened, now: datetime) -> Shown:
     """A repeat; but an order that was opened after a runner accepted it is open again."""
     accepted = record.accepted
     if step.opens_window and accepted and accepted.stamp and seen.stamp and seen.stamp > accepted.stamp:
         return Observation(open_again(definition, record, seen.stamp, now))
     return Unmoved(Verdict.REPEATED, "done already")
-
-
-def _extra_effect(record: AnyInstance, step: Step, ids: Mapping[str, str]) -> AnyInstance:
-    """A repeat that was not recognised made a second one. Where its undo cannot tell the two apart, a person has to."""
-    known = record.steps[step.name]
-    record = with_step(record, replace(known, effects=(*known.effects, Effect(ids=dict(ids)))))
-    if step.undo and ids.get(step.undo.named_by) == known.effects[0].ids.get(step.undo.named_by):
-        twice = [", ".join(effect.ids.values()) for effect in record.steps[step.name].effects]
-        record = with_attention(
-            record, f"{step.name} was done twice ({' and '.join(twice)}); only one can be taken back by a command"
-        )
-    return record
 
 
 def _refused(definition: Definition, record: AnyInstance, step: Step, seen: Happened, now: datetime) -> Shown:
@@ -237,10 +224,14 @@ def _refused(definition: Definition, record: AnyInstance, step: Step, seen: Happ
     meaning = step.refusal(seen.event)
     out = record.outstanding
     if out and (out.step, out.direction) == (step.name, Direction.DO):
-        if meaning.passes and out.backing_off:
+        until_done = definition.is_asked_until_done(step)
+        if (meaning.passes or until_done) and out.backing_off:
             return Unmoved(Verdict.REPEATED, "backing off already")
+        if until_done:
+            noted = with_step(record, replace(known, refusal=code_of(seen.event)))
+            return Observation(ask_later(definition, noted, step, now))
         if meaning.passes and out.attempt < definition.attempts_max(step):
-            return Observation(back_off(record, step.patience.backoff_seconds, step.patience.backoff_seconds_max, now))
+            return Observation(ask_later(definition, record, step, now))
         return Observation(
             _note_refusal(
                 answered(record, step.name, Direction.DO), step, seen.event, meaning.reason, meaning.attention
@@ -253,8 +244,10 @@ def _refused(definition: Definition, record: AnyInstance, step: Step, seen: Happ
 
 
 def _note_refusal(record: AnyInstance, step: Step, event: Event, reason: Reason, attention: str | None) -> AnyInstance:
-    code = str(getattr(event, "error", ""))[:100]
-    record = with_step(record, replace(record.steps[step.name], became=Became.REFUSED, refusal=code, reason=reason))
+    refused = replace(record.steps[step.name], became=Became.REFUSED, refusal=code_of(event), reason=reason)
+    record = with_step(record, refused)
+    if step.point_of_no_return:
+        record = replace(no_longer_overdue(record, step), committed=False)
     return with_attention(record, attention) if attention else record
 
 
@@ -373,10 +366,10 @@ def _undone_unasked(definition: Definition, record: AnyInstance, undo: Undo, see
     if (
         isinstance(observation, Observation)
         and record.status in (Status.STARTED, Status.COMPLETED)
-        and not record.closed
+        and not (record.closed or record.committed)
     ):
         return cancel_asked(observation.record, by_hand(undo.ask.to, f"{undo.name} was done by hand"))
-    if isinstance(observation, Observation) and record.closed:
+    if isinstance(observation, Observation) and (record.closed or record.committed):
         return Observation(with_attention(observation.record, f"{undo.name} was done by hand though the order stands"))
     return observation
 

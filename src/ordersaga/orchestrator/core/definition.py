@@ -117,8 +117,16 @@ class Step:
     silence: Reason = Reason.STEP_TIMED_OUT
     optional: bool = False
     """Refused or silent, it does not fail the saga."""
+    nameless: bool = False
+    """What it makes has no id of its own: done again after its undo it shows the same ids, and the participant's stamps
+    tell which came last.
+    """
     opens_window: bool = False
     """Its confirmation starts the time in which the order may be accepted."""
+    point_of_no_return: bool = False
+    """Asked for, it is asked for until it is answered. Done, nothing is taken back any more, and each step after it is
+    asked for until it is done; `patience.attempts_max` then says when a person is told.
+    """
 
 
 class Fact(Enum):
@@ -130,14 +138,19 @@ class Fact(Enum):
     CANCELLED_BY_HAND = "cancelled_by_hand"
 
 
+Notice = Callable[[AnyInstance], Announcement]
+"""Writes a message from the finished instance."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Notices:
-    """What the customer is told, one per outcome. Each writes its message from the finished instance."""
+    """What people are told, one message (or one for each of several) per outcome; each has a type of its own."""
 
-    completed: Callable[[AnyInstance], Announcement]
-    cancelled: Callable[[AnyInstance], Announcement]
-    failed: Callable[[AnyInstance], Announcement]
-    cancellation_refused: Callable[[AnyInstance], Announcement]
+    completed: Notice | tuple[Notice, ...]
+    cancelled: Notice | tuple[Notice, ...]
+    failed: Notice | tuple[Notice, ...]
+    cancellation_refused: Notice | tuple[Notice, ...] = ()
+    """Said where a runner was faster than a cancel."""
 
 
 class DefinitionError(Exception):
@@ -160,6 +173,10 @@ class Definition:
     """What the saga keeps of an event: data in, data out."""
     facts: Mapping[type[Event], Fact] = field(default_factory=dict)
     notices: Notices
+    explanations: Mapping[Reason, str] = field(default_factory=dict)
+    """What the customer is told of a reason, where this saga says it in other words than `core.reasons`."""
+    customer_may_cancel: bool = True
+    """Otherwise only operators and services may."""
     window_seconds: float = 1800.0
     window_after_reopening_seconds: float = 300.0
     hold_seconds_max: float = 120.0
@@ -182,8 +199,25 @@ class Definition:
 
     def attempts_max(self, step: Step) -> int:
         """How often the forward command may be sent: once, where a repeat could do it twice."""
-        repeatable = step.harmless_to_repeat or self.kind_of(step.do) is Kind.FULL
-        return step.patience.attempts_max if repeatable else 1
+        return step.patience.attempts_max if self.may_be_repeated(step) else 1
+
+    def may_be_repeated(self, step: Step) -> bool:
+        return step.harmless_to_repeat or self.kind_of(step.do) is Kind.FULL
+
+    @cached_property
+    def full_only(self) -> frozenset[Participant]:
+        """Participants that have to be full: what they are asked for from the point of no return on must not be done
+        twice.
+        """
+        return frozenset(step.do.to for step in self._from_pivot if not step.harmless_to_repeat)
+
+    def is_asked_until_answered(self, step: Step) -> bool:
+        """Whether it is the point of no return or comes after it: silence never gives it up."""
+        return step in self._from_pivot
+
+    def is_asked_until_done(self, step: Step) -> bool:
+        """Whether it comes after the point of no return: a refusal does not give it up either."""
+        return step in self._from_pivot and not step.point_of_no_return
 
     def undos(self) -> tuple[Undo, ...]:
         """Each undo once, in the order given or of the steps."""
@@ -217,6 +251,12 @@ class Definition:
         return dict(zip(names, [*self.steps, None], strict=True))
 
     @cached_property
+    def _from_pivot(self) -> frozenset[Step]:
+        """The point of no return, if there is one, and all that comes after it."""
+        first = next((index for index, step in enumerate(self.steps) if step.point_of_no_return), len(self.steps))
+        return frozenset(self.steps[first:])
+
+    @cached_property
     def _by_name(self) -> Mapping[str, Step]:
         return {step.name: step for step in self.steps}
 
@@ -237,6 +277,7 @@ def _check(definition: Definition) -> None:
         raise DefinitionError(f"{definition.name}: two steps send one command among {commands}")
     for step in definition.steps:
         _check_step(definition, step)
+    _check_pivot(definition)
     undos = {step.undo.name for step in definition.steps if step.undo}
     if definition.undo_order and set(definition.undo_order) != {step.undo for step in definition.steps if step.undo}:
         raise DefinitionError(f"{definition.name}: undo_order must name each undo of the steps once: {sorted(undos)}")
@@ -248,9 +289,34 @@ def _check(definition: Definition) -> None:
         )
 
 
+def _check_pivot(definition: Definition) -> None:
+    pivots = [step.name for step in definition.steps if step.point_of_no_return]
+    if len(pivots) > 1:
+        raise DefinitionError(f"{definition.name}: only one step can be the point of no return, not {pivots}")
+    if pivots and any(step.opens_window for step in definition.steps):
+        raise DefinitionError(
+            f"{definition.name}: a window to be accepted in and a point of no return exclude each other"
+        )
+    for step in definition.steps:
+        if not definition.is_asked_until_answered(step):
+            continue
+        where = f"{definition.name}.{step.name}"
+        if step.undo:
+            raise DefinitionError(f"{where}: from the point of no return on nothing is undone: give it no undo")
+        if step.optional:
+            raise DefinitionError(f"{where}: from the point of no return on every step is done: it cannot be optional")
+        if step.patience.attempts_max < 2:
+            raise DefinitionError(f"{where}: it is asked for again and again: give it at least two attempts")
+        if not definition.may_be_repeated(step):
+            raise DefinitionError(
+                f"{where}: from the point of no return on a step is asked for until it is answered, and a bare"
+                f" {step.do.to.value} service would do it twice: it takes one that is full"
+            )
+
+
 def _check_step(definition: Definition, step: Step) -> None:
     where = f"{definition.name}.{step.name}"
-    if (step.undo is None) != step.nothing_to_undo:
+    if (step.undo is None) != step.nothing_to_undo and not definition.is_asked_until_answered(step):
         raise DefinitionError(f"{where}: give an undo, or say nothing_to_undo=True, and not both")
     if step.undo and step.undo.named_by not in step.effect_ids:
         raise DefinitionError(f"{where}: {step.undo.named_by} names its undo, so it has to be one of its effect_ids")

@@ -53,7 +53,9 @@ class RetryAsked:
 
 @dataclass(frozen=True, slots=True)
 class SettleAsked:
-    """What `undo` (the name of its command) would take back was taken back in another way."""
+    """What `undo` (the name of its command) would take back was taken back in another way. From the point of no return
+    on it names a step's own command: what that would do was done in another way.
+    """
 
     by: Operator
     undo: str

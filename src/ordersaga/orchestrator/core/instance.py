@@ -4,7 +4,8 @@ An `Instance` is all that is remembered of a saga: its status, what became of ea
 deadlines, its reason. It is frozen: `decide` returns a new one. Stored as JSON under the names used here, so names
 are never reused with another meaning and a new field has a default.
 
-*Closed* (COMPLETED and accepted) and *settled* (nothing left to take back) are read from it, not stored.
+*Closed* (COMPLETED, and accepted or past the point of no return) and *settled* (nothing left to take back) are read
+from it, not stored.
 """
 
 from datetime import datetime
@@ -185,6 +186,8 @@ class Instance(Struct, Generic[D], frozen=True, kw_only=True, omit_defaults=True
     """Why it was being taken back when a runner turned out to have been faster. A cancel that was sent for it may win
     after all.
     """
+    committed: bool = False
+    """The step that is the point of no return was asked for and not refused: nothing is taken back any more."""
     point_passed: bool = False
     """Whether an undo that rules out a completed order (`revert_payment`) was ever sent."""
     reason: Reason | None = None
@@ -203,7 +206,7 @@ class Instance(Struct, Generic[D], frozen=True, kw_only=True, omit_defaults=True
 
     @property
     def closed(self) -> bool:
-        return self.status is Status.COMPLETED and self.accepted is not None
+        return self.status is Status.COMPLETED and (self.accepted is not None or self.committed)
 
     @property
     def command_due_at(self) -> datetime | None:

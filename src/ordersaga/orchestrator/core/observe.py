@@ -33,7 +33,7 @@ from ordersaga.orchestrator.core.recording import (
     Shown,
     Unmoved,
     answered,
-    back_off,
+    ask_later,
     cancel_asked,
     cancelled_by_hand,
     older,
@@ -60,6 +60,8 @@ def observe(definition: Definition, record: AnyInstance, seen: Input, now: datet
             return _silence(definition, record, now)
         case WindowDeadline():
             return _window_over(record, now)
+        case CancelAsked(by=by) if by.role == "customer" and not definition.customer_may_cancel:
+            return Unmoved(Verdict.REFUSED, "not for the customer to cancel")
         case CancelAsked(by=by):
             return cancel_asked(record, by)
         case RetryAsked():
@@ -85,8 +87,8 @@ def _silence(definition: Definition, record: AnyInstance, now: datetime) -> Show
         return Observation(replace(record, outstanding=None))
     if out.direction is Direction.UNDO:
         return Observation(undo_attempt_failed(definition, record, step, "silent", now))
-    if out.attempt < definition.attempts_max(step):
-        return Observation(back_off(record, step.patience.backoff_seconds, step.patience.backoff_seconds_max, now))
+    if out.attempt < definition.attempts_max(step) or definition.is_asked_until_answered(step):
+        return Observation(ask_later(definition, record, step, now))
     doubtful = replace(record.steps[step.name], became=Became.IN_DOUBT, reason=step.silence)
     return Observation(replace(with_step(record, doubtful), outstanding=None))
 

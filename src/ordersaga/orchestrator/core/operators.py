@@ -9,11 +9,19 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from ordersaga.orchestrator.core.definition import Definition, Undo
+from ordersaga.orchestrator.core.definition import Definition, Step, Undo
 from ordersaga.orchestrator.core.inputs import Operator, SettleAsked, Verdict
-from ordersaga.orchestrator.core.instance import Direction, Instance, Resolved, Status
+from ordersaga.orchestrator.core.instance import Became, Direction, Instance, Resolved, Status
 from ordersaga.orchestrator.core.needs import Need, needs
-from ordersaga.orchestrator.core.recording import Observation, Shown, Unmoved, answered, settle, with_step
+from ordersaga.orchestrator.core.recording import (
+    Observation,
+    Shown,
+    Unmoved,
+    answered,
+    no_longer_overdue,
+    settle,
+    with_step,
+)
 
 AnyInstance = Instance[Any]
 
@@ -34,6 +42,9 @@ def retry_asked(definition: Definition, record: AnyInstance) -> Shown:
 
 
 def settle_asked(definition: Definition, record: AnyInstance, wish: SettleAsked) -> Shown:
+    step = next((step for step in definition.steps if step.do.command.__name__ == wish.undo), None)
+    if step is not None and definition.is_asked_until_answered(step):
+        return _settle_step(record, step)
     undo = next((undo for undo in definition.undos() if undo.name == wish.undo), None)
     if undo is None:
         return Unmoved(Verdict.REFUSED, f"this saga undoes by {', '.join(u.name for u in definition.undos())}")
@@ -44,6 +55,15 @@ def settle_asked(definition: Definition, record: AnyInstance, wish: SettleAsked)
         record = settle(definition, record, undo)
     record = _settle_extras(definition, record, undo)
     return Observation(answered(record, open_needs[0].step, Direction.UNDO))
+
+
+def _settle_step(record: AnyInstance, step: Step) -> Shown:
+    """From the point of no return on, what a step would do may have been done by other means."""
+    known = record.steps.get(step.name)
+    if known is None or known.became is not None:
+        return Unmoved(Verdict.REFUSED, "it is not under way")
+    record = no_longer_overdue(answered(record, step.name, Direction.DO), step)
+    return Observation(with_step(record, replace(known, became=Became.SETTLED)))
 
 
 def resolve_asked(record: AnyInstance, by: Operator, now: datetime) -> Shown:

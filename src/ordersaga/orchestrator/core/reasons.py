@@ -19,6 +19,8 @@ class Reason(StrEnum):
     OPERATOR_REQUEST = "OPERATOR_REQUEST"
     STEP_TIMED_OUT = "STEP_TIMED_OUT"
     COMPENSATION_FAILED = "COMPENSATION_FAILED"
+    DELIVERY_REJECTED = "DELIVERY_REJECTED"
+    CAPTURE_REFUSED = "CAPTURE_REFUSED"
 
 
 EXPLANATIONS: dict[Reason, str] = {
@@ -33,4 +35,6 @@ EXPLANATIONS: dict[Reason, str] = {
     Reason.OPERATOR_REQUEST: "The order was cancelled by our support team.",
     Reason.STEP_TIMED_OUT: "A service did not answer in time, so we cancelled the order. Please try again.",
     Reason.COMPENSATION_FAILED: "The order could not be cancelled completely. Our support team is looking into it.",
+    Reason.DELIVERY_REJECTED: "The delivery could not be recorded. Our support team is looking into it.",
+    Reason.CAPTURE_REFUSED: "The card could not be charged for the order. Our support team is looking into it.",
 }

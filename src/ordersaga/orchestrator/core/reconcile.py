@@ -2,10 +2,11 @@
 
 What is under way is left alone, and so is what changed a moment ago: the ledger and the sagas are not read at the same
 instant. A saga that is FAILED waits for a person anyway. Everything else has one right answer: a completed order has
-one standing payment, of its amount and of its order; one that was taken back has none.
+one standing payment, of its amount and of its order; one that was taken back has none; of one that was delivered and
+paid out it is captured.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -44,6 +45,7 @@ class Kind(StrEnum):
     STILL_HELD = "still_held"
     STILL_CAPTURED = "still_captured"
     HELD_TWICE = "held_twice"
+    NOT_CAPTURED = "not_captured"
     OTHER_AMOUNT = "other_amount"
     OTHER_ORDER = "other_order"
     OTHER_INTENT = "other_intent"
@@ -66,11 +68,16 @@ def compare(
     *,
     quiet_since: datetime,
     is_of_another: Callable[[Payment], bool] = lambda payment: False,
+    captured_by: Collection[str] = (),
 ) -> Iterator[Difference]:
     """Every difference. `quiet_since`: a saga that changed later is left alone. `is_of_another`: whether a payment that
-    none of `sagas` knows is of one that is not among them.
+    none of `sagas` knows is of one that is not among them. `captured_by`: names of sagas that hold no money of their
+    own and capture another's: one that is completed has captured its payment.
     """
-    known = _Sagas(sagas)
+    sagas = list(sagas)
+    known = _Sagas(saga for saga in sagas if saga.saga not in captured_by)
+    quiet = [saga for saga in sagas if saga.saga in captured_by and (saga.updated_at or saga.created_at) < quiet_since]
+    captured = {saga.data.payment_id: saga for saga in quiet if saga.status is Status.COMPLETED}
     found: dict[UUID, list[Payment]] = {}
     listed: set[tuple[str, str | None]] = set()
     for payment in payments:
@@ -81,6 +88,10 @@ def compare(
         if payment.status not in STANDING | GONE:
             yield _of(Kind.UNKNOWN_STATUS, payment, None, f"has the status {payment.status[:50]!r}, which is not known")
             continue
+        if (captor := captured.get(payment.payment_id)) is not None and payment.status not in CAPTURED:
+            yield _of(
+                Kind.NOT_CAPTURED, payment, captor, f"is {payment.status}, and its order is delivered and paid out"
+            )
         saga = known.of(payment)
         if saga is not None:
             found.setdefault(saga.saga_id, []).append(payment)

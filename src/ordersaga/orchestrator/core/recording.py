@@ -1,5 +1,6 @@
 """Writing on the record: the few strokes that observing needs again and again."""
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -8,9 +9,19 @@ from msgspec.structs import replace
 
 from ordersaga.orchestrator.core.definition import Definition, Step, Undo
 from ordersaga.orchestrator.core.inputs import Verdict
-from ordersaga.orchestrator.core.instance import Became, Direction, Instance, Requested, Status, StepRecord, Stuck
+from ordersaga.orchestrator.core.instance import (
+    Became,
+    Direction,
+    Effect,
+    Instance,
+    Requested,
+    Status,
+    StepRecord,
+    Stuck,
+)
 from ordersaga.orchestrator.core.patience import backoff_seconds
 from ordersaga.orchestrator.core.reasons import Reason
+from ordersaga.wire.messages import Event
 from ordersaga.wire.topics import Participant
 
 AnyInstance = Instance[Any]
@@ -48,6 +59,38 @@ def undo_attempt_failed(
     return settle(definition, record, undo)
 
 
+def ask_later(definition: Definition, record: AnyInstance, step: Step, now: datetime) -> AnyInstance:
+    """One more attempt, after a while. From the point of no return on there is always one more; a person is told once
+    as many as the step's patience has were in vain.
+    """
+    out = record.outstanding
+    assert out
+    if definition.is_asked_until_answered(step) and out.attempt >= step.patience.attempts_max:
+        record = with_attention(record, overdue(step))
+    return back_off(record, step.patience.backoff_seconds, step.patience.backoff_seconds_max, now)
+
+
+def overdue(step: Step) -> str:
+    return f"{step.name} is not done yet; it is asked for until it is"
+
+
+def no_longer_overdue(record: AnyInstance, step: Step) -> AnyInstance:
+    """What a person was told of a step that took long is over with its answer."""
+    if not record.attention:  # nearly always
+        return record
+    return replace(record, attention=tuple(why for why in record.attention if why != overdue(step)))
+
+
+def done_at_last(definition: Definition, record: AnyInstance, step: Step, before: Became | None) -> AnyInstance:
+    """What is never taken back and counted as refused, or as done by other means, is a person's to mend."""
+    if not definition.is_asked_until_answered(step):
+        return record
+    record = no_longer_overdue(record, step)
+    if before in (Became.REFUSED, Became.SETTLED):
+        record = with_attention(record, f"{step.name} was done, though it counted as {before.value}")
+    return record
+
+
 def back_off(record: AnyInstance, first_seconds: float, max_seconds: float, now: datetime) -> AnyInstance:
     out = record.outstanding
     assert out
@@ -77,8 +120,9 @@ def cancelled_by_hand(definition: Definition, record: AnyInstance, stamp: dateti
     undo = definition.step(record.stuck.step).undo if record.stuck else None
     if record.stuck and undo and undo.unasked_is_request:
         return Observation(replace(record, stuck=replace(record.stuck, retry=True)))
-    if record.closed:
-        return Observation(with_attention(record, "cancelled at the order service though it was accepted"))
+    if record.closed or record.committed:
+        since = "past the point of no return" if record.committed else "accepted"
+        return Observation(with_attention(record, f"cancelled at the order service though it was {since}"))
     return cancel_asked(said(record, stamp), by_hand(Participant.ORDER, "cancelled at the order service", stamp))
 
 
@@ -91,6 +135,8 @@ def by_hand(at: Participant, why: str, stamp: datetime | None = None) -> Request
 def cancel_asked(record: AnyInstance, by: Requested) -> Shown:
     if record.status in (Status.CANCELLING, Status.CANCELLED):
         return Unmoved(Verdict.REPEATED, "cancelled already")
+    if record.committed:
+        return Unmoved(Verdict.REFUSED, "cannot be cancelled: past the point of no return")
     if record.status not in (Status.STARTED, Status.COMPLETED) or record.closed:
         return Unmoved(Verdict.REFUSED, f"cannot be cancelled: {'accepted' if record.closed else record.status.value}")
     return Observation(replace(record, requested=by))
@@ -119,6 +165,30 @@ def with_attention(record: AnyInstance, why: str) -> AnyInstance:
 
 def with_step(record: AnyInstance, step: StepRecord) -> AnyInstance:
     return replace(record, steps={**record.steps, step.name: step})
+
+
+def extra_effect(record: AnyInstance, step: Step, ids: Mapping[str, str]) -> AnyInstance:
+    """A repeat that was not recognised made a second one. Where its undo cannot tell the two apart, a person has to."""
+    known = record.steps[step.name]
+    record = with_step(record, replace(known, effects=(*known.effects, Effect(ids=dict(ids)))))
+    if not step.undo or ids.get(step.undo.named_by) == known.effects[0].ids.get(step.undo.named_by):
+        twice = [", ".join(effect.ids.values()) for effect in record.steps[step.name].effects]
+        left = "only one can" if step.undo else "none is to"
+        record = with_attention(
+            record, f"{step.name} was done twice ({' and '.join(twice)}); {left} be taken back by a command"
+        )
+    return record
+
+
+def which_came_last(record: AnyInstance, step: Step, stamp: datetime | None) -> AnyInstance:
+    if not unclear(stamp, record.steps[step.name].undone_at):
+        return record
+    what = "opened and cancelled" if step.opens_window else f"{step.name} was done and undone"
+    return with_attention(record, f"{what}, and no stamp says which came last")
+
+
+def code_of(event: Event) -> str:
+    return str(getattr(event, "error", ""))[:100]
 
 
 def answered(record: AnyInstance, step: str, direction: Direction) -> AnyInstance:

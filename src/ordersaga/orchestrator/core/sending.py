@@ -1,19 +1,19 @@
 """What rows of the table do: write a command, tell the customer, give a reason. The record before, the record after."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ordersaga.orchestrator.core.definition import Definition, Step
+from ordersaga.orchestrator.core.definition import Definition, Notice, Step
 from ordersaga.orchestrator.core.inputs import Send
 from ordersaga.orchestrator.core.instance import Became, Direction, Instance, Outstanding, StepRecord
 from ordersaga.orchestrator.core.needs import Need, needs
 from ordersaga.orchestrator.core.reasons import EXPLANATIONS, Reason
 from ordersaga.wire.ids import announcement_id, message_id
-from ordersaga.wire.messages import Announcement, type_of
+from ordersaga.wire.messages import type_of
 from ordersaga.wire.topics import Participant
 
 AnyInstance = Instance[Any]
@@ -67,7 +67,8 @@ def ask(c: Context, step: Step) -> Outcome:
         due_at=c.now + timedelta(seconds=step.patience.timeout_seconds),
     )
     steps = {**c.record.steps, step.name: replace(known, attempts=out.attempt)}
-    record = replace(let_go(c.record), step=step.name, steps=steps, outstanding=out)
+    committed = c.record.committed or step.point_of_no_return
+    record = replace(let_go(c.record), step=step.name, steps=steps, outstanding=out, committed=committed)
     return Outcome(record, (Send(to=step.do.to, body=step.do.command(record), message_id=out.message_id),), rest=True)
 
 
@@ -109,8 +110,16 @@ def _next_attempt(c: Context, need: Need) -> tuple[StepRecord, int]:
     raise AssertionError("an extra need comes from an extra effect")
 
 
-def with_notice(c: Context, record: AnyInstance, notice: Callable[[AnyInstance], Announcement]) -> Outcome:
-    """Tell the customer, once per outcome."""
+def with_notice(c: Context, record: AnyInstance, notices: Notice | tuple[Notice, ...]) -> Outcome:
+    """Tell whom it concerns, each once per outcome."""
+    told = Outcome(record)
+    for notice in notices if isinstance(notices, tuple) else (notices,):
+        one = _told(told.record, notice)
+        told = Outcome(one.record, told.messages + one.messages)
+    return told
+
+
+def _told(record: AnyInstance, notice: Notice) -> Outcome:
     body = notice(record)
     name = type_of(body)
     if name in record.notified:
@@ -121,11 +130,11 @@ def with_notice(c: Context, record: AnyInstance, notice: Callable[[AnyInstance],
     return Outcome(replace(record, notified=(*record.notified, name)), (sent,))
 
 
-def because(record: AnyInstance, reason: Reason) -> AnyInstance:
+def because(c: Context, record: AnyInstance, reason: Reason) -> AnyInstance:
     """The first cause is the reason."""
     if record.reason is not None:
         return record
-    return replace(record, reason=reason, explanation=EXPLANATIONS[reason])
+    return replace(record, reason=reason, explanation=c.definition.explanations.get(reason) or EXPLANATIONS[reason])
 
 
 def let_go(record: AnyInstance) -> AnyInstance:

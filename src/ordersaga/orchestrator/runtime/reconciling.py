@@ -1,6 +1,6 @@
 """Payments and sagas, compared: reads both, changes neither, says what differs."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -29,6 +29,8 @@ class Reconciliation:
     archive: Archive
     payments: Callable[[datetime], Iterable[Payment]]
     """The ledger; those since a moment are enough."""
+    captured_by: Collection[str] = ()
+    """Names of sagas that capture the payments of others: see `compare`."""
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     def differences(self, *, of: timedelta = SAGAS_OF, quiet: timedelta = QUIET) -> Iterator[Difference]:
@@ -39,7 +41,9 @@ class Reconciliation:
         # The ledger first: what is paid meanwhile is then at worst a saga that changed a moment ago.
         payments = list(self.payments(now - of))
         sagas = list(self._sagas(now - of))
-        return compare(payments, sagas, quiet_since=now - quiet, is_of_another=self._is_of_another)
+        return compare(
+            payments, sagas, quiet_since=now - quiet, is_of_another=self._is_of_another, captured_by=self.captured_by
+        )
 
     def _sagas(self, since: datetime) -> Iterator[Instance[Any]]:
         page = self.store.page(Search(since=since))

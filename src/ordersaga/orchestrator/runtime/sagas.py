@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from ordersaga.orchestrator.core.definition import Definition, DefinitionError
+from ordersaga.orchestrator.core.definition import Definition, DefinitionError, Undo
 from ordersaga.orchestrator.core.instance import Instance, SagaData
 from ordersaga.wire.messages import Event
 
@@ -20,8 +20,10 @@ class Sagas:
                 raise DefinitionError(f"{definition.name} version {definition.version} is defined twice")
         self.unasked = frozenset(event for definition in self for event in definition.facts)
         """Events that answer no command of any saga."""
-        undos = [undo for definition in self for undo in definition.undos()]
-        self._answers_to_undo = {event: undo for undo in undos for event in (undo.ask.ok, undo.ask.refused)}
+        self._undos_answered_by: dict[type[Event], list[Undo]] = {}
+        for undo in (undo for definition in self for undo in definition.undos()):
+            for event in (undo.ask.ok, undo.ask.refused):
+                self._undos_answered_by.setdefault(event, []).append(undo)
 
     def may_come_unasked(self, event: Event) -> bool:
         """Whether it may be of a person's or another service's making: such an event may overtake the answer that
@@ -29,11 +31,15 @@ class Sagas:
         """
         if type(event) in self.unasked:
             return True
-        undo = self._answers_to_undo.get(type(event))
-        return undo is not None and (undo.gone(event) or (type(event) is undo.ask.ok and undo.ask.expected(event)))
+        undos = self._undos_answered_by.get(type(event), ())
+        return any(undo.gone(event) or (type(event) is undo.ask.ok and undo.ask.expected(event)) for undo in undos)
 
     def of(self, instance: Instance[Any]) -> Definition:
         return self._by_version[instance.saga, instance.version]
+
+    def knows(self, name: str) -> bool:
+        """Whether sagas of this name are begun here."""
+        return any(known == name for known, _ in self._by_version)
 
     def newest(self, name: str) -> Definition:
         version = self._begins.get(name) or max(version for known, version in self._by_version if known == name)

@@ -122,12 +122,14 @@ class Told:
     """By step and direction."""
 
 
-def tell(periods: Iterable[Period]) -> Told:
-    """Sums of all sagas' kinds, together, from what `Statistics.periods` finds with `DETAILS`. What a newer version
-    counts and this one does not know is passed over.
+def tell(periods: Iterable[Period], saga: str | None = None) -> Told:
+    """Sums of one kind of saga (by its name), or of all of them together, from what `Statistics.periods` finds with
+    `DETAILS`. What a newer version counts and this one does not know is passed over.
     """
     told = Told()
     for period in periods:
+        if saga is not None and period.sum.saga != saga:
+            continue
         if period.sum.kind not in DETAILS:
             _add(told.total, period.sum)
             _add(told.periods.setdefault(period.at, Totals()), period.sum)

@@ -20,7 +20,7 @@ from ordersaga.orchestrator.core.inputs import (
     RetryAsked,
     SettleAsked,
 )
-from ordersaga.orchestrator.core.instance import Instance, Requested
+from ordersaga.orchestrator.core.instance import Instance, Requested, SagaData
 from ordersaga.orchestrator.core.reasons import Reason
 from ordersaga.orchestrator.runtime.handle import Handler
 from ordersaga.orchestrator.runtime.turn import New
@@ -81,8 +81,7 @@ class Verbs:
         asked for before. Raises `NotAdmitted`.
         """
         self._admit()
-        # The id's time only sorts and partitions; whatever is decided by time is decided by the database's clock.
-        saga_id = uuid7(int(self._clock.now().timestamp() * 1000), self._randomness.bytes(10))
+        saga_id = self._new_id()
         customer = Customer(customer_id=order.customer_id, order_details=order.order_details)
         data = OrderData(personal=customer, amount_cents=order.amount_cents, return_url=order.return_url)
         request = None
@@ -90,6 +89,22 @@ class Verbs:
             principal, key, fingerprint = order.request
             request = RequestKey(principal=principal, key=key, fingerprint=fingerprint, saga_id=saga_id)
         return self._begin(New(saga=CREATE_ORDER.name, saga_id=saga_id, data=data, trace=trace, request=request))
+
+    def begin(
+        self, saga: str, data: SagaData, by: Actor, trace: tuple[str | None, str | None] = (None, None)
+    ) -> "Future[AnyInstance]":
+        """A new saga of any kind, in the database when it is done, else a `StoreError`. That no new orders are taken
+        does not hold it up: it ends what was ordered.
+        """
+        saga_id = self._new_id()
+        self._note(
+            Wish(actor=by.name, role=by.role, verb=f"begin {saga}", reason=by.reason, outcome="begun", saga_id=saga_id)
+        )
+        return self._begin(New(saga=saga, saga_id=saga_id, data=data, trace=trace))
+
+    def _new_id(self) -> UUID:
+        # The id's time only sorts and partitions; whatever is decided by time is decided by the database's clock.
+        return uuid7(int(self._clock.now().timestamp() * 1000), self._randomness.bytes(10))
 
     def cancel(self, saga_id: UUID, by: Actor) -> Decision | None:
         """Ask for a cancel; None where there is no such saga. The verdict says whether it was granted."""
@@ -102,7 +117,9 @@ class Verbs:
         return self._asked(saga_id, RetryAsked(_operator(by)), "retry", by)
 
     def settle(self, saga_id: UUID, undo: str, by: Actor) -> Decision | None:
-        """What `undo` (cancel_order, revert_payment or cancel_timer) would take back was taken back by other means."""
+        """What `undo` (the name of its command) would take back was taken back by other means; or what a command after
+        the point of no return would do was done by other means.
+        """
         return self._asked(saga_id, SettleAsked(_operator(by), undo), "settle", by, {"undo": undo})
 
     def resolve(self, saga_id: UUID, by: Actor) -> Decision | None:
@@ -114,16 +131,20 @@ class Verbs:
     ) -> Decision | None:
         """What was granted is in the saga's history, with the change itself; the audit has what was refused too."""
         decision = self._handler.ask(saga_id, wish, f"verb.{verb}", {**_told(by), **more})
-        if self._audit is not None and by.role != "customer":
+        if by.role != "customer":
             outcome = "no such saga" if decision is None else f"{decision.verdict.value} {decision.why}".strip()
             said = " ".join((verb, *more.values()))
-            noted = Wish(actor=by.name, role=by.role, verb=said, reason=by.reason, outcome=outcome, saga_id=saga_id)
-            try:
-                self._audit.note(noted)
-            except StoreError as error:
-                # It is done, and in the history: whoever asked must not take it for refused.
-                _log.error("audit.not_written", saga_id=str(saga_id), verb=verb, error=str(error))
+            self._note(Wish(actor=by.name, role=by.role, verb=said, reason=by.reason, outcome=outcome, saga_id=saga_id))
         return decision
+
+    def _note(self, wish: Wish) -> None:
+        if self._audit is None:
+            return
+        try:
+            self._audit.note(wish)
+        except StoreError as error:
+            # It is done, and in the history: whoever asked must not take it for refused.
+            _log.error("audit.not_written", saga_id=str(wish.saga_id), verb=wish.verb, error=str(error))
 
 
 def _operator(by: Actor) -> Operator:

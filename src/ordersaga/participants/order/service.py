@@ -1,7 +1,8 @@
 """The order service: orders from PENDING to CANCELLED or into a runner's hands.
 
 An order is PENDING until it is paid, then CREATED and offered to the runners. It can be cancelled until a runner has
-accepted it; a runner who cannot deliver gives it back. A cancel that arrives before its order is remembered: the order
+accepted it; a runner who cannot deliver gives it back, and one who has delivered is another saga's business (see
+`order.completing`). A cancel that arrives before its order is remembered: the order
 is then refused when it comes, and nothing was ever made.
 """
 
@@ -13,7 +14,10 @@ import msgspec
 from msgspec import Raw
 from msgspec.structs import replace
 
-from ordersaga.participants.service import Asked, Refused, Reply, Row, ServiceSpec, Verb, not_understood
+from ordersaga.participants.order import completing
+from ordersaga.participants.order.rows import OrderRow
+from ordersaga.participants.service import Asked, Refused, Reply, ServiceSpec, Verb, not_understood
+from ordersaga.wire import completing as c
 from ordersaga.wire import messages as m
 from ordersaga.wire.errors import WireError
 from ordersaga.wire.money import total_cents
@@ -24,17 +28,6 @@ STATES = get_args(m.OrderStatus)
 NEVER_MADE = "CANCELLED_BEFORE_CREATED"
 """Not a state of an order but the memory of a cancel that came first."""
 CANCELLED = ("CANCELLED", NEVER_MADE)
-
-
-class OrderRow(Row, frozen=True, kw_only=True):
-    order_id: str | None
-    customer_id: str | None = None
-    status: str
-    amount_cents: int | None = None
-    details: Raw = Raw(b"null")
-    """As they came; nobody here looks into them again."""
-    runner_id: str | None = None
-    reason: str | None = None
 
 
 class Accept(Verb, frozen=True, kw_only=True):
@@ -59,6 +52,8 @@ def answer(row: OrderRow | None, asked: Asked) -> Reply:
             return update(row, command)
         case m.CancelOrder() as command:
             return cancel(row, asked, command)
+        case c.MarkDelivered() | c.UndoDelivery() | c.MarkCompleted():
+            return completing.answer(row, asked)
         case Accept(runner_id=runner_id) if row:
             return accept(row, runner_id)
         case GiveBack() if row:
@@ -205,5 +200,5 @@ SERVICE = ServiceSpec(
     answer=answer,
     key=_key,
     names=("order_id",),
-    commands=(m.CreateOrder, m.UpdateOrderStatus, m.CancelOrder),
+    commands=(m.CreateOrder, m.UpdateOrderStatus, m.CancelOrder, c.MarkDelivered, c.UndoDelivery, c.MarkCompleted),
 )

@@ -9,15 +9,16 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from ordersaga.delivery.failpoints import declare, hit
-from ordersaga.participants.payment.provider import Capture, GiveUp, Hold, Provider, TakeBack
-from ordersaga.participants.payment.service import PaymentRow, wish
+from ordersaga.participants.payment.provider import Capture, GiveUp, Hold, PayOut, Provider, TakeBack
+from ordersaga.participants.payment.rows import PaymentRow
+from ordersaga.participants.payment.service import wish
 from ordersaga.participants.service import Asked
 
 BEFORE_PROVIDER = declare("payment.before_provider", "It is known what to ask of the provider, nothing is asked.")
 AFTER_PROVIDER = declare(
     "payment.after_provider", "The provider has held or released money, nothing is recorded of it."
 )
-_Wish = TypeVar("_Wish", Hold, Capture, TakeBack, GiveUp)
+_Wish = TypeVar("_Wish", Hold, Capture, TakeBack, GiveUp, PayOut)
 
 
 class ConsultProvider:
@@ -42,6 +43,9 @@ class ConsultProvider:
             outcomes |= {message_id: taken.get(one.intent_id) for message_id, one in take_backs.items()}
         if give_ups := _of(GiveUp, wishes):
             self._provider.give_up(list(give_ups.values()))
+        if payouts := _of(PayOut, wishes):
+            paid = self._provider.pay_out(list(payouts.values()))
+            outcomes |= {message_id: paid.get(one.idempotency_key) for message_id, one in payouts.items()}
         hit(AFTER_PROVIDER)
         return outcomes
 

@@ -64,7 +64,16 @@ class GiveUp:
     """This one stays, should it be of that key."""
 
 
-Wish = Hold | Capture | TakeBack | GiveUp
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PayOut:
+    """Pay somebody."""
+
+    idempotency_key: str
+    runner_id: str
+    amount_cents: int
+
+
+Wish = Hold | Capture | TakeBack | GiveUp | PayOut
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +104,11 @@ class TakenBack:
     """False where a hold was let go."""
 
 
+@dataclass(frozen=True, slots=True)
+class Paid:
+    payout_id: str
+
+
 HoldOutcome = Authorized | Declined | Unanswered
 
 
@@ -109,6 +123,9 @@ class Provider(Protocol):
         """By intent; one that is unknown is missing. What is taken back already is as good."""
 
     def give_up(self, wanted: Sequence[GiveUp]) -> None: ...
+
+    def pay_out(self, wanted: Sequence[PayOut]) -> Mapping[str, Paid]:
+        """By idempotency key; one that is refused is missing."""
 
 
 # --- the sandbox ----------------------------------------------------------------------------------
@@ -148,6 +165,16 @@ class SandboxProvider:
             "keep": Texts([one.but_not_intent_id for one in wanted if one.but_not_intent_id]),
         }
         self._ask("give_up", columns)
+
+    def pay_out(self, wanted: Sequence[PayOut]) -> Mapping[str, Paid]:
+        wanted = sorted(wanted, key=lambda one: one.idempotency_key)
+        columns = {
+            "keys": Texts([one.idempotency_key for one in wanted]),
+            "payouts": Texts([f"po_{uuid5(NAMESPACE_URL, one.idempotency_key).hex}" for one in wanted]),
+            "runners": Texts([one.runner_id for one in wanted]),
+            "amounts": Bigints([one.amount_cents for one in wanted]),
+        }
+        return {key: Paid(payout_id) for key, payout_id in self._ask("pay_out", columns)}
 
     def _ask(self, name: str, columns: Mapping[str, Array]) -> list[tuple[Any, ...]]:
         """BEGIN, the statement and COMMIT travel together."""

@@ -31,3 +31,10 @@ SELECT key, 0, '', 'canceled', 'CANCELED' FROM unnest((:keys)::text[]) v (key)
 ON CONFLICT (idempotency_key) DO UPDATE SET status = 'RELEASED', released_at = clock_timestamp()
 WHERE sandbox_intents.status = 'HELD' AND sandbox_intents.intent_id <> ALL ((:keep)::text[])
 RETURNING idempotency_key;
+
+-- name: pay_out(keys, payouts, runners, amounts)
+-- A key that was used before pays nothing again; what was paid the first time is told again.
+INSERT INTO sandbox_payouts (idempotency_key, payout_id, runner_id, amount_cents)
+SELECT * FROM unnest((:keys)::text[], (:payouts)::text[], (:runners)::text[], (:amounts)::bigint[])
+ON CONFLICT (idempotency_key) DO UPDATE SET idempotency_key = excluded.idempotency_key
+RETURNING idempotency_key, payout_id;

@@ -13,6 +13,8 @@ from ordersaga.participants.payment.provider import (
     GiveUp,
     Hold,
     HoldOutcome,
+    Paid,
+    PayOut,
     TakeBack,
     TakenBack,
     hold_outcome,
@@ -26,6 +28,8 @@ class MemoryProvider:
     """By intent."""
     asked_at: dict[str, float] = field(default_factory=dict)
     """By key, in seconds of `clock`."""
+    payouts: dict[str, PayOut] = field(default_factory=dict)
+    """By key."""
     clock: Callable[[], float] = time.monotonic
 
     def hold(self, wanted: Sequence[Hold]) -> Mapping[str, HoldOutcome]:
@@ -69,6 +73,23 @@ class MemoryProvider:
                 continue
             if self.statuses[before.intent_id] == "HELD":
                 self.statuses[before.intent_id] = "RELEASED"
+
+    def pay_out(self, wanted: Sequence[PayOut]) -> Mapping[str, Paid]:
+        for one in wanted:
+            self.payouts.setdefault(one.idempotency_key, one)
+        return {one.idempotency_key: Paid(f"po_{one.idempotency_key}") for one in wanted}
+
+    def hold_by_hand(self, key: str) -> str:
+        """A hold that was made some time ago."""
+        intent_id = f"pi_{len(self.statuses)}"
+        self.by_key[key], self.statuses[intent_id] = Authorized(intent_id), "HELD"
+        return intent_id
+
+    def lapse(self, key: str) -> None:
+        """A hold that was not captured in time."""
+        made = self.by_key[key]
+        if isinstance(made, Authorized) and self.statuses[made.intent_id] == "HELD":
+            self.statuses[made.intent_id] = "RELEASED"
 
     def held(self) -> int:
         return list(self.statuses.values()).count("HELD")

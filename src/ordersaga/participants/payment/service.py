@@ -1,4 +1,4 @@
-"""The payment service: holds money for an order, captures it when the order is delivered, or gives it back.
+"""The payment service: holds money for an order, and gives it back or captures it (see `payment.completing`).
 
 Money is held at a provider (see `payment.provider`), who is asked with one idempotency key per command: whatever
 crashes, one command holds money once. An order has one payment. A revert gives back what there is: a hold is let go,
@@ -12,6 +12,7 @@ command is repeated, and given up when it is reverted.
 
 from msgspec.structs import replace
 
+from ordersaga.participants.payment import completing
 from ordersaga.participants.payment.provider import (
     Authorized,
     Capture,
@@ -24,7 +25,9 @@ from ordersaga.participants.payment.provider import (
     Unanswered,
     Wish,
 )
-from ordersaga.participants.service import Asked, Refused, Reply, Row, ServiceSpec, Verb, not_understood
+from ordersaga.participants.payment.rows import PaymentRow
+from ordersaga.participants.service import Asked, Refused, Reply, ServiceSpec, Verb, not_understood
+from ordersaga.wire import completing as c
 from ordersaga.wire import messages as m
 from ordersaga.wire.topics import Participant
 
@@ -32,18 +35,6 @@ AMOUNT_CENTS_MIN = 50
 NEVER_HELD = "REVERTED_BEFORE_AUTHORIZED"
 PENDING = "PENDING"
 GIVEN_BACK = ("REVERTED", "REFUNDED", NEVER_HELD)
-
-
-class PaymentRow(Row, frozen=True, kw_only=True):
-    payment_id: str
-    order_id: str | None = None
-    customer_id: str | None = None
-    amount_cents: int = 0
-    payment_intent_id: str | None = None
-    status: str
-    reason: str | None = None
-    hold_key: str | None = None
-    """Under which key the provider was asked, while it has not answered."""
 
 
 class Void(Verb, frozen=True, kw_only=True):
@@ -64,6 +55,8 @@ def answer(row: PaymentRow | None, asked: Asked) -> Reply:
             return authorize(row, asked, command)
         case m.RevertPayment() as command:
             return revert(row, asked, command)
+        case c.CapturePayment() | c.PayRunner():
+            return completing.answer(row, asked)
         case Void() if row and asked.by:
             return give_back_by_hand(row, asked, "AUTHORIZED")
         case Refund() if row and asked.by:
@@ -92,6 +85,8 @@ def wish(row: PaymentRow | None, asked: Asked) -> Wish | None:
             return TakeBack(intent_id=row.payment_intent_id or "")
         case CaptureNow() if row and row.status == "AUTHORIZED":
             return Capture(intent_id=row.payment_intent_id or "")
+        case c.CapturePayment() | c.PayRunner():
+            return completing.wish(row, asked)
     return None
 
 
@@ -218,5 +213,5 @@ SERVICE = ServiceSpec(
     row=PaymentRow,
     answer=answer,
     names=("payment_id", "order_id"),
-    commands=(m.AuthorizePayment, m.RevertPayment),
+    commands=(m.AuthorizePayment, m.RevertPayment, c.CapturePayment, c.PayRunner),
 )

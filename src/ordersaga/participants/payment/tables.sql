@@ -9,9 +9,15 @@ CREATE TABLE IF NOT EXISTS rows (
     status text NOT NULL,
     reason text,
     -- Under which key the provider was asked, while it has not answered.
-    hold_key text
+    hold_key text,
+    runner_id text,
+    payout_id text,
+    payout_cents bigint
 ) WITH (fillfactor = 70);
 ALTER TABLE rows ADD COLUMN IF NOT EXISTS hold_key text;
+ALTER TABLE rows ADD COLUMN IF NOT EXISTS runner_id text;
+ALTER TABLE rows ADD COLUMN IF NOT EXISTS payout_id text;
+ALTER TABLE rows ADD COLUMN IF NOT EXISTS payout_cents bigint;
 
 -- The sandbox provider's own ledger: one row per hold. It commits by itself, as a real provider does.
 CREATE TABLE IF NOT EXISTS sandbox_intents (
@@ -23,4 +29,13 @@ CREATE TABLE IF NOT EXISTS sandbox_intents (
     status text NOT NULL,
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     released_at timestamptz
+);
+
+-- What it has paid out: one row per key.
+CREATE TABLE IF NOT EXISTS sandbox_payouts (
+    idempotency_key text PRIMARY KEY,
+    payout_id text NOT NULL UNIQUE,
+    runner_id text NOT NULL,
+    amount_cents bigint NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );

@@ -6,7 +6,7 @@ SELECT id FROM sagas s
 WHERE id > :after AND id < first_id_of(statement_timestamp() - (:age)::interval)
     AND updated_at < statement_timestamp() - (:age)::interval
     AND (status IN ('COMPENSATED', 'CANCELLED') OR status = 'FAILED' AND resolved
-        OR status = 'COMPLETED' AND state ? 'accepted')
+        OR status = 'COMPLETED' AND (state ? 'accepted' OR state ? 'committed'))
     AND (resolved OR NOT attention)
     AND NOT EXISTS (SELECT FROM deadlines d WHERE d.saga_id = s.id)
 ORDER BY id LIMIT :limit FOR UPDATE SKIP LOCKED;

@@ -1,0 +1,88 @@
+"""The route that completes an order: its runner has delivered.
+
+Who pays and who is paid is taken from the order's own saga, not from whoever asks. Asked again, the answer is the saga
+that is under way or done. Two that ask in the same moment may begin two sagas; the order service lets one of them have
+the order.
+"""
+
+from typing import Annotated, Any
+
+from litestar import post
+from litestar.params import PathParameter, RawBody
+
+from ordersaga.orchestrator.api.asking import AnyRequest, TheApi, operator_of
+from ordersaga.orchestrator.api.documents import CompleteOperation, documented
+from ordersaga.orchestrator.api.views import OrderTaken
+from ordersaga.orchestrator.core.instance import TAKEN_BACK, Instance
+from ordersaga.orchestrator.sagas.complete_order import COMPLETE_ORDER, Delivery, People
+from ordersaga.orchestrator.sagas.create_order import CREATE_ORDER
+from ordersaga.orchestrator.store.search import Search
+from ordersaga.web.access import FOR_OPERATORS
+from ordersaga.web.problems import Refused
+from ordersaga.web.reading import must_be_json, optional_text, read_object
+from ordersaga.wire.errors import WireError
+from ordersaga.wire.headers import trace_of
+
+OrderId = Annotated[str, PathParameter(description="The order service's id, as its saga tells it")]
+
+
+@post(
+    "/orders/{order_id:str}/completion",
+    opt=FOR_OPERATORS,
+    status_code=202,
+    sync_to_thread=True,
+    operation_class=CompleteOperation,
+    responses=documented(400, 404, 409, 413, 415, 500, 503),
+    summary="Complete an order that was delivered",
+    description="Marks it delivered, captures the payment, pays the runner, marks it completed. Until the capture is"
+    " asked for it can be cancelled like any saga. Asking again is harmless.",
+    tags=["orders"],
+)
+def complete_order(request: AnyRequest, order_id: OrderId, body: RawBody, api: TheApi) -> OrderTaken:
+    must_be_json(request)
+    wish = read_object(body)
+    by = operator_of(request, wish)
+    if not api.sagas.knows(COMPLETE_ORDER.name):
+        full = " and ".join(sorted(one.value for one in COMPLETE_ORDER.full_only))
+        raise Refused(409, "not-offered", f"Orders are not completed here: the {full} service is not set to be full.")
+    found = api.store.page(Search(order_id=order_id)).instances
+    begun = next((one for one in found if one.saga == COMPLETE_ORDER.name and one.status not in TAKEN_BACK), None)
+    if begun is None:
+        data = _delivery(next((one for one in found if one.saga == CREATE_ORDER.name), None), wish)
+        trace = trace_of([(name.decode(), value) for name, value in request.scope["headers"]])
+        begun = api.verbs.begin(COMPLETE_ORDER.name, data, by, trace).result(api.begun_within_seconds)
+    message = "The order is being completed."
+    return OrderTaken(success=True, message=message, saga_id=str(begun.saga_id), status=begun.status)
+
+
+def _delivery(placed: Instance[Any] | None, wish: dict[str, Any]) -> Delivery:
+    """What the saga has to know. Raises `Refused` where the order cannot be completed, `WireError` for the rest."""
+    if placed is None:
+        raise Refused(404, "no-such-order", "There is no order with this id, or it was archived.")
+    data, personal = placed.data, placed.data.personal
+    if not placed.closed or not data.payment_id or personal is None:
+        status = placed.status.value
+        raise Refused(409, "cannot-be-completed", f"No runner has this order: it is {status}.", saga_status=status)
+    payout_cents = wish.get("payout_cents")
+    if type(payout_cents) is not int or not 1 <= payout_cents <= data.amount_cents:
+        raise WireError("payout_cents", f"must be a whole number from 1 to {data.amount_cents}, what the customer pays")
+    return Delivery(
+        personal=People(customer_id=personal.customer_id, runner_id=_runner(placed, wish)),
+        order_id=data.order_id,
+        payment_id=data.payment_id,
+        amount_cents=data.amount_cents,
+        payout_cents=payout_cents,
+    )
+
+
+def _runner(placed: Instance[Any], wish: dict[str, Any]) -> str:
+    accepted = placed.accepted.runner_id if placed.accepted else None
+    said = optional_text(wish, "runner_id", 100)
+    if accepted and said and accepted != said:
+        raise Refused(409, "another-runner", "Another runner has accepted this order.")
+    if not (accepted or said):
+        raise WireError("runner_id", "is required: the acceptance did not say who the runner is")
+    return accepted or said
+
+
+ROUTES = [complete_order]
