@@ -199,7 +199,7 @@ def _by_the_clock(
     looking = DeadlineSettings(every_seconds=settings.deadlines_every_seconds, batch_max=settings.deadlines_batch_max)
     return [
         Deadlines(store, handler, looking, has_heard=has_heard, is_crowded=is_crowded),
-        Archiver(database.archive(), archive_settings(settings)),
+        Archiver(database.archive(), archive_settings(settings), filing=database.filing()),
         Chore("upkeep", store.upkeep, every_seconds=UPKEEP_EVERY_SECONDS),
         Chore("statistics", database.statistics().fold, every_seconds=FOLD_EVERY_SECONDS),
         Chore("vacuum", database.vacuum().run, every_seconds=VACUUM_EVERY_SECONDS),

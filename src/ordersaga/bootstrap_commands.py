@@ -25,6 +25,7 @@ from ordersaga.orchestrator.store.archive_protocol import Archive
 from ordersaga.orchestrator.store.audit import PostgresAudit
 from ordersaga.orchestrator.store.board_protocol import Board
 from ordersaga.orchestrator.store.erasure import PostgresErasure
+from ordersaga.orchestrator.store.filing import PostgresFiling
 from ordersaga.orchestrator.store.protocol import Store
 from ordersaga.orchestrator.store.statistics_protocol import Statistics
 from ordersaga.settings import Settings
@@ -112,6 +113,11 @@ def statistics(settings: Settings) -> Statistics:
 def archive(settings: Settings) -> Archive:
     """Without a process of its own."""
     return _checked(settings).archive()
+
+
+def filing(settings: Settings) -> PostgresFiling | None:
+    """Without a process of its own; None where the archive has no files."""
+    return _checked(settings).filing()
 
 
 def audit(settings: Settings) -> PostgresAudit:

@@ -16,6 +16,7 @@ from ordersaga.cli_errors import read_settings, told_in_one_line
 
 if TYPE_CHECKING:
     from ordersaga.orchestrator.store.archive_protocol import Archive
+    from ordersaga.orchestrator.store.filing import PostgresFiling
     from ordersaga.settings import Settings
 
 app = typer.Typer(
@@ -51,13 +52,62 @@ def run(*, days: Days = None, env_file: EnvFile = None) -> None:
             typer.echo("nothing to do: ORDERSAGA_ARCHIVE_AFTER_DAYS is 0; --older-than-days says otherwise")
             return
         done, told_at = Progress(), time.monotonic()
-        for done in archive_all(bootstrap_commands.archive(settings), wanted, _resting()):
+        filing = bootstrap_commands.filing(settings)
+        for done in archive_all(bootstrap_commands.archive(settings), wanted, _resting(), filing):
             if time.monotonic() - told_at > 1:
                 told_at = time.monotonic()
                 typer.echo(f"{done.moved} sagas so far", err=True)
         weeks = f", {len(done.dropped)} weeks of history dropped" if done.dropped else ""
+        filed = f", {done.filed} put into files" if done.filed else ""
         forgotten = f", {done.forgotten} forgotten" if done.forgotten else ""
-        typer.echo(f"{done.moved} sagas archived{weeks}{forgotten}")
+        typer.echo(f"{done.moved} sagas archived{weeks}{filed}{forgotten}")
+
+
+@app.command()
+def export(
+    *,
+    days: Annotated[
+        float | None,
+        typer.Option("--archived-days", help="Instead of ORDERSAGA_ARCHIVE_FILES_AFTER_DAYS.", min=0, max=36_500),
+    ] = None,
+    env_file: EnvFile = None,
+) -> None:
+    """Put what has been in the archive for long into files now; can be stopped and begun again at any time.
+
+    Files are written to ORDERSAGA_ARCHIVE_DIRECTORY, which every process has to see: what comes late for a saga needs
+    it. They are lines of JSON, compressed, and each has a manifest with its checksum.
+
+    Example: ordersaga archive export --archived-days 7
+    """
+    with told_in_one_line():
+        settings = read_settings(env_file, needs=("database_url",))
+        filing = _filing(settings)
+        older_than = timedelta(days=settings.archive_files_after_days if days is None else days)
+        sagas = files = 0
+        rest = _resting()
+        while (filed := filing.file(older_than=older_than)).sagas and rest():
+            sagas, files = sagas + filed.sagas, files + 1
+            typer.echo(f"{filed.sagas} sagas in {filed.name}", err=True)
+        typer.echo(f"{sagas} sagas put into {files} files")
+    if filed.is_busy:
+        typer.echo(
+            "another process writes a file at this moment, or died while it did: again in some minutes", err=True
+        )
+        raise typer.Exit(1)
+
+
+@app.command()
+def files(*, env_file: EnvFile = None) -> None:
+    """One line for each file, oldest sagas first.
+
+    Example: ordersaga archive files
+    """
+    with told_in_one_line():
+        found = _filing(read_settings(env_file, needs=("database_url",))).files()
+        for one in found:
+            typer.echo(f"{one.name}  {one.sagas:>6} sagas  {one.size_bytes:>10} bytes  {one.sha256.hex()}")
+        if not found:
+            typer.echo("none")
 
 
 @app.command("list")
@@ -74,7 +124,9 @@ def list_archived(
     with told_in_one_line():
         found = _archive(env_file).page(limit=most, before=before)
         for one in found:
-            typer.echo(f"{one.saga_id}  {one.status:<11} {one.saga}  order {one.order_id or '-'}  {one.at:%Y-%m-%d}")
+            where = f"  in {one.file}" if one.file else ""
+            of = f"{one.saga}  order {one.order_id or '-'}"
+            typer.echo(f"{one.saga_id}  {one.status:<11} {of}  {one.at:%Y-%m-%d}{where}")
         if not found:
             typer.echo("none")
 
@@ -83,7 +135,8 @@ def list_archived(
 def verify(*, env_file: EnvFile = None) -> None:
     """Read every archived saga back, whole, and say which cannot be. Changes nothing.
 
-    Exit code 1 where one cannot be read.
+    Files are held against their checksums, their manifests and each line's digest; a file that nobody knows is named.
+    Exit code 1 where one cannot be read, or something lies about.
 
     Example: ordersaga archive verify
     """
@@ -100,7 +153,7 @@ def verify(*, env_file: EnvFile = None) -> None:
             if time.monotonic() - told_at > 1:
                 told_at = time.monotonic()
                 typer.echo(f"{seen} sagas so far", err=True)
-        typer.echo(f"{seen} sagas read, {unreadable} cannot be")
+        typer.echo(f"{seen} sagas read, {unreadable} problems")
     if unreadable:
         raise typer.Exit(1)
 
@@ -134,6 +187,16 @@ def _resting() -> Callable[[], bool]:
         return True
 
     return rest
+
+
+def _filing(settings: "Settings") -> "PostgresFiling":
+    from ordersaga import bootstrap_commands
+    from ordersaga.settings_reading import SettingsError
+
+    filing = bootstrap_commands.filing(settings)
+    if filing is None:
+        raise SettingsError(["set ORDERSAGA_ARCHIVE_DIRECTORY to where the archive's files are, for every process"])
+    return filing
 
 
 def _archive(env_file: Path | None) -> "Archive":

@@ -22,6 +22,7 @@ from ordersaga.delivery.arrays import Array, Texts, Transactions, Uuids
 from ordersaga.delivery.messages import OutboxRow
 from ordersaga.orchestrator.store import rows
 from ordersaga.orchestrator.store.archive import bring_back
+from ordersaga.orchestrator.store.archive_files import Directory
 from ordersaga.orchestrator.store.connections import AnyConnection, Connections, Row, open_pool, statements
 from ordersaga.orchestrator.store.migrate import NEWEST
 from ordersaga.orchestrator.store.protocol import (
@@ -78,18 +79,24 @@ class PostgresStore:
         *,
         timeout_seconds: float = 10.0,
         schema: str | None = None,
+        directory: Directory | None = None,
     ) -> None:
-        """`pool`: of `open_pool`. `schema`: where its connections do not know it themselves."""
+        """`pool`: of `open_pool`. `schema`: where its connections do not know it themselves. `directory`: of the
+        archive's files.
+        """
         self._connections = Connections(pool, timeout_seconds, schema)
         self._codec = codec
         self._owner = owner
-        self._reads = Reads(self._connections, codec)
+        self._directory = directory
+        self._reads = Reads(self._connections, codec, directory)
         self._recent = Recent()
 
     @contextmanager
     def transaction(self) -> Iterator["PostgresTransaction"]:
         with self._connections.transaction() as connection:
-            transaction = PostgresTransaction(connection, self._connections, self._codec, self._owner, self._recent)
+            transaction = PostgresTransaction(
+                connection, self._connections, self._codec, self._owner, self._recent, directory=self._directory
+            )
             yield transaction
             assert not transaction.failed, "an error of the store was not let out of its transaction"
         self._recent.keep(transaction.number, transaction.written)
@@ -157,8 +164,11 @@ class PostgresTransaction:
         codec: InstanceCodec,
         owner: Owner,
         recent: Recent,
+        *,
+        directory: Directory | None = None,
     ) -> None:
         self._recent = recent
+        self._directory = directory
         self.number = 0
         """The server's for this transaction, once it has written."""
         self.written: list[AnyInstance] = []
@@ -174,7 +184,7 @@ class PostgresTransaction:
         if skip_locked or missing == _NOTHING:
             return loaded
         with self._round_trip():
-            bring_back(self._connection, missing)
+            bring_back(self._connection, missing, self._directory)
         # Whoever brought one back meanwhile was waited for.
         return self._lock(wanted, skip_locked=False)[0]
 

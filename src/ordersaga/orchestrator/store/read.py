@@ -10,8 +10,8 @@ from uuid import UUID
 import msgspec
 
 from ordersaga.orchestrator.core.instance import Status
-from ordersaga.orchestrator.store.archive import SQL as ARCHIVE
-from ordersaga.orchestrator.store.archive import history_in, saga_in
+from ordersaga.orchestrator.store.archive import ArchiveReads, history_in, saga_in
+from ordersaga.orchestrator.store.archive_files import Directory
 from ordersaga.orchestrator.store.connections import Connections, Row, statements
 from ordersaga.orchestrator.store.protocol import (
     AnyInstance,
@@ -47,8 +47,9 @@ PAGE_MAX = 100
 
 
 class Reads:
-    def __init__(self, connections: Connections, codec: InstanceCodec) -> None:
+    def __init__(self, connections: Connections, codec: InstanceCodec, directory: Directory | None = None) -> None:
         self._ask = connections.ask
+        self._archive = ArchiveReads(connections, directory)
         self._codec = codec
 
     def due(self, limit: int) -> Sequence[Due]:
@@ -56,9 +57,9 @@ class Reads:
         return [Due(saga_id, DeadlineKind(kind), due_at.astimezone(UTC)) for saga_id, kind, due_at in found]
 
     def get(self, saga_id: UUID) -> AnyInstance | None:
-        rows = self._ask(_SQL["get"], {"id": saga_id}) or [
-            (saga_id, *saga_in(row)) for row in self._ask(ARCHIVE["get"], {"id": saga_id})
-        ]
+        rows = self._ask(_SQL["get"], {"id": saga_id})
+        if not rows and (archived := self._archive.one(saga_id)) is not None:
+            rows = [saga_in(archived)]
         return next(iter(self._known(rows)), None)
 
     def page(self, search: Search, limit: int, after: UUID | None) -> SagaPage:
@@ -84,7 +85,9 @@ class Reads:
             StoredHistory(revision=revision, at=at.astimezone(UTC), cause=cause, body=msgspec.json.decode(body))
             for revision, at, cause, body in self._ask(_SQL["history"], {"id": saga_id})
         ]
-        return found or [entry for row in self._ask(ARCHIVE["history"], {"id": saga_id}) for entry in history_in(row)]
+        if not found and (archived := self._archive.one(saga_id)) is not None:
+            return history_in(archived)
+        return found
 
     def dead_letters(
         self, reason: str | None, settled: bool, limit: int, before: int | None
