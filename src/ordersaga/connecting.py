@@ -64,7 +64,7 @@ def _ssl_context(settings: Settings) -> ssl.SSLContext:
     return context
 
 
-BUSY_TABLES = ("outbox", "deadlines", "statistics_added")
+BUSY_TABLES = ("outbox", "deadlines", "statistics_added", "in_flight_added")
 """Rows come and go in them with each step of a saga."""
 
 

@@ -185,7 +185,7 @@ def test_whoever_dies_while_a_file_is_written_leaves_the_sagas_where_they_were(
 def test_one_that_was_given_up_for_dead_and_lives_leaves_nothing(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     begin(files.store, one := kept())
     files.archive.move(older_than=AT_ONCE, limit=10)
-    other, written = PostgresFiling(files.place.pool, Directory(files.path)), []
+    other, written = PostgresFiling(files.place.pool, Directory(files.path)), list[int]()
     frozen = Directory.write
 
     def freeze(*arguments: Any, **more: Any) -> Any:
@@ -224,7 +224,7 @@ def test_a_saga_that_comes_back_while_its_file_is_written_is_in_the_hot_tables_a
 ) -> None:
     begin(files.store, one := kept(), other := kept(order_id="o-2"))
     files.archive.move(older_than=AT_ONCE, limit=10)
-    write, came_back = Directory.write, []
+    write, came_back = Directory.write, list[bool]()
 
     def come_back(*arguments: Any, **more: Any) -> Any:
         if not came_back:

@@ -15,8 +15,8 @@ from ordersaga.orchestrator.store.protocol import BadRow, SettledAs, Store, Stor
 
 _log = structlog.get_logger(__name__)
 PARKED = ("unknown_version", ArchiveUnreadable.parked_as)
-"""Reasons that may pass: the saga was begun by a newer version of this software, or is in a file of the archive that could
-not be read.
+"""Reasons that may pass: the saga was begun by a newer version of this software, or is in a file of the archive that
+could not be read.
 """
 TRIED_AT_ONCE_MAX = 10_000
 _PAGE = 100

@@ -2,8 +2,8 @@
 file a manifest.
 
 A file is a series of gzip members, so any tool reads it from end to end (`zcat FILE | jq`), and one saga is read with
-its block alone. Its manifest says how many sagas it holds, where its blocks begin, and its SHA-256. Both are on the disk
-before their names are there, and neither is changed afterwards: what has to be written anew gets another name.
+its block alone. Its manifest says how many sagas it holds, where its blocks begin, and its SHA-256. Both are on the
+disk before their names are there, and neither is changed afterwards: what is written anew gets another name.
 
 The directory may be shared by several machines. Nothing here knows which files count: the database does.
 """
@@ -158,11 +158,7 @@ class Directory:
     def lines(self, name: str, block: tuple[int, int], wanted: dict[UUID, bytes]) -> dict[UUID, Line]:
         """Of sagas of one block, each by its digest. All of them, or `ArchiveUnreadable`."""
         try:
-            by_digest = {digest_of(line): line for line in lines_in(self.part(name, block))}
-            missing = [saga_id for saga_id, digest in wanted.items() if digest not in by_digest]
-            if missing:
-                raise ValueError(f"the line of {missing[0]} is not the one that was written")
-            return {saga_id: decoded(by_digest[digest]) for saga_id, digest in wanted.items()}
+            return _picked(lines_in(self.part(name, block)), wanted)
         except ValueError as error:
             raise ArchiveUnreadable(f"the archive's file {name}: {error}") from None
 
@@ -232,6 +228,14 @@ class Directory:
             os.fsync(directory)
         finally:
             os.close(directory)
+
+
+def _picked(lines: Sequence[bytes], wanted: dict[UUID, bytes]) -> dict[UUID, Line]:
+    by_digest = {digest_of(line): line for line in lines}
+    for saga_id, digest in wanted.items():
+        if digest not in by_digest:
+            raise ValueError(f"the line of {saga_id} is not the one that was written")
+    return {saga_id: decoded(by_digest[digest]) for saga_id, digest in wanted.items()}
 
 
 def _unreadable(name: str, error: OSError) -> ArchiveUnreadable:

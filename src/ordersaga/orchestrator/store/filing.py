@@ -1,7 +1,7 @@
 """What has been in the archive for a while goes into files, and its rows in the database keep what finds it again: the
 ids of saga, order and payment, whose it is, which file, which block, and the digest of its line.
 
-    note the file's name  ->  write file and manifest, to the disk  ->  in one transaction the file counts, rows are slim
+    note the file's name  ->  write file and manifest, to the disk  ->  in one transaction it counts, rows are slim
 
 So a saga is never in neither place. A file that does not count yet, or no more, is in `archive_leftovers` before it is
 there: whoever dies in the middle leaves a name behind, and the next one takes the file away. One writes at a time; a

@@ -14,13 +14,14 @@ from typing import Protocol
 from uuid import UUID
 
 import psycopg
+import structlog
 from psycopg import Cursor
 from psycopg_pool import ConnectionPool
 
 from ordersaga.delivery import outbox
 from ordersaga.delivery.arrays import Array, Texts, Transactions, Uuids
 from ordersaga.delivery.messages import OutboxRow
-from ordersaga.orchestrator.store import rows
+from ordersaga.orchestrator.store import in_flight, rows
 from ordersaga.orchestrator.store.archive import bring_back
 from ordersaga.orchestrator.store.archive_files import Directory
 from ordersaga.orchestrator.store.connections import AnyConnection, Connections, Row, open_pool, statements
@@ -57,6 +58,7 @@ from ordersaga.orchestrator.store.sqlstates import as_ours, one_line
 
 __all__ = ["PostgresStore", "PostgresTransaction", "open_pool"]
 
+_log = structlog.get_logger(__name__)
 _SQL = statements("write.sql")
 _LETTERS = statements("dead_letters.sql")
 _WEEKS_AHEAD = 8
@@ -149,6 +151,8 @@ class PostgresStore:
 
     def upkeep(self) -> None:
         self._reads.upkeep(_WEEKS_AHEAD)
+        if off_by := in_flight.correct(self._connections):
+            _log.warning("store.in_flight_corrected", sagas=off_by)
 
     def close(self) -> None:
         self._connections.close()
@@ -309,6 +313,7 @@ class PostgresTransaction:
             ("add_orphans", rows.orphan_columns(batch.orphans)),
             ("add_early", rows.early_columns(batch.early)),
             ("add_sums", rows.sum_columns(batch.sums)),
+            ("add_in_flight", rows.in_flight_columns(batch.changes)),
         ):
             if any(columns.values()):
                 self._execute(name, columns)

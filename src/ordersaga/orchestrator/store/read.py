@@ -10,6 +10,7 @@ from uuid import UUID
 import msgspec
 
 from ordersaga.orchestrator.core.instance import Status
+from ordersaga.orchestrator.store import in_flight
 from ordersaga.orchestrator.store.archive import ArchiveReads, history_in, saga_in
 from ordersaga.orchestrator.store.archive_files import Directory
 from ordersaga.orchestrator.store.connections import Connections, Row, statements
@@ -130,7 +131,7 @@ class Reads:
         )
 
     def standing(self) -> Standing:
-        active = self._ask(_SQL["active"], {})
+        active = in_flight.counts(self._ask)
         ((failed, failed_seconds, attention, dead_letters, due, late_seconds),) = self._ask(_SQL["troubles"], {})
         return Standing(
             active={(status, step): count for status, step, count, _ in active},
