@@ -154,6 +154,7 @@ def orchestrator(settings: Settings, bus: Bus, run: Run = EVERYTHING) -> App:
             store=store,
             board=board,
             statistics=database.statistics(),
+            audit=database.audit(),
             sagas=sagas,
             letters=letters,
             verbs=verbs,

@@ -3,6 +3,7 @@
 Works on the database directly, beside whatever runs. Archived sagas stay readable: `ordersaga sagas show` finds them.
 """
 
+import getpass
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -27,6 +28,8 @@ app = typer.Typer(
 )
 MOST = 100
 EnvFile = Annotated[Path | None, typer.Option(help="Read settings from this file too; the environment goes before.")]
+Who = Annotated[str, typer.Option(help="Who does it; kept in the audit.", default_factory=getpass.getuser)]
+Why = Annotated[str, typer.Option(help="Why; kept in the audit.")]
 Days = Annotated[
     float | None,
     typer.Option("--older-than-days", help="Instead of ORDERSAGA_ARCHIVE_AFTER_DAYS.", min=0, max=36_500),
@@ -34,7 +37,7 @@ Days = Annotated[
 
 
 @app.command()
-def run(*, days: Days = None, env_file: EnvFile = None) -> None:
+def run(*, days: Days = None, who: Who, why: Why = "", env_file: EnvFile = None) -> None:
     """Move what is old enough now, instead of within the hour; can be stopped and begun again at any time.
 
     Nothing is moved that is under way, that waits for a person or that somebody should look at.
@@ -51,6 +54,8 @@ def run(*, days: Days = None, env_file: EnvFile = None) -> None:
         if wanted.older_than is None and wanted.forget_after is None:
             typer.echo("nothing to do: ORDERSAGA_ARCHIVE_AFTER_DAYS is 0; --older-than-days says otherwise")
             return
+        note = _noting(settings, who, why)
+        note("archive run", "begun", None)
         done, told_at = Progress(), time.monotonic()
         filing = bootstrap_commands.filing(settings)
         for done in archive_all(bootstrap_commands.archive(settings), wanted, _resting(), filing):
@@ -60,7 +65,9 @@ def run(*, days: Days = None, env_file: EnvFile = None) -> None:
         weeks = f", {len(done.dropped)} weeks of history dropped" if done.dropped else ""
         filed = f", {done.filed} put into files" if done.filed else ""
         forgotten = f", {done.forgotten} forgotten" if done.forgotten else ""
-        typer.echo(f"{done.moved} sagas archived{weeks}{filed}{forgotten}")
+        said = f"{done.moved} sagas archived{weeks}{filed}{forgotten}"
+        note("archive run", said, None)
+        typer.echo(said)
 
 
 @app.command()
@@ -70,6 +77,8 @@ def export(
         float | None,
         typer.Option("--archived-days", help="Instead of ORDERSAGA_ARCHIVE_FILES_AFTER_DAYS.", min=0, max=36_500),
     ] = None,
+    who: Who,
+    why: Why = "",
     env_file: EnvFile = None,
 ) -> None:
     """Put what has been in the archive for long into files now; can be stopped and begun again at any time.
@@ -83,12 +92,16 @@ def export(
         settings = read_settings(env_file, needs=("database_url",))
         filing = _filing(settings)
         older_than = timedelta(days=settings.archive_files_after_days if days is None else days)
+        note = _noting(settings, who, why)
+        note("archive export", "begun", None)
         sagas = files = 0
         rest = _resting()
         while (filed := filing.file(older_than=older_than)).sagas and rest():
             sagas, files = sagas + filed.sagas, files + 1
             typer.echo(f"{filed.sagas} sagas in {filed.name}", err=True)
-        typer.echo(f"{sagas} sagas put into {files} files")
+        said = f"{sagas} sagas put into {files} files"
+        note("archive export", said, None)
+        typer.echo(said)
     if filed.is_busy:
         typer.echo(
             "another process writes a file at this moment, or died while it did: again in some minutes", err=True
@@ -160,20 +173,43 @@ def verify(*, env_file: EnvFile = None) -> None:
 
 @app.command()
 def restore(
-    saga_ids: Annotated[list[UUID], typer.Argument(help="As `list` says.")], *, env_file: EnvFile = None
+    saga_ids: Annotated[list[UUID], typer.Argument(help="As `list` says.")],
+    *,
+    who: Who,
+    why: Why = "",
+    env_file: EnvFile = None,
 ) -> None:
     """Move sagas back. Late news of one do so by themselves.
 
     Example: ordersaga archive restore 019b7e94-45ed-7d23-8cde-acb836e5bf6d
     """
     with told_in_one_line():
-        archive = _archive(env_file)
-        missing = [saga_id for saga_id in saga_ids if not archive.restore(saga_id)]
+        note = _noting(read_settings(env_file, needs=("database_url",)), who, why)
+        archive, missing = _archive(env_file), []
+        for saga_id in saga_ids:
+            if not (found := archive.restore(saga_id)):
+                missing.append(saga_id)
+            note("archive restore", "restored" if found else "not in the archive", saga_id)
         typer.echo(f"{len(saga_ids) - len(missing)} sagas restored")
     for saga_id in missing:
         typer.echo(f"{saga_id} is not in the archive: `ordersaga archive list` shows what is", err=True)
     if missing:
         raise typer.Exit(1)
+
+
+def _noting(settings: "Settings", who: str, why: str) -> Callable[[str, str, UUID | None], None]:
+    """For the audit: a verb, what came of it, and of which saga."""
+    from ordersaga import bootstrap_commands
+    from ordersaga.orchestrator.store.audit import Wish
+
+    audit = bootstrap_commands.audit(settings)
+
+    def note(verb: str, outcome: str, saga_id: UUID | None) -> None:
+        audit.note(
+            Wish(actor=who[:100], role="operator", verb=verb, reason=why[:500], outcome=outcome, saga_id=saga_id)
+        )
+
+    return note
 
 
 def _resting() -> Callable[[], bool]:
