@@ -20,6 +20,7 @@ from ordersaga.orchestrator.store.erasure import PostgresErasure
 from ordersaga.orchestrator.store.filing import PostgresFiling
 from ordersaga.orchestrator.store.postgres import PostgresStore
 from ordersaga.orchestrator.store.protocol import Batch, Lookup, StoreUnavailable
+from ordersaga.orchestrator.store.search import Search
 
 from .places import PostgresPlace
 from .sagas import CODEC, AnyInstance, begin, change, changed, saga
@@ -86,6 +87,7 @@ def test_what_is_in_a_file_is_read_as_if_it_were_not(files: Files) -> None:
     assert {one.saga_id: files.store.get(one.saga_id) for one in sagas} == {one.saga_id: one for one in sagas}
     assert {one.saga_id: list(files.store.history(one.saga_id)) for one in sagas} == histories
     assert {one.file for one in files.archive.page()} == files.names()
+    assert files.store.page(Search(archived=True)).instances == sagas[:19:-1]
     assert files.problems() == []
 
 

@@ -18,6 +18,8 @@ from ordersaga.orchestrator.store.archive_files import NOTHING, ArchiveUnreadabl
 from ordersaga.orchestrator.store.archive_protocol import Archived, Moved
 from ordersaga.orchestrator.store.connections import AnyConnection, Connections, Row, statements
 from ordersaga.orchestrator.store.protocol import Lookup, StoredHistory
+from ordersaga.orchestrator.store.search import Search
+from ordersaga.orchestrator.store.searching import parameters
 
 SQL, FILES = statements("archive.sql"), statements("archive_files.sql")
 STAY_MAX = 1_000
@@ -184,6 +186,22 @@ class ArchiveReads:
         except ArchiveUnreadable:
             # A file that is written anew meanwhile has another name now.
             return self._one(saga_id)
+
+    def search(self, search: Search, *, looked_max: int, after: UUID | None) -> Sequence[Line]:
+        """The next so many by their ids, of the order or customer and time that is searched for; the rest is for the
+        caller to look at. Raises `ArchiveUnreadable`.
+        """
+        source = "archived_by_id"
+        if search.order_id is not None or search.customer_id is not None:
+            source = "archived_by_order" if search.order_id is not None else "archived_by_customer"
+        way, beyond = (b"ASC", b">") if search.oldest_first else (b"DESC", b"<")
+        statement = SQL[source].replace(b"{way}", way).replace(b"{beyond}", beyond)
+        rows = self._ask(statement, parameters(search, limit=0, looked_max=looked_max, after=after))
+        kept = {row[0]: line_in(row) for row in rows if row[_FILE] is None}
+        if filed := [row for row in rows if row[_FILE] is not None]:
+            files = self._ask(FILES["files"], {"ids": list({row[_FILE] for row in filed})})
+            kept |= {line.id: line for line in lines_in_files(filed, files, self._directory)}
+        return [kept[row[0]] for row in rows]
 
     def _one(self, saga_id: UUID) -> Line | None:
         rows = self._ask(SQL["get"], {"id": saga_id})
