@@ -92,8 +92,8 @@ TheSearch = NamedDependency[SkipValidation[Search]]
     responses=documented(400, 500, 503),
     summary="Sagas, newest first",
     description="A bare list of those that meet every condition; those in the archive only if asked. Where there is"
-    ' more, `Link: <...>; rel="next"` says where the next page is: a page may hold fewer than asked for, or none, and have a next'
-    " one, since each looks at 2,000 sagas at most, of the archive at 500.",
+    ' more, `Link: <...>; rel="next"` says where the next page is: a page may hold fewer than asked for, or none, and'
+    " have a next one, since each looks at 2,000 sagas at most, of the archive at 500.",
     tags=["sagas"],
 )
 def list_sagas(
