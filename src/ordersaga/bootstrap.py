@@ -130,8 +130,7 @@ def orchestrator(settings: Settings, bus: Bus, run: Run = EVERYTHING) -> App:
     circuits, admission = Circuits(silences_max=settings.circuit_silences_max), _admission(settings)
     board = database.board()
     handler = Handler(store, sagas, relay.offer, topics=topics, counting=counting, gate=circuits)
-    beginnings = Beginnings(handler)
-    letters = DeadLetters(store, handler)
+    beginnings, letters = Beginnings(handler), DeadLetters(store, handler)
     bulletin = Bulletin(board, circuits, admission)
     parts: list[Background] = [relay, bulletin, *([beginnings] if "api" in only else [])] if run.changes else []
     worker = _worker(settings, bus, handler, relay, name) if "worker" in only else None
