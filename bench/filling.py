@@ -102,7 +102,8 @@ ON CONFLICT DO NOTHING
 """
 _IN_FLIGHT = """
 INSERT INTO in_flight
-SELECT status, coalesce(step, ''), count(*) FROM sagas WHERE status IN ('STARTED', 'COMPENSATING', 'CANCELLING') GROUP BY 1, 2
+SELECT status, coalesce(step, ''), count(*) FROM sagas WHERE status IN ('STARTED', 'COMPENSATING', 'CANCELLING')
+GROUP BY 1, 2
 """
 Said = Callable[[str], None]
 

@@ -37,10 +37,19 @@ Days = Annotated[
 
 
 @app.command()
-def run(*, days: Days = None, who: Who, why: Why = "", env_file: EnvFile = None) -> None:
+def run(
+    *,
+    days: Days = None,
+    share_percent: Annotated[
+        int, typer.Option(help="Of the time it works, and rests for the rest of it.", min=1, max=100)
+    ] = 50,
+    who: Who,
+    why: Why = "",
+    env_file: EnvFile = None,
+) -> None:
     """Move what is old enough now, instead of within the hour; can be stopped and begun again at any time.
 
-    Nothing is moved that is under way, that waits for a person or that somebody should look at.
+    Orders that come meanwhile are slower while it works: a smaller share takes longer and costs them less. Nothing is moved that is under way, that waits for a person or that somebody should look at.
 
     Example: ordersaga archive run --older-than-days 30
     """
@@ -58,7 +67,7 @@ def run(*, days: Days = None, who: Who, why: Why = "", env_file: EnvFile = None)
         note("archive run", "begun", None)
         done, told_at = Progress(), time.monotonic()
         filing = bootstrap_commands.filing(settings)
-        for done in archive_all(bootstrap_commands.archive(settings), wanted, _resting(), filing):
+        for done in archive_all(bootstrap_commands.archive(settings), wanted, _resting(share_percent), filing):
             if time.monotonic() - told_at > 1:
                 told_at = time.monotonic()
                 typer.echo(f"{done.moved} sagas so far", err=True)
@@ -212,13 +221,14 @@ def _noting(settings: "Settings", who: str, why: str) -> Callable[[str, str, UUI
     return note
 
 
-def _resting() -> Callable[[], bool]:
-    """As long as the batch before it took, so that running workers keep half of the disk."""
+def _resting(share_percent: int = 50) -> Callable[[], bool]:
+    """In proportion to what the batch before it took. Half of the time, unless asked: running workers keep the disk."""
+    rests = 100 / share_percent - 1
     last = time.monotonic()
 
     def rest() -> bool:
         nonlocal last
-        time.sleep(time.monotonic() - last)
+        time.sleep(rests * (time.monotonic() - last))
         last = time.monotonic()
         return True
 

@@ -140,6 +140,12 @@ def _filed(connection: AnyConnection, taken: Sequence[Row], directory: Directory
     return lines
 
 
+def packed(text: bytes) -> bytes:
+    """Compressed. With a window of 8 KiB, a saga's worth: the usual ones cost four times as much to set up as to use."""
+    compressing = zlib.compressobj(wbits=13, memLevel=6)
+    return compressing.compress(text) + compressing.flush()
+
+
 def line_in(row: Row) -> Line:
     """Of a row of `get`, `take` or `to_file` that is in no file. Raises `zlib.error`."""
     saga_id, saga, version, status, order_id, payment_id, at, state, history, personal, *_ = row
@@ -252,7 +258,7 @@ def _columns(found: Sequence[Row]) -> dict[str, object]:
         "order_ids": Texts(order_ids),
         "payment_ids": Texts(payment_ids),
         "customers": Texts(customers),
-        "states": Bytes([zlib.compress(one) for one in states]),
-        "histories": Bytes([zlib.compress(one or _EMPTY) for one in histories]),
-        "personals": Bytes([None if one is None else zlib.compress(one) for one in personals]),
+        "states": Bytes([packed(one) for one in states]),
+        "histories": Bytes([packed(one or _EMPTY) for one in histories]),
+        "personals": Bytes([None if one is None else packed(one) for one in personals]),
     }
