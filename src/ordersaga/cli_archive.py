@@ -49,7 +49,8 @@ def run(
 ) -> None:
     """Move what is old enough now, instead of within the hour; can be stopped and begun again at any time.
 
-    Orders that come meanwhile are slower while it works: a smaller share takes longer and costs them less. Nothing is moved that is under way, that waits for a person or that somebody should look at.
+    Orders that come meanwhile are slower while it works: a smaller share takes longer and costs them less. Nothing is
+    moved that is under way, that waits for a person or that somebody should look at.
 
     Example: ordersaga archive run --older-than-days 30
     """
