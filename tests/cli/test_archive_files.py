@@ -14,7 +14,8 @@ def test_sagas_go_into_files_are_shown_from_there_verified_and_restored(database
         stage.grow_old()
     reached = {"DATABASE_URL": database_url, "ORDERSAGA_ARCHIVE_DIRECTORY": str(tmp_path)}
     told = ordersaga("archive", "run", "--older-than-days", "0", **reached)
-    assert told.stdout == "1 sagas archived\n", "thirty days later it goes into a file"
+    assert told.stdout.startswith("1 sagas archived")
+    assert "into files" not in told.stdout, "thirty days later"
     told = ordersaga("archive", "export", "--archived-days", "0", **reached)
     assert (told.returncode, told.stdout) == (0, "1 sagas put into 1 files\n")
     (path,) = tmp_path.glob("*.jsonl.gz")

@@ -81,13 +81,14 @@ class PostgresErasure:
                 connection.execute(_SQL[name], needles).rowcount for name in ("forget_letters", "forget_orphans")
             )
             ((letters, early, outgoing),) = connection.execute(_SQL["left_over"], needles).fetchall()
+            ((writing,),) = connection.execute(FILES["is_writing"]).fetchall()
             erased = Erased(
                 sagas=len(ended),
                 archived=archived,
                 records=records,
                 under_way=len(found) - len(ended),
                 waiting=letters + early + outgoing,
-                files_written=self._filing is not None and self._filing.is_writing(),
+                files_written=bool(writing),
             )
             connection.execute(_SQL["remember"], {"actor": by, "why": why, "outcome": _told(erased)})
         return erased

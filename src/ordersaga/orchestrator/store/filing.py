@@ -152,11 +152,6 @@ class PostgresFiling:
         self.sweep()
         return sagas
 
-    def is_writing(self) -> bool:
-        """Whether a file is being written by somebody, or was by one who has died."""
-        ((found,),) = self._connections.ask(SQL["is_writing"], {})
-        return bool(found)
-
     def erase(self, customer_id: str, scrubbed: Callable[[Line], Line]) -> Sequence[UUID]:
         """Write every file anew that holds something of theirs; the sagas whose lines were changed. Done before, it
         finds nothing. `scrubbed`: a line without what is theirs. Raises `StoreError`, `ArchiveUnreadable`.
