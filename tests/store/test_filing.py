@@ -3,7 +3,7 @@
 import gzip
 import json
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from ordersaga.orchestrator.store.filing import PostgresFiling
 from ordersaga.orchestrator.store.postgres import PostgresStore
 from ordersaga.orchestrator.store.protocol import Batch, Lookup, StoreUnavailable
 from ordersaga.orchestrator.store.search import Search
+from tests.waiting import until
 
 from .places import PostgresPlace
 from .sagas import CODEC, AnyInstance, begin, change, changed, saga
@@ -460,3 +461,27 @@ def test_two_customers_erased_from_one_file_at_once_are_both_gone(files: Files) 
     assert "canary" not in json.dumps(files.lines())
     assert len(files.lines()) == 20
     assert files.problems() == []
+
+
+def test_what_goes_into_a_file_while_its_customer_is_erased_is_not_missed(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file counts from the moment on at which the erasure waits for its rows."""
+    begin(files.store, one := kept(customer_id="canary"))
+    files.archive.move(older_than=AT_ONCE, limit=10)
+    leave, erasing = PostgresFiling._leave, list[Future[int]]()
+
+    def leave_and_wait(*arguments: Any) -> None:
+        leave(*arguments)
+        erasing.append(threads.submit(erase, files, "canary"))
+        until(files.place.someone_waits, "the erasure waits for the row")
+
+    with ThreadPoolExecutor(1) as threads:
+        with monkeypatch.context() as slow:
+            slow.setattr(PostgresFiling, "_leave", leave_and_wait)
+            files.filing.file(older_than=AT_ONCE)
+        with pytest.raises(filing_module.Overtaken):
+            erasing[0].result(20)
+    assert erase(files, "canary") == 1
+    assert "canary" not in json.dumps(files.lines())
+    assert files.store.get(one.saga_id).data.personal is None  # type: ignore[union-attr]

@@ -109,11 +109,12 @@ class PostgresErasure:
         return []
 
     def _archived(self, connection: AnyConnection, customer_id: str, in_files: Sequence[UUID]) -> int:
-        if connection.execute(FILES["files_of"], {"customer": customer_id}).fetchall():
-            raise Overtaken("something of theirs has gone into a file of the archive meanwhile: ask again")
         # Their history is still in its week too, until that is dropped.
         connection.execute(_SQL["erase_history"], {"ids": Uuids(in_files), "customer": customer_id})
         found = connection.execute(_SQL["archived"], {"customer": customer_id}).fetchall()
+        # Now that what is in no file is locked. (A row that was waited for and has gone into one is not among those.)
+        if connection.execute(FILES["files_of"], {"customer": customer_id}).fetchall():
+            raise Overtaken("something of theirs has gone into a file of the archive meanwhile: ask again")
         if found:
             ids, states, histories = zip(*found, strict=True)
             values = {
