@@ -100,6 +100,11 @@ FROM (SELECT saga, kind, label, count, microseconds FROM statistics
 GROUP BY 1, 2, 3, 4
 ON CONFLICT DO NOTHING
 """
+_IN_FLIGHT = """
+INSERT INTO in_flight
+SELECT status, coalesce(step, ''), count(*) FROM sagas WHERE status IN ('STARTED', 'COMPENSATING', 'CANCELLING')
+GROUP BY 1, 2
+"""
 Said = Callable[[str], None]
 
 
@@ -150,6 +155,10 @@ class Filling:
 
     def settle(self) -> None:
         """What the database would have done meanwhile by itself."""
+        with self._connected() as connection:
+            connection.execute("DELETE FROM in_flight_added")
+            connection.execute("DELETE FROM in_flight")
+            connection.execute(_IN_FLIGHT)
         with psycopg.connect(self._url, autocommit=True) as connection:
             connection.execute("VACUUM (ANALYZE)")
             connection.execute("CHECKPOINT")

@@ -105,4 +105,5 @@ def archive_settings(settings: Settings, older_than: timedelta | None = None) ->
     return ArchiveSettings(
         older_than=older_than if older_than is not None else timedelta(days=after) if after else None,
         forget_after=timedelta(days=forget) if forget else None,
+        file_after=timedelta(days=settings.archive_files_after_days),
     )

@@ -130,8 +130,7 @@ def orchestrator(settings: Settings, bus: Bus, run: Run = EVERYTHING) -> App:
     circuits, admission = Circuits(silences_max=settings.circuit_silences_max), _admission(settings)
     board = database.board()
     handler = Handler(store, sagas, relay.offer, topics=topics, counting=counting, gate=circuits)
-    beginnings = Beginnings(handler)
-    letters = DeadLetters(store, handler)
+    beginnings, letters = Beginnings(handler), DeadLetters(store, handler)
     bulletin = Bulletin(board, circuits, admission)
     parts: list[Background] = [relay, bulletin, *([beginnings] if "api" in only else [])] if run.changes else []
     worker = _worker(settings, bus, handler, relay, name) if "worker" in only else None
@@ -154,6 +153,7 @@ def orchestrator(settings: Settings, bus: Bus, run: Run = EVERYTHING) -> App:
             store=store,
             board=board,
             statistics=database.statistics(),
+            audit=database.audit(),
             sagas=sagas,
             letters=letters,
             verbs=verbs,
@@ -199,7 +199,7 @@ def _by_the_clock(
     looking = DeadlineSettings(every_seconds=settings.deadlines_every_seconds, batch_max=settings.deadlines_batch_max)
     return [
         Deadlines(store, handler, looking, has_heard=has_heard, is_crowded=is_crowded),
-        Archiver(database.archive(), archive_settings(settings)),
+        Archiver(database.archive(), archive_settings(settings), filing=database.filing()),
         Chore("upkeep", store.upkeep, every_seconds=UPKEEP_EVERY_SECONDS),
         Chore("statistics", database.statistics().fold, every_seconds=FOLD_EVERY_SECONDS),
         Chore("vacuum", database.vacuum().run, every_seconds=VACUUM_EVERY_SECONDS),

@@ -22,10 +22,11 @@ from ordersaga.orchestrator.runtime.verbs import Verbs
 from ordersaga.orchestrator.store import migrate as migrations
 from ordersaga.orchestrator.store.archive_check import Checked
 from ordersaga.orchestrator.store.archive_protocol import Archive
-from ordersaga.orchestrator.store.audit import PostgresAudit
+from ordersaga.orchestrator.store.audit import PostgresAudit, Wish
 from ordersaga.orchestrator.store.board_protocol import Board
 from ordersaga.orchestrator.store.erasure import PostgresErasure
-from ordersaga.orchestrator.store.protocol import Store
+from ordersaga.orchestrator.store.filing import PostgresFiling
+from ordersaga.orchestrator.store.protocol import Store, StoreError
 from ordersaga.orchestrator.store.statistics_protocol import Statistics
 from ordersaga.settings import Settings
 
@@ -114,9 +115,24 @@ def archive(settings: Settings) -> Archive:
     return _checked(settings).archive()
 
 
+def filing(settings: Settings) -> PostgresFiling | None:
+    """Without a process of its own; None where the archive has no files."""
+    return _checked(settings).filing()
+
+
 def audit(settings: Settings) -> PostgresAudit:
     """Without a process of its own."""
     return _checked(settings).audit()
+
+
+def noted(settings: Settings, *, verb: str, by: str, why: str, outcome: str) -> str:
+    """In the audit, where there is one yet: why it is not there, or an empty text."""
+    wish = Wish(actor=by[:100], role="operator", verb=verb, reason=why[:500], outcome=outcome)
+    try:
+        audit(settings).note(wish)
+    except StoreError as error:
+        return " ".join(str(error).split())
+    return ""
 
 
 def erasure(settings: Settings) -> PostgresErasure:

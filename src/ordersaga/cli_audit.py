@@ -6,7 +6,7 @@ from uuid import UUID
 
 import typer
 
-from ordersaga.cli_errors import read_settings, told_in_one_line
+from ordersaga.cli_errors import printable, read_settings, told_in_one_line
 
 
 def audit(
@@ -32,6 +32,6 @@ def audit(
             wish = one.wish
             of = f" {wish.saga_id}" if wish.saga_id else ""
             told = f"{wish.verb}{of} by {wish.actor} ({wish.role}): {wish.reason}: {wish.outcome}"
-            typer.echo(f"{one.id:>6}  {one.at:%Y-%m-%d %H:%M:%S}  {' '.join(told.split())}")
+            typer.echo(f"{one.id:>6}  {one.at:%Y-%m-%d %H:%M:%S}  {printable(' '.join(told.split()))}")
         if not found:
             typer.echo("none")

@@ -19,8 +19,9 @@ def erase(
 ) -> None:
     """Erase what belongs to one customer, whose id is read from standard input: it stands in no list of processes.
 
-    Live and archived sagas, their histories and the records that were set aside lose it; orders, amounts and outcomes
-    stay. Exit code 1 where something has to wait for its end: do it again then. Topics keep records for a week.
+    Live and archived sagas, files of the archive, histories and the records that were set aside lose it; orders,
+    amounts and outcomes stay. Exit code 1 where something has to wait for its end: do it again then. Topics keep
+    records for a week.
 
     Example: echo user_2abc | ordersaga erase --why "asked by letter of 2 May"
     """
@@ -36,11 +37,13 @@ def erase(
             raise typer.BadParameter("the customer's id is expected on standard input")
         erased = bootstrap_commands.erasure(settings).erase(customer_id, by=who[:100], why=why[:500])
         typer.echo(f"erased in {erased.sagas} sagas, {erased.archived} archived ones and {erased.records} records")
-        if not erased.is_all:
+        if erased.under_way or erased.waiting:
             typer.echo(
                 f"left: {erased.under_way} sagas under way, {erased.waiting} records that wait: again when they end",
                 err=True,
             )
+        if erased.files_written:
+            typer.echo("left: a file of the archive that is being written: again in some minutes", err=True)
     if not erased.is_all:
         raise typer.Exit(1)
 

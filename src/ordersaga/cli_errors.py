@@ -41,6 +41,11 @@ def _is_foreseen(error: Exception) -> bool:
     return hasattr(error, "retriable")
 
 
+def printable(text: str) -> str:
+    """What strangers wrote, without what a terminal would obey."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
 def fail(*lines: str, code: int) -> NoReturn:
     for line in lines:
         typer.echo(f"ordersaga: {' '.join(line.split())}", err=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from ordersaga.cli_errors import read_settings, told_in_one_line
+from ordersaga.cli_errors import printable, read_settings, told_in_one_line
 
 if TYPE_CHECKING:
     from ordersaga.orchestrator.runtime.dead_letters import DeadLetters
@@ -175,9 +175,7 @@ def _line(stored: "StoredDeadLetter") -> str:
 
 
 def _text(data: bytes | None) -> str:
-    """What strangers wrote, without what a terminal would obey."""
-    text = "(none)" if data is None else data.decode("utf-8", "backslashreplace")
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+    return printable("(none)" if data is None else data.decode("utf-8", "backslashreplace"))
 
 
 def _no_such(letter_id: int) -> NoReturn:

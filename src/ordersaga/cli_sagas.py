@@ -15,7 +15,7 @@ from uuid import UUID
 
 import typer
 
-from ordersaga.cli_errors import read_settings, told_in_one_line
+from ordersaga.cli_errors import printable, read_settings, told_in_one_line
 
 if TYPE_CHECKING:
     from ordersaga.orchestrator.api.views import SagaView
@@ -46,6 +46,7 @@ Attention = Annotated[bool, typer.Option("--attention", help="Only those that a 
 Since = Annotated[str | None, typer.Option(help="Begun then or later, such as 2026-01-31T09:00:00Z.")]
 Until = Annotated[str | None, typer.Option(help="Begun before.")]
 Text = Annotated[str | None, typer.Option(help="In what is told of their trouble, whatever its case.")]
+Archived = Annotated[bool, typer.Option("--archived", help="Those in the archive instead.")]
 Oldest = Annotated[bool, typer.Option("--oldest", help="Oldest first.")]
 
 
@@ -61,6 +62,7 @@ def list_sagas(
     since: Since = None,
     until: Until = None,
     text: Text = None,
+    archived: Archived = False,
     oldest: Oldest = False,
     after: Annotated[UUID | None, typer.Option(help="The next page, as the last one said.")] = None,
     most: Annotated[int, typer.Option(help="How many.", min=1, max=MOST)] = 20,
@@ -74,6 +76,7 @@ def list_sagas(
         search = _search(
             status,
             attention=attention,
+            archived=archived,
             oldest_first=oldest,
             step=step,
             reason=reason,
@@ -86,7 +89,7 @@ def list_sagas(
         store, view, _ = _opened(env_file)
         page = _page(store, search, most, after)
         for instance in page.instances:
-            typer.echo(_line(view(instance)))
+            typer.echo(printable(_line(view(instance))))
         if not page.instances:
             typer.echo("none")
         if page.next_after is not None:
@@ -107,6 +110,7 @@ def export(
     since: Since = None,
     until: Until = None,
     text: Text = None,
+    archived: Archived = False,
     oldest: Oldest = False,
     env_file: EnvFile = None,
 ) -> None:
@@ -120,6 +124,7 @@ def export(
         search = _search(
             status,
             attention=attention,
+            archived=archived,
             oldest_first=oldest,
             step=step,
             reason=reason,
@@ -161,13 +166,13 @@ def watch(
                 _no_such(saga_id)
             news = [entry for entry in store.history(saga_id) if entry.revision > seen]
             for line in _timeline(news, instance.created_at):
-                typer.echo(line)
+                typer.echo(printable(line))
             seen = max([seen, *(entry.revision for entry in news)])
             if instance.command_due_at is None and instance.revision <= seen:
                 break
             time.sleep(every)
         for line in ("", *_state(view(instance))):
-            typer.echo(line)
+            typer.echo(printable(line))
 
 
 @app.command()
@@ -182,7 +187,7 @@ def show(saga_id: SagaId, *, env_file: EnvFile = None) -> None:
         if instance is None:
             _no_such(saga_id)
         for line in (*_state(view(instance)), "", *_timeline(store.history(saga_id), instance.created_at)):
-            typer.echo(line)
+            typer.echo(printable(line))
 
 
 @app.command()
@@ -230,12 +235,20 @@ def resolve(saga_id: SagaId, *, who: Who, why: Why, env_file: EnvFile = None) ->
     _step_in(saga_id, env_file, lambda verbs: verbs.resolve(saga_id, _by(who, why)))
 
 
-def _search(statuses: list[str] | None, *, attention: bool, oldest_first: bool, **conditions: str | None) -> "Search":
+def _search(
+    statuses: list[str] | None, *, attention: bool, archived: bool, oldest_first: bool, **conditions: str | None
+) -> "Search":
     from ordersaga.orchestrator.api.searching import search_of
     from ordersaga.wire.errors import WireError
 
     try:
-        return search_of(statuses or [], attention=attention, oldest_first=oldest_first, conditions=conditions)
+        return search_of(
+            statuses or [],
+            attention=attention,
+            archived=archived,
+            oldest_first=oldest_first,
+            conditions=conditions,
+        )
     except WireError as error:
         option = "--" + {"customer_id": "customer", "order_id": "order"}.get(error.field, error.field)
         raise typer.BadParameter(error.problem, param_hint=option) from error
@@ -260,7 +273,7 @@ def _step_in(saga_id: UUID, env_file: Path | None, act: "Callable[[Verbs], Decis
         if decision.verdict is Verdict.REFUSED:
             typer.echo(f"ordersaga: this cannot be done: {decision.why}", err=True)
             raise typer.Exit(1)
-        typer.echo(_line(view(decision.instance)))
+        typer.echo(printable(_line(view(decision.instance))))
 
 
 def _opened(env_file: Path | None) -> "tuple[Store, Callable[[Any], SagaView], Verbs]":

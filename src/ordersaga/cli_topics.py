@@ -1,5 +1,6 @@
 """`ordersaga topics`: those that there have to be, and those that there are."""
 
+import getpass
 from pathlib import Path
 from typing import Annotated
 
@@ -20,7 +21,7 @@ EnvFile = Annotated[Path | None, typer.Option(help="Read settings from this file
 @app.callback(invoke_without_command=True)
 def topics(context: typer.Context, *, env_file: EnvFile = None) -> None:
     if context.invoked_subcommand is None:
-        apply(env_file=env_file)
+        apply(who=getpass.getuser(), env_file=env_file)
 
 
 @app.command()
@@ -44,8 +45,13 @@ def plan(*, env_file: EnvFile = None) -> None:
 
 
 @app.command()
-def apply(*, env_file: EnvFile = None) -> None:
-    """Create those that are missing, and list all with their partitions.
+def apply(
+    *,
+    who: Annotated[str, typer.Option(help="Who does it; kept in the audit.", default_factory=getpass.getuser)],
+    why: Annotated[str, typer.Option(help="Why; kept in the audit.")] = "",
+    env_file: EnvFile = None,
+) -> None:
+    """Create those that are missing, and list all with their partitions. Where DATABASE_URL is set, the audit has it.
 
     Example: KAFKA_BOOTSTRAP_SERVERS=broker:9092 ordersaga topics apply
     """
@@ -53,11 +59,16 @@ def apply(*, env_file: EnvFile = None) -> None:
         settings = read_settings(env_file, needs=("kafka_bootstrap_servers",))
         from ordersaga import bootstrap_commands
 
-        missing = False
+        missing, created = False, []
         for topic in bootstrap_commands.topics(settings, create=True):
             missing = missing or topic.partitions is None
+            created += [topic.name] if topic.created else []
             count = "missing" if topic.partitions is None else f"{topic.partitions} partitions"
             typer.echo(f"{topic.name:24} {count}{', created' if topic.created else ''}")
+        if settings.database_url is not None:
+            said = f"created {', '.join(created)}" if created else "nothing was missing"
+            if problem := bootstrap_commands.noted(settings, verb="topics apply", by=who, why=why, outcome=said):
+                typer.echo(f"it is done, and not in the audit: {problem}", err=True)
     if missing:
         raise typer.Exit(1)
 

@@ -17,10 +17,13 @@ from ordersaga.orchestrator.runtime.sagas import Sagas
 from ordersaga.orchestrator.sagas.complete_order import COMPLETE_ORDER
 from ordersaga.orchestrator.store.archive import PostgresArchive
 from ordersaga.orchestrator.store.archive_check import Checked, check_all
+from ordersaga.orchestrator.store.archive_files import Directory
+from ordersaga.orchestrator.store.archive_files_check import check_files
 from ordersaga.orchestrator.store.audit import PostgresAudit
 from ordersaga.orchestrator.store.board import PostgresBoard
 from ordersaga.orchestrator.store.codec import Codec
 from ordersaga.orchestrator.store.erasure import PostgresErasure
+from ordersaga.orchestrator.store.filing import PostgresFiling
 from ordersaga.orchestrator.store.ledger import from_database, from_file
 from ordersaga.orchestrator.store.postgres import PostgresStore, open_pool
 from ordersaga.orchestrator.store.protocol import Store
@@ -62,7 +65,7 @@ def _ssl_context(settings: Settings) -> ssl.SSLContext:
     return context
 
 
-BUSY_TABLES = ("outbox", "deadlines", "statistics_added")
+BUSY_TABLES = ("outbox", "deadlines", "statistics_added", "in_flight_added")
 """Rows come and go in them with each step of a saga."""
 
 
@@ -80,6 +83,7 @@ class Database:
             prepares=not pooled,
             timeout_seconds=seconds,
         )
+        self._directory = Directory(Path(settings.archive_directory)) if settings.archive_directory else None
         lease_seconds = settings.outbox_lease_seconds
         self.outbox = PostgresOutbox(self.pool, uuid4(), lease_seconds=lease_seconds, name=name, schema=self._schema)
 
@@ -88,20 +92,38 @@ class Database:
 
     def store(self, sagas: Sagas) -> PostgresStore:
         codec = Codec(sagas.data_types())
-        return PostgresStore(self.pool, codec, self.outbox, timeout_seconds=self._timeout_seconds, schema=self._schema)
+        return PostgresStore(
+            self.pool,
+            codec,
+            self.outbox,
+            timeout_seconds=self._timeout_seconds,
+            schema=self._schema,
+            directory=self._directory,
+        )
 
     def archive(self) -> PostgresArchive:
-        return PostgresArchive(self.pool, timeout_seconds=self._timeout_seconds, schema=self._schema)
+        return PostgresArchive(
+            self.pool, timeout_seconds=self._timeout_seconds, schema=self._schema, directory=self._directory
+        )
+
+    def filing(self) -> PostgresFiling | None:
+        """None where the archive has no files."""
+        if self._directory is None:
+            return None
+        return PostgresFiling(self.pool, self._directory, timeout_seconds=self._timeout_seconds, schema=self._schema)
 
     def check_archive(self, sagas: Sagas) -> Iterator[Checked]:
-        codec = Codec(sagas.data_types())
-        return check_all(self.pool, codec, timeout_seconds=self._timeout_seconds, schema=self._schema)
+        codec, seconds = Codec(sagas.data_types()), self._timeout_seconds
+        yield from check_all(self.pool, codec, timeout_seconds=seconds, schema=self._schema)
+        yield from check_files(self.pool, self._directory, codec, timeout_seconds=seconds, schema=self._schema)
 
     def audit(self) -> PostgresAudit:
         return PostgresAudit(self.pool, timeout_seconds=self._timeout_seconds, schema=self._schema)
 
     def erasure(self) -> PostgresErasure:
-        return PostgresErasure(self.pool, timeout_seconds=self._timeout_seconds, schema=self._schema)
+        return PostgresErasure(
+            self.pool, timeout_seconds=self._timeout_seconds, schema=self._schema, directory=self._directory
+        )
 
     def statistics(self) -> PostgresStatistics:
         return PostgresStatistics(self.pool, timeout_seconds=self._timeout_seconds, schema=self._schema)

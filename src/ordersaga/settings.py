@@ -240,6 +240,25 @@ class Settings(HttpSettings):
             " so nothing is deleted unless you say so."
         ),
     )
+    archive_directory: str | None = Field(
+        None,
+        min_length=1,
+        max_length=1000,
+        description=(
+            "Where the archive's files are, for every process that serves or works; one that all machines share. None:"
+            " the archive stays in the database."
+        ),
+    )
+    archive_files_after_days: float = Field(
+        30,
+        ge=0,
+        le=36_500,
+        allow_inf_nan=False,
+        description=(
+            "How long an archived saga stays in the database before it goes into a file. Thirty days: whatever still"
+            " comes for it has come."
+        ),
+    )
     reconcile_every_hours: float = Field(
         0,
         ge=0,

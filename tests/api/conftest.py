@@ -29,6 +29,7 @@ from ordersaga.orchestrator.runtime.service import Report
 from ordersaga.orchestrator.runtime.verbs import Verbs
 from ordersaga.orchestrator.sagas.complete_order import COMPLETE_ORDER
 from ordersaga.orchestrator.sagas.create_order import CREATE_ORDER
+from ordersaga.orchestrator.store.audit import Audit, MemoryAudit, PostgresAudit
 from ordersaga.orchestrator.store.board import PostgresBoard
 from ordersaga.orchestrator.store.board_memory import MemoryBoard
 from ordersaga.orchestrator.store.board_protocol import Board
@@ -83,10 +84,13 @@ def stage_of(
     published: list[OutboxRow],
     board: Board | None = None,
     statistics: Statistics | None = None,
+    *,
+    audit: Audit | None = None,
 ) -> tuple[Api, Handler]:
     tables = MemoryTables(outbox=MemoryTable())
     board = board or MemoryBoard(tables)
     statistics = statistics or MemoryStatistics(tables, Codec({}), now=lambda: datetime.now(UTC))
+    audit = audit or MemoryAudit()
     sagas = Sagas([CREATE_ORDER, COMPLETE_ORDER])
     measures = Measures()
     counting = Counting(measures.facts)
@@ -101,12 +105,18 @@ def stage_of(
     )
     api = Api(
         verbs=Verbs(
-            handler, at_once(handler), SystemClock(), SystemRandom(), admit=lambda: admission_of(board).check()
+            handler,
+            at_once(handler),
+            SystemClock(),
+            SystemRandom(),
+            admit=lambda: admission_of(board).check(),
+            audit=audit,
         ),
         letters=DeadLetters(store, handler),
         store=store,
         board=board,
         statistics=statistics,
+        audit=audit,
         sagas=sagas,
         health=lambda: report_of(health),
         metrics=exposition(measures, standing),
@@ -129,10 +139,10 @@ def report_of(health: Sequence[Health]) -> Report:
 
 
 @contextmanager
-def staged(store: Any, board: Board, statistics: Statistics) -> Iterator[Stage]:
+def staged(store: Any, board: Board, statistics: Statistics, audit: Audit | None = None) -> Iterator[Stage]:
     health = [Health(name="database", healthy=True), Health(name="relay", healthy=True)]
     published: list[OutboxRow] = []
-    api, handler = stage_of(store, health, published, board, statistics)
+    api, handler = stage_of(store, health, published, board, statistics, audit=audit)
     app = create_app(api, AppSettings(cors_origins=[SHOP], body_bytes_max=BODY_BYTES_MAX))
     with TestClient(app, raise_server_exceptions=False) as client:
         yield Stage(api=api, handler=handler, published=published, health=health, client=client)
@@ -159,6 +169,6 @@ def postgres_stage(database_url: str) -> Iterator[Stage]:
     migrate(database_url, "saga")
     pool = open_pool(database_url, "saga", size_max=4)
     store = PostgresStore(pool, Codec(Sagas([CREATE_ORDER, COMPLETE_ORDER]).data_types()), _Owner())
-    with staged(store, PostgresBoard(pool), PostgresStatistics(pool)) as found:
+    with staged(store, PostgresBoard(pool), PostgresStatistics(pool), PostgresAudit(pool)) as found:
         yield found
     store.close()

@@ -39,6 +39,7 @@ TABLE: Mapping[tuple[str, str], frozenset[Role]] = {
     ("/admission/stop", "post"): OPERATORS,
     ("/admission/resume", "post"): OPERATORS,
     ("/stats", "get"): READERS,
+    ("/audit", "get"): OPERATORS,
     ("/livez", "get"): ANYBODY,
     ("/readyz", "get"): ANYBODY,
     ("/health", "get"): ANYBODY,

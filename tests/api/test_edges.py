@@ -30,6 +30,7 @@ ROUTES = {
     ("/admission/stop", "post"),
     ("/admission/resume", "post"),
     ("/stats", "get"),
+    ("/audit", "get"),
     ("/livez", "get"),
     ("/readyz", "get"),
     ("/health", "get"),

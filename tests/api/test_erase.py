@@ -1,12 +1,14 @@
 """`ordersaga erase`: nothing of the customer is found in any table, live or archived, and the rest is as it was."""
 
 import contextlib
+import gzip
 import json
 import subprocess
 import sys
 import zlib
 from datetime import UTC, datetime, timedelta
 from itertools import count
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -14,7 +16,9 @@ from psycopg import sql
 
 from ordersaga.bus.protocol import Record
 from ordersaga.orchestrator.store.archive import PostgresArchive
+from ordersaga.orchestrator.store.archive_files import Directory
 from ordersaga.orchestrator.store.connections import open_pool
+from ordersaga.orchestrator.store.filing import PostgresFiling
 from ordersaga.wire import messages as m
 from ordersaga.wire.codec import encode
 from tests.api.conftest import Stage, order
@@ -30,9 +34,9 @@ def url(database_url: str) -> str:
     return database_url
 
 
-def erase(url: str, customer_id: str = CANARY, why: str = "asked to") -> subprocess.CompletedProcess[str]:
+def erase(url: str, customer_id: str = CANARY, why: str = "asked to", **more: str) -> subprocess.CompletedProcess[str]:
     argv = [sys.executable, "-m", "ordersaga.cli", "erase", "--why", why, "--who", "night-shift"]
-    settings = environment(DATABASE_URL=url, ORDERSAGA_DATABASE_SCHEMA=SCHEMA)
+    settings = environment(DATABASE_URL=url, ORDERSAGA_DATABASE_SCHEMA=SCHEMA, **more)
     return subprocess.run(argv, env=settings, input=f"{customer_id}\n", capture_output=True, text=True, timeout=60)
 
 
@@ -98,7 +102,28 @@ def archive_all(url: str) -> int:
         pool.close()
 
 
-def test_nothing_of_the_customer_is_found_anywhere_afterwards(postgres_stage: Stage, url: str) -> None:
+def file_all(url: str, path: Path) -> int:
+    pool = open_pool(url, SCHEMA, size_max=1)
+    try:
+        return PostgresFiling(pool, Directory(path)).file(older_than=timedelta()).sagas
+    finally:
+        pool.close()
+
+
+def files_with(path: Path, needle: str) -> list[str]:
+    """Files that hold it anywhere, what is compressed included."""
+    found = []
+    for one in sorted(path.iterdir()):
+        content = one.read_bytes()
+        text = gzip.decompress(content) if one.name.endswith(".gz") else content
+        found += [one.name] if needle.encode() in text else []
+    return found
+
+
+def test_nothing_of_the_customer_is_found_anywhere_afterwards(postgres_stage: Stage, url: str, tmp_path: Path) -> None:
+    in_file, others_in_file = ended(postgres_stage, CANARY), ended(postgres_stage, OTHER)
+    assert archive_all(url) == 2
+    assert file_all(url, tmp_path) == 2
     archived = ended(postgres_stage, CANARY)
     assert archive_all(url) == 1
     live, others = ended(postgres_stage, CANARY), ended(postgres_stage, OTHER)
@@ -110,12 +135,17 @@ def test_nothing_of_the_customer_is_found_anywhere_afterwards(postgres_stage: St
     published(url)
     before = rows_with(url, CANARY)
     assert {"saga_personal", "sagas", "archive", "dead_letters"} <= before.keys()
+    assert len(files_with(tmp_path, CANARY)) == 1
 
-    found = erase(url)
+    found = erase(url, ORDERSAGA_ARCHIVE_DIRECTORY=str(tmp_path))
     assert found.returncode == 0, found.stderr
-    assert found.stdout == "erased in 1 sagas, 1 archived ones and 1 records\n"
+    assert found.stdout == "erased in 1 sagas, 2 archived ones and 1 records\n"
     assert CANARY not in found.stdout + found.stderr
     assert rows_with(url, CANARY) == {}
+    assert files_with(tmp_path, CANARY) == []
+    (rewritten,) = files_with(tmp_path, OTHER)
+    for saga_id in (in_file, others_in_file):
+        assert rewritten in files_with(tmp_path, saga_id), "what happened stays"
     for saga_id in (live, archived):
         view = postgres_stage.client.get(f"/sagas/{saga_id}").json()
         assert (view["status"], view["customer_id"]) == ("CANCELLED", None)

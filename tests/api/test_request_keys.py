@@ -3,13 +3,23 @@
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
 from ordersaga.delivery.clock import SystemClock, SystemRandom
+from ordersaga.delivery.failpoints import armed
+from ordersaga.delivery.outbox import PostgresOutbox
 from ordersaga.orchestrator.runtime.beginnings import Beginnings
+from ordersaga.orchestrator.runtime.handle import AFTER_COMMIT, BEFORE_COMMIT
+from ordersaga.orchestrator.runtime.sagas import Sagas
 from ordersaga.orchestrator.runtime.verbs import Verbs
-from tests.api.conftest import Stage, order
+from ordersaga.orchestrator.sagas.create_order import CREATE_ORDER
+from ordersaga.orchestrator.store.board import PostgresBoard
+from ordersaga.orchestrator.store.codec import Codec
+from ordersaga.orchestrator.store.postgres import PostgresStore, open_pool
+from ordersaga.orchestrator.store.statistics import PostgresStatistics
+from tests.api.conftest import Stage, order, staged
 
 
 @pytest.fixture(params=["memory_stage", "postgres_stage"])
@@ -83,3 +93,42 @@ def test_fifty_at_the_same_time_are_one_order(stage: Stage) -> None:
     assert sorted(Counter(one.json()["saga_id"] for one in answers).values()) == [25, 25]
     assert len({one.json()["saga_id"] for one in others}) == 10
     assert sagas(stage) == 12
+
+
+def test_one_who_got_no_answer_since_the_process_died_has_ordered_once(
+    postgres_stage: Stage, database_url: str
+) -> None:
+    """It dies between the commit and the answer; another process is asked again."""
+    for point, is_there in ((BEFORE_COMMIT, False), (AFTER_COMMIT, True)):
+        with armed(point, "raise"):
+            assert ask(postgres_stage, point).status_code == 500
+        assert sagas(postgres_stage) == is_there
+    pool = open_pool(database_url, "saga", size_max=2)
+    codec = Codec(Sagas([CREATE_ORDER]).data_types())
+    store = PostgresStore(pool, codec, PostgresOutbox(pool, uuid4()))
+    with staged(store, PostgresBoard(pool), PostgresStatistics(pool)) as restarted:
+        again, once_more = ask(restarted, AFTER_COMMIT), ask(restarted, AFTER_COMMIT)
+        assert again.status_code == 202 and again.json() == once_more.json()
+        assert sagas(restarted) == 1
+        assert ask(restarted, BEFORE_COMMIT).status_code == 202
+        assert sagas(restarted) == 2
+        refused = ask(restarted, AFTER_COMMIT, deliveryLocation="Hall C")
+        assert refused.status_code == 422
+    pool.close()
+
+
+def test_the_same_key_in_two_processes_at_once_is_one_order(postgres_stage: Stage, database_url: str) -> None:
+    """While the first is in flight the second waits, and is answered alike; were the first to fail, it would order."""
+    pool = open_pool(database_url, "saga", size_max=2)
+    codec = Codec(Sagas([CREATE_ORDER]).data_types())
+    store = PostgresStore(pool, codec, PostgresOutbox(pool, uuid4()))
+    with (
+        staged(store, PostgresBoard(pool), PostgresStatistics(pool)) as other,
+        armed(BEFORE_COMMIT, "sleep:0.3"),
+        ThreadPoolExecutor(2) as threads,
+    ):
+        answers = [one.result() for one in [threads.submit(ask, where, "k-1") for where in (postgres_stage, other)]]
+        assert {one.status_code for one in answers} == {202}
+        assert len({one.json()["saga_id"] for one in answers}) == 1
+        assert sagas(other) == 1
+    pool.close()

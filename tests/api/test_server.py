@@ -167,6 +167,38 @@ def test_what_is_no_request_is_refused(sent: bytes, status: bytes) -> None:
         assert get(server, "/livez")[0] == 200
 
 
+def test_many_small_headers_are_refused_as_one_large_one_is() -> None:
+    with serving(app_of()) as server, connected(server) as client:
+        many = b"".join(b"X-%d: y\r\n" % number for number in range(3_000))
+        client.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n" + many)
+        assert until_closed(client).startswith(b"HTTP/1.1 431 ")
+        assert get(server, "/livez")[0] == 200
+
+
+def test_requests_that_come_together_are_answered_in_turn() -> None:
+    with serving(app_of()) as server, connected(server) as client:
+        one = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
+        last = b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        client.sendall(one * 20 + last)
+        assert until_closed(client).count(b"HTTP/1.1 200 OK") == 21
+
+
+def test_a_client_that_pipelines_for_ever_and_reads_nothing_holds_up_nobody() -> None:
+    with serving(app_of(), read_timeout_seconds=SHORT_SECONDS) as server, connected(server) as client:
+        client.setblocking(False)
+        many, sent, end = b"GET /schema/openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 200, 0, monotonic() + 3
+        while sent < 5_000_000 and monotonic() < end:
+            _, writable, _ = select.select([], [client], [], SHORT_SECONDS)
+            if not writable:
+                break
+            try:
+                sent += client.send(many)
+            except OSError:
+                break
+        assert sent < 5_000_000, "it is not read from without end"
+        assert get(server, "/livez")[0] == 200
+
+
 def test_headers_that_go_on_for_ever_are_refused_without_being_kept() -> None:
     with serving(app_of()) as server, connected(server) as client:
         client.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\nX-Large: " + b"x" * 17_000)

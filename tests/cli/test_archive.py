@@ -38,7 +38,7 @@ def spoilt(database_url: str, statement: str) -> str:
         connection.execute(statement.encode())
     found = ordersaga("archive", "verify", DATABASE_URL=database_url)
     assert found.returncode == 1
-    assert found.stdout.endswith("1 sagas read, 1 cannot be\n")
+    assert found.stdout.endswith("1 sagas read, 1 problems\n")
     return found.stdout
 
 
@@ -50,7 +50,7 @@ def test_every_archived_saga_is_read_back_and_one_that_is_spoilt_is_named(databa
     reached = {"DATABASE_URL": database_url}
     ordersaga("archive", "run", "--older-than-days", "0", **reached)
     well = ordersaga("archive", "verify", **reached)
-    assert (well.returncode, well.stdout) == (0, "1 sagas read, 0 cannot be\n")
+    assert (well.returncode, well.stdout) == (0, "1 sagas read, 0 problems\n")
     assert "holds another saga" in spoilt(database_url, "UPDATE ordersaga.archive SET status = 'CANCELLED'")
     empty = zlib.compress(b"[]").hex()
     statement = f"UPDATE ordersaga.archive SET status = 'COMPENSATED', history = '\\x{empty}'"

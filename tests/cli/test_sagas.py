@@ -112,3 +112,28 @@ def test_what_cannot_be_done_is_told_in_a_line(database_url: str, saga_id: UUID)
     for verb in (("show",), ("retry", "--why", "x")):
         assert sagas(database_url, verb[0], nobody, *verb[1:])[::2] == (1, f"ordersaga: there is no saga {nobody}\n")
     assert sagas(database_url, "show", "nonsense")[0] == 2
+
+
+def test_those_in_the_archive_are_listed_if_asked_and_shown_with_their_timeline(
+    database_url: str, stage: Stage, saga_id: UUID
+) -> None:
+    ended = stage.begin()
+    stage.handler.records([stage.answer(ended, m.OrderCreationFailed(error="NO"))])
+    stage.grow_old()
+    ordersaga("archive", "run", "--older-than-days", "0", DATABASE_URL=database_url)
+    assert [line.split()[0] for line in sagas(database_url, "list")[1].splitlines()] == [str(saga_id)]
+    archived = sagas(database_url, "list", "--archived", "--reason", "ORDER_REJECTED")[1]
+    assert [line.split()[0] for line in archived.splitlines()] == [str(ended)]
+    _, exported, _ = sagas(database_url, "export", "--archived")
+    assert json.loads(exported)["id"] == str(ended)
+    _, shown, _ = sagas(database_url, "show", str(ended))
+    assert "order.creation_failed" in shown and "COMPENSATED" in shown
+
+
+def test_what_strangers_wrote_does_not_command_the_terminal(database_url: str, stage: Stage, saga_id: UUID) -> None:
+    why = "\x1b[2J\x1b]0;owned\x07\r\nforged line"
+    assert sagas(database_url, "cancel", saga_id, "--who", "ada\x1b[31m", "--why", why)[0] == 0
+    audit = ordersaga("audit", DATABASE_URL=database_url).stdout
+    for text in (sagas(database_url, "show", saga_id)[1], audit):
+        assert all(line.isprintable() for line in text.splitlines())
+        assert "\\x1b[2J" in text and not any(line.startswith("forged") for line in text.splitlines())

@@ -46,3 +46,14 @@ def test_a_topic_with_fewer_partitions_is_left_alone(settings: dict[str, str]) -
         assert bus.partitions()[name] == 1
     finally:
         bus.close(2.0)
+
+
+def test_who_created_topics_is_in_the_audit_where_there_is_one(settings: dict[str, str], database_url: str) -> None:
+    told = ordersaga("topics", "apply", "--who", "ada", DATABASE_URL=database_url, **settings)
+    assert told.returncode == 0 and "not in the audit" in told.stderr, "before the database has tables"
+    ordersaga("migrate", DATABASE_URL=database_url)
+    ordersaga("topics", "apply", "--who", "ada", "--why", "a look", DATABASE_URL=database_url, **settings)
+    assert (
+        "topics apply by ada (operator): a look: nothing was missing"
+        in ordersaga("audit", DATABASE_URL=database_url).stdout
+    )

@@ -74,6 +74,28 @@ CHECKS = {
             ) added where kind = 'ended' group by 1
         ) other using (status) where one.n is distinct from other.n
     """,
+    "the statistics count every saga that was begun, by the day too": """
+        select total::text from (
+            select sum(count) total from (
+                select count from ordersaga.statistics where kind = 'started'
+                union all select count from ordersaga.statistics_added where kind = 'started'
+            ) one
+            union all select sum(count) from (
+                select count from ordersaga.statistics_days where kind = 'started'
+                union all select count from ordersaga.statistics_added where kind = 'started'
+            ) one
+        ) two where total is distinct from (select count(*) from ordersaga.sagas)
+    """,
+    "the sums of what is in flight are those of a full count": """
+        select coalesce(status, '') || ' ' || coalesce(step, '') from (
+            select status, coalesce(step, '') step, count(*) n from ordersaga.sagas
+            where status in ('STARTED', 'COMPENSATING', 'CANCELLING') group by 1, 2
+        ) one full join (
+            select status, step, sum(count) n from (
+                select * from ordersaga.in_flight union all select * from ordersaga.in_flight_added
+            ) added group by 1, 2 having sum(count) <> 0
+        ) other using (status, step) where one.n is distinct from other.n
+    """,
     "an order is placed once": """
         select customer_id from ordersaga.saga_personal group by customer_id having count(*) > 1
     """,
@@ -155,6 +177,13 @@ PLANTED = {
     "the statistics are those of the history": """
         insert into ordersaga.statistics_added (saga, kind, label, count, microseconds)
         values ('create_order', 'ended', 'COMPLETED|', 1, 100000)
+    """,
+    "the statistics count every saga that was begun, by the day too": """
+        insert into ordersaga.statistics_added (saga, kind, label, count, microseconds)
+        values ('create_order', 'started', '', 1, 0)
+    """,
+    "the sums of what is in flight are those of a full count": """
+        insert into ordersaga.in_flight_added values ('STARTED', 'CREATE_ORDER', -1)
     """,
     "an order is placed once": "update ordersaga.saga_personal set customer_id = 'c-1'",
     "no deadline is left of a saga that waits for nothing": """

@@ -9,7 +9,9 @@ import pytest
 from msgspec.structs import replace
 
 from ordersaga.orchestrator.core.instance import Acceptance, Resolved, Status
-from ordersaga.orchestrator.store.protocol import Batch, Lookup, Store
+from ordersaga.orchestrator.core.reasons import Reason
+from ordersaga.orchestrator.store.protocol import Batch, Lookup, SagaCount, Store
+from ordersaga.orchestrator.store.search import Search
 from tests.waiting import until
 
 from .places import Place, PostgresPlace
@@ -209,3 +211,49 @@ def test_a_week_of_which_too_many_are_left_stays(postgres: PostgresPlace, monkey
     )
     assert postgres.archive().drop_history(older_than=AGE) == []
     assert postgres.ask("SELECT count(*) FROM saga_history_20250106") == [(2,)]
+
+
+def test_the_archive_is_searched_if_asked_and_by_every_condition(place: Place, store: Store) -> None:
+    begun = [
+        replace(
+            old(status), data=saga(customer_id=f"c-{n % 2}", order_id=f"o-{n}").data, step="ONE" if n < 2 else "TWO"
+        )
+        for n, status in enumerate([Status.CANCELLED, Status.COMPENSATED, Status.CANCELLED])
+    ]
+    begun[1] = replace(begun[1], explanation="The card was Declined.", reason=Reason.PAYMENT_DECLINED)
+    begin(store, *begun, live := saga(customer_id="c-1"))
+    place.archive().move(older_than=AGE, limit=10)
+    first, second, third = (one.saga_id for one in begun)
+
+    def found(**conditions: Any) -> list[UUID]:
+        search = Search(archived=True, **conditions)
+        page = store.page(search)
+        assert page.next_after is None
+        assert store.count(search) == SagaCount(count=len(page.instances), is_least=False)
+        return [one.saga_id for one in page.instances]
+
+    assert found() == [third, second, first]
+    assert found(oldest_first=True) == [first, second, third]
+    assert found(statuses=frozenset({Status.CANCELLED})) == [third, first]
+    assert found(customer_id="c-0") == [third, first]
+    assert found(order_id="o-1") == found(text="declined") == found(reason=Reason.PAYMENT_DECLINED) == [second]
+    assert found(step="ONE") == [second, first]
+    assert found(since=NOW) == []
+    assert [one.saga_id for one in store.page().instances] == [live.saga_id]
+
+
+def test_a_search_of_the_archive_goes_on_page_after_page(
+    place: Place, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ordersaga.orchestrator.store.read.ARCHIVED_LOOKED_MAX", 3)
+    sagas = [old(Status.COMPENSATED if n % 4 else Status.CANCELLED) for n in range(11)]
+    begin(store, *sagas)
+    place.archive().move(older_than=AGE, limit=100)
+    for wanted in (Status.COMPENSATED, Status.CANCELLED):
+        search, ids, after = Search(archived=True, statuses=frozenset({wanted})), list[UUID](), None
+        while True:
+            page = store.page(search, limit=2, after=after)
+            ids += [one.saga_id for one in page.instances]
+            if (after := page.next_after) is None:
+                break
+        assert ids == [one.saga_id for one in reversed(sagas) if one.status is wanted]

@@ -12,6 +12,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from ordersaga.orchestrator.api.asking import Api
 from ordersaga.orchestrator.api.placing import place_order_of
 from ordersaga.orchestrator.api.routes import ROUTES
+from ordersaga.orchestrator.store.archive_files import ArchiveUnreadable
 from ordersaga.orchestrator.store.protocol import BadRow, StoreError
 from ordersaga.tokens import Tokens
 from ordersaga.web.access import FOR_ALL_ROLES, Access
@@ -32,7 +33,12 @@ def create_app(api: Api, settings: AppSettings) -> Litestar:
         route_handlers=[place_order_of(api, settings.body_bytes_max), *ROUTES],
         guards=[Access(settings.tokens, read_only=settings.read_only)],
         dependencies={"api": Provide(lambda: api, sync_to_thread=False)},
-        exception_handlers={**HANDLERS, StoreError: passing_trouble, BadRow: unexpected},
+        exception_handlers={
+            **HANDLERS,
+            StoreError: passing_trouble,
+            BadRow: unexpected,
+            ArchiveUnreadable: passing_trouble,
+        },
         cors_config=_cors(settings.cors_origins),
         openapi_config=_openapi(api.version),
         request_max_body_size=settings.body_bytes_max,

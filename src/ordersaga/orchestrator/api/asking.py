@@ -20,6 +20,7 @@ from ordersaga.orchestrator.runtime.sagas import Sagas
 from ordersaga.orchestrator.runtime.service import Report
 from ordersaga.orchestrator.runtime.twins import Twins
 from ordersaga.orchestrator.runtime.verbs import Actor, Verbs
+from ordersaga.orchestrator.store.audit import Audit
 from ordersaga.orchestrator.store.board_protocol import Board
 from ordersaga.orchestrator.store.protocol import Store
 from ordersaga.orchestrator.store.statistics_protocol import Statistics
@@ -46,6 +47,7 @@ class Api:
     store: Store
     board: Board
     statistics: Statistics
+    audit: Audit
     sagas: Sagas
     health: AskHealth
     metrics: Callable[[], bytes]

@@ -6,7 +6,7 @@ from uuid import UUID
 from litestar import MediaType, Response, get, post
 from litestar.params import PathParameter, RawBody
 
-from ordersaga.orchestrator.api import admission, completing, dead_letters, searching, stats
+from ordersaga.orchestrator.api import admission, auditing, completing, dead_letters, searching, stats
 from ordersaga.orchestrator.api.asking import (
     AnyRequest,
     Api,
@@ -241,5 +241,6 @@ ROUTES = [
     *dead_letters.ROUTES,
     *admission.ROUTES,
     *stats.ROUTES,
+    *auditing.ROUTES,
     *(livez, readyz, health, metrics),
 ]

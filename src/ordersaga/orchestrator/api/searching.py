@@ -28,7 +28,7 @@ _STATUSES = {"items": {"type": "string", "enum": list(Status.__members__)}}
 _REASONS = {"enum": list(Reason.__members__)}
 _ORDERS = {"enum": ["newest", "oldest"]}
 _KEPT = frozenset(
-    ("status", "step", "reason", "customer_id", "order_id", "attention", "since", "until", "text", "order")
+    ("status", "step", "reason", "customer_id", "order_id", "attention", "archived", "since", "until", "text", "order")
 )
 """Of a query, for the next page."""
 
@@ -38,6 +38,7 @@ ItsReason = Annotated[str | None, QueryParameter(description="Why they did not c
 Customer = Annotated[str | None, QueryParameter(description="Of this customer")]
 Order = Annotated[str | None, QueryParameter(description="Of this order")]
 Attention = Annotated[bool, QueryParameter(description="Only those that a person should look at, not resolved yet")]
+Archived = Annotated[bool, QueryParameter(description="Those in the archive, and no others")]
 Since = Annotated[str | None, QueryParameter(description="Begun then or later, such as 2026-01-31T09:00:00Z")]
 Until = Annotated[str | None, QueryParameter(description="Begun before")]
 Text = Annotated[str | None, QueryParameter(description="In what is told of their trouble, whatever its case")]
@@ -57,6 +58,7 @@ def asked_for(
     customer_id: Customer = None,
     order_id: Order = None,
     attention: Attention = False,
+    archived: Archived = False,
     since: Since = None,
     until: Until = None,
     text: Text = None,
@@ -65,6 +67,7 @@ def asked_for(
     return search_of(
         status or (),
         attention=attention,
+        archived=archived,
         conditions={
             "step": step,
             "reason": reason,
@@ -88,9 +91,9 @@ TheSearch = NamedDependency[SkipValidation[Search]]
     dependencies=_ASKED,
     responses=documented(400, 500, 503),
     summary="Sagas, newest first",
-    description="A bare list of those that meet every condition; not those in the archive. Where there is more, `Link:"
-    ' <...>; rel="next"` says where the next page is: a page may hold fewer than asked for, or none, and have a next'
-    " one, since each looks at 2,000 sagas at most.",
+    description="A bare list of those that meet every condition; those in the archive only if asked. Where there is"
+    ' more, `Link: <...>; rel="next"` says where the next page is: a page may hold fewer than asked for, or none, and'
+    " have a next one, since each looks at 2,000 sagas at most, of the archive at 500.",
     tags=["sagas"],
 )
 def list_sagas(
@@ -127,7 +130,8 @@ def list_sagas(
     dependencies=_ASKED,
     responses=documented(400, 500, 503),
     summary="How many sagas there are",
-    description="Of those that meet every condition. Looks at 20,000 sagas at most and says where that was not enough.",
+    description="Of those that meet every condition. Looks at 20,000 sagas at most (of the archive at 5,000) and says"
+    " where that was not enough.",
     tags=["sagas"],
 )
 def count_sagas(api: TheApi, search: TheSearch) -> CountView:
@@ -139,6 +143,7 @@ def search_of(
     statuses: list[str] | tuple[str, ...],
     *,
     attention: bool = False,
+    archived: bool = False,
     oldest_first: bool = False,
     conditions: Mapping[str, str | None],
 ) -> Search:
@@ -161,6 +166,7 @@ def search_of(
         customer_id=conditions.get("customer_id"),
         order_id=conditions.get("order_id"),
         attention=attention,
+        archived=archived,
         since=parse_time(since, "since") if since is not None else None,
         until=parse_time(until, "until") if until is not None else None,
         text=conditions.get("text"),

@@ -4,15 +4,20 @@ by itself.
 A replay is harmless at any time: the state recognises what it knows, and what has become late is treated as such.
 """
 
+from contextlib import suppress
+
 import structlog
 
 from ordersaga.orchestrator.runtime.handle import Handler
 from ordersaga.orchestrator.runtime.verbs import Actor
+from ordersaga.orchestrator.store.archive_files import ArchiveUnreadable
 from ordersaga.orchestrator.store.protocol import BadRow, SettledAs, Store, StoredDeadLetter
 
 _log = structlog.get_logger(__name__)
-PARKED = "unknown_version"
-"""The reason of records whose saga was begun by a newer version of this software."""
+PARKED = ("unknown_version", ArchiveUnreadable.parked_as)
+"""Reasons that may pass: the saga was begun by a newer version of this software, or is in a file of the archive that
+could not be read.
+"""
 TRIED_AT_ONCE_MAX = 10_000
 _PAGE = 100
 
@@ -62,17 +67,23 @@ class DeadLetters:
         return self._store.dead_letter(letter_id)
 
     def try_parked(self) -> int:
-        """Take in once more what had a saga of an unknown version; returns how many could be used now."""
-        by = Actor(name="ordersaga", role="service", reason="this version knows its saga")
+        """Take in once more what could not be used for a reason that may have passed; returns how many could be now."""
+        used = sum(self._try_parked(reason) for reason in PARKED)
+        if used:
+            _log.info("dead_letters.parked_used", letters=used)
+        return used
+
+    def _try_parked(self, reason: str) -> int:
+        by = Actor(name="ordersaga", role="service", reason="its saga can be read now")
         used, before = 0, None
         for _ in range(TRIED_AT_ONCE_MAX // _PAGE):
-            page = self._store.dead_letters(reason=PARKED, limit=_PAGE, before=before)
-            used += sum(not self._handler.replay(one, by.name, by.reason) for one in page)
+            page = self._store.dead_letters(reason=reason, limit=_PAGE, before=before)
+            for one in page:
+                with suppress(ArchiveUnreadable):
+                    used += not self._handler.replay(one, by.name, by.reason)
             if len(page) < _PAGE:
                 break
             before = page[-1].id
-        if used:
-            _log.info("dead_letters.parked_used", letters=used)
         return used
 
     def _open(self, letter_id: int, wanted: SettledAs) -> StoredDeadLetter | None:

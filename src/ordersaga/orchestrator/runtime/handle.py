@@ -169,7 +169,8 @@ class Handler:
         """Set aside one record that cannot be written, in a transaction of its own, with a copy for the dead letter
         topic.
         """
-        dead = dead_letter(record, "cannot_be_stored", f"{type(error).__name__}: {error}")
+        reason = getattr(error, "parked_as", "cannot_be_stored")
+        dead = dead_letter(record, reason, f"{type(error).__name__}: {error}")
         with self._store.transaction() as transaction:
             rows = transaction.save(Batch(dead_letters=[dead], messages=[dead_letter_record(dead, self._topics)]))
         self._publish(rows)

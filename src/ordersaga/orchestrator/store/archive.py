@@ -14,26 +14,37 @@ import msgspec
 from psycopg_pool import ConnectionPool
 
 from ordersaga.delivery.arrays import Bytes, Integers, Json, Texts, Uuids
+from ordersaga.orchestrator.store.archive_files import NOTHING, ArchiveUnreadable, Directory, Line
 from ordersaga.orchestrator.store.archive_protocol import Archived, Moved
 from ordersaga.orchestrator.store.connections import AnyConnection, Connections, Row, statements
 from ordersaga.orchestrator.store.protocol import Lookup, StoredHistory
+from ordersaga.orchestrator.store.search import Search
+from ordersaga.orchestrator.store.searching import parameters
 
-SQL = statements("archive.sql")
+SQL, FILES = statements("archive.sql"), statements("archive_files.sql")
 STAY_MAX = 1_000
 """Sagas of a week whose history is moved so that the rest can be dropped. With more of them, the week stays."""
 PAGE_MAX = 100
 _NO_ID, _AFTER_ALL_IDS = UUID(int=0), UUID(int=2**128 - 1)
 _EMPTY = b"[]"
+_FILE, _BLOCK, _DIGEST = 10, 11, 12
+"""Columns of `get` and `take`."""
 
 
 class PostgresArchive:
     """See `store.archive_protocol.Archive`."""
 
     def __init__(
-        self, pool: ConnectionPool[AnyConnection], *, timeout_seconds: float = 10.0, schema: str | None = None
+        self,
+        pool: ConnectionPool[AnyConnection],
+        *,
+        timeout_seconds: float = 10.0,
+        schema: str | None = None,
+        directory: Directory | None = None,
     ) -> None:
-        """`pool` and `schema` as for `PostgresStore`; the pool is the store's to close."""
+        """`pool` and `schema` as for `PostgresStore`; the pool is the store's to close. `directory`: of files."""
         self._connections = Connections(pool, timeout_seconds, schema)
+        self._directory = directory
 
     def move(self, *, older_than: timedelta, limit: int, after: UUID | None = None) -> Moved:
         with self._connections.transaction() as connection:
@@ -67,8 +78,11 @@ class PostgresArchive:
                 order_id=order_id,
                 payment_id=payment_id,
                 at=at.astimezone(UTC),
+                file=file,
             )
-            for saga_id, saga, version, status, order_id, payment_id, at in self._connections.ask(SQL["page"], wanted)
+            for saga_id, saga, version, status, order_id, payment_id, at, file in self._connections.ask(
+                SQL["page"], wanted
+            )
         ]
 
     def knows(self, order_id: str | None, payment_id: str | None) -> bool:
@@ -78,7 +92,7 @@ class PostgresArchive:
     def restore(self, saga_id: UUID) -> bool:
         with self._connections.transaction() as connection:
             self._connections.enter(connection)
-            return bring_back(connection, Lookup(saga_ids=[saga_id])) > 0
+            return bring_back(connection, Lookup(saga_ids=[saga_id]), self._directory) > 0
 
     def forget(self, *, older_than: timedelta, limit: int) -> int:
         with self._connections.transaction() as connection:
@@ -86,8 +100,8 @@ class PostgresArchive:
             return connection.execute(SQL["forget"], {"age": older_than, "limit": limit}).rowcount
 
 
-def bring_back(connection: AnyConnection, wanted: Lookup) -> int:
-    """From the archive into the hot tables, in the transaction that is open; how many."""
+def bring_back(connection: AnyConnection, wanted: Lookup, directory: Directory | None) -> int:
+    """From the archive into the hot tables, in the transaction that is open; how many. Raises `ArchiveUnreadable`."""
     values = {
         "ids": Uuids(list(wanted.saga_ids)),
         "order_ids": Texts(list(wanted.order_ids)),
@@ -97,22 +111,117 @@ def bring_back(connection: AnyConnection, wanted: Lookup) -> int:
         connection.execute(SQL["keep_still"])
         taking = connection.execute(SQL["take"], values)
     taken = taking.fetchall()
-    if taken:
-        states, histories, personals = (
-            Json([zlib.decompress(one) for one in column if one]) for column in zip(*taken, strict=True)
-        )
-        with connection.pipeline():
-            connection.execute(SQL["put_back"], {"rows": states})
-            connection.execute(SQL["put_back_history"], {"rows": histories})
-            if personals:
-                connection.execute(SQL["put_back_personal"], {"rows": personals})
-    return len(taken)
+    if not taken:
+        return 0
+    lines = [line_in(row) for row in taken if row[_FILE] is None] + _filed(connection, taken, directory)
+    personals = [bytes(line.personal) for line in lines if line.is_personal]
+    with connection.pipeline():
+        connection.execute(SQL["put_back"], {"rows": Json([bytes(line.state) for line in lines])})
+        connection.execute(SQL["put_back_history"], {"rows": Json([bytes(line.history) for line in lines])})
+        if personals:
+            connection.execute(SQL["put_back_personal"], {"rows": Json(personals)})
+    return len(lines)
 
 
-def saga_in(row: Row) -> tuple[str, int, bytes, bytes | None]:
-    """Of a row of `get`: the saga, its version, its state and personal data as their tables would have them."""
-    saga, version, state, personal = row
-    return saga, version, _member(state, "state"), None if personal is None else _member(personal, "data")
+def _filed(connection: AnyConnection, taken: Sequence[Row], directory: Directory | None) -> list[Line]:
+    """Of those in files; that they are in them still is remembered."""
+    rows = [row for row in taken if row[_FILE] is not None]
+    if not rows:
+        return []
+    found = connection.execute(FILES["hold_files"], {"ids": list({row[_FILE] for row in rows})}).fetchall()
+    lines = lines_in_files(rows, found, directory)
+    left = {
+        "files": Integers([row[_FILE] for row in rows]),
+        "blocks": Integers([row[_BLOCK] for row in rows]),
+        "ids": Uuids([row[0] for row in rows]),
+        "customers": Texts([row[-1] for row in rows]),
+    }
+    connection.execute(SQL["remember_lines"], left)
+    return lines
+
+
+def packed(text: bytes) -> bytes:
+    """Compressed. With a window of 8 KiB, a saga's worth: setting up the usual one costs more than all the rest."""
+    compressing = zlib.compressobj(wbits=13, memLevel=6)
+    return compressing.compress(text) + compressing.flush()
+
+
+def line_in(row: Row) -> Line:
+    """Of a row of `get`, `take` or `to_file` that is in no file. Raises `zlib.error`."""
+    saga_id, saga, version, status, order_id, payment_id, at, state, history, personal, *_ = row
+    return Line(
+        id=saga_id,
+        saga=saga,
+        version=version,
+        status=status,
+        order_id=order_id,
+        payment_id=payment_id,
+        archived_at=at.astimezone(UTC),
+        state=msgspec.Raw(zlib.decompress(state)),
+        history=msgspec.Raw(zlib.decompress(history)),
+        personal=msgspec.Raw(NOTHING if personal is None else zlib.decompress(personal)),
+    )
+
+
+def lines_in_files(rows: Sequence[Row], files: Sequence[Row], directory: Directory | None) -> list[Line]:
+    """Of rows of `get` or `take` that are in files; `files`: rows of `files` or `hold_files`."""
+    if directory is None:
+        raise ArchiveUnreadable("it is in a file of the archive: set ORDERSAGA_ARCHIVE_DIRECTORY to where those are")
+    where = {number: (name, blocks) for number, name, blocks in files}
+    by_block: dict[tuple[int, int], dict[UUID, bytes]] = {}
+    for row in rows:
+        by_block.setdefault((row[_FILE], row[_BLOCK]), {})[row[0]] = row[_DIGEST]
+    found: list[Line] = []
+    for (file, block), wanted in by_block.items():
+        name, starts = where[file]
+        found += directory.lines(name, (starts[block], starts[block + 1]), wanted).values()
+    return found
+
+
+class ArchiveReads:
+    """One archived saga, wherever it is, without a lock."""
+
+    def __init__(self, connections: Connections, directory: Directory | None) -> None:
+        self._ask = connections.ask
+        self._directory = directory
+
+    def one(self, saga_id: UUID) -> Line | None:
+        """None where it is not in the archive. Raises `ArchiveUnreadable`."""
+        try:
+            return self._one(saga_id)
+        except ArchiveUnreadable:
+            # A file that is written anew meanwhile has another name now.
+            return self._one(saga_id)
+
+    def search(self, search: Search, *, looked_max: int, after: UUID | None) -> Sequence[Line]:
+        """The next so many by their ids, of the order or customer and time that is searched for; the rest is for the
+        caller to look at. Raises `ArchiveUnreadable`.
+        """
+        source = "archived_by_id"
+        if search.order_id is not None or search.customer_id is not None:
+            source = "archived_by_order" if search.order_id is not None else "archived_by_customer"
+        way, beyond = (b"ASC", b">") if search.oldest_first else (b"DESC", b"<")
+        statement = SQL[source].replace(b"{way}", way).replace(b"{beyond}", beyond)
+        rows = self._ask(statement, parameters(search, limit=0, looked_max=looked_max, after=after))
+        kept = {row[0]: line_in(row) for row in rows if row[_FILE] is None}
+        if filed := [row for row in rows if row[_FILE] is not None]:
+            files = self._ask(FILES["files"], {"ids": list({row[_FILE] for row in filed})})
+            kept |= {line.id: line for line in lines_in_files(filed, files, self._directory)}
+        return [kept[row[0]] for row in rows]
+
+    def _one(self, saga_id: UUID) -> Line | None:
+        rows = self._ask(SQL["get"], {"id": saga_id})
+        if not rows:
+            return None
+        if rows[0][_FILE] is None:
+            return line_in(rows[0])
+        return lines_in_files(rows, self._ask(FILES["files"], {"ids": [rows[0][_FILE]]}), self._directory)[0]
+
+
+def saga_in(line: Line) -> Row:
+    """As the hot tables would have it: id, saga, version, state, personal data."""
+    personal = _member(line.personal, "data") if line.is_personal else None
+    return line.id, line.saga, line.version, _member(line.state, "state"), personal
 
 
 class _Entry(msgspec.Struct):
@@ -125,17 +234,16 @@ class _Entry(msgspec.Struct):
 _entries = msgspec.json.Decoder(list[_Entry]).decode
 
 
-def history_in(row: Row) -> list[StoredHistory]:
-    """Of a row of `history`."""
+def history_in(line: Line) -> list[StoredHistory]:
     return [
         StoredHistory(revision=one.revision, at=one.at.astimezone(UTC), cause=one.cause, body=one.body)
-        for one in _entries(zlib.decompress(row[0]))
+        for one in _entries(line.history)
     ]
 
 
-def _member(compressed: bytes, name: str) -> bytes:
-    whole: dict[str, msgspec.Raw] = msgspec.json.decode(zlib.decompress(compressed), type=dict[str, msgspec.Raw])
-    return bytes(whole[name])
+def _member(whole: msgspec.Raw, name: str) -> bytes:
+    members: dict[str, msgspec.Raw] = msgspec.json.decode(whole, type=dict[str, msgspec.Raw])
+    return bytes(members[name])
 
 
 def _columns(found: Sequence[Row]) -> dict[str, object]:
@@ -150,7 +258,7 @@ def _columns(found: Sequence[Row]) -> dict[str, object]:
         "order_ids": Texts(order_ids),
         "payment_ids": Texts(payment_ids),
         "customers": Texts(customers),
-        "states": Bytes([zlib.compress(one) for one in states]),
-        "histories": Bytes([zlib.compress(one or _EMPTY) for one in histories]),
-        "personals": Bytes([None if one is None else zlib.compress(one) for one in personals]),
+        "states": Bytes([packed(one) for one in states]),
+        "histories": Bytes([packed(one or _EMPTY) for one in histories]),
+        "personals": Bytes([None if one is None else packed(one) for one in personals]),
     }

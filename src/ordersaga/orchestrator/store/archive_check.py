@@ -22,8 +22,8 @@ class Checked:
     """One batch, in the order of ids."""
 
     count: int
-    unreadable: Sequence[tuple[UUID, str]]
-    """And why."""
+    unreadable: Sequence[tuple[UUID | str, str]]
+    """Sagas and files, and why."""
 
 
 def check_all(
@@ -52,6 +52,11 @@ def problem_of(row: Row, codec: InstanceCodec) -> str:
             codec.decode(saga, version, msgspec.json.encode(whole["state"]), person)
     except (zlib.error, msgspec.MsgspecError, KeyError, TypeError, ValueError) as error:
         return f"cannot be read: {type(error).__name__}: {error}"
+    return problem_between(saga_id, status, whole, entries)
+
+
+def problem_between(saga_id: UUID, status: str, whole: dict[str, Any], entries: list[dict[str, Any]]) -> str:
+    """Whether the parts of one saga are of one saga."""
     if (whole.get("id"), whole.get("status")) != (str(saga_id), status):
         return "holds another saga, or another status, than its row says"
     revisions = [entry.get("revision") for entry in entries]

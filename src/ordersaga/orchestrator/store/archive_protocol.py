@@ -22,6 +22,8 @@ class Archived:
     payment_id: str | None
     at: datetime
     """When it was moved here."""
+    file: str | None = None
+    """Of the archive, in which all but this is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,4 +58,6 @@ class Archive(Protocol):
         """Move it back. False where it is not here."""
 
     def forget(self, *, older_than: timedelta, limit: int) -> int:
-        """Delete for good what has been here longer than that; at most `limit`, oldest first. How many."""
+        """Delete for good what has been here longer than that and is in no file; at most `limit`, oldest first. How
+        many.
+        """

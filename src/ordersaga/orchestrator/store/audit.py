@@ -35,11 +35,17 @@ class Noted:
 
 
 class Audit(Protocol):
-    def note(self, wish: Wish) -> None:
-        """Raises `StoreError`."""
+    """Each raises `StoreError`."""
+
+    def note(self, wish: Wish) -> None: ...
+
+    def page(self, *, saga_id: UUID | None = None, limit: int = 100, before: int | None = None) -> Sequence[Noted]:
+        """Newest first, older than the one whose id is `before`."""
 
 
 class PostgresAudit:
+    """See `Audit`."""
+
     def __init__(
         self, pool: ConnectionPool[AnyConnection], *, timeout_seconds: float = 10.0, schema: str | None = None
     ) -> None:
@@ -53,7 +59,6 @@ class PostgresAudit:
             connection.execute(_SQL["note"], values)
 
     def page(self, *, saga_id: UUID | None = None, limit: int = 100, before: int | None = None) -> Sequence[Noted]:
-        """Newest first, older than the one whose id is `before`."""
         wanted = {"saga_id": saga_id, "before": before or _AFTER_ALL, "limit": max(1, min(limit, PAGE_MAX))}
         return [
             Noted(
@@ -63,3 +68,21 @@ class PostgresAudit:
             )
             for number, at, actor, role, verb, whose, reason, outcome in self._connections.ask(_SQL["page"], wanted)
         ]
+
+
+class MemoryAudit:
+    """See `Audit`; of a process without a database."""
+
+    def __init__(self) -> None:
+        self._noted: list[Noted] = []
+
+    def note(self, wish: Wish) -> None:
+        self._noted.append(Noted(id=len(self._noted) + 1, at=datetime.now(UTC), wish=wish))
+
+    def page(self, *, saga_id: UUID | None = None, limit: int = 100, before: int | None = None) -> Sequence[Noted]:
+        found = [
+            one
+            for one in reversed(self._noted)
+            if saga_id in (None, one.wish.saga_id) and (before is None or one.id < before)
+        ]
+        return found[: max(1, min(limit, PAGE_MAX))]

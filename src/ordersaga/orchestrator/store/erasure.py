@@ -1,12 +1,14 @@
 """Erasure of what belongs to one person: in live sagas and archived ones, in histories, in records that were set aside.
 
-One transaction. What is under way keeps what it needs to end; it is counted, and the next call finds it. Not reached
-are Kafka's topics, which keep what we create for a week, and backups.
+Files of the archive are written anew, one after the other; the rest is one transaction. What is under way keeps what it
+needs to end; it is counted, and the next call finds it. Not reached are Kafka's topics, which keep what we create for a
+week, and backups.
 """
 
 import hashlib
 import json
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -15,7 +17,10 @@ import msgspec
 from psycopg_pool import ConnectionPool
 
 from ordersaga.delivery.arrays import Bytes, Uuids
+from ordersaga.orchestrator.store.archive import FILES
+from ordersaga.orchestrator.store.archive_files import NOTHING, ArchiveUnreadable, Directory, Line
 from ordersaga.orchestrator.store.connections import AnyConnection, Connections, statements
+from ordersaga.orchestrator.store.filing import Overtaken, PostgresFiling
 
 _SQL = statements("erasure.sql")
 _ERASED = {"actor": "erased", "why": ""}
@@ -33,27 +38,42 @@ class Erased:
     """Sagas that have not ended: untouched."""
     waiting: int
     """Records that wait for a person, for a saga or for a broker: untouched."""
+    files_written: bool = False
+    """A file of the archive is being written at this moment, and may count for nothing after all: then it is taken
+    away within some minutes.
+    """
 
     @property
     def is_all(self) -> bool:
-        return not (self.under_way or self.waiting)
+        return not (self.under_way or self.waiting or self.files_written)
 
 
 class PostgresErasure:
     def __init__(
-        self, pool: ConnectionPool[AnyConnection], *, timeout_seconds: float = 10.0, schema: str | None = None
+        self,
+        pool: ConnectionPool[AnyConnection],
+        *,
+        timeout_seconds: float = 10.0,
+        schema: str | None = None,
+        directory: Directory | None = None,
     ) -> None:
-        """`pool` and `schema` as for `PostgresStore`; the pool is the store's to close."""
+        """`pool` and `schema` as for `PostgresStore`; the pool is the store's to close. `directory`: of the archive's
+        files.
+        """
         self._connections = Connections(pool, timeout_seconds, schema)
+        self._filing = (
+            PostgresFiling(pool, directory, timeout_seconds=timeout_seconds, schema=schema) if directory else None
+        )
 
     def erase(self, customer_id: str, *, by: str, why: str) -> Erased:
-        """Raises `StoreError`. Done before, it finds nothing."""
+        """Raises `StoreError`. Done before, it finds nothing; ended in the middle, it is to be done again."""
+        in_files = self._in_files(customer_id)
         with self._connections.transaction() as connection:
             self._connections.enter(connection)
             found = connection.execute(_SQL["sagas_of"], {"customer": customer_id}).fetchall()
             ended = [saga_id for saga_id, under_way in found if not under_way]
             self._live(connection, ended, customer_id)
-            archived = self._archived(connection, customer_id)
+            archived = self._archived(connection, customer_id, in_files)
             principal = hashlib.sha256(customer_id.encode()).hexdigest()
             connection.execute(_SQL["forget_keys"], {"principal": principal})
             needles = {"needles": Bytes(_needles(customer_id))}
@@ -61,12 +81,14 @@ class PostgresErasure:
                 connection.execute(_SQL[name], needles).rowcount for name in ("forget_letters", "forget_orphans")
             )
             ((letters, early, outgoing),) = connection.execute(_SQL["left_over"], needles).fetchall()
+            ((writing,),) = connection.execute(FILES["is_writing"]).fetchall()
             erased = Erased(
                 sagas=len(ended),
                 archived=archived,
                 records=records,
                 under_way=len(found) - len(ended),
                 waiting=letters + early + outgoing,
+                files_written=bool(writing),
             )
             connection.execute(_SQL["remember"], {"actor": by, "why": why, "outcome": _told(erased)})
         return erased
@@ -77,8 +99,22 @@ class PostgresErasure:
             connection.execute(_SQL[name], values)
         connection.execute(_SQL["erase_personal"], {"ids": Uuids(ids)})
 
-    def _archived(self, connection: AnyConnection, customer_id: str) -> int:
+    def _in_files(self, customer_id: str) -> Sequence[UUID]:
+        if self._filing is not None:
+            return self._filing.erase(customer_id, lambda line: _scrubbed_line(line, customer_id))
+        if self._connections.ask(FILES["files_of"], {"customer": customer_id}):
+            raise ArchiveUnreadable(
+                "files of the archive hold them: set ORDERSAGA_ARCHIVE_DIRECTORY to where those are"
+            )
+        return []
+
+    def _archived(self, connection: AnyConnection, customer_id: str, in_files: Sequence[UUID]) -> int:
+        # Their history is still in its week too, until that is dropped.
+        connection.execute(_SQL["erase_history"], {"ids": Uuids(in_files), "customer": customer_id})
         found = connection.execute(_SQL["archived"], {"customer": customer_id}).fetchall()
+        # Now that what is in no file is locked. (A row that was waited for and has gone into one is not among those.)
+        if connection.execute(FILES["files_of"], {"customer": customer_id}).fetchall():
+            raise Overtaken("something of theirs has gone into a file of the archive meanwhile: ask again")
         if found:
             ids, states, histories = zip(*found, strict=True)
             values = {
@@ -87,9 +123,16 @@ class PostgresErasure:
                 "histories": Bytes([_without(one, customer_id) for one in histories]),
             }
             connection.execute(_SQL["erase_archived"], values)
-            # Their history is still in its week too, until that is dropped.
             connection.execute(_SQL["erase_history"], {"ids": Uuids(ids), "customer": customer_id})
-        return len(found)
+        return len(found) + len(in_files)
+
+
+def _scrubbed_line(line: Line, customer_id: str) -> Line:
+    state, history = (
+        msgspec.Raw(msgspec.json.encode(_scrubbed(msgspec.json.decode(part), customer_id)))
+        for part in (line.state, line.history)
+    )
+    return msgspec.structs.replace(line, state=state, history=history, personal=msgspec.Raw(NOTHING))
 
 
 def _without(compressed: bytes, customer_id: str) -> bytes:

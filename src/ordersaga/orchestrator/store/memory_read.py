@@ -22,7 +22,7 @@ from ordersaga.orchestrator.store.protocol import (
     StoreUnavailable,
 )
 from ordersaga.orchestrator.store.read import PAGE_MAX
-from ordersaga.orchestrator.store.search import EVERYTHING, Search, first_id_at
+from ordersaga.orchestrator.store.search import EVERYTHING, Search, meets
 
 
 class MemoryReads:
@@ -57,8 +57,9 @@ class MemoryReads:
     def _found(self, search: Search, after: UUID | None) -> list[AnyInstance]:
         self._check_open()
         with self._tables.changed:
-            rows = list(self._tables.sagas.values())
-        known = [one for row in rows if (one := decoded(self._codec, row)) and _is_searched(search, one)]
+            archived = [row for _, row, _ in self._tables.archive.values()]
+            rows = archived if search.archived else list(self._tables.sagas.values())
+        known = [one for row in rows if (one := decoded(self._codec, row)) and meets(search, one)]
         if after is not None:
             known = [one for one in known if (one.saga_id > after if search.oldest_first else one.saga_id < after)]
         return sorted(known, key=lambda one: one.saga_id, reverse=not search.oldest_first)
@@ -130,24 +131,3 @@ class MemoryReads:
     def _check_open(self) -> None:
         if self._closed:
             raise StoreUnavailable("the store is closed")
-
-
-def _is_searched(search: Search, one: AnyInstance) -> bool:
-    person = one.data.personal
-    wanted = [
-        (search.statuses, one.status in search.statuses),
-        (search.step, one.step == search.step),
-        (search.reason, one.reason is search.reason),
-        (search.customer_id, getattr(person, "customer_id", None) == search.customer_id),
-        (search.order_id, getattr(one.data, "order_id", None) == search.order_id),
-        (search.attention, bool(one.attention) and one.resolved is None),
-        (search.since, search.since is not None and one.saga_id >= first_id_at(search.since)),
-        (search.until, search.until is not None and one.saga_id < first_id_at(search.until)),
-        (search.text, (search.text or "").lower() in _trouble(one).lower()),
-    ]
-    return all(holds for given, holds in wanted if given)
-
-
-def _trouble(one: AnyInstance) -> str:
-    refusals = [step.refusal for step in one.steps.values() if step.refusal]
-    return " ".join([one.explanation or "", one.stuck.problem if one.stuck else "", *one.attention, *refusals])

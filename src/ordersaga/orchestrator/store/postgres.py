@@ -14,14 +14,16 @@ from typing import Protocol
 from uuid import UUID
 
 import psycopg
+import structlog
 from psycopg import Cursor
 from psycopg_pool import ConnectionPool
 
 from ordersaga.delivery import outbox
 from ordersaga.delivery.arrays import Array, Texts, Transactions, Uuids
 from ordersaga.delivery.messages import OutboxRow
-from ordersaga.orchestrator.store import rows
+from ordersaga.orchestrator.store import in_flight, rows
 from ordersaga.orchestrator.store.archive import bring_back
+from ordersaga.orchestrator.store.archive_files import Directory
 from ordersaga.orchestrator.store.connections import AnyConnection, Connections, Row, open_pool, statements
 from ordersaga.orchestrator.store.migrate import NEWEST
 from ordersaga.orchestrator.store.protocol import (
@@ -56,6 +58,7 @@ from ordersaga.orchestrator.store.sqlstates import as_ours, one_line
 
 __all__ = ["PostgresStore", "PostgresTransaction", "open_pool"]
 
+_log = structlog.get_logger(__name__)
 _SQL = statements("write.sql")
 _LETTERS = statements("dead_letters.sql")
 _WEEKS_AHEAD = 8
@@ -78,18 +81,24 @@ class PostgresStore:
         *,
         timeout_seconds: float = 10.0,
         schema: str | None = None,
+        directory: Directory | None = None,
     ) -> None:
-        """`pool`: of `open_pool`. `schema`: where its connections do not know it themselves."""
+        """`pool`: of `open_pool`. `schema`: where its connections do not know it themselves. `directory`: of the
+        archive's files.
+        """
         self._connections = Connections(pool, timeout_seconds, schema)
         self._codec = codec
         self._owner = owner
-        self._reads = Reads(self._connections, codec)
+        self._directory = directory
+        self._reads = Reads(self._connections, codec, directory)
         self._recent = Recent()
 
     @contextmanager
     def transaction(self) -> Iterator["PostgresTransaction"]:
         with self._connections.transaction() as connection:
-            transaction = PostgresTransaction(connection, self._connections, self._codec, self._owner, self._recent)
+            transaction = PostgresTransaction(
+                connection, self._connections, self._codec, self._owner, self._recent, directory=self._directory
+            )
             yield transaction
             assert not transaction.failed, "an error of the store was not let out of its transaction"
         self._recent.keep(transaction.number, transaction.written)
@@ -142,6 +151,8 @@ class PostgresStore:
 
     def upkeep(self) -> None:
         self._reads.upkeep(_WEEKS_AHEAD)
+        if off_by := in_flight.correct(self._connections):
+            _log.warning("store.in_flight_corrected", sagas=off_by)
 
     def close(self) -> None:
         self._connections.close()
@@ -157,8 +168,11 @@ class PostgresTransaction:
         codec: InstanceCodec,
         owner: Owner,
         recent: Recent,
+        *,
+        directory: Directory | None = None,
     ) -> None:
         self._recent = recent
+        self._directory = directory
         self.number = 0
         """The server's for this transaction, once it has written."""
         self.written: list[AnyInstance] = []
@@ -174,7 +188,7 @@ class PostgresTransaction:
         if skip_locked or missing == _NOTHING:
             return loaded
         with self._round_trip():
-            bring_back(self._connection, missing)
+            bring_back(self._connection, missing, self._directory)
         # Whoever brought one back meanwhile was waited for.
         return self._lock(wanted, skip_locked=False)[0]
 
@@ -299,6 +313,7 @@ class PostgresTransaction:
             ("add_orphans", rows.orphan_columns(batch.orphans)),
             ("add_early", rows.early_columns(batch.early)),
             ("add_sums", rows.sum_columns(batch.sums)),
+            ("add_in_flight", rows.in_flight_columns(batch.changes)),
         ):
             if any(columns.values()):
                 self._execute(name, columns)

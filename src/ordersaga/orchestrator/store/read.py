@@ -10,8 +10,9 @@ from uuid import UUID
 import msgspec
 
 from ordersaga.orchestrator.core.instance import Status
-from ordersaga.orchestrator.store.archive import SQL as ARCHIVE
-from ordersaga.orchestrator.store.archive import history_in, saga_in
+from ordersaga.orchestrator.store import in_flight
+from ordersaga.orchestrator.store.archive import ArchiveReads, history_in, saga_in
+from ordersaga.orchestrator.store.archive_files import Directory
 from ordersaga.orchestrator.store.connections import Connections, Row, statements
 from ordersaga.orchestrator.store.protocol import (
     AnyInstance,
@@ -31,7 +32,7 @@ from ordersaga.orchestrator.store.protocol import (
     StoredHistory,
     StoredOrphan,
 )
-from ordersaga.orchestrator.store.search import Search
+from ordersaga.orchestrator.store.search import Search, meets
 from ordersaga.orchestrator.store.searching import (
     COUNTED_MAX,
     LOOKED_MAX,
@@ -44,11 +45,14 @@ _SQL = statements("read.sql")
 _LETTERS = statements("dead_letters.sql")
 _headers = msgspec.msgpack.Decoder(list[tuple[str, bytes]]).decode
 PAGE_MAX = 100
+ARCHIVED_LOOKED_MAX, ARCHIVED_PAGES_COUNTED_MAX = 500, 10
+"""Archived sagas that one page looks at (they are decompressed one by one), and pages that a count looks at."""
 
 
 class Reads:
-    def __init__(self, connections: Connections, codec: InstanceCodec) -> None:
+    def __init__(self, connections: Connections, codec: InstanceCodec, directory: Directory | None = None) -> None:
         self._ask = connections.ask
+        self._archive = ArchiveReads(connections, directory)
         self._codec = codec
 
     def due(self, limit: int) -> Sequence[Due]:
@@ -56,13 +60,15 @@ class Reads:
         return [Due(saga_id, DeadlineKind(kind), due_at.astimezone(UTC)) for saga_id, kind, due_at in found]
 
     def get(self, saga_id: UUID) -> AnyInstance | None:
-        rows = self._ask(_SQL["get"], {"id": saga_id}) or [
-            (saga_id, *saga_in(row)) for row in self._ask(ARCHIVE["get"], {"id": saga_id})
-        ]
+        rows = self._ask(_SQL["get"], {"id": saga_id})
+        if not rows and (archived := self._archive.one(saga_id)) is not None:
+            rows = [saga_in(archived)]
         return next(iter(self._known(rows)), None)
 
     def page(self, search: Search, limit: int, after: UUID | None) -> SagaPage:
         limit = _page_of(limit)
+        if search.archived:
+            return self._archived_page(search, limit, after)
         looked_max = LOOKED_MAX if search.narrows else limit + 1
         values = parameters(search, limit=limit + 1, looked_max=looked_max, after=after)
         rows = self._ask(page_statement(search), values)
@@ -74,7 +80,31 @@ class Reads:
             next_after = last if search.narrows and looked == looked_max else None
         return SagaPage(instances=self._known(found[:limit]), next_after=next_after)
 
+    def _archived_page(self, search: Search, limit: int, after: UUID | None) -> SagaPage:
+        found, looked_up_to = self._archived(search, after)
+        if len(found) > limit:
+            return SagaPage(instances=found[:limit], next_after=found[limit - 1].saga_id)
+        return SagaPage(instances=found, next_after=looked_up_to)
+
+    def _archived_count(self, search: Search) -> SagaCount:
+        count, after = 0, None
+        for _ in range(ARCHIVED_PAGES_COUNTED_MAX):
+            found, after = self._archived(search, after)
+            count += len(found)
+            if after is None:
+                break
+        return SagaCount(count=count, is_least=after is not None)
+
+    def _archived(self, search: Search, after: UUID | None) -> tuple[list[AnyInstance], UUID | None]:
+        """Of the next so many those that are searched for, and where to go on."""
+        lines = self._archive.search(search, looked_max=ARCHIVED_LOOKED_MAX, after=after)
+        known = self._known([saga_in(line) for line in lines if not search.statuses or line.status in search.statuses])
+        is_last = len(lines) < ARCHIVED_LOOKED_MAX
+        return [one for one in known if meets(search, one)], None if is_last else lines[-1].id
+
     def count(self, search: Search) -> SagaCount:
+        if search.archived:
+            return self._archived_count(search)
         values = parameters(search, limit=0, looked_max=COUNTED_MAX, after=None)
         ((looked, found),) = self._ask(count_statement(search), values)
         return SagaCount(count=found, is_least=looked == COUNTED_MAX)
@@ -84,7 +114,9 @@ class Reads:
             StoredHistory(revision=revision, at=at.astimezone(UTC), cause=cause, body=msgspec.json.decode(body))
             for revision, at, cause, body in self._ask(_SQL["history"], {"id": saga_id})
         ]
-        return found or [entry for row in self._ask(ARCHIVE["history"], {"id": saga_id}) for entry in history_in(row)]
+        if not found and (archived := self._archive.one(saga_id)) is not None:
+            return history_in(archived)
+        return found
 
     def dead_letters(
         self, reason: str | None, settled: bool, limit: int, before: int | None
@@ -127,7 +159,7 @@ class Reads:
         )
 
     def standing(self) -> Standing:
-        active = self._ask(_SQL["active"], {})
+        active = in_flight.counts(self._ask)
         ((failed, failed_seconds, attention, dead_letters, due, late_seconds),) = self._ask(_SQL["troubles"], {})
         return Standing(
             active={(status, step): count for status, step, count, _ in active},

@@ -1,5 +1,6 @@
 """A batch as columns: what each table gets, one array per column. Pure; for the PostgreSQL store."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
@@ -7,6 +8,7 @@ from uuid import UUID
 import msgspec
 
 from ordersaga.delivery.arrays import Array, Bigints, Booleans, Bytes, Integers, Json, Texts, Times, Uuids
+from ordersaga.orchestrator.core.instance import GOING_BACK, Status
 from ordersaga.orchestrator.store.protocol import (
     AnyInstance,
     Batch,
@@ -22,6 +24,7 @@ from ordersaga.orchestrator.store.protocol import (
 from ordersaga.orchestrator.store.statistics_protocol import Sum
 
 Columns = Mapping[str, Array]
+IN_FLIGHT = frozenset({Status.STARTED, *GOING_BACK})
 _json = msgspec.json.Encoder().encode
 _msgpack = msgspec.msgpack.Encoder().encode
 
@@ -187,6 +190,21 @@ def sum_columns(sums: Sequence[Sum]) -> Columns:
         "labels": Texts([one.label for one in sums]),
         "counts": Bigints([one.count for one in sums]),
         "microseconds": Bigints([one.microseconds for one in sums]),
+    }
+
+
+def in_flight_columns(changes: Sequence[Change]) -> Columns:
+    """What is added to how many sagas are at each step, and taken away."""
+    moved: Counter[tuple[str, str]] = Counter()
+    for change in changes:
+        for instance, count in ((change.before, -1), (change.after, 1)):
+            if instance is not None and instance.status in IN_FLIGHT:
+                moved[instance.status.value, instance.step or ""] += count
+    found = [(status, step, count) for (status, step), count in sorted(moved.items()) if count]
+    return {
+        "statuses": Texts([status for status, _, _ in found]),
+        "steps": Texts([step for _, step, _ in found]),
+        "counts": Bigints([count for _, _, count in found]),
     }
 
 

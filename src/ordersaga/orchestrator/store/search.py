@@ -2,15 +2,19 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from ordersaga.orchestrator.core.instance import Status
+from ordersaga.orchestrator.core.instance import Instance, Status
 from ordersaga.orchestrator.core.reasons import Reason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Search:
-    """Each condition that is given must hold. Sagas in the archive are not among what is searched."""
+    """Each condition that is given must hold."""
+
+    archived: bool = False
+    """Sagas in the archive are searched, and no others; otherwise these are not."""
 
     statuses: frozenset[Status] = frozenset()
     """One of these."""
@@ -37,6 +41,28 @@ class Search:
 
 
 EVERYTHING = Search()
+
+
+def meets(search: Search, one: Instance[Any]) -> bool:
+    """Whether each condition holds for it."""
+    person = one.data.personal
+    wanted = [
+        (search.statuses, one.status in search.statuses),
+        (search.step, one.step == search.step),
+        (search.reason, one.reason is search.reason),
+        (search.customer_id, getattr(person, "customer_id", None) == search.customer_id),
+        (search.order_id, getattr(one.data, "order_id", None) == search.order_id),
+        (search.attention, bool(one.attention) and one.resolved is None),
+        (search.since, search.since is not None and one.saga_id >= first_id_at(search.since)),
+        (search.until, search.until is not None and one.saga_id < first_id_at(search.until)),
+        (search.text, (search.text or "").lower() in _trouble(one).lower()),
+    ]
+    return all(holds for given, holds in wanted if given)
+
+
+def _trouble(one: Instance[Any]) -> str:
+    refusals = [step.refusal for step in one.steps.values() if step.refusal]
+    return " ".join([one.explanation or "", one.stuck.problem if one.stuck else "", *one.attention, *refusals])
 
 
 def first_id_at(moment: datetime) -> UUID:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from psycopg_pool import ConnectionPool
 
+from ordersaga.orchestrator.store import in_flight
 from ordersaga.orchestrator.store.connections import AnyConnection, Connections, statements
 from ordersaga.orchestrator.store.statistics_protocol import By, Failure, InFlight, Period, Sum
 
@@ -36,7 +37,7 @@ class PostgresStatistics:
     def in_flight(self) -> Sequence[InFlight]:
         return [
             InFlight(status=status, step=step, count=count, oldest_seconds=max(0.0, oldest))
-            for status, step, count, oldest in self._ask(_SQL["in_flight"], {})
+            for status, step, count, oldest in in_flight.counts(self._ask)
         ]
 
     def failures(self) -> Sequence[Failure]:
@@ -47,6 +48,7 @@ class PostgresStatistics:
 
     def fold(self) -> int:
         ((count,),) = self._ask(_SQL["fold"], {})
+        in_flight.fold(self._ask)
         return int(count)
 
 

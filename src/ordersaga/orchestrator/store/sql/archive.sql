@@ -47,7 +47,8 @@ SELECT pg_advisory_xact_lock(hashtextextended(current_schema() || ' archive', 0)
 -- Out of the archive. Two that want the same go one after the other, and the second finds it in the hot tables.
 DELETE FROM archive
 WHERE saga_id = ANY (:ids) OR order_id = ANY (:order_ids) OR payment_id = ANY (:payment_ids)
-RETURNING state, history, personal;
+RETURNING saga_id, saga, version, status, order_id, payment_id, archived_at, state, history, personal, file, block, digest,
+    customer_id;
 
 -- name: put_back(rows)!
 -- The saga itself.
@@ -65,15 +66,21 @@ INSERT INTO saga_history
 SELECT back.* FROM unnest(:rows) one (row), jsonb_populate_recordset(null::saga_history, one.row) back
 ON CONFLICT (saga_id, revision) DO NOTHING;
 
+-- name: remember_lines(files, blocks, ids, customers)!
+-- What came back from a file is in that file still.
+INSERT INTO archive_stale (file, block, saga_id, customer_id) SELECT * FROM unnest(:files, :blocks, :ids, :customers)
+ON CONFLICT DO NOTHING;
+
 -- name: page(before, limit)
--- Newest first.
-SELECT saga_id, saga, version, status, order_id, payment_id, archived_at FROM archive
-WHERE saga_id < :before ORDER BY saga_id DESC LIMIT :limit;
+-- Newest first, and the file that each is in.
+SELECT a.saga_id, a.saga, a.version, a.status, a.order_id, a.payment_id, a.archived_at, f.name
+FROM archive a LEFT JOIN archive_files f ON f.id = a.file
+WHERE a.saga_id < :before ORDER BY a.saga_id DESC LIMIT :limit;
 
 -- name: to_check(after, limit)
--- Whole, in the order of ids.
+-- Whole, in the order of ids, without those in files.
 SELECT saga_id, saga, version, status, state, history, personal FROM archive
-WHERE saga_id > :after ORDER BY saga_id LIMIT :limit;
+WHERE file IS NULL AND saga_id > :after ORDER BY saga_id LIMIT :limit;
 
 -- name: knows(order_id, payment_id)
 -- Whether there is one with the order or the payment.
@@ -81,17 +88,14 @@ SELECT EXISTS (SELECT FROM archive WHERE order_id = (:order_id)::text)
     OR EXISTS (SELECT FROM archive WHERE payment_id = (:payment_id)::text);
 
 -- name: get(id)
--- One, compressed.
-SELECT saga, version, state, personal FROM archive WHERE saga_id = :id;
-
--- name: history(id)
--- Of one, compressed.
-SELECT history FROM archive WHERE saga_id = :id;
+-- One, compressed, or where it is.
+SELECT saga_id, saga, version, status, order_id, payment_id, archived_at, state, history, personal, file, block, digest
+FROM archive WHERE saga_id = :id;
 
 -- name: forget(age, limit)!
--- For good.
+-- For good. Files are forgotten as a whole.
 DELETE FROM archive WHERE saga_id IN (
-    SELECT saga_id FROM archive WHERE archived_at < statement_timestamp() - (:age)::interval
+    SELECT saga_id FROM archive WHERE file IS NULL AND archived_at < statement_timestamp() - (:age)::interval
     ORDER BY saga_id LIMIT :limit
 );
 
@@ -108,3 +112,21 @@ ORDER BY c.relname;
 -- name: drop_week(name, first, past, most)
 -- Whether it was dropped; see the function.
 SELECT drop_history_week(:name, :first, :past, :most);
+
+-- name: archived_by_id(since, until, after, looked_max)
+-- {way} is ASC or DESC, {beyond} is < or >.
+SELECT saga_id, saga, version, status, order_id, payment_id, archived_at, state, history, personal, file, block, digest
+FROM archive WHERE saga_id >= :since AND saga_id < :until AND saga_id {beyond} :after
+ORDER BY saga_id {way} LIMIT :looked_max;
+
+-- name: archived_by_order(order_id, since, until, after, looked_max)
+-- {way} is ASC or DESC, {beyond} is < or >.
+SELECT saga_id, saga, version, status, order_id, payment_id, archived_at, state, history, personal, file, block, digest
+FROM archive WHERE saga_id >= :since AND saga_id < :until AND saga_id {beyond} :after AND order_id = :order_id
+ORDER BY saga_id {way} LIMIT :looked_max;
+
+-- name: archived_by_customer(customer_id, since, until, after, looked_max)
+-- {way} is ASC or DESC, {beyond} is < or >.
+SELECT saga_id, saga, version, status, order_id, payment_id, archived_at, state, history, personal, file, block, digest
+FROM archive WHERE saga_id >= :since AND saga_id < :until AND saga_id {beyond} :after AND customer_id = :customer_id
+ORDER BY saga_id {way} LIMIT :looked_max;

@@ -24,7 +24,7 @@ WHERE saga_id = ANY (:ids) AND body ->> 'actor' = :customer;
 
 -- name: archived(customer)
 -- Theirs in the archive, locked.
-SELECT saga_id, state, history FROM archive WHERE customer_id = :customer ORDER BY saga_id FOR UPDATE;
+SELECT saga_id, state, history FROM archive WHERE customer_id = :customer AND file IS NULL ORDER BY saga_id FOR UPDATE;
 
 -- name: erase_archived(ids, states, histories)!
 -- Without what belongs to a person.

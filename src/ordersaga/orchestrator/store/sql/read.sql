@@ -25,11 +25,6 @@ SELECT
     (SELECT count(*) FROM dead_letters WHERE settled_at IS NULL),
     (SELECT count(*) FROM orphans);
 
--- name: active()
--- Sagas that have no outcome yet, and the age of the oldest.
-SELECT status, step, count(*), extract(epoch FROM statement_timestamp() - min(created_at))::float8
-FROM sagas WHERE status IN ('STARTED', 'COMPENSATING', 'CANCELLING') GROUP BY status, step;
-
 -- name: troubles()
 -- What waits for a person or for a process.
 SELECT

@@ -44,11 +44,6 @@ FROM (
 ) one
 GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4;
 
--- name: in_flight()
--- From the index by status: sagas that have ended are not looked at.
-SELECT status, step, count(*), extract(epoch FROM statement_timestamp() - min(created_at))::float8
-FROM sagas WHERE status IN ('STARTED', 'COMPENSATING', 'CANCELLING') GROUP BY status, step ORDER BY 4 DESC;
-
 -- name: failures()
 -- By cause, with the newest as examples.
 SELECT reason, state -> 'stuck' ->> 'step', state -> 'stuck' ->> 'problem', count(*),

@@ -140,3 +140,7 @@ SELECT * FROM unnest(:principals, :request_keys, :fingerprints, :saga_ids) ON CO
 -- Append only: nobody waits for anybody.
 INSERT INTO statistics_added (saga, kind, label, count, microseconds)
 SELECT * FROM unnest(:sagas, :kinds, :labels, :counts, :microseconds);
+
+-- name: add_in_flight(statuses, steps, counts)!
+-- The same: sagas that came to a step, and those that left it.
+INSERT INTO in_flight_added (status, step, count) SELECT * FROM unnest(:statuses, :steps, :counts);
