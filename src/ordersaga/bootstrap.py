@@ -14,12 +14,13 @@ from threading import Lock
 from time import monotonic
 
 import structlog
+from litestar.types import ASGIApp
 
 from ordersaga import __version__
 from ordersaga.as_set import archive_settings, sagas_of, topic_specs, topics_of
 from ordersaga.bus.kafka import KafkaBus
 from ordersaga.bus.protocol import Bus
-from ordersaga.connecting import Database, database_url, reconciliation_of
+from ordersaga.connecting import Database, collector, database_url, reconciliation_of
 from ordersaga.delivery.background import Background, Chore
 from ordersaga.delivery.clock import SystemClock, SystemRandom
 from ordersaga.delivery.consume import ConsumeLoop
@@ -42,6 +43,7 @@ from ordersaga.orchestrator.runtime.handle import Handler
 from ordersaga.orchestrator.runtime.measuring import Measures, Standing, exposition
 from ordersaga.orchestrator.runtime.reconciling import Reconciler
 from ordersaga.orchestrator.runtime.service import Report, Service
+from ordersaga.orchestrator.runtime.step_spans import StepSpans
 from ordersaga.orchestrator.runtime.topic_watch import TopicWatch
 from ordersaga.orchestrator.runtime.twins import Twins
 from ordersaga.orchestrator.runtime.verbs import Verbs
@@ -54,6 +56,8 @@ from ordersaga.settings import Settings
 from ordersaga.settings_http import token_lines
 from ordersaga.settings_reading import SettingsError
 from ordersaga.tokens import Tokens
+from ordersaga.tracing import Tracing
+from ordersaga.tracing.http import TracedHttp
 from ordersaga.web.rate import Rate
 from ordersaga.web.server import HttpServer, ServerSettings
 
@@ -69,8 +73,16 @@ _log = structlog.get_logger(__name__)
 class App:
     """The orchestrator, or some of its parts: something to start, to stop and to ask how it is."""
 
-    def __init__(self, service: Service, preparation: Prepared, store: PostgresStore, counting: Counting) -> None:
+    def __init__(
+        self,
+        service: Service,
+        preparation: Prepared,
+        store: PostgresStore,
+        counting: Counting,
+        tracing: Tracing | None = None,
+    ) -> None:
         self.http: HttpServer | None = None
+        self._tracing = tracing
         self._service = service
         self._counting = counting
         self._preparation = preparation
@@ -89,6 +101,8 @@ class App:
         ended = self.http is None or self.http.stop(min(2.0, timeout_seconds))
         ended = self._preparation.stop(max(0.1, end - monotonic() - 0.5)) and ended
         self._store.close()
+        if self._tracing is not None:
+            self._tracing.stop(max(0.1, end - monotonic()))
         _log.info("orchestrator.counted", **self._counting.sums())
         return ended
 
@@ -124,32 +138,32 @@ def orchestrator(settings: Settings, bus: Bus, run: Run = EVERYTHING) -> App:
     name = settings.instance_id or f"{socket.gethostname()}-{os.getpid()}"
     database = Database(settings, name)
     outbox, store = database.outbox, database.store(sagas)
-    relay = _relay(settings, bus, outbox, name)
+    sending = collector(settings)
+    tracing = sending.tracing("ordersaga") if sending else None
+    spans = StepSpans(tracing) if tracing else None
+    relay = _relay(settings, bus, outbox, name, tracing=tracing)
     measures = Measures()
     counting = Counting(measures.facts)
     circuits, admission = Circuits(silences_max=settings.circuit_silences_max), _admission(settings)
     board = database.board()
-    handler = Handler(store, sagas, relay.offer, topics=topics, counting=counting, gate=circuits)
+    handler = Handler(store, sagas, relay.offer, topics=topics, counting=counting, gate=circuits, spans=spans)
     beginnings = Beginnings(handler)
     letters = DeadLetters(store, handler)
     bulletin = Bulletin(board, circuits, admission)
     parts: list[Background] = [relay, bulletin, *([beginnings] if "api" in only else [])] if run.changes else []
-    worker = _worker(settings, bus, handler, relay, name) if "worker" in only else None
+    worker = _worker(settings, bus, handler, relay, name, tracing=tracing) if "worker" in only else None
     if "deadlines" in only:
         parts += _by_the_clock(settings, database, store, handler, letters=letters, worker=worker)
         parts += _reconciler(settings, database, store, measures)
     if worker is not None:
         parts += [TopicWatch(bus, topics.all()), worker]
     service = Service(store, bus, parts, besides=(circuits.health, admission.health, bulletin.people_needed))
-    url, schema = database_url(settings), settings.database_schema
-    migrate = (lambda: migrations.migrate(url, schema)) if run.migrate else None
-    steps = preparations(settings, bus, migrate, run.create_topics)
-    app = App(service, Prepared(steps, service), store, counting)
+    steps = preparations(settings, bus, _migration(settings) if run.migrate else None, run.create_topics)
+    app = App(service, Prepared(steps, service), store, counting, tracing)
     if "api" in only:
         verbs = Verbs(
             handler, beginnings.begin, SystemClock(), SystemRandom(), admit=admission.check, audit=database.audit()
         )
-        standing = _standing(settings, bus, store=store, outbox=outbox, counting=counting)
         api = Api(
             store=store,
             board=board,
@@ -157,7 +171,7 @@ def orchestrator(settings: Settings, bus: Bus, run: Run = EVERYTHING) -> App:
             sagas=sagas,
             letters=letters,
             verbs=verbs,
-            metrics=exposition(measures, standing),
+            metrics=exposition(measures, _standing(settings, bus, store=store, outbox=outbox, counting=counting)),
             health=app.health,
             limits=_order_limits(settings),
             return_url=settings.return_url,
@@ -165,18 +179,25 @@ def orchestrator(settings: Settings, bus: Bus, run: Run = EVERYTHING) -> App:
             twins=Twins(measures.same_again),
             version=__version__,
         )
-        app.http = _http(settings, api, tokens, read_only=not run.changes)
+        app.http = _http(settings, api, tokens, read_only=not run.changes, tracing=tracing)
     return app
 
 
-def _relay(settings: Settings, bus: Bus, outbox: Outbox, name: str) -> Relay:
+def _migration(settings: Settings) -> Callable[[], object]:
+    url, schema = database_url(settings), settings.database_schema
+    return lambda: migrations.migrate(url, schema)
+
+
+def _relay(settings: Settings, bus: Bus, outbox: Outbox, name: str, *, tracing: Tracing | None) -> Relay:
     pace = RelayPace(
         batch_max=settings.relay_batch_max,
         held_max=settings.relay_held_max,
         scan_interval_seconds=settings.relay_scan_interval_seconds,
     )
     # Rows of a dead process are looked for in the log first: a bare participant would do a repeated command twice.
-    return Relay(bus.producer(client_id=f"ordersaga-{name}"), outbox, pace, was_written=bus.written_since)
+    producer = bus.producer(client_id=f"ordersaga-{name}")
+    producer = tracing.producer(producer) if tracing else producer
+    return Relay(producer, outbox, pace, was_written=bus.written_since)
 
 
 def _admission(settings: Settings) -> Admission:
@@ -215,7 +236,9 @@ def _reconciler(settings: Settings, database: Database, store: Store, measures: 
     return [Reconciler(reconciliation, every_seconds=every_seconds, told=measures.reconciled)]
 
 
-def _worker(settings: Settings, bus: Bus, handler: Handler, relay: Relay, name: str) -> ConsumeLoop:
+def _worker(
+    settings: Settings, bus: Bus, handler: Handler, relay: Relay, name: str, *, tracing: Tracing | None
+) -> ConsumeLoop:
     consumer = bus.consumer(
         group=settings.kafka_group,
         topics=topics_of(settings).answers(),
@@ -224,7 +247,7 @@ def _worker(settings: Settings, bus: Bus, handler: Handler, relay: Relay, name: 
     )
     return ConsumeLoop(
         consumer,
-        handler.records,
+        tracing.handling(handler.records, settings.kafka_group) if tracing else handler.records,
         handler.park,
         name="worker",
         hold_back=lambda: relay.full,
@@ -255,14 +278,17 @@ def _order_limits(settings: Settings) -> OrderLimits:
     )
 
 
-def _http(settings: Settings, api: Api, tokens: Tokens | None, *, read_only: bool) -> HttpServer:
+def _http(
+    settings: Settings, api: Api, tokens: Tokens | None, *, read_only: bool, tracing: Tracing | None
+) -> HttpServer:
     served = AppSettings(
         cors_origins=settings.http_cors_origins,
         body_bytes_max=settings.http_body_bytes_max,
         tokens=tokens,
         read_only=read_only,
     )
-    return HttpServer(create_app(api, served), listening_on(settings))
+    app: ASGIApp = create_app(api, served)
+    return HttpServer(TracedHttp(app, tracing) if tracing else app, listening_on(settings))
 
 
 def who_may_ask(settings: Settings) -> Tokens | None:

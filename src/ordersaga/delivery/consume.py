@@ -20,6 +20,7 @@ from ordersaga.delivery import failpoints
 from ordersaga.delivery.background import GiveUpError, Health, Loop
 from ordersaga.delivery.clock import Clock, Randomness, SystemClock, SystemRandom, backoff_seconds
 from ordersaga.delivery.gathering import Gathering
+from ordersaga.delivery.message_names import about
 
 _log = structlog.get_logger(__name__)
 
@@ -189,7 +190,7 @@ class ConsumeLoop:
             self._settle(records[middle:])
 
     def _put_aside(self, record: Record, error: Exception) -> None:
-        place = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
+        place = {"topic": record.topic, "partition": record.partition, "offset": record.offset, **about(record.headers)}
         _log.error("consume.parked", error=_one_line(error), **place)
         failpoints.hit(BEFORE_PARK)
         attempt = 0

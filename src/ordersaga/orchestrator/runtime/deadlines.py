@@ -18,6 +18,7 @@ import structlog
 from ordersaga.delivery.background import Loop, Looped
 from ordersaga.delivery.clock import Clock, Randomness, SystemClock
 from ordersaga.delivery.failpoints import declare, hit
+from ordersaga.orchestrator.runtime.concerning import concerning
 from ordersaga.orchestrator.runtime.handle import Handler
 from ordersaga.orchestrator.store.protocol import BadRow, Due, Store
 
@@ -98,6 +99,6 @@ class Deadlines(Looped):
             return self._handler.deadlines(due)
         except BadRow:
             if len(due) == 1:
-                _log.exception("deadlines.cannot_be_stored", saga_id=str(due[0].saga_id))
+                _log.exception("deadlines.cannot_be_stored", kind=due[0].kind.value, **concerning(due[0].saga_id))
                 return 0
             return sum(self._act([one]) for one in due)

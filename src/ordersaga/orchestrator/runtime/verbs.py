@@ -22,6 +22,7 @@ from ordersaga.orchestrator.core.inputs import (
 )
 from ordersaga.orchestrator.core.instance import Instance, Requested
 from ordersaga.orchestrator.core.reasons import Reason
+from ordersaga.orchestrator.runtime.concerning import concerning
 from ordersaga.orchestrator.runtime.handle import Handler
 from ordersaga.orchestrator.runtime.turn import New
 from ordersaga.orchestrator.sagas.create_order import CREATE_ORDER, Customer, OrderData
@@ -114,6 +115,7 @@ class Verbs:
     ) -> Decision | None:
         """What was granted is in the saga's history, with the change itself; the audit has what was refused too."""
         decision = self._handler.ask(saga_id, wish, f"verb.{verb}", {**_told(by), **more})
+        after = decision.instance if decision else None
         if self._audit is not None and by.role != "customer":
             outcome = "no such saga" if decision is None else f"{decision.verdict.value} {decision.why}".strip()
             said = " ".join((verb, *more.values()))
@@ -122,7 +124,7 @@ class Verbs:
                 self._audit.note(noted)
             except StoreError as error:
                 # It is done, and in the history: whoever asked must not take it for refused.
-                _log.error("audit.not_written", saga_id=str(saga_id), verb=verb, error=str(error))
+                _log.error("audit.not_written", verb=verb, error=str(error), **concerning(saga_id, after))
         return decision
 
 
