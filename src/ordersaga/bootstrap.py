@@ -41,6 +41,7 @@ from ordersaga.orchestrator.runtime.dead_letters import DeadLetters
 from ordersaga.orchestrator.runtime.deadlines import Deadlines, DeadlineSettings
 from ordersaga.orchestrator.runtime.handle import Handler
 from ordersaga.orchestrator.runtime.measuring import Measures, Standing, exposition
+from ordersaga.orchestrator.runtime.pausing import Pausing
 from ordersaga.orchestrator.runtime.reconciling import Reconciler
 from ordersaga.orchestrator.runtime.service import Report, Service
 from ordersaga.orchestrator.runtime.step_spans import StepSpans
@@ -138,35 +139,34 @@ def orchestrator(settings: Settings, bus: Bus, run: Run = EVERYTHING) -> App:
     name = settings.instance_id or f"{socket.gethostname()}-{os.getpid()}"
     database = Database(settings, name)
     outbox, store = database.outbox, database.store(sagas)
-    sending = collector(settings)
-    tracing = sending.tracing("ordersaga") if sending else None
+    tracing = _tracing(settings)
     spans = StepSpans(tracing) if tracing else None
     relay = _relay(settings, bus, outbox, name, tracing=tracing)
     measures = Measures()
     counting = Counting(measures.facts)
-    circuits, admission = Circuits(silences_max=settings.circuit_silences_max), _admission(settings)
-    board = database.board()
+    circuits, admission, pausing = _circuits(settings), _admission(settings), _pausing(settings, bus)
     handler = Handler(store, sagas, relay.offer, topics=topics, counting=counting, gate=circuits, spans=spans)
-    beginnings = Beginnings(handler)
-    letters = DeadLetters(store, handler)
-    bulletin = Bulletin(board, circuits, admission)
+    beginnings, letters = Beginnings(handler), DeadLetters(store, handler)
+    bulletin = Bulletin(database.board(), circuits, admission, pausing)
     parts: list[Background] = [relay, bulletin, *([beginnings] if "api" in only else [])] if run.changes else []
-    worker = _worker(settings, bus, handler, relay, name, tracing=tracing) if "worker" in only else None
+    worker = (
+        _worker(settings, bus, handler, relay, name, pausing=pausing, tracing=tracing) if "worker" in only else None
+    )
     if "deadlines" in only:
-        parts += _by_the_clock(settings, database, store, handler, letters=letters, worker=worker)
+        parts += _by_the_clock(settings, database, store, handler, letters=letters, worker=worker, pausing=pausing)
         parts += _reconciler(settings, database, store, measures)
     if worker is not None:
         parts += [TopicWatch(bus, topics.all()), worker]
-    service = Service(store, bus, parts, besides=(circuits.health, admission.health, bulletin.people_needed))
-    steps = preparations(settings, bus, _migration(settings) if run.migrate else None, run.create_topics)
-    app = App(service, Prepared(steps, service), store, counting, tracing)
+    besides = (circuits.health, admission.health, pausing.health, bulletin.people_needed)
+    service = Service(store, bus, parts, besides=besides)
+    app = App(service, _prepared(settings, bus, run, service), store, counting, tracing)
     if "api" in only:
         verbs = Verbs(
             handler, beginnings.begin, SystemClock(), SystemRandom(), admit=admission.check, audit=database.audit()
         )
         api = Api(
             store=store,
-            board=board,
+            board=database.board(),
             statistics=database.statistics(),
             sagas=sagas,
             letters=letters,
@@ -183,9 +183,10 @@ def orchestrator(settings: Settings, bus: Bus, run: Run = EVERYTHING) -> App:
     return app
 
 
-def _migration(settings: Settings) -> Callable[[], object]:
+def _prepared(settings: Settings, bus: Bus, run: Run, service: Service) -> Prepared:
     url, schema = database_url(settings), settings.database_schema
-    return lambda: migrations.migrate(url, schema)
+    migrate = (lambda: migrations.migrate(url, schema)) if run.migrate else None
+    return Prepared(preparations(settings, bus, migrate, run.create_topics), service)
 
 
 def _relay(settings: Settings, bus: Bus, outbox: Outbox, name: str, *, tracing: Tracing | None) -> Relay:
@@ -200,9 +201,22 @@ def _relay(settings: Settings, bus: Bus, outbox: Outbox, name: str, *, tracing: 
     return Relay(producer, outbox, pace, was_written=bus.written_since)
 
 
+def _tracing(settings: Settings) -> Tracing | None:
+    spans = collector(settings)
+    return spans.tracing("ordersaga") if spans else None
+
+
+def _circuits(settings: Settings) -> Circuits:
+    return Circuits(silences_max=settings.circuit_silences_max)
+
+
 def _admission(settings: Settings) -> Admission:
     limits = AdmissionLimits(started_max=settings.sagas_started_max, outbox_rows_max=settings.outbox_rows_max)
     return Admission(limits)
+
+
+def _pausing(settings: Settings, bus: Bus) -> Pausing:
+    return Pausing(lambda: sum(bus.group_lag(settings.kafka_group).values()))
 
 
 def _by_the_clock(
@@ -213,13 +227,14 @@ def _by_the_clock(
     *,
     letters: DeadLetters,
     worker: ConsumeLoop | None,
+    pausing: Pausing,
 ) -> list[Background]:
     """`worker`: None for a process that reads no answers: it goes by the clock alone."""
     has_heard = (lambda: worker.caught_up) if worker else (lambda: True)
     is_crowded = (lambda: worker.crowded) if worker else (lambda: False)
     looking = DeadlineSettings(every_seconds=settings.deadlines_every_seconds, batch_max=settings.deadlines_batch_max)
     return [
-        Deadlines(store, handler, looking, has_heard=has_heard, is_crowded=is_crowded),
+        Deadlines(store, handler, looking, has_heard=has_heard, is_crowded=is_crowded, is_held=pausing.holds_deadlines),
         Archiver(database.archive(), archive_settings(settings)),
         Chore("upkeep", store.upkeep, every_seconds=UPKEEP_EVERY_SECONDS),
         Chore("statistics", database.statistics().fold, every_seconds=FOLD_EVERY_SECONDS),
@@ -237,7 +252,14 @@ def _reconciler(settings: Settings, database: Database, store: Store, measures: 
 
 
 def _worker(
-    settings: Settings, bus: Bus, handler: Handler, relay: Relay, name: str, *, tracing: Tracing | None
+    settings: Settings,
+    bus: Bus,
+    handler: Handler,
+    relay: Relay,
+    name: str,
+    *,
+    pausing: Pausing,
+    tracing: Tracing | None,
 ) -> ConsumeLoop:
     consumer = bus.consumer(
         group=settings.kafka_group,
@@ -250,7 +272,7 @@ def _worker(
         tracing.handling(handler.records, settings.kafka_group) if tracing else handler.records,
         handler.park,
         name="worker",
-        hold_back=lambda: relay.full,
+        hold_back=lambda: relay.full or pausing.paused,
         batch_max=settings.worker_batch_max,
         gather_seconds=settings.worker_gather_seconds,
         poll_timeout_seconds=settings.worker_poll_timeout_seconds,

@@ -13,8 +13,10 @@ import typer
 from ordersaga import (
     cli_archive,
     cli_audit,
+    cli_consumption,
     cli_erase,
     cli_letters,
+    cli_maintenance,
     cli_orders,
     cli_reconcile,
     cli_sagas,
@@ -232,6 +234,8 @@ def demo(
 
 app.add_typer(cli_letters.app, name="dead-letters")
 app.add_typer(cli_orders.app, name="orders")
+app.add_typer(cli_consumption.app, name="consumption")
+app.add_typer(cli_maintenance.app, name="maintenance")
 app.add_typer(cli_sagas.app, name="sagas")
 app.add_typer(cli_archive.app, name="archive")
 app.add_typer(cli_topics.app, name="topics")

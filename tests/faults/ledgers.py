@@ -156,7 +156,7 @@ PLANTED = {
         insert into ordersaga.statistics_added (saga, kind, label, count, microseconds)
         values ('create_order', 'ended', 'COMPLETED|', 1, 100000)
     """,
-    "an order is placed once": "update ordersaga.saga_personal set customer_id = 'c-1'",
+    "an order is placed once": "update ordersaga.saga_personal set customer_id = 'c4n4ry-1'",
     "no deadline is left of a saga that waits for nothing": """
         insert into ordersaga.deadlines values (gen_random_uuid(), 'command', now())
     """,

@@ -11,6 +11,7 @@ from typing import Any
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from ordersaga.local.ports import free_port
+from tests.canary_watch import WATCH
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class Collector:
         request = ExportTraceServiceRequest()
         request.ParseFromString(body)
         found = list(_spans(request))
+        WATCH.look("spans", body)
         with self._lock:
             self.received.append(body)
             self.spans += found

@@ -137,7 +137,7 @@ def test_a_step_that_outlives_its_process_is_told_by_the_next_from_the_time_that
 ) -> None:
     settings = settings_for(database_url)
     with orchestrator(settings, bus) as api:
-        saga_id = api.place(ORDER | {"customer_id": "alice"})
+        saga_id = api.place(ORDER | {"customer_id": "alice-c4n4ry"})
         until(lambda: len(bus.records("order_commands")) == 1, "the first command is out")
     (request,) = [span for span in collector.spans if span.name == "POST /orders"]
     assert not request.parent_id, "a trace of its own"

@@ -6,7 +6,7 @@ from uuid import UUID
 from litestar import MediaType, Response, get, post
 from litestar.params import PathParameter, RawBody
 
-from ordersaga.orchestrator.api import admission, dead_letters, searching, stats
+from ordersaga.orchestrator.api import admission, consumption, dead_letters, searching, stats
 from ordersaga.orchestrator.api.asking import (
     AnyRequest,
     Api,
@@ -232,6 +232,7 @@ ROUTES = [
     *searching.ROUTES,
     *dead_letters.ROUTES,
     *admission.ROUTES,
+    *consumption.ROUTES,
     *stats.ROUTES,
     *(livez, readyz, health, metrics),
 ]

@@ -50,23 +50,25 @@ class Deadlines(Looped):
         *,
         has_heard: Callable[[], bool] = lambda: True,
         is_crowded: Callable[[], bool] = lambda: False,
+        is_held: Callable[[], bool] = lambda: False,
         clock: Clock | None = None,
         randomness: Randomness | None = None,
     ) -> None:
         """`has_heard`: whether the answers that there are were read; `is_crowded`: whether there are more than a worker
-        takes at once.
+        takes at once; `is_held`: whether nobody is to read any now, so that no deadline may pass.
         """
         self._store = store
         self._handler = handler
         self._settings = settings
         self._has_heard = has_heard
         self._is_crowded = is_crowded
+        self._is_held = is_held
         self._clock = clock or SystemClock()
         self._deaf_since: float | None = None
         self._loop = Loop("deadlines", self.turn, clock=self._clock, randomness=randomness)
 
     def turn(self) -> None:
-        if self._is_deaf():
+        if self._is_held() or self._is_deaf():
             self._loop.pause(self._settings.every_seconds)
             return
         due = self._store.due(self._settings.batch_max)
