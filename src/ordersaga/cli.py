@@ -140,9 +140,8 @@ def doctor(*, env_file: EnvFile = None) -> None:
         bus, well = connecting.kafka_bus(settings), True
         for finding in bootstrap_commands.doctor(settings, bus).findings():
             well = well and finding.well
-            typer.echo(f"{'ok   ' if finding.well else 'WRONG'}  {finding.what:13} {finding.said}")
-            if not finding.well:
-                typer.echo(f"       -> {finding.cure}")
+            for line in finding.lines():
+                typer.echo(line)
         bus.close(2.0)
     if not well:
         raise typer.Exit(1)
