@@ -144,7 +144,7 @@ def orchestrator(settings: Settings, bus: Bus, run: Run = EVERYTHING) -> App:
     relay = _relay(settings, bus, outbox, name, tracing=tracing)
     measures = Measures()
     counting = Counting(measures.facts)
-    circuits, admission, pausing = _circuits(settings), _admission(settings), _pausing(settings, bus)
+    circuits, admission, pausing = _circuits(settings), _admission(settings), _pausing(settings, bus, measures)
     handler = Handler(store, sagas, relay.offer, topics=topics, counting=counting, gate=circuits, spans=spans)
     beginnings, letters = Beginnings(handler), DeadLetters(store, handler)
     bulletin = Bulletin(database.board(), circuits, admission, pausing)
@@ -215,8 +215,10 @@ def _admission(settings: Settings) -> Admission:
     return Admission(limits)
 
 
-def _pausing(settings: Settings, bus: Bus) -> Pausing:
-    return Pausing(lambda: sum(bus.group_lag(settings.kafka_group).values()))
+def _pausing(settings: Settings, bus: Bus, measures: Measures) -> Pausing:
+    pausing = Pausing(lambda: sum(bus.group_lag(settings.kafka_group).values()))
+    measures.paused_while(lambda: pausing.paused)
+    return pausing
 
 
 def _by_the_clock(

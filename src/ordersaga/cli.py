@@ -23,7 +23,7 @@ from ordersaga import (
     cli_stats,
     cli_topics,
 )
-from ordersaga.cli_errors import fail, read_settings, told_in_one_line
+from ordersaga.cli_errors import fail, read_settings, say_exit_codes, told_in_one_line
 
 if TYPE_CHECKING:
     from ordersaga.settings import Settings
@@ -72,6 +72,8 @@ def serve(
     Each process publishes what it writes itself, so a relay runs beside every part; `--only relay` is one that has
     nothing of its own and takes over from processes that died.
 
+    Exit code 0 after SIGTERM or SIGINT, 1 where a part did not stop in time, 130 where a second signal came.
+
     Example: ordersaga serve --only api --only deadlines
     """
     with told_in_one_line():
@@ -93,6 +95,8 @@ def participants(
     env_file: EnvFile = None,
 ) -> None:
     """Run reference participants, each with its own schema in the database, and HTTP for what people do there.
+
+    Exit code 0 after SIGTERM or SIGINT, 1 where a part did not stop in time, 130 where a second signal came.
 
     Example: ordersaga participants order payment
     """
@@ -222,6 +226,8 @@ def demo(
 ) -> None:
     """Place orders on a platform of your own and watch them confirmed and taken back.
 
+    Exit code 1 where an order did not end as it should.
+
     Example: ordersaga demo --exit
     """
     try:
@@ -243,6 +249,9 @@ app.command()(cli_reconcile.reconcile)
 app.command()(cli_erase.erase)
 app.command()(cli_audit.audit)
 app.command("orphans")(cli_letters.orphans)
+
+
+say_exit_codes(app)
 
 
 def _run(built: Any, settings: "Settings", bus: Any) -> None:

@@ -47,6 +47,8 @@ def plan(*, env_file: EnvFile = None) -> None:
 def apply(*, env_file: EnvFile = None) -> None:
     """Create those that are missing, and list all with their partitions.
 
+    Exit code 1 where a topic is still missing.
+
     Example: KAFKA_BOOTSTRAP_SERVERS=broker:9092 ordersaga topics apply
     """
     with told_in_one_line():
