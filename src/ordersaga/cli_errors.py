@@ -11,9 +11,7 @@ if TYPE_CHECKING:
     from ordersaga.settings import Settings
 
 
-EXIT_CODES = (
-    "Exit codes: 0 all is done and well; 1 it failed, or something is not well; 2 an option or setting is wrong."
-)
+EXIT_CODES = "Exit codes: 0 all is done and well; 1 it failed, or something is not well; 2 a wrong option or setting."
 
 
 def say_exit_codes(app: typer.Typer) -> None:
