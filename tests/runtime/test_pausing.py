@@ -3,30 +3,24 @@ silence does not count before what was said meanwhile has been read.
 """
 
 from collections.abc import Callable
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from pydantic import SecretStr
 
-from ordersaga import bootstrap, bootstrap_participants
 from ordersaga.bus.memory import MemoryBus
 from ordersaga.bus.protocol import BusUnavailable
 from ordersaga.cli_maintenance import _line
 from ordersaga.delivery.clock import SystemClock
 from ordersaga.demo.client import Api
-from ordersaga.local.ports import free_port
 from ordersaga.orchestrator.runtime.deadlines import Deadlines
 from ordersaga.orchestrator.runtime.pausing import CATCH_UP_SECONDS_MAX, LOOK_EVERY_SECONDS, UNREAD_MAX, Pausing
 from ordersaga.orchestrator.store.board import PostgresBoard
 from ordersaga.orchestrator.store.board_protocol import Pause, Posted
 from ordersaga.orchestrator.store.postgres import open_pool
-from ordersaga.process import Runnable
-from ordersaga.settings import Settings
-from tests.canaries import ADDRESS, CUSTOMER, FOOD
 from tests.runtime.stage import Stage
 from tests.waiting import until
+from tests.whole import orchestrator, order, participants, settings_for, status_of
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 
@@ -108,53 +102,26 @@ def test_no_deadline_passes_while_it_is_held(stage: Stage) -> None:
 # --- the whole ------------------------------------------------------------------------------------
 
 
-@contextmanager
-def running(app: Runnable) -> Any:
-    app.start()
-    try:
-        yield
-    finally:
-        assert app.stop(9)
-
-
-def settings_for(database_url: str) -> Settings:
-    kinds: Any = {f"participant_{name}": "full" for name in ("order", "user", "payment", "timer", "notification")}
-    return Settings(
-        database_url=SecretStr(database_url),
-        http_port=free_port(),
-        participants_http_port=0,
-        step_timeout_seconds=1,
-        deadlines_every_seconds=0.1,
-        **kinds,
-    )
-
-
 def test_a_pause_outlives_a_restart_and_costs_no_order(database_url: str) -> None:
-    bus, settings = MemoryBus(), settings_for(database_url)
-    details = {"foodItems": [{"name": FOOD, "price": 4.35, "quantity": 2}], "deliveryLocation": ADDRESS}
-    api = Api(f"http://127.0.0.1:{settings.http_port}")
+    bus, settings = MemoryBus(), settings_for(database_url, step_timeout_seconds=1, deadlines_every_seconds=0.1)
     pool = open_pool(database_url, settings.database_schema, size_max=1)
     board = PostgresBoard(pool)
 
-    def attempts(saga_id: str) -> int:
-        return int(api.saga(saga_id)["steps"][0]["attempts"])
-
-    with running(bootstrap_participants.participants(settings, bus)):
-        with running(bootstrap.orchestrator(settings, bus)):
-            until(api.ready, "the orchestrator is ready")
+    with participants(settings, bus):
+        with orchestrator(settings, bus) as api:
             board.set_pause(paused=True, by="night", why="a test")
             until(lambda: "paused by night" in detail_of(api), "it says so")
-            saga_id = api.place({"customer_id": CUSTOMER, "order_details": details})
+            saga_id = api.place(order())
             until(lambda: len(bus.records("order_events")) == 1, "the order service has answered")
-        with running(bootstrap.orchestrator(settings, bus)):
-            until(api.ready, "the next orchestrator is ready")
+        with orchestrator(settings, bus) as api:
             until(lambda: "paused by night" in detail_of(api), "it says so")
             overdue = "select count(*) from deadlines where due_at < now() - interval '2 seconds'"
             until(lambda: count(pool, overdue) == 1, "the answer is long overdue")
-            assert (api.saga(saga_id)["current_step"], attempts(saga_id)) == ("CREATE_ORDER", 1)
+            waiting = api.saga(saga_id)
+            assert (waiting["current_step"], waiting["steps"][0]["attempts"]) == ("CREATE_ORDER", 1)
             assert _line(board.read(10)).endswith("1 sagas and 0 messages are under way")
             board.set_pause(paused=False, by="night", why="over")
-            until(lambda: api.saga(saga_id)["status"] == "COMPLETED", "the order is confirmed")
+            until(lambda: status_of(api, saga_id) == "COMPLETED", "the order is confirmed")
             assert {step["attempts"] for step in api.saga(saga_id)["steps"]} == {1}, "nobody was asked twice"
             until(lambda: _line(board.read(10)) == "new orders are taken; nothing is under way", "all is done")
     pool.close()

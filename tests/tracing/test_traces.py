@@ -2,30 +2,24 @@
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from pydantic import SecretStr
 
-from ordersaga import bootstrap, bootstrap_participants
 from ordersaga.bus.memory import MemoryBus
-from ordersaga.demo.client import Api
 from ordersaga.local.ports import free_port
-from ordersaga.process import Runnable
 from ordersaga.settings import Settings
 from ordersaga.tracing.otlp import Collector as Sender
 from ordersaga.tracing.otlp import NoSdk
+from tests import whole
+from tests.canaries import MARK
 from tests.tracing.collector import Collector, Span, collecting
 from tests.waiting import until
+from tests.whole import orchestrator, order, participants, status_of
 
 TRACE, CLIENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 PARENT = {"traceparent": f"00-{TRACE}-{CLIENT}-01", "tracestate": "shop=7"}
-CUSTOMER, ADDRESS, FOOD = "declined-canary-customer", "canary street 7", "canary burrito"
-ORDER = {
-    "customer_id": CUSTOMER,
-    "order_details": {"foodItems": [{"name": FOOD, "price": 4.35, "quantity": 2}], "deliveryLocation": ADDRESS},
-}
+ORDER = order("declined-c4n4ry")
 
 
 @pytest.fixture
@@ -44,34 +38,7 @@ def bus() -> Iterator[MemoryBus]:
 
 
 def settings_for(database_url: str, **more: Any) -> Settings:
-    kinds: Any = {f"participant_{name}": "full" for name in ("order", "user", "payment", "timer", "notification")}
-    return Settings(
-        database_url=SecretStr(database_url),
-        http_port=free_port(),
-        participants_http_port=0,
-        **{"tracing": "otlp", **kinds, **more},
-    )
-
-
-@contextmanager
-def running(app: Runnable) -> Iterator[None]:
-    app.start()
-    try:
-        yield
-    finally:
-        assert app.stop(9)
-
-
-@contextmanager
-def orchestrator(settings: Settings, bus: MemoryBus) -> Iterator[Api]:
-    api = Api(f"http://127.0.0.1:{settings.http_port}")
-    with running(bootstrap.orchestrator(settings, bus)):
-        until(api.ready, "the orchestrator is ready")
-        yield api
-
-
-def status_of(api: Api, saga_id: str) -> str:
-    return str(api.saga(saga_id)["status"])
+    return whole.settings_for(database_url, **{"tracing": "otlp", **more})
 
 
 def one(spans: list[Span], name: str, service: str = "ordersaga") -> Span:
@@ -83,7 +50,7 @@ def test_one_trace_runs_from_the_request_through_every_command_and_answer_to_the
     database_url: str, bus: MemoryBus, collector: Collector
 ) -> None:
     settings = settings_for(database_url)
-    with running(bootstrap_participants.participants(settings, bus)), orchestrator(settings, bus) as api:
+    with participants(settings, bus), orchestrator(settings, bus) as api:
         saga_id = str(api.place(ORDER, PARENT))
         until(lambda: status_of(api, saga_id) == "COMPENSATED", "the order is taken back")
         api.saga(saga_id)
@@ -114,12 +81,12 @@ def test_one_trace_runs_from_the_request_through_every_command_and_answer_to_the
     names = [span.name for span in sorted(told, key=lambda span: span.start_ns) if span.name in steps]
     assert names == list(steps), "in this order"
     assert collector.trace(TRACE) != collector.spans, "batches are in no order's trace"
-    assert not any(word in body for body in collector.received for word in (b"canary", b"cus_", b"pm_"))
+    assert not any(word in body for body in collector.received for word in (MARK.encode(), b"cus_", b"pm_"))
 
 
 def test_every_record_of_an_order_carries_its_trace(database_url: str, bus: MemoryBus, collector: Collector) -> None:
     settings = settings_for(database_url)
-    with running(bootstrap_participants.participants(settings, bus)), orchestrator(settings, bus) as api:
+    with participants(settings, bus), orchestrator(settings, bus) as api:
         saga_id = api.place(ORDER, PARENT)
         until(lambda: status_of(api, saga_id) == "COMPENSATED", "the order is taken back")
         until(lambda: len(bus.records("notification_events")) == 1, "the customer is told")
@@ -137,12 +104,12 @@ def test_a_step_that_outlives_its_process_is_told_by_the_next_from_the_time_that
 ) -> None:
     settings = settings_for(database_url)
     with orchestrator(settings, bus) as api:
-        saga_id = api.place(ORDER | {"customer_id": "alice-c4n4ry"})
+        saga_id = api.place(order())
         until(lambda: len(bus.records("order_commands")) == 1, "the first command is out")
     (request,) = [span for span in collector.spans if span.name == "POST /orders"]
     assert not request.parent_id, "a trace of its own"
     assert "CREATE_ORDER" not in {span.name for span in collector.spans}, "nobody has answered"
-    with orchestrator(settings, bus) as api, running(bootstrap_participants.participants(settings, bus)):
+    with orchestrator(settings, bus) as api, participants(settings, bus):
         until(lambda: status_of(api, saga_id) == "COMPLETED", "the order is confirmed")
     told = collector.trace(request.trace_id)
     step = one(told, "CREATE_ORDER")
@@ -154,7 +121,7 @@ def test_a_step_that_outlives_its_process_is_told_by_the_next_from_the_time_that
 
 def test_whoever_does_not_want_a_trace_kept_is_heard(database_url: str, bus: MemoryBus, collector: Collector) -> None:
     settings = settings_for(database_url)
-    with running(bootstrap_participants.participants(settings, bus)), orchestrator(settings, bus) as api:
+    with participants(settings, bus), orchestrator(settings, bus) as api:
         saga_id = api.place(ORDER, {"traceparent": f"00-{TRACE}-{CLIENT}-00"})
         until(lambda: status_of(api, saga_id) == "COMPENSATED", "the order is taken back")
     assert collector.trace(TRACE) == []
@@ -167,7 +134,7 @@ def test_a_collector_that_is_away_holds_up_neither_orders_nor_the_end(
 ) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{free_port()}")
     settings = settings_for(database_url)
-    with running(bootstrap_participants.participants(settings, bus)), orchestrator(settings, bus) as api:
+    with participants(settings, bus), orchestrator(settings, bus) as api:
         saga_id = api.place(ORDER)
         until(lambda: status_of(api, saga_id) == "COMPENSATED", "the order is taken back")
 
@@ -176,7 +143,7 @@ def test_where_tracing_is_off_what_the_request_brought_is_passed_on_as_it_came(
     database_url: str, bus: MemoryBus, collector: Collector
 ) -> None:
     settings = settings_for(database_url, tracing="off")
-    with running(bootstrap_participants.participants(settings, bus)), orchestrator(settings, bus) as api:
+    with participants(settings, bus), orchestrator(settings, bus) as api:
         saga_id = api.place(ORDER, PARENT)
         until(lambda: status_of(api, saga_id) == "COMPENSATED", "the order is taken back")
     carried = {dict(record.headers)["traceparent"] for record in bus.records("order_commands")}

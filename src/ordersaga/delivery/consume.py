@@ -70,7 +70,8 @@ class ConsumeLoop:
     ) -> None:
         """`park` must have put the record away durably when it returns; it is tried until it does, whatever it raises.
 
-        While `hold_back` says yes (a relay is full), nothing is taken in. `gather_seconds`: see `delivery.gathering`.
+        While `hold_back` says yes (a relay is full, a pause), nothing is handled. `gather_seconds`: see
+        `delivery.gathering`.
         """
         self._consumer = consumer
         self._handle = handle
@@ -138,6 +139,9 @@ class ConsumeLoop:
         try:
             self._wait_while_held_back()
             records = self._poll()
+            if records and self._hold_back():  # since a moment ago, while we waited for them
+                self._carried[:0] = records
+                return
             self._crowded = len(records) >= self._batch_max * CROWDED_SHARE
             if records:
                 self._work(records)
