@@ -5,8 +5,8 @@ import psycopg
 from ordersaga.orchestrator.store.migrate import migrate
 from tests.cli.test_cli import ordersaga
 
-LEFT = """INSERT INTO ordersaga.sagas (id, saga, version, status, revision, state, attention, created_at, updated_at)
-    VALUES ('019b7e6c-0000-7000-8000-000000000001', 'create_order', 1, 'COMPENSATING', 1, '{}', false, now(), now())"""
+LEFT = """INSERT INTO ordersaga.sagas (id, saga, version, status, revision, state, attention, resolved, created_at, updated_at)
+    VALUES ('019b7e6c-0000-7000-8000-000000000001', 'create_order', 1, 'COMPENSATING', 1, '{}', false, false, now(), now())"""
 
 
 def test_maintenance_stops_orders_and_says_what_is_under_way(database_url: str) -> None:
