@@ -248,9 +248,9 @@ def test_what_comes_as_it_begins_to_be_held_back_waits_in_its_order(desks: Desks
     desk = desks(numbers(10), batch_max=4)
     poll = desk.consumer.poll
 
-    def full_since(batch_max: int, timeout_seconds: float) -> Sequence[Record]:
+    def full_since(max_records: int, timeout_seconds: float) -> Sequence[Record]:
         desk.full = True
-        return poll(batch_max, timeout_seconds)
+        return poll(max_records, timeout_seconds)
 
     desk.consumer.poll = full_since  # type: ignore[method-assign]
     desk.loop.start()
