@@ -114,12 +114,12 @@ class Refusing:
 
 def test_what_an_error_of_the_database_quotes_is_not_in_the_log(stage: Stage, out: io.StringIO) -> None:
     log = structlog.get_logger("ordersaga.test")
-    for statement in (
-        f"insert into admission (taken, by, why) values (null, '{CUSTOMER}', 'x')",
-        f"""select '{{"customer_id": "{CUSTOMER}", "name": "\\u0000"}}'::jsonb""",
+    for statement, value in (
+        ("insert into admission (taken, by, why) values (null, %s, 'x')", CUSTOMER),
+        ("select %s::jsonb", f'{{"customer_id": "{CUSTOMER}", "name": "\\u0000"}}'),
     ):
         with pytest.raises(psycopg.Error, match=MARK) as quotes_the_row:
-            stage.execute(statement)
+            stage.execute(statement, value)
         came_of_it = ValueError("what came of it")
         came_of_it.__cause__ = quotes_the_row.value
         log.error("it.failed", exc_info=came_of_it)
