@@ -10,6 +10,12 @@ import pytest
 
 from ordersaga.local.kafka import Kafka, KafkaCluster, open_kafka
 from ordersaga.local.postgres import Postgres, open_postgres
+from tests.canary_watch import Plugin
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(Plugin(), "canaries")
+
 
 hypothesis.settings.register_profile("here", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True)

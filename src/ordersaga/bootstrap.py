@@ -14,12 +14,13 @@ from threading import Lock
 from time import monotonic
 
 import structlog
+from litestar.types import ASGIApp
 
 from ordersaga import __version__
 from ordersaga.as_set import archive_settings, sagas_of, topic_specs, topics_of
 from ordersaga.bus.kafka import KafkaBus
 from ordersaga.bus.protocol import Bus
-from ordersaga.connecting import Database, database_url, reconciliation_of
+from ordersaga.connecting import Database, collector, database_url, reconciliation_of
 from ordersaga.delivery.background import Background, Chore
 from ordersaga.delivery.clock import SystemClock, SystemRandom
 from ordersaga.delivery.consume import ConsumeLoop
@@ -40,8 +41,10 @@ from ordersaga.orchestrator.runtime.dead_letters import DeadLetters
 from ordersaga.orchestrator.runtime.deadlines import Deadlines, DeadlineSettings
 from ordersaga.orchestrator.runtime.handle import Handler
 from ordersaga.orchestrator.runtime.measuring import Measures, Standing, exposition
+from ordersaga.orchestrator.runtime.pausing import Pausing
 from ordersaga.orchestrator.runtime.reconciling import Reconciler
 from ordersaga.orchestrator.runtime.service import Report, Service
+from ordersaga.orchestrator.runtime.step_spans import StepSpans
 from ordersaga.orchestrator.runtime.topic_watch import TopicWatch
 from ordersaga.orchestrator.runtime.twins import Twins
 from ordersaga.orchestrator.runtime.verbs import Verbs
@@ -54,6 +57,8 @@ from ordersaga.settings import Settings
 from ordersaga.settings_http import token_lines
 from ordersaga.settings_reading import SettingsError
 from ordersaga.tokens import Tokens
+from ordersaga.tracing import Tracing
+from ordersaga.tracing.http import TracedHttp
 from ordersaga.web.rate import Rate
 from ordersaga.web.server import HttpServer, ServerSettings
 
@@ -69,8 +74,16 @@ _log = structlog.get_logger(__name__)
 class App:
     """The orchestrator, or some of its parts: something to start, to stop and to ask how it is."""
 
-    def __init__(self, service: Service, preparation: Prepared, store: PostgresStore, counting: Counting) -> None:
+    def __init__(
+        self,
+        service: Service,
+        preparation: Prepared,
+        store: PostgresStore,
+        counting: Counting,
+        tracing: Tracing | None = None,
+    ) -> None:
         self.http: HttpServer | None = None
+        self._tracing = tracing
         self._service = service
         self._counting = counting
         self._preparation = preparation
@@ -89,6 +102,8 @@ class App:
         ended = self.http is None or self.http.stop(min(2.0, timeout_seconds))
         ended = self._preparation.stop(max(0.1, end - monotonic() - 0.5)) and ended
         self._store.close()
+        if self._tracing is not None:
+            self._tracing.stop(max(0.1, end - monotonic()))
         _log.info("orchestrator.counted", **self._counting.sums())
         return ended
 
@@ -124,40 +139,40 @@ def orchestrator(settings: Settings, bus: Bus, run: Run = EVERYTHING) -> App:
     name = settings.instance_id or f"{socket.gethostname()}-{os.getpid()}"
     database = Database(settings, name)
     outbox, store = database.outbox, database.store(sagas)
-    relay = _relay(settings, bus, outbox, name)
+    tracing = _tracing(settings)
+    spans = StepSpans(tracing) if tracing else None
+    relay = _relay(settings, bus, outbox, name, tracing=tracing)
     measures = Measures()
     counting = Counting(measures.facts)
-    circuits, admission = Circuits(silences_max=settings.circuit_silences_max), _admission(settings)
-    board = database.board()
-    handler = Handler(store, sagas, relay.offer, topics=topics, counting=counting, gate=circuits)
+    circuits, admission, pausing = _circuits(settings), _admission(settings), _pausing(settings, bus, measures)
+    handler = Handler(store, sagas, relay.offer, topics=topics, counting=counting, gate=circuits, spans=spans)
     beginnings, letters = Beginnings(handler), DeadLetters(store, handler)
-    bulletin = Bulletin(board, circuits, admission)
+    bulletin = Bulletin(database.board(), circuits, admission, pausing)
     parts: list[Background] = [relay, bulletin, *([beginnings] if "api" in only else [])] if run.changes else []
-    worker = _worker(settings, bus, handler, relay, name) if "worker" in only else None
+    worker = (
+        _worker(settings, bus, handler, relay, name, pausing=pausing, tracing=tracing) if "worker" in only else None
+    )
     if "deadlines" in only:
-        parts += _by_the_clock(settings, database, store, handler, letters=letters, worker=worker)
+        parts += _by_the_clock(settings, database, store, handler, letters=letters, worker=worker, pausing=pausing)
         parts += _reconciler(settings, database, store, measures)
     if worker is not None:
         parts += [TopicWatch(bus, topics.all()), worker]
-    service = Service(store, bus, parts, besides=(circuits.health, admission.health, bulletin.people_needed))
-    url, schema = database_url(settings), settings.database_schema
-    migrate = (lambda: migrations.migrate(url, schema)) if run.migrate else None
-    steps = preparations(settings, bus, migrate, run.create_topics)
-    app = App(service, Prepared(steps, service), store, counting)
+    besides = (circuits.health, admission.health, pausing.health, bulletin.people_needed)
+    service = Service(store, bus, parts, besides=besides)
+    app = App(service, _prepared(settings, bus, run, service), store, counting, tracing)
     if "api" in only:
         verbs = Verbs(
             handler, beginnings.begin, SystemClock(), SystemRandom(), admit=admission.check, audit=database.audit()
         )
-        standing = _standing(settings, bus, store=store, outbox=outbox, counting=counting)
         api = Api(
             store=store,
-            board=board,
+            board=database.board(),
             statistics=database.statistics(),
             audit=database.audit(),
             sagas=sagas,
             letters=letters,
             verbs=verbs,
-            metrics=exposition(measures, standing),
+            metrics=exposition(measures, _standing(settings, bus, store=store, outbox=outbox, counting=counting)),
             health=app.health,
             limits=_order_limits(settings),
             return_url=settings.return_url,
@@ -165,23 +180,46 @@ def orchestrator(settings: Settings, bus: Bus, run: Run = EVERYTHING) -> App:
             twins=Twins(measures.same_again),
             version=__version__,
         )
-        app.http = _http(settings, api, tokens, read_only=not run.changes)
+        app.http = _http(settings, api, tokens, read_only=not run.changes, tracing=tracing)
     return app
 
 
-def _relay(settings: Settings, bus: Bus, outbox: Outbox, name: str) -> Relay:
+def _prepared(settings: Settings, bus: Bus, run: Run, service: Service) -> Prepared:
+    url, schema = database_url(settings), settings.database_schema
+    migrate = (lambda: migrations.migrate(url, schema)) if run.migrate else None
+    return Prepared(preparations(settings, bus, migrate, run.create_topics), service)
+
+
+def _relay(settings: Settings, bus: Bus, outbox: Outbox, name: str, *, tracing: Tracing | None) -> Relay:
     pace = RelayPace(
         batch_max=settings.relay_batch_max,
         held_max=settings.relay_held_max,
         scan_interval_seconds=settings.relay_scan_interval_seconds,
     )
     # Rows of a dead process are looked for in the log first: a bare participant would do a repeated command twice.
-    return Relay(bus.producer(client_id=f"ordersaga-{name}"), outbox, pace, was_written=bus.written_since)
+    producer = bus.producer(client_id=f"ordersaga-{name}")
+    producer = tracing.producer(producer) if tracing else producer
+    return Relay(producer, outbox, pace, was_written=bus.written_since)
+
+
+def _tracing(settings: Settings) -> Tracing | None:
+    spans = collector(settings)
+    return spans.tracing("ordersaga") if spans else None
+
+
+def _circuits(settings: Settings) -> Circuits:
+    return Circuits(silences_max=settings.circuit_silences_max)
 
 
 def _admission(settings: Settings) -> Admission:
     limits = AdmissionLimits(started_max=settings.sagas_started_max, outbox_rows_max=settings.outbox_rows_max)
     return Admission(limits)
+
+
+def _pausing(settings: Settings, bus: Bus, measures: Measures) -> Pausing:
+    pausing = Pausing(lambda: sum(bus.group_lag(settings.kafka_group).values()))
+    measures.paused_while(lambda: pausing.paused)
+    return pausing
 
 
 def _by_the_clock(
@@ -192,13 +230,14 @@ def _by_the_clock(
     *,
     letters: DeadLetters,
     worker: ConsumeLoop | None,
+    pausing: Pausing,
 ) -> list[Background]:
     """`worker`: None for a process that reads no answers: it goes by the clock alone."""
     has_heard = (lambda: worker.caught_up) if worker else (lambda: True)
     is_crowded = (lambda: worker.crowded) if worker else (lambda: False)
     looking = DeadlineSettings(every_seconds=settings.deadlines_every_seconds, batch_max=settings.deadlines_batch_max)
     return [
-        Deadlines(store, handler, looking, has_heard=has_heard, is_crowded=is_crowded),
+        Deadlines(store, handler, looking, has_heard=has_heard, is_crowded=is_crowded, is_held=pausing.holds_deadlines),
         Archiver(database.archive(), archive_settings(settings), filing=database.filing()),
         Chore("upkeep", store.upkeep, every_seconds=UPKEEP_EVERY_SECONDS),
         Chore("statistics", database.statistics().fold, every_seconds=FOLD_EVERY_SECONDS),
@@ -215,7 +254,16 @@ def _reconciler(settings: Settings, database: Database, store: Store, measures: 
     return [Reconciler(reconciliation, every_seconds=every_seconds, told=measures.reconciled)]
 
 
-def _worker(settings: Settings, bus: Bus, handler: Handler, relay: Relay, name: str) -> ConsumeLoop:
+def _worker(
+    settings: Settings,
+    bus: Bus,
+    handler: Handler,
+    relay: Relay,
+    name: str,
+    *,
+    pausing: Pausing,
+    tracing: Tracing | None,
+) -> ConsumeLoop:
     consumer = bus.consumer(
         group=settings.kafka_group,
         topics=topics_of(settings).answers(),
@@ -224,10 +272,10 @@ def _worker(settings: Settings, bus: Bus, handler: Handler, relay: Relay, name: 
     )
     return ConsumeLoop(
         consumer,
-        handler.records,
+        tracing.handling(handler.records, settings.kafka_group) if tracing else handler.records,
         handler.park,
         name="worker",
-        hold_back=lambda: relay.full,
+        hold_back=lambda: relay.full or pausing.paused,
         batch_max=settings.worker_batch_max,
         gather_seconds=settings.worker_gather_seconds,
         poll_timeout_seconds=settings.worker_poll_timeout_seconds,
@@ -255,14 +303,17 @@ def _order_limits(settings: Settings) -> OrderLimits:
     )
 
 
-def _http(settings: Settings, api: Api, tokens: Tokens | None, *, read_only: bool) -> HttpServer:
+def _http(
+    settings: Settings, api: Api, tokens: Tokens | None, *, read_only: bool, tracing: Tracing | None
+) -> HttpServer:
     served = AppSettings(
         cors_origins=settings.http_cors_origins,
         body_bytes_max=settings.http_body_bytes_max,
         tokens=tokens,
         read_only=read_only,
     )
-    return HttpServer(create_app(api, served), listening_on(settings))
+    app: ASGIApp = create_app(api, served)
+    return HttpServer(TracedHttp(app, tracing) if tracing else app, listening_on(settings))
 
 
 def who_may_ask(settings: Settings) -> Tokens | None:

@@ -8,7 +8,8 @@ from datetime import timedelta
 from pathlib import Path
 
 from ordersaga.as_set import sagas_of, topic_specs, topics_of
-from ordersaga.bus.protocol import Bus
+from ordersaga.bus.kafka import KafkaBus
+from ordersaga.bus.protocol import Access, Bus
 from ordersaga.connecting import Database, database_url, kafka_bus, reconciliation_of
 from ordersaga.delivery.clock import SystemClock, SystemRandom
 from ordersaga.orchestrator.core.reconcile import Difference
@@ -16,6 +17,7 @@ from ordersaga.orchestrator.runtime.beginnings import at_once
 from ordersaga.orchestrator.runtime.counting import Counting
 from ordersaga.orchestrator.runtime.dead_letters import DeadLetters
 from ordersaga.orchestrator.runtime.doctor import Doctor
+from ordersaga.orchestrator.runtime.doctor_access import BrokerDoor, DatabaseDoor
 from ordersaga.orchestrator.runtime.handle import Handler
 from ordersaga.orchestrator.runtime.sagas import Sagas
 from ordersaga.orchestrator.runtime.verbs import Verbs
@@ -26,6 +28,7 @@ from ordersaga.orchestrator.store.audit import PostgresAudit, Wish
 from ordersaga.orchestrator.store.board_protocol import Board
 from ordersaga.orchestrator.store.erasure import PostgresErasure
 from ordersaga.orchestrator.store.filing import PostgresFiling
+from ordersaga.orchestrator.store.probe import probe
 from ordersaga.orchestrator.store.protocol import Store, StoreError
 from ordersaga.orchestrator.store.statistics_protocol import Statistics
 from ordersaga.settings import Settings
@@ -90,6 +93,27 @@ def doctor(settings: Settings, bus: Bus) -> Doctor:
         bus=bus,
         topics=topics_of(settings).all(),
         group=settings.kafka_group,
+        at_the_database=_database_door(settings).findings,
+        at_the_brokers=_broker_door(settings, bus).findings,
+    )
+
+
+def _database_door(settings: Settings) -> DatabaseDoor:
+    url, schema = database_url(settings), settings.database_schema
+    return DatabaseDoor(look=lambda: probe(url, schema), newest_schema=migrations.NEWEST)
+
+
+def _broker_door(settings: Settings, bus: Bus) -> BrokerDoor:
+    topics, group = topics_of(settings), settings.kafka_group
+    read = topics.answers()
+    return BrokerDoor(
+        describe=bus.describe,
+        access=lambda: bus.access(group) if isinstance(bus, KafkaBus) else Access({}, None),
+        read=read,
+        written=sorted(set(topics.all()) - set(read)),
+        group=group,
+        partitions=settings.kafka_partitions,
+        protocol=settings.kafka_security_protocol,
     )
 
 

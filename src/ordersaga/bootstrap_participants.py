@@ -4,10 +4,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from time import monotonic
 
+from litestar.types import ASGIApp
+
 from ordersaga.as_set import topics_of
 from ordersaga.bootstrap import listening_on, must_be_private, preparations
 from ordersaga.bus.protocol import Bus
-from ordersaga.connecting import database_url
+from ordersaga.connecting import collector, database_url
 from ordersaga.delivery.background import Health
 from ordersaga.delivery.clock import SystemClock, SystemRandom
 from ordersaga.participants.everyone import host_of
@@ -15,6 +17,8 @@ from ordersaga.participants.host import Host
 from ordersaga.participants.http import create_app as participants_app
 from ordersaga.preparing import Prepared
 from ordersaga.settings import Settings
+from ordersaga.tracing.http import TracedHttp
+from ordersaga.tracing.otlp import Collector
 from ordersaga.web.server import HttpServer
 from ordersaga.wire.topics import Participant
 
@@ -22,8 +26,11 @@ from ordersaga.wire.topics import Participant
 class Participants:
     """Some of the reference participants in one process, each with its own schema, relay and consumer."""
 
-    def __init__(self, hosts: Mapping[Participant, Host], prepared: Sequence[Prepared]) -> None:
+    def __init__(
+        self, hosts: Mapping[Participant, Host], prepared: Sequence[Prepared], spans: Collector | None = None
+    ) -> None:
         self.http: HttpServer | None = None
+        self._spans = spans
         self._hosts = hosts
         self._prepared = prepared
 
@@ -38,6 +45,8 @@ class Participants:
         end = monotonic() + timeout_seconds
         served = self.http is None or self.http.stop(min(2.0, timeout_seconds))
         ended = [one.stop(max(0.1, end - monotonic())) for one in self._prepared]
+        if self._spans is not None:
+            self._spans.stop(max(0.1, end - monotonic()))
         return served and all(ended)
 
     def health(self) -> Sequence[Health]:
@@ -60,6 +69,8 @@ def participants(
     if settings.participants_http_port:
         must_be_private(settings)
 
+    spans = collector(settings)
+
     def host(name: str) -> Host:
         return host_of(
             Participant(name),
@@ -70,6 +81,7 @@ def participants(
             randomness=SystemRandom(),
             lease_seconds=settings.outbox_lease_seconds,
             instance_id=settings.instance_id or None,
+            tracing=spans.tracing(f"{name}-service") if spans else None,
         )
 
     hosts = {Participant(name): host(name) for name in names}
@@ -77,10 +89,12 @@ def participants(
         Prepared(preparations(settings, bus, one.create_tables if migrate else None, create_topics), one)
         for one in hosts.values()
     ]
-    built = Participants(hosts, prepared)
+    built = Participants(hosts, prepared, spans)
     if settings.participants_http_port:
         listening = replace(listening_on(settings), port=participants_port(settings, list(hosts)))
-        built.http = HttpServer(participants_app(hosts, built.health), listening)
+        app: ASGIApp = participants_app(hosts, built.health)
+        app = TracedHttp(app, spans.tracing("ordersaga-participants")) if spans else app
+        built.http = HttpServer(app, listening)
     return built
 
 

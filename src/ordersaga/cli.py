@@ -13,15 +13,17 @@ import typer
 from ordersaga import (
     cli_archive,
     cli_audit,
+    cli_consumption,
     cli_erase,
     cli_letters,
+    cli_maintenance,
     cli_orders,
     cli_reconcile,
     cli_sagas,
     cli_stats,
     cli_topics,
 )
-from ordersaga.cli_errors import fail, read_settings, told_in_one_line
+from ordersaga.cli_errors import fail, read_settings, say_exit_codes, told_in_one_line
 
 if TYPE_CHECKING:
     from ordersaga.settings import Settings
@@ -70,6 +72,8 @@ def serve(
     Each process publishes what it writes itself, so a relay runs beside every part; `--only relay` is one that has
     nothing of its own and takes over from processes that died.
 
+    Exit code 0 after SIGTERM or SIGINT, 1 where a part did not stop in time, 130 where a second signal came.
+
     Example: ordersaga serve --only api --only deadlines
     """
     with told_in_one_line():
@@ -91,6 +95,8 @@ def participants(
     env_file: EnvFile = None,
 ) -> None:
     """Run reference participants, each with its own schema in the database, and HTTP for what people do there.
+
+    Exit code 0 after SIGTERM or SIGINT, 1 where a part did not stop in time, 130 where a second signal came.
 
     Example: ordersaga participants order payment
     """
@@ -138,9 +144,8 @@ def doctor(*, env_file: EnvFile = None) -> None:
         bus, well = connecting.kafka_bus(settings), True
         for finding in bootstrap_commands.doctor(settings, bus).findings():
             well = well and finding.well
-            typer.echo(f"{'ok   ' if finding.well else 'WRONG'}  {finding.what:13} {finding.said}")
-            if not finding.well:
-                typer.echo(f"       -> {finding.cure}")
+            for line in finding.lines():
+                typer.echo(line)
         bus.close(2.0)
     if not well:
         raise typer.Exit(1)
@@ -221,6 +226,8 @@ def demo(
 ) -> None:
     """Place orders on a platform of your own and watch them confirmed and taken back.
 
+    Exit code 1 where an order did not end as it should.
+
     Example: ordersaga demo --exit
     """
     try:
@@ -232,6 +239,8 @@ def demo(
 
 app.add_typer(cli_letters.app, name="dead-letters")
 app.add_typer(cli_orders.app, name="orders")
+app.add_typer(cli_consumption.app, name="consumption")
+app.add_typer(cli_maintenance.app, name="maintenance")
 app.add_typer(cli_sagas.app, name="sagas")
 app.add_typer(cli_archive.app, name="archive")
 app.add_typer(cli_topics.app, name="topics")
@@ -240,6 +249,9 @@ app.command()(cli_reconcile.reconcile)
 app.command()(cli_erase.erase)
 app.command()(cli_audit.audit)
 app.command("orphans")(cli_letters.orphans)
+
+
+say_exit_codes(app)
 
 
 def _run(built: Any, settings: "Settings", bus: Any) -> None:

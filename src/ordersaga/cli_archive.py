@@ -191,6 +191,8 @@ def restore(
 ) -> None:
     """Move sagas back. Late news of one do so by themselves.
 
+    Exit code 1 where one is not in the archive.
+
     Example: ordersaga archive restore 019b7e94-45ed-7d23-8cde-acb836e5bf6d
     """
     with told_in_one_line():

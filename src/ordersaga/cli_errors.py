@@ -11,6 +11,18 @@ if TYPE_CHECKING:
     from ordersaga.settings import Settings
 
 
+EXIT_CODES = "Exit codes: 0 all is done and well; 1 it failed, or something is not well; 2 a wrong option or setting."
+
+
+def say_exit_codes(app: typer.Typer) -> None:
+    """At the end of each command's help."""
+    for command in app.registered_commands:
+        command.epilog = EXIT_CODES
+    for group in app.registered_groups:
+        assert group.typer_instance is not None
+        say_exit_codes(group.typer_instance)
+
+
 def read_settings(env_file: Path | None, *, needs: Collection[str]) -> "Settings":
     """Read, and take over what belongs to the whole process: logging and failpoints."""
     from ordersaga.logs import configure

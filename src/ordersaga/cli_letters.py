@@ -57,6 +57,8 @@ def list_letters(
 def show(letter_id: Annotated[int, typer.Argument(help="As `list` says.")], *, env_file: EnvFile = None) -> None:
     """One of them, whole.
 
+    Exit code 1 where there is no such dead letter.
+
     Example: ordersaga dead-letters show 17
     """
     with told_in_one_line():
@@ -79,6 +81,8 @@ def replay(
 ) -> None:
     """Take them in once more. Harmless at any time: what is known is recognised.
 
+    Exit code 1 where one still cannot be used, or was seen to before.
+
     Example: ordersaga dead-letters replay 17 18 --why "the bug is mended"
     """
     with told_in_one_line():
@@ -92,6 +96,8 @@ def discard(
     letter_ids: Ids = None, *, reason: Reason = None, most: Most = MOST, who: Who, why: Why, env_file: EnvFile = None
 ) -> None:
     """Nobody needs them: they are counted no more, and forgotten after 90 days.
+
+    Exit code 1 where one was seen to before.
 
     Example: ordersaga dead-letters discard 17 --why "a test record"
     """

@@ -155,6 +155,8 @@ def watch(
 ) -> None:
     """Its timeline as it grows, until nothing is under way any more.
 
+    Exit code 1 where there is no such saga.
+
     Example: ordersaga sagas watch 019aa1b2-7c1d-7e55-8f00-0123456789ab
     """
     with told_in_one_line():
@@ -179,6 +181,8 @@ def watch(
 def show(saga_id: SagaId, *, env_file: EnvFile = None) -> None:
     """How it stands, and what happened to it.
 
+    Exit code 1 where there is no such saga.
+
     Example: ordersaga sagas show 019aa1b2-7c1d-7e55-8f00-0123456789ab
     """
     with told_in_one_line():
@@ -194,6 +198,8 @@ def show(saga_id: SagaId, *, env_file: EnvFile = None) -> None:
 def cancel(saga_id: SagaId, *, who: Who, why: Why, env_file: EnvFile = None) -> None:
     """Cancel it, as an operator. Refused once a runner has the order, or past the point of no return.
 
+    Exit code 1 where it is refused, and why; nothing has changed then.
+
     Example: ordersaga sagas cancel 019aa1b2-7c1d-7e55-8f00-0123456789ab --why "the shop has closed"
     """
     _step_in(saga_id, env_file, lambda verbs: verbs.cancel(saga_id, _by(who, why)))
@@ -202,6 +208,8 @@ def cancel(saga_id: SagaId, *, who: Who, why: Why, env_file: EnvFile = None) -> 
 @app.command()
 def retry(saga_id: SagaId, *, who: Who, why: Why, env_file: EnvFile = None) -> None:
     """Ask again now, or take up again what is stuck; never what may be done twice.
+
+    Exit code 1 where it is refused, and why; nothing has changed then.
 
     Example: ordersaga sagas retry 019aa1b2-7c1d-7e55-8f00-0123456789ab --why "the payment service is back"
     """
@@ -221,6 +229,8 @@ def settle(
 ) -> None:
     """Say that something was taken back by other means; the saga goes on with what is left.
 
+    Exit code 1 where it is refused, and why; nothing has changed then.
+
     Example: ordersaga sagas settle 019aa1b2-7c1d-7e55-8f00-0123456789ab --undo revert_payment --why "refunded by hand"
     """
     _step_in(saga_id, env_file, lambda verbs: verbs.settle(saga_id, undo, _by(who, why)))
@@ -229,6 +239,8 @@ def settle(
 @app.command()
 def resolve(saga_id: SagaId, *, who: Who, why: Why, env_file: EnvFile = None) -> None:
     """Mark it as seen to: it is counted among the troubles no more, until there is something new.
+
+    Exit code 1 where it is refused, and why; nothing has changed then.
 
     Example: ordersaga sagas resolve 019aa1b2-7c1d-7e55-8f00-0123456789ab --why "agreed with the customer"
     """

@@ -53,6 +53,8 @@ def apply(
 ) -> None:
     """Create those that are missing, and list all with their partitions. Where DATABASE_URL is set, the audit has it.
 
+    Exit code 1 where a topic is still missing.
+
     Example: KAFKA_BOOTSTRAP_SERVERS=broker:9092 ordersaga topics apply
     """
     with told_in_one_line():

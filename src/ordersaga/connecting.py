@@ -30,6 +30,7 @@ from ordersaga.orchestrator.store.protocol import Store
 from ordersaga.orchestrator.store.statistics import PostgresStatistics
 from ordersaga.settings import Settings
 from ordersaga.settings_reading import SettingsError
+from ordersaga.tracing.otlp import Collector, NoSdk
 
 
 def kafka_bus(settings: Settings) -> KafkaBus:
@@ -144,6 +145,14 @@ def reconciliation_of(
 
     captured_by = (COMPLETE_ORDER.name,)
     return Reconciliation(store=store, archive=database.archive(), payments=payments, captured_by=captured_by)
+
+
+def collector(settings: Settings) -> Collector | None:
+    """Where spans go to. Raises `SettingsError`."""
+    try:
+        return Collector() if settings.tracing == "otlp" else None
+    except NoSdk as error:
+        raise SettingsError([f"ORDERSAGA_TRACING=otlp: {error}"]) from None
 
 
 def database_url(settings: Settings) -> str:

@@ -1,11 +1,13 @@
 """Log lines: one event each, to stderr, JSON for machines and text for a person at a terminal.
 
 Promise: whatever a stranger's text holds, a line is one line (control characters are escaped), and no secret of the
-settings is in it. The non-promise: personal data cannot be recognised here; whoever logs names ids, never payloads.
+settings is in it, nor the row that an error of the database quotes. What concerns a saga has `saga_id`, `step` and
+`message_id`. The non-promise: personal data cannot be recognised here; whoever logs names ids, never payloads.
 """
 
 import json
 import logging
+import re
 import sys
 from collections.abc import Collection, MutableMapping
 from typing import Any, TextIO, cast
@@ -33,6 +35,7 @@ def configure(settings: Settings, out: TextIO | None = None) -> None:
         structlog.stdlib.PositionalArgumentsFormatter(),
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
+        _without_rows,
     ]
     structlog.configure(
         processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -91,6 +94,22 @@ def _in_json(text: str) -> str:
     return json.dumps(text)[1:-1]
 
 
+_QUOTED = re.compile(r"^(DETAIL|CONTEXT|QUERY|LINE \d+): ")
+_NEXT_ERROR = re.compile(r"^(The above exception was the direct cause|During handling of the above exception)")
+
+
+def _without_rows(logger: Any, method: str, event: Event) -> Event:
+    """PostgreSQL's errors quote the row that they are about: its words stay, the row does not."""
+    if isinstance(told := event.get("exception"), str) and "\n" in told:
+        kept, quoting = [], False
+        for line in told.splitlines():
+            quoting = (quoting or _QUOTED.match(line) is not None) and not _NEXT_ERROR.match(line)
+            if not quoting:
+                kept.append(line)
+        event["exception"] = "\n".join(kept)
+    return event
+
+
 def _text(logger: Any, method: str, event: Event) -> str:
     """For people: time, level, event, then the rest; a traceback follows on lines of its own."""
     time = str(event.pop("timestamp", ""))[11:23]
@@ -98,7 +117,7 @@ def _text(logger: Any, method: str, event: Event) -> str:
     trace = event.pop("exception", None)
     name = str(event.pop("logger", "")).removeprefix("ordersaga.")
     said = _escaped(str(event.pop("event", "")))
-    rest = " ".join(f"{key}={_escaped(str(value))}" for key, value in event.items())
+    rest = " ".join(f"{key}={_escaped(str(value))}" for key, value in event.items() if value is not None)
     line = f"{time} {level:7} {said}  {rest}  [{name}]" if rest else f"{time} {level:7} {said}  [{name}]"
     return "\n".join([line, *(f"    {_escaped(one)}" for one in str(trace).splitlines())]) if trace else line
 

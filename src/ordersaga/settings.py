@@ -291,6 +291,13 @@ class Settings(HttpSettings):
     log_format: Literal["auto", "json", "text"] = Field(
         "auto", description="Of log lines on stderr. Auto: text on a terminal, JSON elsewhere."
     )
+    tracing: Literal["off", "otlp"] = Field(
+        "off",
+        description=(
+            "Whether spans are sent to a collector, by OTLP; OTEL_EXPORTER_OTLP_ENDPOINT and the other variables of"
+            " OpenTelemetry say where to and how many. Off: only what a request brings along is passed on."
+        ),
+    )
     failpoints: str = Field("", description="Places at which the process fails on purpose, for tests. None.")
 
     @model_validator(mode="after")

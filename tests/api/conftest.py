@@ -73,9 +73,9 @@ class Stage:
 
 def order(**more: Any) -> dict[str, Any]:
     """One that is in order; `more` goes into its details."""
-    item = {"name": "Burrito", "price": 9.95, "quantity": 2}
-    details = {"foodItems": [item], "deliveryLocation": "Hall B, room 4", "deliveryFee": 4.35}
-    return {"customer_id": "user-1", "order_details": details | more}
+    item = {"name": "c4n4ry Burrito", "price": 9.95, "quantity": 2}
+    details = {"foodItems": [item], "deliveryLocation": "c4n4ry Hall B, room 4", "deliveryFee": 4.35}
+    return {"customer_id": "c4n4ry-user-1", "order_details": details | more}
 
 
 def stage_of(

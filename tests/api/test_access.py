@@ -38,6 +38,9 @@ TABLE: Mapping[tuple[str, str], frozenset[Role]] = {
     ("/admission", "get"): READERS,
     ("/admission/stop", "post"): OPERATORS,
     ("/admission/resume", "post"): OPERATORS,
+    ("/consumption", "get"): READERS,
+    ("/consumption/pause", "post"): OPERATORS,
+    ("/consumption/resume", "post"): OPERATORS,
     ("/stats", "get"): READERS,
     ("/audit", "get"): OPERATORS,
     ("/livez", "get"): ANYBODY,
@@ -48,7 +51,7 @@ TABLE: Mapping[tuple[str, str], frozenset[Role]] = {
     ("/schema/openapi.json", "get"): ALL,
     ("/schema/{path}", "get"): ALL,
 }
-BODY = {"who": "user-1", "why": "a test", "undo": "revert_payment"}
+BODY = {"who": "c4n4ry-user-1", "why": "a test", "undo": "revert_payment"}
 TOKENS = {role: new_token(f"the-{role.value}", role) for role in Role}
 
 
@@ -166,7 +169,7 @@ def test_a_customer_cancels_their_own_order_only(stage: Stage, guarded: TestClie
     assert guarded.post(path, headers=headers).status_code == 400
     assert stage.client.post(path, json={"who": "user-2"}).status_code == 403, "without tokens too"
     assert stage.client.get(f"/sagas/{saga_id}").json()["status"] == "STARTED"
-    assert guarded.post(path, json={"who": "user-1"}, headers=headers).status_code == 202
+    assert guarded.post(path, json={"who": "c4n4ry-user-1"}, headers=headers).status_code == 202
 
 
 def test_an_operator_gives_a_reason(stage: Stage, guarded: TestClient[Any]) -> None:

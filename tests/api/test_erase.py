@@ -180,7 +180,7 @@ def test_a_customer_whose_id_begins_alike_keeps_everything(postgres_stage: Stage
     ended(postgres_stage, OTHER)
     published(url)
     before = rows_with(url, OTHER)
-    assert erase(url, "user-1").returncode == 0
+    assert erase(url, "c4n4ry-user-1").returncode == 0
     assert rows_with(url, OTHER) == before
 
 

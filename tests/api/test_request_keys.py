@@ -29,7 +29,7 @@ def stage(request: pytest.FixtureRequest) -> Stage:
 
 
 def ask(stage: Stage, key: str, **more: Any) -> Any:
-    customer = more.pop("customer", "user-1")
+    customer = more.pop("customer", "c4n4ry-user-1")
     body = order(**more) | {"customer_id": customer}
     return stage.client.post("/orders", json=body, headers={"Idempotency-Key": key})
 

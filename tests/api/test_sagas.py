@@ -35,7 +35,7 @@ def saga(stage: Stage, saga_id: str) -> dict[str, Any]:
 def test_a_saga_has_the_fields_that_front_ends_read(stage: Stage) -> None:
     found = saga(stage, stage.place())
     assert list(found)[: len(OLD_FIELDS)] == OLD_FIELDS
-    assert found["customer_id"] == "user-1"
+    assert found["customer_id"] == "c4n4ry-user-1"
     assert found["status"] == "STARTED"
     assert found["current_step"] == "CREATE_ORDER"
     assert found["error"] is None

@@ -23,7 +23,7 @@ from tests.bus.conftest import unique
 from tests.bus.reading import eventually, member, publish, read, values
 from tests.faults.proxy import FaultProxy
 
-USER, PASSWORD = "orders", "right-secret"
+USER, PASSWORD = "orders", "right-c4n4ry-secret"
 _JAAS = "org.apache.kafka.common.security"
 LISTENER = "listener.name.proxied"
 

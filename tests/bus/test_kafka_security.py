@@ -13,7 +13,7 @@ PASSWORD_SETTINGS = {
     "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,PROXIED:SASL_PLAINTEXT",
     "listener.name.proxied.sasl.enabled.mechanisms": "PLAIN",
     "listener.name.proxied.plain.sasl.jaas.config": "org.apache.kafka.common.security.plain.PlainLoginModule required"
-    ' user_reader="right-secret";',
+    ' user_reader="right-c4n4ry-secret";',
 }
 
 
@@ -26,16 +26,16 @@ def test_a_wrong_password_is_named_as_the_cause_and_not_repeated(caplog: pytest.
     caplog.set_level(logging.DEBUG)
     with KafkaCluster.start(extra=PASSWORD_SETTINGS) as cluster:
         address = f"127.0.0.1:{cluster.nodes[0].ports.behind_proxy}"
-        refused = KafkaBus(address, security=security("wrong-secret"), timings=timings)
+        refused = KafkaBus(address, security=security("wrong-c4n4ry-secret"), timings=timings)
         told = failure_of(refused)
         # The second where the broker hung up before the client had read the first.
         assert "SaslAuthenticationFailed" in told or "Perhaps a refused login: check the user's name" in told
         refused.close(2)
         # The right one gets further: to the address that the broker tells, where no proxy listens in this test.
-        accepted = KafkaBus(address, security=security("right-secret"), timings=timings)
+        accepted = KafkaBus(address, security=security("right-c4n4ry-secret"), timings=timings)
         eventually(lambda: "ECONNREFUSED" in failure_of(accepted), "the right password was not accepted")
         accepted.close(2)
-    assert "secret" not in told + caplog.text + repr(security("wrong-secret"))
+    assert "secret" not in told + caplog.text + repr(security("wrong-c4n4ry-secret"))
 
 
 def failure_of(bus: KafkaBus) -> str:

@@ -23,7 +23,7 @@ def stage(database_url: str) -> Iterator[Stage]:
 def saga_id(stage: Stage) -> UUID:
     """One that waits for its payment."""
     found = stage.begin()
-    card = m.PaymentInfo(stripe_customer_id="cus_1", payment_method_id="pm_1")
+    card = m.PaymentInfo(stripe_customer_id="cus_c4n4ry", payment_method_id="pm_c4n4ry")
     for event in (m.OrderCreated(order_id="o-1"), m.PaymentInfoRetrieved(payment_info=card)):
         stage.handler.records([stage.answer(found, event)])
     return found

@@ -58,7 +58,7 @@ EVENTS: tuple[m.Event, ...] = (
     m.PaymentReleased(payment_id="p-1", status="SUCCEEDED"),
     m.OrderStatusUpdated(order_id="o-9", status="CREATED"),
 )
-CUSTOMER = Requested(actor="c-1", role="customer", reason=Reason.CUSTOMER_REQUEST)
+CUSTOMER = Requested(actor="c4n4ry-1", role="customer", reason=Reason.CUSTOMER_REQUEST)
 MAY_FOLLOW = {
     Status.STARTED: {Status.COMPLETED, Status.COMPENSATING, Status.CANCELLING},
     Status.COMPLETED: {Status.CANCELLING},

@@ -244,6 +244,24 @@ def test_a_failure_between_the_database_and_the_offsets_has_the_batch_handled_tw
     assert desk.handled == numbers(3) * 2
 
 
+def test_what_comes_as_it_begins_to_be_held_back_waits_in_its_order(desks: Desks) -> None:
+    desk = desks(numbers(10), batch_max=4)
+    poll = desk.consumer.poll
+
+    def full_since(max_records: int, timeout_seconds: float) -> Sequence[Record]:
+        desk.full = True
+        return poll(max_records, timeout_seconds)
+
+    desk.consumer.poll = full_since  # type: ignore[method-assign]
+    desk.loop.start()
+    desk.until(lambda: desk.consumer.paused, "it is held back")
+    assert desk.handled == [] and desk.consumer.committed == 0
+    desk.consumer.poll = poll  # type: ignore[method-assign]
+    desk.full = False
+    desk.until_committed(10)
+    assert desk.handled == numbers(10)
+
+
 def test_nothing_is_polled_while_others_are_full(desks: Desks) -> None:
     desk = desks(numbers(3))
     desk.full = True

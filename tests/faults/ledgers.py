@@ -185,7 +185,7 @@ PLANTED = {
     "the sums of what is in flight are those of a full count": """
         insert into ordersaga.in_flight_added values ('STARTED', 'CREATE_ORDER', -1)
     """,
-    "an order is placed once": "update ordersaga.saga_personal set customer_id = 'c-1'",
+    "an order is placed once": "update ordersaga.saga_personal set customer_id = 'c4n4ry-1'",
     "no deadline is left of a saga that waits for nothing": """
         insert into ordersaga.deadlines values (gen_random_uuid(), 'command', now())
     """,

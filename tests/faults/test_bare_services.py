@@ -21,9 +21,9 @@ from tests.waiting import until
 
 TOPICS = Topics()
 SAGA = str(new_saga_id())
-CREATE = m.CreateOrder(customer_id="c-1", order_details={}, saga_id=SAGA)
+CREATE = m.CreateOrder(customer_id="c4n4ry-1", order_details={}, saga_id=SAGA)
 CUSTOMER = m.PayingCustomer(
-    clerk_user_id="c-1", stripe_customer_id="cus_1", user_stripe_card=m.Card(payment_method_id="pm_1")
+    clerk_user_id="c4n4ry-1", stripe_customer_id="cus_c4n4ry", user_stripe_card=m.Card(payment_method_id="pm_c4n4ry")
 )
 NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
 
@@ -43,7 +43,7 @@ def test_what_they_did_is_there_after_a_restart(tmp_path: Path) -> None:
         services.carry_out(SAGA, authorize(order_id), NOW)
     services.carry_out(SAGA, m.RevertPayment(reason="x", payment_id=services.holds[0].payment_id), NOW, Mishap.MUTE)
     services.carry_out(
-        SAGA, m.StartOrderTimer(order_id=order_id, customer_id="c-1", timeout_at=NOW + timedelta(minutes=30)), NOW
+        SAGA, m.StartOrderTimer(order_id=order_id, customer_id="c4n4ry-1", timeout_at=NOW + timedelta(minutes=30)), NOW
     )
     again = KeptServices(Ledger(path))
     assert (again.orders, again.holds, again.timers) == (services.orders, services.holds, services.timers)

@@ -14,7 +14,7 @@ from random import Random
 
 from ordersaga.demo.client import Api, Unanswered
 
-DETAILS = {"foodItems": [{"name": "burrito", "price": 4.35, "quantity": 2}], "deliveryLocation": "Dorm 7"}
+DETAILS = {"foodItems": [{"name": "burrito", "price": 4.35, "quantity": 2}], "deliveryLocation": "c4n4ry Dorm 7"}
 KINDS: Mapping[str, int] = {
     "happy": 50,
     "cancels": 12,

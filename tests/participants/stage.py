@@ -32,14 +32,14 @@ DETAILS = {"foodItems": [{"name": "burrito", "price": 4.35, "quantity": 2}], "de
 
 
 def create(saga_id: UUID = SAGA, **details: Any) -> m.CreateOrder:
-    return m.CreateOrder(customer_id="c-1", order_details={**DETAILS, **details}, saga_id=str(saga_id))
+    return m.CreateOrder(customer_id="c4n4ry-1", order_details={**DETAILS, **details}, saga_id=str(saga_id))
 
 
 def authorize(order_id: str = "o-1", card: str = "pm_card_visa", amount: int = 1020) -> m.AuthorizePayment:
     return m.AuthorizePayment(
         order_id=order_id,
         customer=m.PayingCustomer(
-            clerk_user_id="c-1", stripe_customer_id="cus_1", user_stripe_card=m.Card(payment_method_id=card)
+            clerk_user_id="c4n4ry-1", stripe_customer_id="cus_c4n4ry", user_stripe_card=m.Card(payment_method_id=card)
         ),
         order=m.PayableOrder(amount=amount, description="food"),
         return_url="",
@@ -47,7 +47,7 @@ def authorize(order_id: str = "o-1", card: str = "pm_card_visa", amount: int = 1
 
 
 def start(order_id: str = "o-1", timeout_at: datetime = NOON) -> m.StartOrderTimer:
-    return m.StartOrderTimer(order_id=order_id, customer_id="c-1", timeout_at=timeout_at)
+    return m.StartOrderTimer(order_id=order_id, customer_id="c4n4ry-1", timeout_at=timeout_at)
 
 
 CREATE, AUTHORIZE, START = create(), authorize(), start()

@@ -80,7 +80,7 @@ def test_a_timer_is_found_by_its_order_and_stopped(database_url: str) -> None:
 
 
 def test_users_are_there_from_the_beginning_and_stay_as_they_are(database_url: str) -> None:
-    seeds = [one for one in (made_up("customer-ok", "cus_1"), made_up("no-card-nick", "cus_2")) if one]
+    seeds = [one for one in (made_up("customer-ok", "cus_c4n4ry"), made_up("no-card-nick", "cus_2")) if one]
     with hosted(Participant.USER, database_url) as service:
         service.host.seed(seeds)
         service.host.act("no-card-nick", user.SetPaymentMethod(payment_method_id="pm_card_visa"), BY)
@@ -90,7 +90,7 @@ def test_users_are_there_from_the_beginning_and_stay_as_they_are(database_url: s
         )
         (told,) = service.ask(m.GetPaymentInfo(user_id="customer-ok"))
         assert isinstance(told, m.PaymentInfoRetrieved)
-        assert told.payment_info.stripe_customer_id == "cus_1"
+        assert told.payment_info.stripe_customer_id == "cus_c4n4ry"
 
 
 def _open_order(service: Hosted) -> str:

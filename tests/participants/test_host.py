@@ -365,7 +365,7 @@ def test_a_notice_is_kept_once_and_found_by_its_customer(database_url: str) -> N
     def notice(title: str) -> m.OrderConfirmedNotice:
         return m.OrderConfirmedNotice(
             saga_id=str(SAGA),
-            customer_id="c-1",
+            customer_id="c4n4ry-1",
             status="COMPLETED",
             title=title,
             explanation="e",
@@ -376,9 +376,9 @@ def test_a_notice_is_kept_once_and_found_by_its_customer(database_url: str) -> N
     with hosted(Participant.NOTIFICATION, database_url) as service:
         assert service.ask(notice("first")) == service.ask(notice("first")) == []
         service.ask(notice("second"), saga_id=ANOTHER)
-        inbox = service.host.inbox("c-1")
+        inbox = service.host.inbox("c4n4ry-1")
         assert [(row.title, row.runner_id) for row in inbox] == [("second", "r-1"), ("first", "r-1")], "newest first"
-        assert [row.title for row in service.host.inbox("c-1", limit=1)] == ["second"]
+        assert [row.title for row in service.host.inbox("c4n4ry-1", limit=1)] == ["second"]
         assert service.host.inbox("somebody else") == []
 
 

@@ -83,7 +83,7 @@ def test_a_timer_is_stopped(database_url: str) -> None:
 
 def test_a_user_changes_the_card(database_url: str) -> None:
     with desk(Participant.USER, database_url) as (client, service):
-        service.ask(m.GetPaymentInfo(user_id="alice"))
+        service.ask(m.GetPaymentInfo(user_id="alice-c4n4ry"))
         changed = client.put("/users/alice/payment-method", json={"payment_method_id": "pm_new"})
         assert changed.json()["payment_method_id"] == "pm_new"
         assert client.put("/users/alice/payment-method", json={"payment_method_id": None}).status_code == 200
@@ -95,10 +95,10 @@ def test_a_user_changes_the_card(database_url: str) -> None:
 def test_an_inbox_is_read(database_url: str) -> None:
     with desk(Participant.NOTIFICATION, database_url) as (client, service):
         notice = m.OrderConfirmedNotice(
-            saga_id="s-1", customer_id="alice", status="COMPLETED", title="t", explanation="e", money="held"
+            saga_id="s-1", customer_id="alice-c4n4ry", status="COMPLETED", title="t", explanation="e", money="held"
         )
         service.ask(notice)
-        found = client.get("/notifications", params={"customer_id": "alice"}).json()
+        found = client.get("/notifications", params={"customer_id": "alice-c4n4ry"}).json()
         assert [one["type"] for one in found] == ["notification.order_confirmed"]
         assert client.get("/notifications", params={"customer_id": "bob"}).json() == []
         assert client.get("/notifications").status_code == 400

@@ -100,11 +100,11 @@ def test_a_timer_fires_by_itself(bus: MemoryBus, database_url: str) -> None:
 
 def test_all_five_in_one_process(bus: MemoryBus, database_url: str) -> None:
     notice = m.OrderConfirmedNotice(
-        saga_id=str(SAGA), customer_id="c-1", status="COMPLETED", title="t", explanation="e", money="m"
+        saga_id=str(SAGA), customer_id="c4n4ry-1", status="COMPLETED", title="t", explanation="e", money="m"
     )
     asked: dict[Participant, m.Message] = {
         Participant.ORDER: CREATE,
-        Participant.USER: m.GetPaymentInfo(user_id="alice"),
+        Participant.USER: m.GetPaymentInfo(user_id="alice-c4n4ry"),
         Participant.PAYMENT: AUTHORIZE,
         Participant.TIMER: START,
         Participant.NOTIFICATION: notice,
@@ -115,7 +115,7 @@ def test_all_five_in_one_process(bus: MemoryBus, database_url: str) -> None:
             send(bus, TOPICS.commands_of(participant), [command_record(command)])
         answering = [one for one in Participant if one is not Participant.NOTIFICATION]
         until(lambda: all(said(bus, TOPICS.events_of(one)) for one in answering), "everyone has answered")
-        until(lambda: len(hosts[Participant.NOTIFICATION].host.inbox("c-1")) == 1, "the notice is kept")
+        until(lambda: len(hosts[Participant.NOTIFICATION].host.inbox("c4n4ry-1")) == 1, "the notice is kept")
         until(lambda: all(one.host.health().healthy for one in hosts.values()), "everyone is well")
 
 

@@ -155,7 +155,7 @@ def test_a_cancelled_order_does_not_come_back_to_life() -> None:
 @pytest.mark.parametrize(
     ("user_id", "says"),
     [
-        ("alice", None),
+        ("alice-c4n4ry", None),
         ("declined-dora", None),
         ("no-card-nick", "Default payment method not set for user"),
         ("unknown-uma", "User not found"),
@@ -178,11 +178,11 @@ def test_a_user_without_a_customer_at_the_provider_is_told_so() -> None:
 
 
 def test_a_new_card_is_the_one_that_is_told() -> None:
-    service = Pure(USER, made_up("no-card-nick", "cus_1"))
+    service = Pure(USER, made_up("no-card-nick", "cus_c4n4ry"))
     assert service.ask(user.SetPaymentMethod(payment_method_id="pm_new")) is None
     told = service.ask(m.GetPaymentInfo(user_id="no-card-nick"))
     assert told == m.PaymentInfoRetrieved(
-        payment_info=m.PaymentInfo(stripe_customer_id="cus_1", payment_method_id="pm_new")
+        payment_info=m.PaymentInfo(stripe_customer_id="cus_c4n4ry", payment_method_id="pm_new")
     )
 
 

@@ -27,6 +27,7 @@ from ordersaga.wire import messages as m
 from ordersaga.wire.codec import Envelope, decode_command, encode
 from ordersaga.wire.ids import uuid7
 from ordersaga.wire.topics import Topics
+from tests.canaries import ADDRESS, CUSTOMER
 from tests.waiting import until
 
 TOPICS = Topics()
@@ -53,7 +54,7 @@ class Stage:
         return Handler(self.store, self.sagas, self.sent.extend, topics=TOPICS, counting=self.counting)
 
     def begin(self) -> UUID:
-        customer = Customer(customer_id="customer-of-the-test", order_details={"foodItems": []})
+        customer = Customer(customer_id=CUSTOMER, order_details={"foodItems": [], "deliveryLocation": ADDRESS})
         data = OrderData(personal=customer, amount_cents=870)
         return self.handler.begin(New(saga="create_order", saga_id=new_saga_id(), data=data)).saga_id
 

@@ -16,7 +16,7 @@ from tests.sagas.stories import AUTHORIZED, CANCELLED, CARD, CREATED, RELEASED
 from tests.waiting import until
 
 NOW = ArchiveSettings(older_than=timedelta(0), forget_after=None, batch_max=2)
-CUSTOMER = CancelAsked(Requested(actor="c-1", role="customer", reason=Reason.CUSTOMER_REQUEST))
+CUSTOMER = CancelAsked(Requested(actor="c4n4ry-1", role="customer", reason=Reason.CUSTOMER_REQUEST))
 
 
 @pytest.fixture

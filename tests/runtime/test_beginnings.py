@@ -11,7 +11,7 @@ from ordersaga.orchestrator.store.protocol import BadRow, StoreUnavailable
 from tests.runtime.stage import Stage, new_saga_id
 
 
-def new(customer_id: str = "c-1") -> New:
+def new(customer_id: str = "c4n4ry-1") -> New:
     data = OrderData(personal=Customer(customer_id=customer_id, order_details={}), amount_cents=870)
     return New(saga="create_order", saga_id=new_saga_id(), data=data)
 

@@ -12,7 +12,8 @@ from ordersaga.bus.memory import MemoryBus
 from ordersaga.bus.protocol import BusUnavailable, Cluster, TopicState
 from ordersaga.delivery.outbox_memory import MemoryOutbox, MemoryTable
 from ordersaga.delivery.outbox_protocol import Pending
-from ordersaga.orchestrator.runtime.doctor import Doctor, Finding
+from ordersaga.orchestrator.runtime.doctor import Doctor
+from ordersaga.orchestrator.runtime.finding import Finding
 from ordersaga.orchestrator.runtime.sagas import Sagas
 from ordersaga.orchestrator.sagas.create_order import CREATE_ORDER
 from ordersaga.orchestrator.store.board_memory import MemoryBoard

@@ -27,10 +27,10 @@ ALL = (CREATED, CARD, AUTHORIZED, OPENED, TIMER)
 BY_HAND = (
     b'{"type": "ORDER_CANCELLED", "correlation_id": "order-20260123002439-f6d8f364",'
     b' "timestamp": "2099-01-02T12:00:00",'
-    b' "payload": {"orderId": "o-1", "customerId": "c-1", "status": "cancelled", "event": "{}"}}'
+    b' "payload": {"orderId": "o-1", "customerId": "c4n4ry-1", "status": "cancelled", "event": "{}"}}'
 )
 WAITING = "select count(*) from pg_locks where locktype = 'advisory' and not granted"
-CUSTOMER = CancelAsked(Requested(actor="c-1", role="customer", reason=Reason.CUSTOMER_REQUEST))
+CUSTOMER = CancelAsked(Requested(actor="c4n4ry-1", role="customer", reason=Reason.CUSTOMER_REQUEST))
 
 
 def test_a_batch_moves_every_saga_that_it_concerns(stage: Stage) -> None:
@@ -142,7 +142,8 @@ def test_an_acceptance_finds_its_saga_by_the_order(stage: Stage) -> None:
     accepted = (
         b'{"type": "ORDER_ACCEPTED", "correlation_id": "order-20260123002439-f6d8f364", '
         b'"timestamp": "2099-01-02T12:00:00",'
-        b' "payload": {"orderId": "o-1", "customerId": "c-1", "runnerId": "r-1", "status": "accepted", "event": "{}"}}'
+        b' "payload": {"orderId": "o-1", "customerId": "c4n4ry-1", "runnerId": "r-1", "status": "accepted",'
+        b' "event": "{}"}}'
     )
     stage.handler.records([raw(accepted)])
     assert stage.get(saga_id).closed
@@ -278,9 +279,9 @@ def test_a_cancel_and_an_answer_at_the_same_moment_have_one_order(stage: Stage) 
 def test_personal_data_is_in_its_own_table_and_nowhere_else(stage: Stage) -> None:
     saga_id = stage.begin()
     settle(stage, saga_id, (CREATED, CARD))
-    assert stage.one("select data ->> 'stripe_customer_id' from saga_personal") == "cus_1"
+    assert stage.one("select data ->> 'stripe_customer_id' from saga_personal") == "cus_c4n4ry"
     for table in ("sagas", "saga_history", "deadlines"):
-        assert "cus_1" not in stage.one(f"select string_agg({table}::text, '') from {table}")
+        assert "cus_c4n4ry" not in stage.one(f"select string_agg({table}::text, '') from {table}")
         assert "customer-of-the-test" not in stage.one(f"select string_agg({table}::text, '') from {table}")
 
 

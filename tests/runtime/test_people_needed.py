@@ -31,7 +31,7 @@ def test_a_saga_that_is_stuck_is_in_the_log_at_once(stage: Stage) -> None:
     with capture_logs() as lines:
         saga_id = stuck(stage)
     (found,) = [line for line in lines if line["event"] == "saga.failed"]
-    assert (found["saga_id"], found["stuck"], found["log_level"]) == (saga_id, "CREATE_ORDER", "error")
+    assert (found["saga_id"], found["step"], found["log_level"]) == (saga_id, "CREATE_ORDER", "error")
 
 
 def test_what_waits_for_a_person_is_counted_until_it_is_seen_to(stage: Stage) -> None:

@@ -13,7 +13,7 @@ from tests.store.pooler import pooled
 
 ANSWERS = (
     m.OrderCreated(order_id="o-1"),
-    m.PaymentInfoRetrieved(payment_info=m.PaymentInfo(stripe_customer_id="cus_1", payment_method_id="pm_1")),
+    m.PaymentInfoRetrieved(payment_info=m.PaymentInfo(stripe_customer_id="cus_c4n4ry", payment_method_id="pm_c4n4ry")),
     m.PaymentAuthorized(payment_id="p-1", order_id="o-1", payment_intent_id="pi_1", status="AUTHORIZED"),
     m.OrderStatusUpdated(order_id="o-1", status="CREATED"),
     m.TimerStarted(order_id="o-1"),

@@ -23,7 +23,7 @@ from tests.runtime.stage import Stage, record, settle
 from tests.sagas.stories import CANCELLED, CARD, CREATED, DECLINED, OPENED, TIMER
 from tests.waiting import until
 
-CUSTOMER = CancelAsked(Requested(actor="c-1", role="customer", reason=Reason.CUSTOMER_REQUEST))
+CUSTOMER = CancelAsked(Requested(actor="c4n4ry-1", role="customer", reason=Reason.CUSTOMER_REQUEST))
 FULL_COUNT = """
 select h.body ->> 'status', count(*) from ordersaga.saga_history h
 left join ordersaga.saga_history was on was.saga_id = h.saga_id and was.revision = h.revision - 1

@@ -32,7 +32,7 @@ def test_the_same_order_again_is_noticed_with_the_saga_before() -> None:
         assert seen.placed(order(), B) == A
     assert noticed == [1]
     assert (logs[0]["saga_id"], logs[0]["before"], logs[0]["seconds"]) == (str(B), str(A), 19.0)
-    assert "Burrito" not in repr(logs) and "user-1" not in repr(logs)
+    assert "Burrito" not in repr(logs) and "c4n4ry-user-1" not in repr(logs)
 
 
 def test_another_customer_or_another_meal_is_another_order() -> None:

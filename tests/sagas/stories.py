@@ -11,17 +11,19 @@ from ordersaga.wire.topics import Participant
 SAGA = str(SAGA_ID)
 PLACED = OrderData(
     personal=Customer(
-        customer_id="c-1", order_details={"foodItems": [{"name": "burrito", "price": 4.35, "quantity": 2}]}
+        customer_id="c4n4ry-1", order_details={"foodItems": [{"name": "burrito", "price": 4.35, "quantity": 2}]}
     ),
     amount_cents=870,
     return_url="https://campus.example/return",
 )
 CREATED = m.OrderCreated(order_id="o-1")
-CARD = m.PaymentInfoRetrieved(payment_info=m.PaymentInfo(stripe_customer_id="cus_1", payment_method_id="pm_1"))
+CARD = m.PaymentInfoRetrieved(
+    payment_info=m.PaymentInfo(stripe_customer_id="cus_c4n4ry", payment_method_id="pm_c4n4ry")
+)
 AUTHORIZED = m.PaymentAuthorized(payment_id="p-1", order_id="o-1", payment_intent_id="pi_1", status="AUTHORIZED")
 OPENED = m.OrderStatusUpdated(order_id="o-1", status="CREATED")
 TIMER = m.TimerStarted(order_id="o-1")
-DECLINED = m.PaymentFailed(error="STRIPE_CARD_ERROR", message="no", stripe_code="card_declined")
+DECLINED = m.PaymentFailed(error="STRIPE_CARD_ERROR", message="c4n4ry says no", stripe_code="card_declined")
 CANCELLED = m.OrderCancelled(order_id="o-1")
 RELEASED = m.PaymentReleased(payment_id="p-1", status="REVERTED")
 TIMER_CANCELLED = m.TimerCancelled(order_id="o-1")

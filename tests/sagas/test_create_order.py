@@ -35,19 +35,19 @@ def test_an_order_goes_through_the_five_services_and_is_completed() -> None:
     (
         order()
         .expect(
-            m.CreateOrder(customer_id="c-1", order_details=PLACED.personal.order_details, saga_id=SAGA),
+            m.CreateOrder(customer_id="c4n4ry-1", order_details=PLACED.personal.order_details, saga_id=SAGA),
             to=Participant.ORDER,
         )
         .reply(CREATED)
-        .expect(m.GetPaymentInfo(user_id="c-1"), to=Participant.USER)
+        .expect(m.GetPaymentInfo(user_id="c4n4ry-1"), to=Participant.USER)
         .reply(CARD)
         .expect(
             m.AuthorizePayment(
                 order_id="o-1",
                 customer=m.PayingCustomer(
-                    clerk_user_id="c-1",
-                    stripe_customer_id="cus_1",
-                    user_stripe_card=m.Card(payment_method_id="pm_1"),
+                    clerk_user_id="c4n4ry-1",
+                    stripe_customer_id="cus_c4n4ry",
+                    user_stripe_card=m.Card(payment_method_id="pm_c4n4ry"),
                 ),
                 order=m.PayableOrder(amount=870, description="Food order o-1"),
                 return_url="https://campus.example/return",
@@ -58,7 +58,7 @@ def test_an_order_goes_through_the_five_services_and_is_completed() -> None:
         .expect(m.UpdateOrderStatus(order_id="o-1", status="CREATED"), to=Participant.ORDER)
         .reply(OPENED)
         .expect(
-            m.StartOrderTimer(order_id="o-1", customer_id="c-1", timeout_at=NOON + timedelta(minutes=30)),
+            m.StartOrderTimer(order_id="o-1", customer_id="c4n4ry-1", timeout_at=NOON + timedelta(minutes=30)),
             to=Participant.TIMER,
         )
         .reply(TIMER)

@@ -42,7 +42,7 @@ def new_id(moment: datetime = NOW) -> UUID:
     return uuid7(int(moment.timestamp() * 1000) + number, number.to_bytes(10, "big"))
 
 
-def saga(*, customer_id: str = "c-1", status: Status = Status.STARTED, **data: Any) -> AnyInstance:
+def saga(*, customer_id: str = "c4n4ry-1", status: Status = Status.STARTED, **data: Any) -> AnyInstance:
     person = Person(customer_id=customer_id)
     return Instance(
         saga_id=new_id(),

@@ -176,7 +176,7 @@ def test_who_waited_gets_personal_data_as_they_are_after_the_wait(place: Place, 
             before = first.load(Lookup(saga_ids=[one.saga_id])).instances[one.saga_id]
             second = threads.submit(card_of, place.store())
             until(place.someone_waits, "the second waits for the first")
-            person = Person(customer_id="c-1", card="visa")
+            person = Person(customer_id="c4n4ry-1", card="visa")
             first.save(Batch(changes=[change(before, with_data(before, personal=person))]))
         assert second.result(20) == (2, "visa")
 

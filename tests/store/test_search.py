@@ -42,7 +42,7 @@ def all_pages(store: Store, search: Search, limit: int) -> list[UUID]:
 def many(store: Store) -> list[AnyInstance]:
     """Of everything something, oldest first."""
     sagas = []
-    for number, (status, customer) in enumerate(product(STATUSES * 3, ["c-1", "c-2"])):
+    for number, (status, customer) in enumerate(product(STATUSES * 3, ["c4n4ry-1", "c-2"])):
         one = replace(
             saga(status=status, customer_id=customer, order_id=f"o-{number}" if number % 3 else None),
             step="ONE" if number % 2 else "TWO",

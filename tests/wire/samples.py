@@ -26,10 +26,10 @@ ENVELOPE = {
     "causation_id": "b3d1a4d2-0f49-5d63-9d0c-0b7a3a3f4a12",
 }
 
-CARD = {"payment_method_id": "pm_1"}
+CARD = {"payment_method_id": "pm_c4n4ry"}
 NOTICE = {
     "saga_id": str(SAGA_ID),
-    "customer_id": "c-1",
+    "customer_id": "c4n4ry-1",
     "status": "COMPLETED",
     "title": "Confirmed",
     "explanation": "Your order is confirmed.",
@@ -47,19 +47,19 @@ CHANGE = {
 }
 PAYLOADS: dict[str, dict[str, Any]] = {
     "create_order": {
-        "customer_id": "c-1",
+        "customer_id": "c4n4ry-1",
         "order_details": {"foodItems": [{"name": "tea", "price": 4.35, "quantity": 2}], "deliveryFee": 1},
         "saga_id": str(SAGA_ID),
     },
-    "get_payment_info": {"user_id": "c-1"},
+    "get_payment_info": {"user_id": "c4n4ry-1"},
     "authorize_payment": {
         "order_id": "o-1",
-        "customer": {"clerkUserId": "c-1", "stripeCustomerId": "cus_1", "userStripeCard": CARD},
+        "customer": {"clerkUserId": "c4n4ry-1", "stripeCustomerId": "cus_c4n4ry", "userStripeCard": CARD},
         "order": {"amount": 1698, "description": "Order o-1"},
         "return_url": "",
     },
     "update_order_status": {"order_id": "o-1", "status": "CREATED"},
-    "start_order_timer": {"order_id": "o-1", "customer_id": "c-1", "timeout_at": "2026-01-02T12:30:00Z"},
+    "start_order_timer": {"order_id": "o-1", "customer_id": "c4n4ry-1", "timeout_at": "2026-01-02T12:30:00Z"},
     "cancel_timer": {"order_id": "o-1", "reason": "CUSTOMER_REQUEST"},
     "cancel_order": {"order_id": "o-1", "reason": "CUSTOMER_REQUEST", "saga_id": str(SAGA_ID)},
     "revert_payment": {"payment_id": "p-1", "reason": "CUSTOMER_REQUEST", "order_id": "o-1"},
@@ -78,7 +78,7 @@ PAYLOADS: dict[str, dict[str, Any]] = {
     "payment.capture_failed": {"payment_id": "p-1", "error": "NOTHING_HELD"},
     "payment.runner_paid": {"payout_id": "po_1", "payment_id": "p-1"},
     "payment.payout_failed": {"payment_id": "p-1", "error": "PROVIDER_REFUSED"},
-    "order.created": {"order_id": "o-1", "customer_id": "c-1", "status": "PENDING", "saga_id": str(SAGA_ID)},
+    "order.created": {"order_id": "o-1", "customer_id": "c4n4ry-1", "status": "PENDING", "saga_id": str(SAGA_ID)},
     "order.creation_failed": {"error": "REJECTED", "message": "no"},
     "order.status_updated": {"order_id": "o-1", "status": "CREATED", "saga_id": str(SAGA_ID)},
     "order.status_update_failed": {"error": "REJECTED", "order_id": "o-1"},
@@ -86,7 +86,7 @@ PAYLOADS: dict[str, dict[str, Any]] = {
     "order.cancellation_failed": {"order_id": "o-1", "status": "ACCEPTED", "error": "ORDER_ACCEPTED"},
     "order.accepted": {"order_id": "o-1", "runner_id": "r-1"},
     "order.acceptance_cancelled": {"order_id": "o-1"},
-    "user.payment_info_retrieved": {"payment_info": {"stripeCustomerId": "cus_1", "paymentMethodId": "pm_1"}},
+    "user.payment_info_retrieved": {"payment_info": {"stripeCustomerId": "cus_c4n4ry", "paymentMethodId": "pm_c4n4ry"}},
     "user.payment_info_failed": {"error": "User not found"},
     "payment.authorized": {"payment_id": "p-1", "order_id": "o-1", "payment_intent_id": "pi_1", "status": "AUTHORIZED"},
     "payment.failed": {"error": "STRIPE_CARD_ERROR", "message": "declined", "stripe_code": "card_declined"},
@@ -98,7 +98,7 @@ PAYLOADS: dict[str, dict[str, Any]] = {
     "timer.cancellation_failed": {"error": "UNKNOWN", "order_id": "o-1"},
     "ORDER_ACCEPTED": {
         "orderId": "o-1",
-        "customerId": "c-1",
+        "customerId": "c4n4ry-1",
         "runnerId": "r-1",
         "status": "accepted",
         "event": '{"orderId": "o-1", "note": "\\u0000"}',

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from ordersaga.bus.kafka_client import ClientError, broker_setting, translated, was_created
-from ordersaga.bus.protocol import Cluster, TopicSpec, TopicState
+from ordersaga.bus.kafka_client import ClientError, NoGroupYet, NotAllowed, broker_setting, translated, was_created
+from ordersaga.bus.protocol import Access, Cluster, TopicSpec, TopicState
 
 _LATEST = -1
 """The end of a partition, as the protocol has it."""
@@ -46,6 +46,19 @@ class AdminSession:
             ends = self._client.list_partition_offsets(dict.fromkeys(committed, _LATEST)) if committed else {}
         return {tuple(tp): max(0, ends[tp].offset - found.offset) for tp, found in committed.items() if tp in ends}
 
+    def access(self, group: str) -> Access:
+        with translated():
+            topics = {one["name"]: _operations(one, "topic_") for one in self._client.describe_topics()}
+            try:
+                described = self._client.describe_groups([group])[group]
+            except NotAllowed:
+                return Access(topics, ())
+            except NoGroupYet:
+                return Access(topics, None)
+        if described.get("error"):
+            return Access(topics, () if "AuthorizationFailed" in described["error"] else None)
+        return Access(topics, _operations(described))
+
     def create(self, specs: Sequence[TopicSpec]) -> list[str]:
         wanted = {
             spec.name: {"num_partitions": spec.partitions, "replication_factor": -1, "configs": dict(spec.config)}
@@ -60,3 +73,9 @@ class AdminSession:
 
     def close(self) -> None:
         self._client.close()
+
+
+def _operations(told: dict[str, Any], prefix: str = "") -> frozenset[str] | None:
+    """None where a broker leaves them out."""
+    found = told.get("authorized_operations", told.get(f"{prefix}authorized_operations"))
+    return frozenset(found) if isinstance(found, list) else None

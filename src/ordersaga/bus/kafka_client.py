@@ -52,6 +52,9 @@ from ordersaga.bus.protocol import (
 )
 
 ClientError = errors.KafkaError
+NotAllowed = errors.AuthorizationError
+NoGroupYet = errors.CoordinatorNotAvailableError
+"""Also while nobody has ever been in a group: brokers make their place for groups when the first one asks."""
 TopicPartition = tuple[str, int]
 Offsets = Mapping[TopicPartition, int]
 _REFUSALS = (

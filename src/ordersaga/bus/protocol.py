@@ -141,6 +141,14 @@ class Cluster:
     """Whether a misspelt name makes a topic; None where we may not ask."""
 
 
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What brokers let us do, by the names of Kafka's operations. None: they do not say."""
+
+    topics: Mapping[str, Collection[str] | None]
+    group: Collection[str] | None
+
+
 class Bus(Protocol):
     """Constructors connect lazily: building a bus, a consumer or a producer never fails because a broker is away."""
 

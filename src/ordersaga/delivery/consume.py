@@ -20,6 +20,7 @@ from ordersaga.delivery import failpoints
 from ordersaga.delivery.background import GiveUpError, Health, Loop
 from ordersaga.delivery.clock import Clock, Randomness, SystemClock, SystemRandom, backoff_seconds
 from ordersaga.delivery.gathering import Gathering
+from ordersaga.delivery.message_names import about
 
 _log = structlog.get_logger(__name__)
 
@@ -69,7 +70,8 @@ class ConsumeLoop:
     ) -> None:
         """`park` must have put the record away durably when it returns; it is tried until it does, whatever it raises.
 
-        While `hold_back` says yes (a relay is full), nothing is taken in. `gather_seconds`: see `delivery.gathering`.
+        While `hold_back` says yes (a relay is full, a pause), nothing is handled. `gather_seconds`: see
+        `delivery.gathering`.
         """
         self._consumer = consumer
         self._handle = handle
@@ -137,6 +139,9 @@ class ConsumeLoop:
         try:
             self._wait_while_held_back()
             records = self._poll()
+            if records and self._hold_back():  # since a moment ago, while we waited for them
+                self._carried[:0] = records
+                return
             self._crowded = len(records) >= self._batch_max * CROWDED_SHARE
             if records:
                 self._work(records)
@@ -189,7 +194,7 @@ class ConsumeLoop:
             self._settle(records[middle:])
 
     def _put_aside(self, record: Record, error: Exception) -> None:
-        place = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
+        place = {"topic": record.topic, "partition": record.partition, "offset": record.offset, **about(record.headers)}
         _log.error("consume.parked", error=_one_line(error), **place)
         failpoints.hit(BEFORE_PARK)
         attempt = 0

@@ -24,6 +24,7 @@ from ordersaga.delivery.background import Health, Loop
 from ordersaga.delivery.clock import Clock, Randomness, SystemClock, SystemRandom, backoff_seconds
 from ordersaga.delivery.lanes import Lanes
 from ordersaga.delivery.look_up import WasWritten
+from ordersaga.delivery.message_names import about
 from ordersaga.delivery.messages import OutboxRow
 from ordersaga.delivery.outbox_protocol import Outbox
 from ordersaga.delivery.relay_pace import RelayFigures, RelayPace
@@ -311,7 +312,8 @@ class Relay:
             if outcome.published is Published.REFUSED:
                 self._refused_total += 1
                 self._lanes.failed(row, now + self._pace.refused_retry_seconds)
-                _log.error("relay.refused", row_id=row.row_id, topic=row.topic, error=outcome.error)
+                named = about(row.headers)
+                _log.error("relay.refused", row_id=row.row_id, topic=row.topic, error=outcome.error, **named)
             else:
                 unknown += 1
                 self._lanes.failed(row, now + self._pause_seconds(self._lanes.attempts(row) + 1))

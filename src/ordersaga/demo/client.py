@@ -1,6 +1,7 @@
 """The demo as a client of the API: it sees what any front end sees."""
 
 import json
+from collections.abc import Mapping
 from http.client import HTTPConnection, HTTPException
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,9 +22,9 @@ class Api:
         self.url = url
         self._address = urlsplit(url).netloc
 
-    def place(self, order: dict[str, Any]) -> str:
+    def place(self, order: dict[str, Any], headers: Mapping[str, str] | None = None) -> str:
         """Post an order; returns the saga's id."""
-        return str(self._ask("POST", "/orders", order)["saga_id"])
+        return str(self._ask("POST", "/orders", order, headers)["saga_id"])
 
     def saga(self, saga_id: str) -> dict[str, Any]:
         found: dict[str, Any] = self._ask("GET", f"/sagas/{saga_id}")
@@ -48,11 +49,11 @@ class Api:
             return False
         return True
 
-    def _ask(self, method: str, path: str, body: object = None) -> Any:
+    def _ask(self, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None) -> Any:
         connection = HTTPConnection(self._address, timeout=5)
         try:
             text = json.dumps(body) if body is not None else None
-            connection.request(method, path, text, {"Content-Type": "application/json"})
+            connection.request(method, path, text, {"Content-Type": "application/json", **(headers or {})})
             answer = connection.getresponse()
             content = answer.read()
             if answer.status >= 400:

@@ -205,6 +205,8 @@ def _settings(port: int) -> dict[str, str]:
         "log_timezone": "UTC",
         "lc_messages": "C",
         "log_line_prefix": "%m [%p] %d ",
+        # Otherwise the server quotes each row that it refuses.
+        "log_error_verbosity": "terse",
     }
 
 

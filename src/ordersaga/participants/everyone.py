@@ -24,6 +24,7 @@ from ordersaga.participants.timer.service import SERVICE as TIMER
 from ordersaga.participants.timer.service import expire
 from ordersaga.participants.user.service import SERVICE as USER
 from ordersaga.participants.user.service import answer_anyone
+from ordersaga.tracing import Tracing
 from ordersaga.wire.topics import Participant, Topics
 
 SERVICES: dict[Participant, ServiceSpec] = {
@@ -42,6 +43,7 @@ def host_of(
     anyone_may_order: bool = True,
     lease_seconds: float = 15.0,
     instance_id: str | None = None,
+    tracing: Tracing | None = None,
 ) -> Host:
     """`anyone_may_order`: the user service makes up users that it does not know, for demos and load."""
     spec = SERVICES[participant]
@@ -49,7 +51,9 @@ def host_of(
         spec = replace(spec, answer=answer_anyone)
     pool = open_pool(database_url, spec.schema)
     outbox = PostgresOutbox(pool, uuid4(), lease_seconds=lease_seconds, name=spec.schema)
-    relay = Relay(bus.producer(client_id=f"{participant.value}-service"), outbox, clock=clock, randomness=randomness)
+    producer = bus.producer(client_id=f"{participant.value}-service")
+    producer = tracing.producer(producer) if tracing else producer
+    relay = Relay(producer, outbox, clock=clock, randomness=randomness)
     return Host(
         spec,
         bus,
@@ -61,5 +65,6 @@ def host_of(
         consult=ConsultProvider(SandboxProvider(pool)) if participant is Participant.PAYMENT else None,
         expire=expire if participant is Participant.TIMER else None,
         instance_id=instance_id,
+        tracing=tracing,
         besides=[Chore("vacuum", Vacuum(pool, ["outbox"]).run, every_seconds=VACUUM_EVERY_SECONDS)],
     )

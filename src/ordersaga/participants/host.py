@@ -21,6 +21,7 @@ from ordersaga.participants.ledger_protocol import Ledger, LedgerTransaction
 from ordersaga.participants.letters import Letter, Letters
 from ordersaga.participants.service import Asked, By, Consult, Reply, Row, ServiceSpec, Verb
 from ordersaga.participants.turn import Turn, rounds
+from ordersaga.tracing import Tracing
 from ordersaga.wire.ids import uuid7
 from ordersaga.wire.topics import Topics
 
@@ -48,9 +49,10 @@ class Host:
         expire_every_seconds: float = 0.5,
         instance_id: str | None = None,
         besides: Sequence[Background] = (),
+        tracing: Tracing | None = None,
     ) -> None:
         """`instance_id`: unique among living processes of this participant; a restarted one has its partitions back at
-        once. `besides`: what else runs as long as it does.
+        once. `besides`: what else runs as long as it does. `tracing`: where traces are kept.
         """
         self.spec = spec
         self._ledger = ledger
@@ -66,7 +68,7 @@ class Host:
         consumer = bus.consumer(group=source, topics=[commands], client_id=source, instance_id=instance_id)
         consuming = ConsumeLoop(
             consumer,
-            self.handle,
+            tracing.handling(self.handle, source) if tracing else self.handle,
             self.park,
             name=name,
             hold_back=lambda: relay.full,

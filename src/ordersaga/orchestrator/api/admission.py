@@ -1,6 +1,6 @@
 """The switch for new orders: how it stands, and turning it. What is under way is never touched by it."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 from litestar import get, post
 from litestar.params import RawBody
@@ -12,14 +12,21 @@ from ordersaga.orchestrator.store.board_protocol import Switch
 from ordersaga.web.access import FOR_OPERATORS, FOR_READERS
 from ordersaga.web.reading import must_be_json, read_object
 
+_COUNTED_MAX = 100_000
+_NEVER = datetime.min.replace(tzinfo=UTC)
+
 
 class AdmissionView(Struct, frozen=True, kw_only=True):
-    """Whether new orders are taken; who said so last, when and why."""
+    """Whether new orders are taken; who said so last, when and why; and what is still under way."""
 
     taken: bool
     by: str | None = None
     why: str | None = None
     at: datetime | None = None
+    sagas_under_way: int
+    """Counted to 100,000."""
+    messages_under_way: int
+    """Counted likewise."""
 
 
 @get(
@@ -31,7 +38,7 @@ class AdmissionView(Struct, frozen=True, kw_only=True):
     tags=["operators"],
 )
 def get_admission(api: TheApi) -> AdmissionView:
-    return _view(api.board.read(most=0).switch)
+    return _view(api)
 
 
 @post(
@@ -66,13 +73,21 @@ def resume_orders(request: AnyRequest, body: RawBody, api: TheApi) -> AdmissionV
 def _turned(request: AnyRequest, body: bytes, api: Api, *, taken: bool) -> AdmissionView:
     must_be_json(request)
     by = operator_of(request, read_object(body))
-    return _view(api.board.set_switch(taken=taken, by=by.name, why=by.reason))
+    api.board.set_switch(taken=taken, by=by.name, why=by.reason)
+    return _view(api)
 
 
-def _view(switch: Switch | None) -> AdmissionView:
-    if switch is None:
-        return AdmissionView(taken=True)
-    return AdmissionView(taken=switch.taken, by=switch.by, why=switch.why, at=switch.at)
+def _view(api: Api) -> AdmissionView:
+    posted = api.board.read(most=_COUNTED_MAX)
+    switch = posted.switch or Switch(taken=True, by="", why="", at=_NEVER)
+    return AdmissionView(
+        taken=switch.taken,
+        by=switch.by or None,
+        why=switch.why or None,
+        at=switch.at if posted.switch else None,
+        sagas_under_way=posted.under_way,
+        messages_under_way=posted.outbox_rows,
+    )
 
 
 ROUTES = [get_admission, stop_orders, resume_orders]

@@ -6,7 +6,15 @@ from uuid import UUID
 from litestar import MediaType, Response, get, post
 from litestar.params import PathParameter, RawBody
 
-from ordersaga.orchestrator.api import admission, auditing, completing, dead_letters, searching, stats
+from ordersaga.orchestrator.api import (
+    admission,
+    auditing,
+    completing,
+    consumption,
+    dead_letters,
+    searching,
+    stats,
+)
 from ordersaga.orchestrator.api.asking import (
     AnyRequest,
     Api,
@@ -240,6 +248,7 @@ ROUTES = [
     *searching.ROUTES,
     *dead_letters.ROUTES,
     *admission.ROUTES,
+    *consumption.ROUTES,
     *stats.ROUTES,
     *auditing.ROUTES,
     *(livez, readyz, health, metrics),

@@ -1,4 +1,4 @@
-"""Reads the board and writes on it, about once a second: the one loop between circuits, admission and the database."""
+"""Reads the board and writes on it, about once a second: the one loop between circuits, switches and the database."""
 
 import structlog
 
@@ -6,6 +6,7 @@ from ordersaga.delivery.background import Health, Loop, Looped
 from ordersaga.delivery.clock import Clock, Randomness, SystemClock
 from ordersaga.orchestrator.runtime.admission import Admission
 from ordersaga.orchestrator.runtime.circuits import Circuits
+from ordersaga.orchestrator.runtime.pausing import Pausing
 from ordersaga.orchestrator.store.board_protocol import SHOWN_MAX, Board, Troubled
 
 EVERY_SECONDS = 1.0
@@ -21,6 +22,7 @@ class Bulletin(Looped):
         board: Board,
         circuits: Circuits,
         admission: Admission,
+        pausing: Pausing | None = None,
         *,
         every_seconds: float = EVERY_SECONDS,
         clock: Clock | None = None,
@@ -29,6 +31,7 @@ class Bulletin(Looped):
         self._board = board
         self._circuits = circuits
         self._admission = admission
+        self._pausing = pausing or Pausing()
         self._every_seconds = every_seconds
         self._clock = clock or SystemClock()
         self._troubled = Troubled()
@@ -46,6 +49,7 @@ class Bulletin(Looped):
         posted = self._board.read(self._admission.count_to)
         self._circuits.learn(posted.silences)
         self._admission.learn(posted)
+        self._pausing.learn(posted)
         self._tell_people(posted.troubled)
         self._loop.pause(self._every_seconds)
 

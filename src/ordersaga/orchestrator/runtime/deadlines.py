@@ -18,6 +18,7 @@ import structlog
 from ordersaga.delivery.background import Loop, Looped
 from ordersaga.delivery.clock import Clock, Randomness, SystemClock
 from ordersaga.delivery.failpoints import declare, hit
+from ordersaga.orchestrator.runtime.concerning import concerning
 from ordersaga.orchestrator.runtime.handle import Handler
 from ordersaga.orchestrator.store.protocol import BadRow, Due, Store
 
@@ -49,23 +50,25 @@ class Deadlines(Looped):
         *,
         has_heard: Callable[[], bool] = lambda: True,
         is_crowded: Callable[[], bool] = lambda: False,
+        is_held: Callable[[], bool] = lambda: False,
         clock: Clock | None = None,
         randomness: Randomness | None = None,
     ) -> None:
         """`has_heard`: whether the answers that there are were read; `is_crowded`: whether there are more than a worker
-        takes at once.
+        takes at once; `is_held`: whether nobody is to read any now, so that no deadline may pass.
         """
         self._store = store
         self._handler = handler
         self._settings = settings
         self._has_heard = has_heard
         self._is_crowded = is_crowded
+        self._is_held = is_held
         self._clock = clock or SystemClock()
         self._deaf_since: float | None = None
         self._loop = Loop("deadlines", self.turn, clock=self._clock, randomness=randomness)
 
     def turn(self) -> None:
-        if self._is_deaf():
+        if self._is_held() or self._is_deaf():
             self._loop.pause(self._settings.every_seconds)
             return
         due = self._store.due(self._settings.batch_max)
@@ -98,6 +101,6 @@ class Deadlines(Looped):
             return self._handler.deadlines(due)
         except BadRow:
             if len(due) == 1:
-                _log.exception("deadlines.cannot_be_stored", saga_id=str(due[0].saga_id))
+                _log.exception("deadlines.cannot_be_stored", kind=due[0].kind.value, **concerning(due[0].saga_id))
                 return 0
             return sum(self._act([one]) for one in due)

@@ -1,11 +1,12 @@
 """Looks at everything that the orchestrator needs, and says of each thing that it is well or what to do about it."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from ordersaga.bus.protocol import Bus, BusError
 from ordersaga.delivery.outbox_protocol import Outbox, OutboxUnavailable
+from ordersaga.orchestrator.runtime.finding import Finding
 from ordersaga.orchestrator.store.board_protocol import Board
 from ordersaga.orchestrator.store.protocol import Lookup, SchemaMismatch, Store, StoreError
 
@@ -14,19 +15,6 @@ OUTBOX_AGE_SECONDS = 60.0
 DEADLINES_LATE_SECONDS = 30.0
 LAG_RECORDS = 10_000
 CHECK_SECONDS = 10.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Finding:
-    """`cure` is empty where all is well."""
-
-    what: str
-    said: str
-    cure: str = ""
-
-    @property
-    def well(self) -> bool:
-        return not self.cure
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,17 +28,21 @@ class Doctor:
     topics: Collection[str]
     group: str
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    at_the_database: Callable[[], Iterable[Finding]] | None = None
+    """Looks closer than we do by ourselves; the same for the brokers."""
+    at_the_brokers: Callable[[], Iterable[Finding]] = tuple
 
     def findings(self) -> Iterator[Finding]:
         """Each as soon as it is known. What cannot be asked because something else is wrong is left out."""
-        database = self._database()
-        yield database
-        if database.well:
+        database = list(self.at_the_database() if self.at_the_database else [self._database()])
+        yield from database
+        if all(found.well for found in database):
             yield from self._clock()
             yield from self._work()
         kafka = self._kafka()
         yield kafka
         if kafka.well:
+            yield from self._at_the_brokers()
             yield from self._topics()
             yield self._lag()
 
@@ -106,6 +98,12 @@ class Doctor:
             cure = "see that KAFKA_BOOTSTRAP_SERVERS, user, password and certificates are right and a broker runs"
             return Finding(what="kafka", said=str(error), cure=cure)
         return Finding(what="kafka", said="answers")
+
+    def _at_the_brokers(self) -> Iterator[Finding]:
+        try:
+            yield from self.at_the_brokers()
+        except BusError as error:
+            yield Finding(what="kafka rights", said=str(error), cure="give our user the right to DESCRIBE what it uses")
 
     def _topics(self) -> Iterator[Finding]:
         cluster = self.bus.describe()

@@ -21,6 +21,7 @@ from ordersaga.delivery.messages import OutboxRow
 from ordersaga.orchestrator.core.inputs import Decision, Input
 from ordersaga.orchestrator.core.instance import Instance, Status
 from ordersaga.orchestrator.runtime.circuits import ALWAYS_OPEN, Gate
+from ordersaga.orchestrator.runtime.concerning import concerning
 from ordersaga.orchestrator.runtime.counting import Counting
 from ordersaga.orchestrator.runtime.intake import (
     Intake,
@@ -29,6 +30,7 @@ from ordersaga.orchestrator.runtime.intake import (
 )
 from ordersaga.orchestrator.runtime.outgoing import dead_letter_record
 from ordersaga.orchestrator.runtime.sagas import Sagas
+from ordersaga.orchestrator.runtime.step_spans import StepSpans, parent_of
 from ordersaga.orchestrator.runtime.turn import New, Turn
 from ordersaga.orchestrator.store.protocol import (
     Batch,
@@ -63,9 +65,10 @@ class Handler:
         topics: Topics,
         counting: Counting,
         gate: Gate = ALWAYS_OPEN,
+        spans: StepSpans | None = None,
     ) -> None:
         """`publish` is told of the outbox rows of each transaction after it has committed; `gate` says whose steps are
-        not to be begun.
+        not to be begun; `spans`: where traces are kept.
         """
         self._store = store
         self._sagas = sagas
@@ -73,6 +76,7 @@ class Handler:
         self._topics = topics
         self._counting = counting
         self._gate = gate
+        self._spans = spans
 
     def records(self, records: Sequence[Record]) -> None:
         """One batch from the bus, in one transaction. Raises `StoreError`: nothing of it is written then."""
@@ -178,7 +182,7 @@ class Handler:
 
     def _turn(self, loaded: Loaded) -> Turn:
         self._gate.looks_on(loaded.now)
-        return Turn(self._sagas, self._topics, loaded, self._gate)
+        return Turn(self._sagas, self._topics, loaded, self._gate, parent_of=parent_of if self._spans else None)
 
     def _save(self, transaction: Transaction, turn: Turn) -> "_Saved":
         batch = turn.batch()
@@ -195,6 +199,8 @@ class Handler:
         self._counting.turn(turn.verdicts, turn.orphans, turn.early, saved.changes, turn.facts)
         for change in saved.changes:
             _tell_of_trouble(change)
+        if self._spans is not None:
+            self._spans.tell(turn.transitions)
         if intake is not None:
             self._counting.foreign(intake.foreign)
         for dead in turn.dead:
@@ -211,7 +217,6 @@ def _tell_of_trouble(change: Change) -> None:
     """What a person has to look at is in the log the moment that it is so."""
     before, after = change.before, change.after
     if after.status is Status.FAILED and (before is None or before.status is not Status.FAILED):
-        stuck = after.stuck.step if after.stuck else None
-        _log.error("saga.failed", saga_id=str(after.saga_id), stuck=stuck, reason=after.reason)
+        _log.error("saga.failed", reason=after.reason, **concerning(after.saga_id, after))
     if after.attention and (new := [why for why in after.attention if before is None or why not in before.attention]):
-        _log.warning("saga.needs_attention", saga_id=str(after.saga_id), status=after.status, why=new)
+        _log.warning("saga.needs_attention", status=after.status, why=new, **concerning(after.saga_id, after))

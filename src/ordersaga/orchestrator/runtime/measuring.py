@@ -48,7 +48,11 @@ class Measures:
             "reconcile_differences", "Between payments and sagas, when they were last compared; -1: never yet", **here
         )
         self._differences.set(-1)
+        self._paused = Gauge("consumption_paused", "Whether an operator has paused what is read", **here)
         self._retries = Counter("saga_step_retries", "Commands that were sent again", ["step", "direction"], **here)
+
+    def paused_while(self, paused: Callable[[], bool]) -> None:
+        self._paused.set_function(paused)
 
     def same_again(self) -> None:
         self._twins.inc()

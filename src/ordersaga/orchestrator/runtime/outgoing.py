@@ -1,6 +1,6 @@
 """From decisions to records: which topic, which key, which headers."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
 
@@ -15,10 +15,15 @@ from ordersaga.wire.messages import type_of
 from ordersaga.wire.topics import Topics
 
 SOURCE = "order-saga-orchestrator"
+ParentOf = Callable[[Send, Instance[Any]], str | None]
 
 
-def to_records(sends: Iterable[Send], instance: Instance[Any], topics: Topics, now: datetime) -> list[Outgoing]:
-    """Keyed by saga id, so that what a saga sends to one topic stays in order."""
+def to_records(
+    sends: Iterable[Send], instance: Instance[Any], topics: Topics, now: datetime, parent_of: ParentOf | None = None
+) -> list[Outgoing]:
+    """Keyed by saga id, so that what a saga sends to one topic stays in order. `parent_of`: which span a message
+    belongs to; None: to that of the request.
+    """
     saga_id = text_of(instance.saga_id)
     key = saga_id.encode()
     records = []
@@ -29,7 +34,7 @@ def to_records(sends: Iterable[Send], instance: Instance[Any], topics: Topics, n
             correlation_id=saga_id,
             timestamp=now,
             source=SOURCE,
-            traceparent=instance.traceparent,
+            traceparent=parent_of(send, instance) if parent_of else instance.traceparent,
             tracestate=instance.tracestate,
         )
         value = encode(send.body, correlation_id=saga_id, timestamp=now, source=SOURCE, message_id=send.message_id)

@@ -10,6 +10,7 @@ import structlog
 from ordersaga.delivery.background import Loop, Looped
 from ordersaga.orchestrator.core.instance import Instance
 from ordersaga.orchestrator.core.reconcile import Difference, Payment, compare
+from ordersaga.orchestrator.runtime.concerning import concerning
 from ordersaga.orchestrator.store.archive_protocol import Archive
 from ordersaga.orchestrator.store.protocol import Store
 from ordersaga.orchestrator.store.search import Search
@@ -74,8 +75,8 @@ class Reconciler(Looped):
     def _turn(self) -> None:
         found = list(self._reconciliation.differences())
         for one in found[:SHOWN_MAX]:
-            saga_id = str(one.saga_id) if one.saga_id else None
-            _log.error("reconcile.difference", kind=one.kind, saga_id=saga_id, payment_id=one.payment_id, said=one.said)
+            about = concerning(one.saga_id) if one.saga_id else {}
+            _log.error("reconcile.difference", kind=one.kind, payment_id=one.payment_id, said=one.said, **about)
         _log.info("reconcile.done", differences=len(found))
         self._told(len(found))
         self._loop.pause(self._every_seconds)

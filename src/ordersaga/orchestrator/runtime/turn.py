@@ -16,6 +16,7 @@ from ordersaga.orchestrator.core.facts import Fact, facts_of
 from ordersaga.orchestrator.core.inputs import CommandDeadline, Decision, Happened, Input, Send, Verdict, WindowDeadline
 from ordersaga.orchestrator.core.instance import Instance, SagaData
 from ordersaga.orchestrator.runtime.circuits import ALWAYS_OPEN, Gate
+from ordersaga.orchestrator.runtime.concerning import concerning
 from ordersaga.orchestrator.runtime.intake import (
     REFERENCES,
     Letter,
@@ -26,7 +27,7 @@ from ordersaga.orchestrator.runtime.intake import (
     orphan,
     unknown,
 )
-from ordersaga.orchestrator.runtime.outgoing import dead_letter_record, to_records
+from ordersaga.orchestrator.runtime.outgoing import ParentOf, dead_letter_record, to_records
 from ordersaga.orchestrator.runtime.sagas import Sagas
 from ordersaga.orchestrator.runtime.statistics import sums_of
 from ordersaga.orchestrator.store.protocol import (
@@ -94,6 +95,10 @@ class Turn:
     """What the decisions mean to those who count."""
     rearmed: list[Due] = field(default_factory=list)
     """Deadlines that were looked at, and when they are due next."""
+    parent_of: ParentOf | None = None
+    """Where traces are kept: which span a message belongs to."""
+    transitions: list[tuple[AnyInstance | None, AnyInstance]] = field(default_factory=list)
+    """Kept where traces are."""
     _moved: dict[UUID, _Moved] = field(default_factory=dict)
 
     def begin(self, new: New) -> AnyInstance:
@@ -144,7 +149,9 @@ class Turn:
             try:
                 self.take(saga_id, letter.happened(), letter.cause, _origin(letter))
             except Exception as error:  # noqa: BLE001 (a bug of ours, whatever it is, must not hold up the others)
-                _log.exception("handle.decide_failed", saga_id=str(saga_id), type=letter.cause)
+                instance = self.loaded.instances.get(saga_id)
+                about = concerning(saga_id, instance, message=letter.envelope.message_id)
+                _log.exception("handle.decide_failed", type=letter.cause, **about)
                 self.dead.append(dead_letter(letter.record, "decide_failed", f"{type(error).__name__}: {error}"))
 
     def take(self, saga_id: UUID, seen: Input, cause: str, told: dict[str, Any]) -> Decision | None:
@@ -237,7 +244,9 @@ class Turn:
             moved = self._moved[instance.saga_id] = _Moved(before, instance)
         moved.after = instance
         moved.history.append(HistoryEntry(revision=instance.revision, cause=cause, body=_body(decision, told)))
-        moved.messages += to_records(decision.messages, instance, self.topics, self.loaded.now)
+        moved.messages += to_records(decision.messages, instance, self.topics, self.loaded.now, self.parent_of)
+        if self.parent_of is not None:
+            self.transitions.append((before, instance))
 
 
 def _body(decision: Decision, told: dict[str, Any]) -> dict[str, Any]:

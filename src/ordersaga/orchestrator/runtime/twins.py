@@ -15,6 +15,8 @@ from uuid import UUID
 import msgspec
 import structlog
 
+from ordersaga.orchestrator.runtime.concerning import concerning
+
 WITHIN_SECONDS = 20.0
 KEPT_MAX = 10_000
 _log = structlog.get_logger(__name__)
@@ -51,6 +53,6 @@ class Twins:
                 self._kept.popitem(last=False)
         if now - at > self._within_seconds or before == saga_id:
             return None
-        _log.warning("orders.same_again", saga_id=str(saga_id), before=str(before), seconds=round(now - at, 1))
+        _log.warning("orders.same_again", before=str(before), seconds=round(now - at, 1), **concerning(saga_id))
         self._counted()
         return before

@@ -22,6 +22,7 @@ from ordersaga.orchestrator.core.inputs import (
 )
 from ordersaga.orchestrator.core.instance import Instance, Requested, SagaData
 from ordersaga.orchestrator.core.reasons import Reason
+from ordersaga.orchestrator.runtime.concerning import concerning
 from ordersaga.orchestrator.runtime.handle import Handler
 from ordersaga.orchestrator.runtime.turn import New
 from ordersaga.orchestrator.sagas.create_order import CREATE_ORDER, Customer, OrderData
@@ -134,17 +135,19 @@ class Verbs:
         if by.role != "customer":
             outcome = "no such saga" if decision is None else f"{decision.verdict.value} {decision.why}".strip()
             said = " ".join((verb, *more.values()))
-            self._note(Wish(actor=by.name, role=by.role, verb=said, reason=by.reason, outcome=outcome, saga_id=saga_id))
+            wanted = Wish(actor=by.name, role=by.role, verb=said, reason=by.reason, outcome=outcome, saga_id=saga_id)
+            self._note(wanted, decision.instance if decision else None)
         return decision
 
-    def _note(self, wish: Wish) -> None:
+    def _note(self, wish: Wish, after: AnyInstance | None = None) -> None:
         if self._audit is None:
             return
         try:
             self._audit.note(wish)
         except StoreError as error:
             # It is done, and in the history: whoever asked must not take it for refused.
-            _log.error("audit.not_written", saga_id=str(wish.saga_id), verb=wish.verb, error=str(error))
+            named = concerning(wish.saga_id, after) if wish.saga_id else {}
+            _log.error("audit.not_written", verb=wish.verb, error=str(error), **named)
 
 
 def _operator(by: Actor) -> Operator:

@@ -1,13 +1,13 @@
 """The board in PostgreSQL: two small tables of their own, which no saga's transaction touches."""
 
 from collections.abc import Collection, Mapping
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Any
 
 from psycopg_pool import ConnectionPool
 
 from ordersaga.delivery.arrays import Integers, Texts
-from ordersaga.orchestrator.store.board_protocol import SHOWN_MAX, Posted, Silence, Switch, Troubled
+from ordersaga.orchestrator.store.board_protocol import SHOWN_MAX, Pause, Posted, Silence, Switch, Troubled
 from ordersaga.orchestrator.store.connections import AnyConnection, Connections, statements
 from ordersaga.wire.topics import Participant
 
@@ -41,11 +41,13 @@ class PostgresBoard:
             if name in _KNOWN
         }
         (found,) = self._ask(_SQL["under_way"], {"most": most, "shown": SHOWN_MAX})
-        started, outbox_rows, failed, attention, dead_letters, orphans, taken, by, why, at = found
+        started, going_back, outbox_rows, failed, attention, dead_letters, orphans, taken, by, why, at, *pause = found
         return Posted(
             silences=silences,
             switch=None if at is None else Switch(taken=taken, by=by, why=why, at=at.astimezone(UTC)),
+            pause=_pause(*pause),
             started=started,
+            going_back=going_back,
             outbox_rows=outbox_rows,
             troubled=Troubled(failed=failed, attention=attention, dead_letters=dead_letters, orphans=orphans),
         )
@@ -53,3 +55,13 @@ class PostgresBoard:
     def set_switch(self, *, taken: bool, by: str, why: str) -> Switch:
         ((at,),) = self._ask(_SQL["set_admission"], {"taken": taken, "by": by, "why": why})
         return Switch(taken=taken, by=by, why=why, at=at.astimezone(UTC))
+
+    def set_pause(self, *, paused: bool, by: str, why: str) -> Pause:
+        ((at,),) = self._ask(_SQL["set_consumption"], {"paused": paused, "by": by, "why": why})
+        return Pause(paused=paused, by=by, why=why, at=at.astimezone(UTC))
+
+
+def _pause(paused: bool | None, by: str, why: str, at: datetime, seconds_ago: float) -> Pause | None:
+    if paused is None:
+        return None
+    return Pause(paused=paused, by=by, why=why, at=at.astimezone(UTC), seconds_ago=float(seconds_ago))

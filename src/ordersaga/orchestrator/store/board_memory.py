@@ -1,13 +1,14 @@
 """The board of a process without a database; several processes of a simulation may share one."""
 
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from threading import Lock
 
 import msgspec
 
-from ordersaga.orchestrator.core.instance import Status
-from ordersaga.orchestrator.store.board_protocol import SHOWN_MAX, Posted, Silence, Switch, Troubled
+from ordersaga.orchestrator.core.instance import GOING_BACK, Status
+from ordersaga.orchestrator.store.board_protocol import SHOWN_MAX, Pause, Posted, Silence, Switch, Troubled
 from ordersaga.orchestrator.store.memory_tables import MemoryTables
 from ordersaga.wire.topics import Participant
 
@@ -21,6 +22,7 @@ class MemoryBoard:
         self._lock = Lock()
         self._silences: dict[Participant, Silence] = {}
         self._switch: Switch | None = None
+        self._pause: Pause | None = None
 
     def tell(self, silent: Mapping[Participant, int], answered: Collection[Participant]) -> None:
         with self._lock:
@@ -35,6 +37,7 @@ class MemoryBoard:
         tables = self._tables
         with tables.changed:
             started = sum(row.status is Status.STARTED for row in tables.sagas.values())
+            going_back = sum(row.status in GOING_BACK for row in tables.sagas.values())
             states = [(row.status, msgspec.json.decode(row.state)) for row in tables.sagas.values()]
             unseen = [(status, state) for status, state in states if not state.get("resolved")]
             letters = sum(one.settled is None for one in tables.dead_letters.values())
@@ -50,7 +53,9 @@ class MemoryBoard:
             return Posted(
                 silences=silences,
                 switch=self._switch,
+                pause=self._pause_now(),
                 started=min(started, most),
+                going_back=min(going_back, most),
                 outbox_rows=min(len(tables.outbox.rows), most),
                 troubled=troubled,
             )
@@ -59,3 +64,12 @@ class MemoryBoard:
         with self._lock:
             self._switch = Switch(taken=taken, by=by, why=why, at=self._now())
             return self._switch
+
+    def set_pause(self, *, paused: bool, by: str, why: str) -> Pause:
+        with self._lock:
+            self._pause = Pause(paused=paused, by=by, why=why, at=self._now())
+            return self._pause
+
+    def _pause_now(self) -> Pause | None:
+        pause = self._pause
+        return replace(pause, seconds_ago=(self._now() - pause.at).total_seconds()) if pause else None

@@ -1,4 +1,5 @@
-"""What processes tell each other through the database, besides the sagas: who answers nobody, whether orders are taken.
+"""What processes tell each other through the database, besides the sagas: who answers nobody, whether orders are taken
+and answers read.
 
 A process learns of it about once a second. Nothing here is needed for a saga to be right; it keeps an outage from
 becoming thousands of doubts, and a rush from becoming one.
@@ -31,6 +32,18 @@ class Switch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pause:
+    """Whether what the services say is read; who said so, and why."""
+
+    paused: bool
+    by: str
+    why: str
+    at: datetime
+    seconds_ago: float = 0.0
+    """On the database's clock."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Troubled:
     """How much waits for a person, each counted to `SHOWN_MAX`."""
 
@@ -51,10 +64,19 @@ class Posted:
     silences: Mapping[Participant, Silence] = field(default_factory=dict)
     switch: Switch | None = None
     """None where nobody ever touched it: orders are taken."""
+    pause: Pause | None = None
+    """None where nobody ever paused: all is read."""
     started: int = 0
     """Sagas on their way forward, counted as far as was asked for."""
+    going_back: int = 0
+    """Sagas that are being taken back, counted likewise."""
     outbox_rows: int = 0
     troubled: Troubled = Troubled()
+
+    @property
+    def under_way(self) -> int:
+        """Sagas that wait for an answer, or for a participant."""
+        return self.started + self.going_back
 
 
 class Board(Protocol):
@@ -67,3 +89,5 @@ class Board(Protocol):
         """`most`: how far to count. Raises `StoreError`."""
 
     def set_switch(self, *, taken: bool, by: str, why: str) -> Switch: ...
+
+    def set_pause(self, *, paused: bool, by: str, why: str) -> Pause: ...

@@ -21,14 +21,17 @@ SELECT participant, commands, since FROM silences WHERE commands > 0;
 -- Whether orders are taken, and how much there is to do: counted as far as matters.
 SELECT
     (SELECT count(*) FROM (SELECT FROM sagas WHERE status = 'STARTED' LIMIT :most) started),
+    (SELECT count(*) FROM (SELECT FROM sagas WHERE status IN ('COMPENSATING', 'CANCELLING') LIMIT :most) going_back),
     (SELECT count(*) FROM (SELECT FROM outbox LIMIT :most) waiting),
     (SELECT count(*) FROM (SELECT FROM sagas WHERE status = 'FAILED' AND NOT resolved LIMIT :shown) failed),
     (SELECT count(*) FROM (SELECT FROM sagas WHERE attention AND NOT resolved LIMIT :shown) attention),
     (SELECT count(*) FROM (SELECT FROM dead_letters WHERE settled_at IS NULL LIMIT :shown) letters),
     (SELECT count(*) FROM (SELECT FROM orphans LIMIT :shown) strays),
-    newest.taken, newest.by, newest.why, newest.at
+    newest.taken, newest.by, newest.why, newest.at,
+    pause.paused, pause.by, pause.why, pause.at, extract(epoch FROM clock_timestamp() - pause.at)
 FROM (VALUES (1)) one (row)
-LEFT JOIN LATERAL (SELECT * FROM admission ORDER BY at DESC LIMIT 1) newest ON true;
+LEFT JOIN LATERAL (SELECT * FROM admission ORDER BY at DESC LIMIT 1) newest ON true
+LEFT JOIN LATERAL (SELECT * FROM consumption ORDER BY at DESC LIMIT 1) pause ON true;
 
 -- name: set_admission(taken, by, why)
 -- From now on.
@@ -37,3 +40,11 @@ WITH noted AS (
     VALUES (:by, 'operator', CASE WHEN :taken THEN 'resume orders' ELSE 'stop orders' END, :why, 'done')
 )
 INSERT INTO admission (taken, by, why) VALUES (:taken, :by, :why) RETURNING at;
+
+-- name: set_consumption(paused, by, why)
+-- From now on.
+WITH noted AS (
+    INSERT INTO audit (actor, role, verb, reason, outcome)
+    VALUES (:by, 'operator', CASE WHEN :paused THEN 'pause consumption' ELSE 'resume consumption' END, :why, 'done')
+)
+INSERT INTO consumption (paused, by, why) VALUES (:paused, :by, :why) RETURNING at;

@@ -1,0 +1,68 @@
+"""`ordersaga consumption`: whether what the services say is read, and turning that off and on.
+
+Works on the database directly; every process learns of it within a second or two, and after a restart too.
+"""
+
+import getpass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ordersaga.cli_errors import read_settings, told_in_one_line
+
+if TYPE_CHECKING:
+    from ordersaga.orchestrator.store.board_protocol import Board, Pause
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="""Pause and resume reading what the services say. No deadline passes meanwhile; orders are still taken.
+
+    Example: ordersaga consumption pause --why "the payment service repeats old events\"""",
+)
+EnvFile = Annotated[Path | None, typer.Option(help="Read settings from this file too; the environment goes before.")]
+Who = Annotated[str, typer.Option(help="Who does it; kept with the switch.", default_factory=getpass.getuser)]
+Why = Annotated[str, typer.Option(help="Why; kept with the switch.")]
+
+
+@app.command()
+def status(*, env_file: EnvFile = None) -> None:
+    """Whether what the services say is read.
+
+    Example: ordersaga consumption status
+    """
+    with told_in_one_line():
+        typer.echo(_line(_board(env_file).read(most=0).pause))
+
+
+@app.command()
+def pause(*, who: Who, why: Why, env_file: EnvFile = None) -> None:
+    """Read nothing that the services say, until somebody resumes.
+
+    Example: ordersaga consumption pause --why "the payment service repeats old events"
+    """
+    with told_in_one_line():
+        typer.echo(_line(_board(env_file).set_pause(paused=True, by=who[:100], why=why[:500])))
+
+
+@app.command()
+def resume(*, who: Who, why: Why = "resumed", env_file: EnvFile = None) -> None:
+    """Read on from where it was; deadlines wait until what came meanwhile is read.
+
+    Example: ordersaga consumption resume
+    """
+    with told_in_one_line():
+        typer.echo(_line(_board(env_file).set_pause(paused=False, by=who[:100], why=why[:500])))
+
+
+def _board(env_file: Path | None) -> "Board":
+    from ordersaga import bootstrap_commands
+
+    return bootstrap_commands.board(read_settings(env_file, needs=("database_url",)))
+
+
+def _line(pause: "Pause | None") -> str:
+    if pause is None:
+        return "consumption goes on"
+    state = "is paused" if pause.paused else "goes on"
+    return f"consumption {state}: {pause.by} at {pause.at:%Y-%m-%d %H:%M:%S} UTC: {pause.why}"

@@ -1,0 +1,19 @@
+-- What a doctor asks of a database, over a connection of its own.
+
+-- name: server()
+-- Who we are there, and whether anything can be written.
+SELECT current_user, pg_is_in_recovery(), current_setting('transaction_read_only') = 'on';
+
+-- name: rights(schema)
+-- What the role may not do, of all that the service does.
+SELECT kind || ' on ' || CASE WHEN name = '' THEN 'schema ' || :schema ELSE :schema || '.' || name END
+FROM (
+    SELECT c.relname AS name, p AS kind
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace,
+        unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) p
+    WHERE n.nspname = :schema AND c.relkind IN ('r', 'p') AND NOT c.relispartition AND NOT has_table_privilege(c.oid, p)
+    UNION ALL
+    SELECT '', p FROM pg_namespace n, unnest(ARRAY['USAGE', 'CREATE']) p
+    WHERE n.nspname = :schema AND NOT has_schema_privilege(n.oid, p)
+) missing
+ORDER BY name, kind;

@@ -1,0 +1,252 @@
+"""Doors that are shut, one after the other: a doctor says which and what to do. Against real servers."""
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+import pytest
+
+from ordersaga.bus.kafka import KafkaBus, KafkaSecurity
+from ordersaga.bus.protocol import Access, Cluster, TopicState
+from ordersaga.local.kafka import Kafka, KafkaCluster
+from ordersaga.local.ports import free_port
+from ordersaga.local.postgres import PostgresServer
+from ordersaga.orchestrator.runtime.doctor_access import CURES, BrokerDoor, DatabaseDoor
+from ordersaga.orchestrator.runtime.finding import Finding
+from ordersaga.orchestrator.store.migrate import NEWEST, migrate
+from ordersaga.orchestrator.store.probe import Probed, probe
+from tests.bus.conftest import unique
+from tests.bus.reading import eventually
+from tests.bus.test_kafka_security import PASSWORD_SETTINGS
+from tests.canaries import MARK
+from tests.faults.proxy import FaultProxy
+from tests.house_rules import ROOT
+
+Sql = Callable[[str], None]
+WELL = ["database", "database TLS", "writing", "rights", "schema"]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    """Our own: roles, passwords and who may come in are changed in it."""
+    with PostgresServer.start(tmp_path_factory.mktemp("door") / "postgres") as server:
+        url = server.url("postgres")
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("CREATE ROLE locked LOGIN PASSWORD 'right'; CREATE ROLE nobody LOGIN")
+            connection.execute("CREATE ROLE crowded LOGIN CONNECTION LIMIT 0")
+            row = connection.execute("SHOW hba_file").fetchone()
+            assert row
+            hba = Path(row[0])
+            hba.write_text("host all locked 127.0.0.1/32 scram-sha-256\n" + hba.read_text())
+            connection.execute("SELECT pg_reload_conf()")
+        yield server
+
+
+@pytest.fixture
+def url(server: PostgresServer) -> str:
+    url = server.create_database()
+    migrate(url, "ordersaga")
+    return url
+
+
+def as_user(url: str, user: str, password: str = "wrong-" + MARK, **more: str) -> str:
+    parts = urlsplit(url)
+    query = "&".join(f"{name}={value}" for name, value in more.items())
+    return urlunsplit(parts._replace(netloc=f"{user}:{password}@{parts.netloc.rpartition('@')[2]}", query=query))
+
+
+def door(url: str) -> dict[str, Finding]:
+    found = DatabaseDoor(look=lambda: probe(url, "ordersaga"), newest_schema=NEWEST).findings()
+    return {one.what: one for one in found}
+
+
+def wrong(found: Mapping[str, Finding]) -> dict[str, Finding]:
+    return {name: one for name, one in found.items() if not one.well}
+
+
+def execute(url: str, sql: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(sql.encode())
+
+
+def test_a_database_that_is_as_it_should_be(url: str) -> None:
+    found = door(url)
+    assert list(found) == WELL and wrong(found) == {}
+    assert found["database"].said.startswith("answers: PostgreSQL 1")
+    assert found["schema"].said == f"is up to date (version {NEWEST})"
+    assert found["database TLS"].said == "is off: on this machine"
+
+
+def test_each_way_of_not_getting_in_has_its_own_cure(url: str) -> None:
+    parts = urlsplit(url)
+    shut = {
+        as_user(url, "locked"): "see that user and password in DATABASE_URL are right",
+        as_user(url, "stranger"): "see that user and password in DATABASE_URL are right",
+        urlunsplit(parts._replace(path="/nowhere")): "create the database",
+        as_user(url, "crowded"): "lower ORDERSAGA_DATABASE_CONNECTIONS_MAX",
+        as_user(url, "nobody", sslmode="require"): "see that sslmode and sslrootcert in DATABASE_URL",
+        urlunsplit(parts._replace(netloc=f"ordersaga@127.0.0.1:{free_port()}")): "start the server",
+    }
+    for address, cure in shut.items():
+        found = door(address)
+        assert list(found) == ["database"]
+        assert found["database"].cure.startswith(cure), found
+        assert MARK not in found["database"].said and found["database"].said.isprintable()
+
+
+def test_a_password_that_is_right_gets_in_and_rights_that_are_missing_are_named(url: str) -> None:
+    found = door(as_user(url, "locked", "right"))
+    assert set(wrong(found)) == {"rights", "schema"}
+    assert found["rights"].said.startswith("locked may not: CREATE on schema ordersaga, USAGE on schema ordersaga, ")
+    assert found["schema"].said == "may not be looked at"
+    execute(url, "GRANT USAGE, CREATE ON SCHEMA ordersaga TO locked")
+    execute(url, "GRANT ALL ON ALL TABLES IN SCHEMA ordersaga TO locked")
+    assert wrong(door(as_user(url, "locked", "right"))) == {}
+    execute(url, "REVOKE DELETE ON ordersaga.outbox FROM locked")
+    found = door(as_user(url, "locked", "right"))
+    assert found["rights"].said == "locked may not: DELETE on ordersaga.outbox"
+    assert found["rights"].cure == "GRANT these to locked, or let it own the schema"
+
+
+def test_a_database_that_cannot_be_written_to(url: str) -> None:
+    name = urlsplit(url).path[1:]
+    elsewhere = urlunsplit(urlsplit(url)._replace(path="/postgres"))
+    execute(elsewhere, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    found = door(url)
+    assert set(wrong(found)) == {"writing"} and "default_transaction_read_only" in found["writing"].cure
+    standby = Probed(user="u", server_version=180000, is_standby=True, schema_version=NEWEST)
+    found = {one.what: one for one in DatabaseDoor(look=lambda: standby, newest_schema=NEWEST).findings()}
+    assert set(wrong(found)) == {"writing"} and "primary" in found["writing"].cure
+
+
+@pytest.mark.parametrize(
+    ("sql", "said", "is_well"),
+    [
+        ("DELETE FROM ordersaga.schema_migrations", "has no tables of ordersaga", False),
+        ("DROP TABLE ordersaga.schema_migrations", "has no tables of ordersaga", False),
+        (
+            f"DELETE FROM ordersaga.schema_migrations WHERE version = {NEWEST}",
+            f"is at version {NEWEST - 1}, {NEWEST} is needed",
+            False,
+        ),
+        (
+            "INSERT INTO ordersaga.schema_migrations (version, name) VALUES (99, 'of_tomorrow')",
+            f"is at version 99, this software knows {NEWEST}: well while processes are changed over",
+            True,
+        ),
+    ],
+)
+def test_a_schema_that_is_behind_or_ahead(url: str, sql: str, said: str, is_well: bool) -> None:
+    execute(url, sql)
+    found = door(url)["schema"]
+    assert (found.said, found.well) == (said, is_well)
+    assert is_well or "ordersaga migrate" in found.cure
+
+
+# --- brokers --------------------------------------------------------------------------------------
+
+
+def broker_door(cluster: Cluster, access: Access, **more: Any) -> BrokerDoor:
+    settings: dict[str, Any] = {"read": ["events"], "written": ["commands"], "group": "g", "partitions": 6}
+    return BrokerDoor(describe=lambda: cluster, access=lambda: access, **{"protocol": "PLAINTEXT", **settings, **more})
+
+
+SIX = Cluster({name: TopicState(6, name) for name in ("events", "commands")}, creates_topics=False)
+
+
+def test_brokers_that_let_us_do_all(kafka_cluster: Kafka) -> None:
+    bus = KafkaBus(kafka_cluster.bootstrap_servers)
+    door = broker_door(SIX, bus.access(unique("group")))
+    assert [(one.what, one.well) for one in door.findings()] == [
+        ("kafka TLS", True),
+        ("partitions", True),
+        ("kafka rights", True),
+    ]
+    bus.close(2)
+
+
+def test_partitions_that_are_not_as_many_as_meant() -> None:
+    cluster = Cluster({"events": TopicState(3, "e"), "commands": TopicState(6, "c")}, creates_topics=False)
+    found = {one.what: one for one in broker_door(cluster, Access({}, None)).findings()}
+    assert set(wrong(found)) == {"partitions"}
+    assert found["partitions"].said == "events has 3, 6 are meant"
+    assert "ORDERSAGA_KAFKA_PARTITIONS" in found["partitions"].cure and "never fewer" in found["partitions"].cure
+
+
+def test_rights_that_the_brokers_do_not_give() -> None:
+    access = Access({"events": {"DESCRIBE"}, "commands": {"WRITE"}}, {"DESCRIBE"})
+    found = {one.what: one for one in broker_door(SIX, access, protocol="SASL_SSL").findings()}
+    assert set(wrong(found)) == {"kafka rights"}
+    assert found["kafka rights"].said == "we may not: READ on topic events, READ on group g"
+    assert found["kafka TLS"].said == "is on"
+
+
+@pytest.mark.slow
+def test_what_kafka_itself_says_of_our_rights() -> None:
+    from kafka.admin import ACL, ACLOperation, ACLPermissionType, KafkaAdminClient, ResourcePattern, ResourceType
+
+    settings = PASSWORD_SETTINGS | {
+        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        "super.users": "User:ANONYMOUS",
+    }
+    with KafkaCluster.start(extra=settings) as cluster:
+        ports = cluster.nodes[0].ports
+        free = KafkaBus(cluster.bootstrap_servers)
+        free.create_topics([])
+        admin = KafkaAdminClient(bootstrap_servers=cluster.bootstrap_servers)
+        admin.create_topics({name: {"num_partitions": 6, "replication_factor": 1} for name in ("events", "commands")})
+
+        def allow(kind: ResourceType, name: str, operation: ACLOperation) -> None:
+            pattern = ResourcePattern(kind, name)
+            admin.create_acls([ACL("User:reader", "*", operation, ACLPermissionType.ALLOW, pattern)])
+
+        allow(ResourceType.TOPIC, "events", ACLOperation.DESCRIBE)
+        allow(ResourceType.TOPIC, "commands", ACLOperation.WRITE)
+        security = KafkaSecurity(
+            protocol="SASL_PLAINTEXT", mechanism="PLAIN", username="reader", password="right-c4n4ry-secret"
+        )
+        with FaultProxy(ports.behind_proxy, port=ports.proxy):
+            ours = KafkaBus(f"127.0.0.1:{ports.proxy}", security=security)
+
+            def said() -> str:
+                return {one.what: one for one in broker_door(SIX, ours.access("g")).findings()}["kafka rights"].said
+
+            missing = "we may not: READ on topic events, READ on group g"
+            eventually(lambda: said() == missing, "what is missing is named")
+            allow(ResourceType.TOPIC, "events", ACLOperation.READ)
+            allow(ResourceType.GROUP, "g", ACLOperation.READ)
+            eventually(lambda: said().startswith("all that is needed"), "all is allowed")
+            ours.close(2)
+        admin.close()
+        free.close(2)
+
+
+def test_the_page_shows_each_that_is_wrong(url: str) -> None:
+    """What a person at a terminal sees, word for word."""
+    page = (ROOT / "docs" / "doctor.md").read_text("utf-8")
+    access = Access({"order_events": {"DESCRIBE"}}, {"DESCRIBE"})
+    cluster = Cluster({"order_events": TopicState(3, "e")}, creates_topics=False)
+    brokers = broker_door(cluster, access, read=["order_events"], written=[], group="create-order-saga-orchestrator")
+    probed = [
+        Probed(user="saga", server_version=180001, is_read_only=True, schema_version=11),
+        Probed(user="saga", server_version=140011, is_standby=True, is_encrypted=True, schema_version=0),
+        Probed(
+            user="saga",
+            server_version=180001,
+            schema_version=None,
+            missing_rights=["DELETE on ordersaga.outbox", "USAGE on schema ordersaga"],
+        ),
+        Probed(user="saga", server_version=180001, schema_version=14),
+    ]
+    found = list(brokers.findings())
+    for one in probed:
+        found += DatabaseDoor(look=partial(_same, one), newest_schema=12).findings()
+    assert [line for one in found for line in one.lines() if line not in page] == []
+    assert [cure for cure in CURES.values() if cure not in page] == []
+
+
+def _same(probed: Probed) -> Probed:
+    return probed
