@@ -18,7 +18,7 @@ def keeps_notices(talk: Talk) -> str:
 
 def keeps_each_notice_once(talk: Talk) -> str:
     """Another one comes after its repeats: when that is kept, they were read."""
-    case = talk.case()
+    case = _after_a_sound_one(talk)
     notice = talk.do(case)
     talk.tell(case, notice, notice, notice)
     talk.tell(case, _another(case, notice))
@@ -27,20 +27,21 @@ def keeps_each_notice_once(talk: Talk) -> str:
 
 
 def ignores_unknown_fields(talk: Talk) -> str:
-    case = talk.case()
+    case = _after_a_sound_one(talk)
     talk.tell(case, talk.do(case), more={"x_unheard_of": {"a": [1, None]}})
     _kept(talk, case, 1, "a notice with fields that it cannot know was sent")
     return "a notice with fields that it cannot know is kept"
 
 
 def ignores_unknown_headers(talk: Talk) -> str:
-    case = talk.case()
+    case = _after_a_sound_one(talk)
     talk.tell(case, talk.do(case), headers=(("x-unheard-of", b"\xff\x00"), ("ce_id", b""), ("x-unheard-of", b"")))
     _kept(talk, case, 1, "a notice with headers that it cannot know was sent")
     return "a notice with headers that it cannot know is kept"
 
 
 def keeps_customers_apart(talk: Talk) -> str:
+    _after_a_sound_one(talk)
     cases = [talk.case() for _ in range(AT_ONCE)]
     for case in cases:
         talk.tell(case, talk.do(case))
@@ -50,6 +51,7 @@ def keeps_customers_apart(talk: Talk) -> str:
 
 
 def survives_poison(talk: Talk) -> str:
+    _after_a_sound_one(talk)
     for name, making in POISON.items():
         case = talk.case()
         notice = talk.do(case)
@@ -60,14 +62,28 @@ def survives_poison(talk: Talk) -> str:
 
 
 def keeps_notices_through_a_restart(talk: Talk) -> str:
+    """The kill comes when some are kept."""
+    _after_a_sound_one(talk)
     cases = [talk.case() for _ in range(AT_ONCE)]
     for case in cases:
         talk.tell(case, talk.do(case))
+    talk.until(lambda: bool(talk.effects(cases[AT_ONCE // 3])), talk.subject.answer_seconds)
     restart(talk)
     talk.tell(cases[0], talk.do(cases[0]))
     for case in cases:
         _kept(talk, case, 1, "it was killed in between", recovering=True)
     return f"{AT_ONCE} notices, killed in between: each is kept once"
+
+
+def _after_a_sound_one(talk: Talk) -> Case:
+    """A new case, once a plain notice was kept: whoever keeps none cannot be tried any further."""
+    case = talk.case()
+    talk.tell(case, talk.do(case))
+    try:
+        _kept(talk, case, 1, "a plain notice was sent")
+    except Lacks as error:
+        raise NotTried(str(error)) from error
+    return talk.case()
 
 
 def _kept(talk: Talk, case: Case, count: int, what: str, *, for_good: bool = False, recovering: bool = False) -> None:

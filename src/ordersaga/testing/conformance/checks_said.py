@@ -38,7 +38,7 @@ def answers(talk: Talk) -> str:
             raise Lacks(f"{m.type_of(command)} was answered {shown(found)}")
         if len(asked) == 1:
             asked += _what_follows(talk, case, found)
-    return f"{', '.join(m.type_of(command) for command in asked)} were answered"
+    return f"answered: {', '.join(m.type_of(command) for command in asked)}"
 
 
 def _what_follows(talk: Talk, case: Case, done: Heard) -> list[m.Message]:
@@ -186,7 +186,7 @@ def refuses(talk: Talk) -> str:
         found = talk.ask(case, command, silence="silence where it should refuse")
         if talk.is_good(command, found):
             raise Lacks(f"{m.type_of(command)} cannot be carried out and was answered {shown(found)}")
-    return f"{', '.join(m.type_of(one) for one in asked)}: refused where they have to be"
+    return f"refused: {', '.join(m.type_of(one) for one in asked)}, where it cannot be done"
 
 
 def _other_command(talk: Talk, case: Case) -> bytes:

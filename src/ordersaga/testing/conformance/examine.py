@@ -89,13 +89,15 @@ class _Examination:
         return Talk(subject, self._ear, self._producer, self._register)
 
     def _all(self, wanted: Sequence[Property]) -> list[Finding]:
-        found: dict[str, Finding] = {}
         together = [one for one in wanted if one.when is When.TOGETHER]
-        with ThreadPoolExecutor(max(1, len(together)), "conformance") as threads:
-            found |= {one.name: one for one in threads.map(self._tried, together)}
+        with ThreadPoolExecutor(self._threads(len(together)), "conformance") as threads:
+            findings = list(threads.map(self._tried, together))
         for when in (When.ALONE, When.RESTARTING):
-            found |= {one.name: self._tried(one) for one in wanted if one.when is when}
-        return [found[one.name] for one in wanted]
+            findings += [self._tried(one) for one in wanted if one.when is when]
+        return sorted(findings, key=lambda one: wanted.index(one.property))
+
+    def _threads(self, checks: int) -> int:
+        return 1 if self._subject.one_at_a_time else max(1, checks)
 
     def _tried(self, wanted: Property) -> Finding:
         try:

@@ -181,7 +181,7 @@ PROPERTIES: tuple[Property, ...] = (
     Property(
         name="stamps in UTC",
         says="A timestamp is ISO 8601 and ends with Z.",
-        why="Rule 1: of what is said of one order the newest counts. A stamp that can be read two ways decides wrongly.",
+        why="Rule 1: of what is said of one order the newest counts. A stamp that reads two ways decides wrongly.",
         check=said.stamps_in_utc,
         of=ANSWERING,
     ),
@@ -202,7 +202,7 @@ PROPERTIES: tuple[Property, ...] = (
     Property(
         name="refuses",
         says="What it cannot do it refuses, in words; it is not silent.",
-        why="Rule 2: a refused step left nothing behind and is over at once. A silent one is in doubt until it is undone.",
+        why="Rule 2: a refused step left nothing behind and is over. A silent one is in doubt until it is undone.",
         check=said.refuses,
         of=(ORDER, USER, PAYMENT),
     ),

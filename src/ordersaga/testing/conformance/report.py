@@ -72,18 +72,19 @@ class Report:
 
     def lines(self) -> Sequence[str]:
         """For people."""
-        width = max(len(one.property.name) for one in self.findings)
-        has = sum(one.result is Result.HAS for one in self.findings)
+        width = max((len(one.property.name) for one in self.findings), default=0)
         lines = [line for one in self.findings for line in _lines(one, width)]
         if self.left_standing:
             lines.append(f"Of {self.left_standing} sagas of this run something may still stand: it was not taken back.")
-        verdict = "all that" if self.passed else "not all that"
-        return [
-            *lines,
-            f"{self.participant.value}: {has} of {len(self.findings)} properties; it was seen to have {verdict}"
-            f" a {self.kind.value} participant promises.",
-            *self.advice(),
-        ]
+        return [*lines, self._verdict(), *self.advice()]
+
+    def _verdict(self) -> str:
+        has = len(self.of(Result.HAS))
+        seen = "all that" if self.passed else "not all that"
+        return (
+            f"{self.participant.value}: {has} of {len(self.findings)} properties; it was seen to have {seen}"
+            f" a {self.kind.value} participant promises."
+        )
 
     def as_json(self) -> str:
         return json.dumps(

@@ -96,3 +96,5 @@ class Subject:
     """How long nothing has to come until it is believed that nothing will."""
     recovery_seconds: float = 60.0
     """How long it may take after a restart."""
+    one_at_a_time: bool = False
+    """Whether no two checks run at once: slower, and what was seen belongs to one check."""
