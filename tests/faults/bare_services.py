@@ -9,7 +9,7 @@ not said yet when they were killed is never said, and what they had not committe
 import argparse
 import sqlite3
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import datetime
 from pathlib import Path
 from uuid import uuid4
@@ -103,10 +103,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="bare_services", description=__doc__)
     parser.add_argument("--brokers", required=True, help="host:port of some, separated by commas")
     parser.add_argument("--ledger", type=Path, required=True, help="a file")
+    parser.add_argument("--prefix", default="", help="of the names of all topics")
     arguments = parser.parse_args()
     bus = KafkaBus(arguments.brokers)
+    topics = Topics(**{field.name: arguments.prefix + field.name for field in fields(Topics)})
     services = KeptServices(Ledger(arguments.ledger))
-    host = BareHost(services, bus, topics=Topics(), clock=SystemClock(), randomness=SystemRandom())
+    host = BareHost(services, bus, topics=topics, clock=SystemClock(), randomness=SystemRandom())
     code = run_until_signalled(host, 9.0)
     bus.close(2.0)
     return code

@@ -8,7 +8,7 @@ fails with the evidence. The same from a terminal: `ordersaga conformance`.
 
 from ordersaga.orchestrator.core.definition import Kind
 from ordersaga.testing.conformance.examine import TopicMissing, examine
-from ordersaga.testing.conformance.outside import CommandLedger, HttpDesk
+from ordersaga.testing.conformance.outside import CommandLedger, HttpDesk, restart_by
 from ordersaga.testing.conformance.properties import Property, properties_of
 from ordersaga.testing.conformance.report import Finding, Report, Result
 from ordersaga.testing.conformance.subject import Case, Desk, Effect, Ledger, MeansFailed, Samples, Subject
@@ -34,6 +34,7 @@ __all__ = [
     "examine",
     "names",
     "properties_of",
+    "restart_by",
 ]
 
 

@@ -9,7 +9,7 @@ import json
 import os
 import shlex
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Any
@@ -18,6 +18,7 @@ from urllib.parse import quote, urlsplit
 from ordersaga.testing.conformance.subject import Case, Effect, MeansFailed
 from ordersaga.wire.topics import Participant
 
+RUNNER = "runner-conformance"
 _HTTP_SECONDS = 10.0
 _COMMAND_SECONDS = 120.0
 _GONE = frozenset({"CANCELLED", "REVERTED", "REFUNDED", "EXPIRED"})
@@ -43,10 +44,10 @@ class HttpDesk:
         return self._rows(f"/{self.participant.value}s", case.named)
 
     def accept(self, order_id: str) -> None:
-        self._ask("POST", f"/orders/{quote(order_id, safe='')}/accept", {"runner_id": "runner-conformance"})
+        ask(self.url, "POST", f"/orders/{quote(order_id, safe='')}/accept", {"runner_id": RUNNER}, self.authorization)
 
     def give_back(self, order_id: str) -> None:
-        self._ask("POST", f"/orders/{quote(order_id, safe='')}/give-back", {})
+        ask(self.url, "POST", f"/orders/{quote(order_id, safe='')}/give-back", {}, self.authorization)
 
     def _rows(self, path: str, ids: Sequence[str]) -> list[Effect]:
         """One for each thing, by whatever names it is found."""
@@ -55,29 +56,11 @@ class HttpDesk:
 
     def _get(self, path: str) -> Any:
         """None where there is no such thing."""
-        return self._ask("GET", path, None)
-
-    def _ask(self, method: str, path: str, body: Any) -> Any:
-        address = urlsplit(self.url)
-        connect = HTTPSConnection if address.scheme == "https" else HTTPConnection
-        connection = connect(address.netloc, timeout=_HTTP_SECONDS)
-        headers = {"Content-Type": "application/json"}
-        if self.authorization:
-            headers["Authorization"] = self.authorization
+        content = ask(self.url, "GET", path, None, self.authorization)
         try:
-            text = None if body is None else json.dumps(body)
-            connection.request(method, address.path.rstrip("/") + path, text, headers)
-            answer = connection.getresponse()
-            content = answer.read()
-            if answer.status == 404 and method == "GET":
-                return None
-            if answer.status >= 400:
-                raise MeansFailed(f"{method} {path}: {answer.status} {content.decode(errors='replace')[:200]}")
-            return json.loads(content)
-        except (OSError, HTTPException, ValueError) as error:
-            raise MeansFailed(f"{method} {self.url}{path}: {error}") from error
-        finally:
-            connection.close()
+            return None if content is None else json.loads(content)
+        except ValueError as error:
+            raise MeansFailed(f"GET {self.url}{path}: no JSON: {content!r:.200}") from error
 
 
 @dataclass(frozen=True)
@@ -101,6 +84,39 @@ class CommandLedger:
             raise MeansFailed(
                 f"{self.command!r} has to print lines of JSON with id and stands, and printed {lines[:200]!r}"
             ) from error
+
+
+def restart_by(how: str) -> Callable[[], None]:
+    """A command to run, or a URL to post to, that kills a participant and starts it again."""
+    if how.startswith(("http://", "https://")):
+        return lambda: ignored(ask(how, "POST", "", {}))
+    return lambda: ignored(run(how))
+
+
+def ignored(answer: Any) -> None:
+    """It did what was asked; what it says of it is of no interest."""
+
+
+def ask(url: str, method: str, path: str, body: Any, authorization: str = "") -> bytes | None:
+    """What it answers; None for a GET of what does not exist. Raises `MeansFailed`."""
+    address = urlsplit(url)
+    connect = HTTPSConnection if address.scheme == "https" else HTTPConnection
+    connection = connect(address.netloc, timeout=_HTTP_SECONDS)
+    headers = {"Content-Type": "application/json", **({"Authorization": authorization} if authorization else {})}
+    target = (address.path.rstrip("/") + path or "/") + (f"?{address.query}" if address.query else "")
+    try:
+        connection.request(method, target, None if body is None else json.dumps(body), headers)
+        answer = connection.getresponse()
+        content = answer.read()
+    except (OSError, HTTPException, ValueError) as error:
+        raise MeansFailed(f"{method} {url}{path}: {error}") from error
+    finally:
+        connection.close()
+    if answer.status == 404 and method == "GET":
+        return None
+    if answer.status >= 400:
+        raise MeansFailed(f"{method} {url}{path}: {answer.status} {content.decode(errors='replace')[:200]}")
+    return content
 
 
 def run(command: str, **environment: str) -> str:
