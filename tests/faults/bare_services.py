@@ -17,11 +17,13 @@ from uuid import uuid4
 from ordersaga.bus.kafka import KafkaBus
 from ordersaga.delivery.clock import SystemClock, SystemRandom
 from ordersaga.process import run_until_signalled
-from ordersaga.testing.bare import BareHold, BareOrder, BareServices, Mishap, Said
+from ordersaga.testing.bare import BareHold, BareOrder, BareServices, Habits, Mishap, Said
 from ordersaga.testing.bare_host import BareHost
 from ordersaga.wire.messages import Message
 from ordersaga.wire.topics import Topics
 
+NOBODY = "unknown-to-everybody"
+"""A user whom they do not know."""
 _TABLES = """
     create table if not exists orders (
         order_id text primary key, saga_id text, customer_id text, status text, runner_id text, shown int
@@ -83,7 +85,11 @@ class KeptServices(BareServices):
 
     def __init__(self, ledger: Ledger) -> None:
         super().__init__(
-            new_id=lambda: uuid4().hex[:12], orders=ledger.orders(), holds=ledger.holds(), timers=ledger.timers()
+            new_id=lambda: uuid4().hex[:12],
+            habits=Habits(users_unknown=frozenset({NOBODY})),
+            orders=ledger.orders(),
+            holds=ledger.holds(),
+            timers=ledger.timers(),
         )
         self._ledger = ledger
 

@@ -77,7 +77,7 @@ def bare(participant: Participant, cluster: Kafka, folder: Path) -> AsProcess:
         directory=Path(__file__).resolve().parents[2],
     )
     subject = _subject(participant, cluster, topics, process, ledger=BareLedger(participant, path))
-    return AsProcess(participant, process.start(), replace(subject, answer_seconds=5.0, recovery_seconds=25.0))
+    return AsProcess(participant, process.start(), replace(subject, answer_seconds=5.0))
 
 
 @dataclass(frozen=True)

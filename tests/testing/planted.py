@@ -86,7 +86,13 @@ PLANTED: tuple[Planted, ...] = (
     plant(PAYMENT, "says everything twice", "answers once", f.twice(RELEASED)),
     plant(PAYMENT, "names no cause", "carries causation_id", f.says(lambda said: said.pop("causation_id"))),
     plant(PAYMENT, "sets no key", "keys by saga", lambda: Fault(says=lambda record: [replace(record, key=b"")])),
-    plant(PAYMENT, "gives its answers no id", "has message ids", f.says(lambda said: said.pop("message_id"))),
+    plant(
+        PAYMENT,
+        "gives its answers no id",
+        "has message ids",
+        f.says(lambda said: said.pop("message_id")),
+        follows=frozenset({"repeats its answer's id"}),
+    ),
     plant(
         PAYMENT,
         "stamps without a zone",
@@ -120,6 +126,7 @@ PLANTED: tuple[Planted, ...] = (
         "wants the payment's id",
         "takes back without the id",
         f.deaf_once_answered(lambda said: f.is_a(said, REVERT, by_id=False)),
+        follows=frozenset({"ends alike in any order"}),
     ),
     plant(
         PAYMENT,

@@ -47,6 +47,7 @@ NOT_FULL = {
     "stamps in UTC",
     "has CloudEvents headers",
     "passes on the trace",
+    "repeats its answer's id",
     "repeats its first time",
 }
 """No bare service has any of these."""
@@ -59,6 +60,7 @@ BARE_LACKS: Mapping[Participant, set[str]] = {
         "takes back without the id",
         "stays undone",
         "tombstones",
+        "ends alike in any order",
     },
     USER: NOT_FULL,
     PAYMENT: NOT_FULL
@@ -69,6 +71,7 @@ BARE_LACKS: Mapping[Participant, set[str]] = {
         "takes back without the id",
         "stays undone",
         "tombstones",
+        "ends alike in any order",
     },
     TIMER: NOT_FULL | {"stays undone", "tombstones"},
 }

@@ -50,7 +50,7 @@ def recognises_repeats_after_restart(talk: Talk) -> str:
 def repeats_its_answer_id(talk: Talk) -> str:
     first, again = _twice(talk)
     if first.message_id is None:
-        raise NotTried("its answers have no message_id")
+        raise Lacks("its answers have no message_id")
     if first.message_id != again.message_id:
         raise Lacks(f"first {first.message_id}, then {again.message_id}")
     return f"both are {first.message_id}"

@@ -124,8 +124,8 @@ class _Examination:
         for case in open_cases:
             named = None if talk.part.undo_by_order else next(iter(self._effect_ids(case)), None)
             talk.tell(case, talk.undo(case, named), message_id=uuid4())
-        wait = self._subject.answer_seconds
-        self._ear.wait(lambda: not any(self._last(case) not in words[:1] for case in open_cases), wait)
+        seconds = self._subject.recovery_seconds if self._subject.restart else self._subject.answer_seconds
+        self._ear.wait(lambda: all(self._last(case) in words[:1] for case in open_cases), seconds)
         return sum(self._last(case) not in words[:1] for case in open_cases)
 
     def _stands(self, case: Case) -> bool:

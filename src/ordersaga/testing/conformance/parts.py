@@ -113,7 +113,7 @@ PARTS: Mapping[Participant, Part] = {
     Participant.TIMER: Part(
         do=lambda case, samples: timer(case, 1800),
         done=m.TimerStarted,
-        effect_ids=("timer_id",),
+        effect_ids=("order_id", "timer_id"),
         undo=lambda case, known: m.CancelTimer(order_id=case.order_id, reason=WHY),
         undone=m.TimerCancelled,
         undo_by_order=True,
