@@ -2,14 +2,13 @@
 
 import sys
 from collections import Counter
-from typing import Any
 
 from hypothesis import HealthCheck, settings
 
 LITTLE, MUCH = 60, 3_000
 
 
-def tried(cases: int) -> Any:
+def tried(cases: int) -> settings:
     return settings(max_examples=cases, database=None, deadline=None, suppress_health_check=list(HealthCheck))
 
 
