@@ -7,7 +7,7 @@ MAKEFLAGS += --no-print-directory --no-builtin-rules
 BIN := .venv/bin
 READY := .venv/.installed
 
-.PHONY: help setup parts demo demo-kafka test check ci bench model simulate bugs crash chaos outage soak pictures histories format constraints clean lint formatted types imports style
+.PHONY: help setup parts demo demo-kafka test check ci bench model simulate bugs crash chaos outage soak pictures routes histories format constraints clean lint formatted types imports style
 
 help: ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1@\2/p' Makefile | awk -F@ '{ printf "%-22s%s\n", $$1, $$2 }'
@@ -68,6 +68,9 @@ soak: parts ## processes are stopped and started one after the other, under load
 
 pictures: $(READY) ## draw docs/what-happens-when.md from the definition and the engine's table
 	@$(BIN)/python -m ordersaga.testing.pictures > docs/what-happens-when.md
+
+routes: $(READY) ## draw docs/routes.md from the application
+	@$(BIN)/python -m tests.api.route_table > docs/routes.md
 
 histories: $(READY) ## write down what sagas decide, after a rule was changed on purpose: another release finishes what this one begins
 	@$(BIN)/python -m ordersaga.testing.histories create_order tests/sagas/histories/create_order_1.jsonl.gz

@@ -13,6 +13,7 @@ import typer
 from ordersaga import (
     cli_archive,
     cli_audit,
+    cli_conformance,
     cli_consumption,
     cli_erase,
     cli_letters,
@@ -246,6 +247,7 @@ app.add_typer(cli_archive.app, name="archive")
 app.add_typer(cli_topics.app, name="topics")
 app.command()(cli_stats.stats)
 app.command()(cli_reconcile.reconcile)
+app.command()(cli_conformance.conformance)
 app.command()(cli_erase.erase)
 app.command()(cli_audit.audit)
 app.command("orphans")(cli_letters.orphans)

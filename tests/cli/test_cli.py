@@ -30,6 +30,7 @@ COMMANDS = (
     "token",
     "version",
     "demo",
+    "conformance",
     "orphans",
     "dead-letters",
 )

@@ -9,7 +9,7 @@ not said yet when they were killed is never said, and what they had not committe
 import argparse
 import sqlite3
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import datetime
 from pathlib import Path
 from uuid import uuid4
@@ -17,11 +17,13 @@ from uuid import uuid4
 from ordersaga.bus.kafka import KafkaBus
 from ordersaga.delivery.clock import SystemClock, SystemRandom
 from ordersaga.process import run_until_signalled
-from ordersaga.testing.bare import BareHold, BareOrder, BareServices, Mishap, Said
+from ordersaga.testing.bare import BareHold, BareOrder, BareServices, Habits, Mishap, Said
 from ordersaga.testing.bare_host import BareHost
 from ordersaga.wire.messages import Message
 from ordersaga.wire.topics import Topics
 
+NOBODY = "unknown-to-everybody"
+"""A user whom they do not know."""
 _TABLES = """
     create table if not exists orders (
         order_id text primary key, saga_id text, customer_id text, status text, runner_id text, shown int
@@ -83,7 +85,11 @@ class KeptServices(BareServices):
 
     def __init__(self, ledger: Ledger) -> None:
         super().__init__(
-            new_id=lambda: uuid4().hex[:12], orders=ledger.orders(), holds=ledger.holds(), timers=ledger.timers()
+            new_id=lambda: uuid4().hex[:12],
+            habits=Habits(users_unknown=frozenset({NOBODY})),
+            orders=ledger.orders(),
+            holds=ledger.holds(),
+            timers=ledger.timers(),
         )
         self._ledger = ledger
 
@@ -103,10 +109,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="bare_services", description=__doc__)
     parser.add_argument("--brokers", required=True, help="host:port of some, separated by commas")
     parser.add_argument("--ledger", type=Path, required=True, help="a file")
+    parser.add_argument("--prefix", default="", help="of the names of all topics")
     arguments = parser.parse_args()
     bus = KafkaBus(arguments.brokers)
+    topics = Topics(**{field.name: arguments.prefix + field.name for field in fields(Topics)})
     services = KeptServices(Ledger(arguments.ledger))
-    host = BareHost(services, bus, topics=Topics(), clock=SystemClock(), randomness=SystemRandom())
+    host = BareHost(services, bus, topics=topics, clock=SystemClock(), randomness=SystemRandom())
     code = run_until_signalled(host, 9.0)
     bus.close(2.0)
     return code

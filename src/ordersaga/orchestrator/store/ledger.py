@@ -50,6 +50,8 @@ def from_file(path: Path) -> Iterator[Payment]:
             yield from _payments(rows)
     except (OSError, UnicodeDecodeError, csv.Error, msgspec.DecodeError) as error:
         raise LedgerUnreadable(f"{path} cannot be read: {error}") from error
+    except RecursionError:
+        raise LedgerUnreadable(f"{path} cannot be read: a line of it is nested too deep") from None
 
 
 def _payments(rows: Iterable[Mapping[str, Any]]) -> Iterator[Payment]:

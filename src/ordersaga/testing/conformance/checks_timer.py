@@ -1,0 +1,70 @@
+"""Checks of the timer service: a timer fires once its time has come, never before, and not after a cancel."""
+
+from datetime import UTC, datetime, timedelta
+
+from ordersaga.testing.conformance.checks_repeats import restart
+from ordersaga.testing.conformance.ear import Heard
+from ordersaga.testing.conformance.parts import timer
+from ordersaga.testing.conformance.subject import Case
+from ordersaga.testing.conformance.talk import Lacks, NotTried, Talk
+from ordersaga.wire import messages as m
+from ordersaga.wire.errors import WireError
+from ordersaga.wire.times import parse_time
+
+RUNS_SECONDS = 1.0
+CANCELLED_SECONDS = 3.0
+"""Enough for a cancel to come before."""
+EARLY_SECONDS_MAX = 0.5
+"""Its clock and ours may differ by so much."""
+
+
+def fires_on_time(talk: Talk) -> str:
+    case = talk.case()
+    command = timer(case, RUNS_SECONDS)
+    talk.done(case, command)
+    found = _expired(talk, case, RUNS_SECONDS + talk.subject.answer_seconds)
+    if found is None:
+        raise Lacks(f"timer.expired did not come within {talk.subject.answer_seconds:g} s after its time")
+    early_seconds = (command.timeout_at - _said_at(found)).total_seconds()
+    if early_seconds > EARLY_SECONDS_MAX:
+        raise Lacks(f"timer.expired was said {early_seconds:.1f} s before its time")
+    return f"timer.expired was said {-early_seconds:.1f} s after its time"
+
+
+def fires_not_after_a_cancel(talk: Talk) -> str:
+    case = talk.case()
+    command = timer(case, CANCELLED_SECONDS)
+    talk.done(case, command)
+    talk.done(case, talk.undo(case, None))
+    if datetime.now(UTC) > command.timeout_at - timedelta(seconds=EARLY_SECONDS_MAX):
+        raise NotTried("the cancel was confirmed too late to tell")
+    if _expired(talk, case, CANCELLED_SECONDS + 1.0 + talk.subject.quiet_seconds) is not None:
+        raise Lacks("timer.expired came after timer.cancelled")
+    return f"nothing came in the {talk.subject.quiet_seconds + 1.0:g} s after its time"
+
+
+def fires_after_a_restart(talk: Talk) -> str:
+    case = talk.case()
+    talk.done(case, timer(case, RUNS_SECONDS))
+    restart(talk)
+    if _expired(talk, case, RUNS_SECONDS + talk.subject.recovery_seconds) is None:
+        raise Lacks(f"a timer that ran before a restart did not fire within {talk.subject.recovery_seconds:g} s")
+    return "a timer that ran before a restart fired after it"
+
+
+def _expired(talk: Talk, case: Case, seconds: float) -> Heard | None:
+    """By the saga's id, or by the order's: both are found by the orchestrator."""
+    name = m.TYPE_OF[m.TimerExpired]
+
+    def found() -> list[Heard]:
+        return [one for one in talk.ear.heard(case.saga_id) + talk.ear.astray(case.order_id) if one.type == name]
+
+    talk.ear.wait(lambda: bool(found()), seconds)
+    return found()[0] if found() else None
+
+
+def _said_at(found: Heard) -> datetime:
+    try:
+        return parse_time(str(found.said.get("timestamp")), "timestamp")
+    except WireError:
+        return datetime.fromtimestamp(found.record.timestamp_ms / 1000, UTC)
