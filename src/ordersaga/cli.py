@@ -15,9 +15,11 @@ from ordersaga import (
     cli_audit,
     cli_erase,
     cli_letters,
+    cli_local,
     cli_orders,
     cli_reconcile,
     cli_sagas,
+    cli_schemas,
     cli_stats,
     cli_topics,
 )
@@ -73,7 +75,7 @@ def serve(
     Example: ordersaga serve --only api --only deadlines
     """
     with told_in_one_line():
-        settings = read_settings(env_file, needs=("database_url", "kafka_bootstrap_servers"))
+        settings = read_settings(env_file, needs=("database_url", "kafka_bootstrap_servers"), serves=True)
         from ordersaga import bootstrap, connecting
 
         bus = connecting.kafka_bus(settings)
@@ -95,7 +97,7 @@ def participants(
     Example: ordersaga participants order payment
     """
     with told_in_one_line():
-        settings = read_settings(env_file, needs=("database_url", "kafka_bootstrap_servers"))
+        settings = read_settings(env_file, needs=("database_url", "kafka_bootstrap_servers"), serves=True)
         from ordersaga import bootstrap_participants, connecting
 
         bus = connecting.kafka_bus(settings)
@@ -235,6 +237,8 @@ app.add_typer(cli_orders.app, name="orders")
 app.add_typer(cli_sagas.app, name="sagas")
 app.add_typer(cli_archive.app, name="archive")
 app.add_typer(cli_topics.app, name="topics")
+app.command()(cli_local.local)
+app.command()(cli_schemas.schemas)
 app.command()(cli_stats.stats)
 app.command()(cli_reconcile.reconcile)
 app.command()(cli_erase.erase)
