@@ -7,7 +7,7 @@ MAKEFLAGS += --no-print-directory --no-builtin-rules
 BIN := .venv/bin
 READY := .venv/.installed
 
-.PHONY: help setup parts demo demo-kafka test check ci bench model simulate bugs crash chaos outage soak pictures routes histories format constraints clean lint formatted types imports style
+.PHONY: help setup parts demo demo-kafka test check ci bench model simulate bugs crash chaos outage soak docs reference pictures routes histories format constraints clean lint formatted types imports style site
 
 help: ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1@\2/p' Makefile | awk -F@ '{ printf "%-22s%s\n", $$1, $$2 }'
@@ -26,7 +26,7 @@ test: parts ## the tests, in under ten minutes
 parts: $(READY) ## fetch the Apache Kafka and PostgreSQL that tests start, once; a test has no time for it
 	@$(BIN)/python -m ordersaga.local.prepare
 
-check: lint formatted types imports style ## what is read and not run: style, types, contracts between packages
+check: lint formatted types imports style site ## what is read and not run: style, types, contracts between packages, the documentation's links
 
 ci: parts ## the longer suites: tests marked slow, simulated afternoons, planted bugs, crashes, chaos, an outage
 	@$(BIN)/python -m pytest -m slow $(ARGS)
@@ -66,6 +66,12 @@ outage: parts ## Kafka, PostgreSQL, or both gone for minutes while orders come i
 soak: parts ## processes are stopped and started one after the other, under load
 	@$(BIN)/python -m tests.faults.storm --rolling $(ARGS)
 
+docs: $(READY) ## the documentation as a site, into build/site; ARGS=serve shows it on this machine
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs $(or $(ARGS),build)
+
+reference: $(READY) ## write docs/reference: settings, HTTP, messages, commands as the code has them
+	@$(BIN)/python -m tools.reference
+
 pictures: $(READY) ## draw docs/what-happens-when.md from the definition and the engine's table
 	@$(BIN)/python -m ordersaga.testing.pictures > docs/what-happens-when.md
 
@@ -102,6 +108,9 @@ imports: $(READY)
 
 style: $(READY)
 	@echo "check: house style" && $(BIN)/python -m pytest -q tests/test_house_style.py
+
+site: $(READY)
+	@echo "check: documentation" && $(MAKE) docs ARGS=build
 
 $(READY): pyproject.toml constraints.txt tools/setup
 	@tools/setup

@@ -119,7 +119,9 @@ def test_what_is_built_is_built_by_a_pinned_version() -> None:
     assert [str(Requirement(r).specifier)[:2] for r in PROJECT["build-system"]["requires"]] == ["=="]
 
 
-@pytest.mark.parametrize("target", ["setup", "demo", "demo-kafka", "test", "check", "ci", "bench", "format", "clean"])
+@pytest.mark.parametrize(
+    "target", ["setup", "demo", "demo-kafka", "test", "check", "ci", "bench", "docs", "reference", "format", "clean"]
+)
 def test_make_help_explains_every_command(target: str) -> None:
     helped = _make(ROOT, "help")
     assert re.search(rf"^  make {target} {{2,}}\w", helped.stdout, re.MULTILINE), helped.stdout

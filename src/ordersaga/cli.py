@@ -17,10 +17,12 @@ from ordersaga import (
     cli_consumption,
     cli_erase,
     cli_letters,
+    cli_local,
     cli_maintenance,
     cli_orders,
     cli_reconcile,
     cli_sagas,
+    cli_schemas,
     cli_stats,
     cli_topics,
 )
@@ -78,7 +80,7 @@ def serve(
     Example: ordersaga serve --only api --only deadlines
     """
     with told_in_one_line():
-        settings = read_settings(env_file, needs=("database_url", "kafka_bootstrap_servers"))
+        settings = read_settings(env_file, needs=("database_url", "kafka_bootstrap_servers"), serves=True)
         from ordersaga import bootstrap, connecting
 
         bus = connecting.kafka_bus(settings)
@@ -102,7 +104,7 @@ def participants(
     Example: ordersaga participants order payment
     """
     with told_in_one_line():
-        settings = read_settings(env_file, needs=("database_url", "kafka_bootstrap_servers"))
+        settings = read_settings(env_file, needs=("database_url", "kafka_bootstrap_servers"), serves=True)
         from ordersaga import bootstrap_participants, connecting
 
         bus = connecting.kafka_bus(settings)
@@ -245,6 +247,8 @@ app.add_typer(cli_maintenance.app, name="maintenance")
 app.add_typer(cli_sagas.app, name="sagas")
 app.add_typer(cli_archive.app, name="archive")
 app.add_typer(cli_topics.app, name="topics")
+app.command()(cli_local.local)
+app.command()(cli_schemas.schemas)
 app.command()(cli_stats.stats)
 app.command()(cli_reconcile.reconcile)
 app.command()(cli_conformance.conformance)

@@ -1,5 +1,6 @@
 """How the command line reads its settings and tells what went wrong."""
 
+import logging
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,13 +24,18 @@ def say_exit_codes(app: typer.Typer) -> None:
         say_exit_codes(group.typer_instance)
 
 
-def read_settings(env_file: Path | None, *, needs: Collection[str]) -> "Settings":
-    """Read, and take over what belongs to the whole process: logging and failpoints."""
+def read_settings(env_file: Path | None, *, needs: Collection[str], serves: bool = False) -> "Settings":
+    """Read, and take over what belongs to the whole process: logging and failpoints.
+
+    A command that a person waits for (`serves` is false) tells what goes wrong itself; its Kafka client is quiet.
+    """
     from ordersaga.logs import configure
     from ordersaga.settings_reading import read
 
     found = read(env_file=env_file, needs=needs)
     configure(found)
+    if not serves and found.log_level != "DEBUG":
+        logging.getLogger("kafka").setLevel(logging.ERROR)
     return found
 
 

@@ -75,7 +75,7 @@ def read(
 def listing(settings: Settings) -> Iterator[str]:
     """Every setting: its value, and what it is for. A secret's value is not shown."""
     for name, info in Settings.model_fields.items():
-        yield f"{variable(name)}={_shown(settings, name)}"
+        yield f"{variable(name)}={shown(settings, name)}"
         yield f"    {info.description} Allowed: {allowed(name)}."
 
 
@@ -88,10 +88,11 @@ def in_force(
     settings, given = read(environment=environment, env_file=env_file), _gather(environment, env_file)
     for name in Settings.model_fields:
         own = given.get(variable(name)) or given.get(f"{variable(name)}_FILE")
-        yield variable(name), _shown(settings, name), own.origin if own else "default"
+        yield variable(name), shown(settings, name), own.origin if own else "default"
 
 
-def _shown(settings: Settings, name: str) -> str:
+def shown(settings: Settings, name: str) -> str:
+    """As a person sees it; a secret is not shown."""
     value = getattr(settings, name)
     return "(not set)" if value in (None, "", ()) else "(secret)" if name in SECRETS else _text(value)
 

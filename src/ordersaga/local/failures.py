@@ -11,6 +11,8 @@ Neither is retriable: somebody has to look.
 class LocalError(Exception):
     """A server on this machine could not be had."""
 
+    retriable = False
+
 
 class PartMissing(LocalError):
     pass
