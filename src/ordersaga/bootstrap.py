@@ -30,6 +30,7 @@ from ordersaga.delivery.vacuum import VACUUM_EVERY_SECONDS
 from ordersaga.orchestrator.api.app import AppSettings, create_app
 from ordersaga.orchestrator.api.asking import Api
 from ordersaga.orchestrator.api.orders import OrderLimits
+from ordersaga.orchestrator.api.placing import orders_while
 from ordersaga.orchestrator.runtime.admission import Admission, AdmissionLimits
 from ordersaga.orchestrator.runtime.archiving import Archiver
 from ordersaga.orchestrator.runtime.beginnings import Beginnings
@@ -54,6 +55,7 @@ from ordersaga.settings import Settings
 from ordersaga.settings_http import token_lines
 from ordersaga.settings_reading import SettingsError
 from ordersaga.tokens import Tokens
+from ordersaga.web.gate import Unwanted
 from ordersaga.web.rate import Rate
 from ordersaga.web.server import HttpServer, ServerSettings
 
@@ -127,13 +129,14 @@ def orchestrator(settings: Settings, bus: Bus, run: Run = EVERYTHING) -> App:
     relay = _relay(settings, bus, outbox, name)
     measures = Measures()
     counting = Counting(measures.facts)
-    circuits, admission = Circuits(silences_max=settings.circuit_silences_max), _admission(settings)
+    circuits = Circuits(silences_max=settings.circuit_silences_max)
     board = database.board()
     handler = Handler(store, sagas, relay.offer, topics=topics, counting=counting, gate=circuits)
     beginnings, letters = Beginnings(handler), DeadLetters(store, handler)
+    worker = _worker(settings, bus, handler, relay, name) if "worker" in only else None
+    admission = _admission(settings, worker)
     bulletin = Bulletin(board, circuits, admission)
     parts: list[Background] = [relay, bulletin, *([beginnings] if "api" in only else [])] if run.changes else []
-    worker = _worker(settings, bus, handler, relay, name) if "worker" in only else None
     if "deadlines" in only:
         parts += _by_the_clock(settings, database, store, handler, letters=letters, worker=worker)
         parts += _reconciler(settings, database, store, measures)
@@ -165,7 +168,7 @@ def orchestrator(settings: Settings, bus: Bus, run: Run = EVERYTHING) -> App:
             twins=Twins(measures.same_again),
             version=__version__,
         )
-        app.http = _http(settings, api, tokens, read_only=not run.changes)
+        app.http = _http(settings, api, tokens, read_only=not run.changes, door=orders_while(admission.falls_behind))
     return app
 
 
@@ -179,9 +182,13 @@ def _relay(settings: Settings, bus: Bus, outbox: Outbox, name: str) -> Relay:
     return Relay(bus.producer(client_id=f"ordersaga-{name}"), outbox, pace, was_written=bus.written_since)
 
 
-def _admission(settings: Settings) -> Admission:
-    limits = AdmissionLimits(started_max=settings.sagas_started_max, outbox_rows_max=settings.outbox_rows_max)
-    return Admission(limits)
+def _admission(settings: Settings, worker: ConsumeLoop | None) -> Admission:
+    limits = AdmissionLimits(
+        started_max=settings.sagas_started_max,
+        outbox_rows_max=settings.outbox_rows_max,
+        behind_seconds_max=settings.behind_seconds_max,
+    )
+    return Admission(limits, (lambda: worker.behind_seconds) if worker else (lambda: 0.0))
 
 
 def _by_the_clock(
@@ -255,14 +262,14 @@ def _order_limits(settings: Settings) -> OrderLimits:
     )
 
 
-def _http(settings: Settings, api: Api, tokens: Tokens | None, *, read_only: bool) -> HttpServer:
+def _http(settings: Settings, api: Api, tokens: Tokens | None, *, read_only: bool, door: Unwanted) -> HttpServer:
     served = AppSettings(
         cors_origins=settings.http_cors_origins,
         body_bytes_max=settings.http_body_bytes_max,
         tokens=tokens,
         read_only=read_only,
     )
-    return HttpServer(create_app(api, served), listening_on(settings))
+    return HttpServer(create_app(api, served), listening_on(settings), unwanted=door)
 
 
 def who_may_ask(settings: Settings) -> Tokens | None:
