@@ -12,17 +12,14 @@ Progress and a table go to standard error; standard output ends with one line of
 
 import argparse
 import json
-import os
-import platform
 import sys
 import tempfile
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from bench.machine import machine
 from bench.stage import Measured, Stage
-from ordersaga.local.kafka_parts import KAFKA_VERSION
 
 QUICK = {1: 60, 32: 600, 128: 1500, 512: 2500, 2000: 4000}
 FULL = {1: 300, 32: 3000, 128: 8000, 512: 12000, 2000: 20000}
@@ -34,7 +31,6 @@ OPEN_SECONDS = {True: 10, False: 60}
 """How long orders come at a rate: in a quick run, and else."""
 RATIO_LEAST = 0.6
 """At 128 in flight. What this version has to reach; below it the run is not ok."""
-LIBRARIES = ("ordersaga", "kafka-python", "psycopg", "msgspec", "litestar", "uvicorn")
 
 
 def main() -> int:
@@ -55,7 +51,7 @@ def main() -> int:
             rows = [_level(stage, level, number_at(level)) for level in levels]
             more = _mix_and_open(stage, number_at(COMMON), arguments.quick) if COMMON in levels else {}
             postgresql = stage.postgresql_version()
-    report = _report(rows, more, arguments.participants) | {"machine": _machine(postgresql)}
+    report = _report(rows, more, arguments.participants) | {"machine": machine(postgresql)}
     _table(rows)
     print(json.dumps(report), flush=True)
     return 0 if report["ok"] else 1
@@ -125,16 +121,6 @@ def _report(rows: list[dict[str, Any]], more: dict[str, Any], participants: str)
 
 def _ended_as(run: dict[str, Any], *outcomes: str) -> bool:
     return run["not_ended"] == 0 and set(run["ended"]) == set(outcomes)
-
-
-def _machine(postgresql: str) -> dict[str, Any]:
-    found = {name: version(name) for name in LIBRARIES}
-    return {
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "system": platform.platform(),
-        "versions": found | {"postgresql": postgresql, "kafka": KAFKA_VERSION},
-    }
 
 
 def _line(row: dict[str, Any]) -> str:

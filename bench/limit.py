@@ -13,7 +13,6 @@ responder_cpu_ms_per_saga.
 import json
 import multiprocessing
 import os
-import resource
 import sys
 import time
 import uuid
@@ -25,6 +24,8 @@ import msgspec
 import psycopg
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import NewTopic
+
+from bench.machine import own_cpu_seconds
 
 STEPS = ("CREATE_ORDER", "GET_USER_DATA", "AUTHORIZE_PAYMENT", "UPDATE_ORDER_STATUS", "START_TIMER")
 PAYLOAD = {
@@ -207,11 +208,6 @@ def respond(limit: Limit, stop: Event, cpu: Any) -> None:
         if futures:
             commands.commit()
     cpu.value = own_cpu_seconds()
-
-
-def own_cpu_seconds() -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
 
 
 def main() -> None:

@@ -1,11 +1,11 @@
 """Places orders over HTTP, a fixed number in flight, and waits for each to end as `saga_events` announce it.
 
-    python -m bench.load [--declined SHARE] [--rate ORDERS_A_SECOND] [--keys] ORDERS IN_FLIGHT URL [URL ...]
-                                                                            (KAFKA_BOOTSTRAP_SERVERS)
+    python -m bench.load [--declined SHARE] [--rate ORDERS_A_SECOND] [--keys] [--every SECONDS]
+                         ORDERS IN_FLIGHT URL [URL ...]                     (KAFKA_BOOTSTRAP_SERVERS)
 
 prints one line of JSON: how each order ended, and the time from the start of its POST to the announcement of its end.
 With a rate orders come at their times whatever becomes of those before, up to IN_FLIGHT; then the time is counted from
-when each was to start.
+when each was to start. With `--every` also for each so many seconds, by when an order began.
 """
 
 import argparse
@@ -15,15 +15,16 @@ import os
 import threading
 import time
 import uuid
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
 from kafka import KafkaConsumer, TopicPartition
 
-from bench.limit import own_cpu_seconds
+from bench.figures import quantiles_ms
+from bench.machine import own_cpu_seconds
 from ordersaga.wire.topics import Topics
 
 ENDED = frozenset({"COMPLETED", "COMPENSATED", "CANCELLED", "FAILED"})
@@ -48,6 +49,8 @@ class Load:
     """Orders a second; 0: as soon as there is room."""
     with_keys: bool = False
     """Whether each order has an `Idempotency-Key`, so that one whose answer was lost is not placed twice."""
+    every_seconds: float = 0.0
+    """How long the periods are that are told one by one; 0: none are."""
     begun_at: dict[str, float] = field(default_factory=dict)
     ended_at: dict[str, tuple[str, float]] = field(default_factory=dict)
     """Of all sagas, since the topic also tells of those of others."""
@@ -58,7 +61,7 @@ class Load:
         self.numbers = iter(range(self.orders))
         self.slots = asyncio.Semaphore(self.in_flight)
         self.changed = asyncio.Event()
-        await self.start_listening()
+        await listening(self.note)
         cpu, begun = own_cpu_seconds(), time.perf_counter()
         self.begun = begun
         count = min(CONNECTIONS_MAX, self.in_flight)
@@ -68,25 +71,6 @@ class Load:
         await self.until_all_ended()
         ends = [self.ended_at[saga_id][1] for saga_id in self.begun_at if saga_id in self.ended_at]
         return self.report(max(ends) - begun if ends else 0.0, own_cpu_seconds() - cpu)
-
-    async def start_listening(self) -> None:
-        loop, listening = asyncio.get_running_loop(), asyncio.Event()
-
-        def listen() -> None:
-            consumer = from_now_on(Topics().saga_events)
-            while True:
-                polled = consumer.poll(timeout_ms=500)
-                now = time.perf_counter()
-                payloads = [json.loads(record.value)["payload"] for records in polled.values() for record in records]
-                ends = [(one["saga_id"], one["status"], now) for one in payloads if one["status"] in ENDED]
-                try:
-                    loop.call_soon_threadsafe(self.note, ends)
-                    loop.call_soon_threadsafe(listening.set)
-                except RuntimeError:  # the loop is closed: all is measured
-                    return
-
-        threading.Thread(target=listen, daemon=True).start()
-        await asyncio.wait_for(listening.wait(), 30)
 
     async def post(self, url: str) -> None:
         connection = Connection(url)
@@ -155,11 +139,39 @@ class Load:
             "ended": dict(Counter(status for status, _ in ended.values())),
             "not_ended": len(self.begun_at) - len(ended),
             "sagas_per_second": round(len(ended) / elapsed, 1) if elapsed else 0.0,
-            "p50_ms": round(seconds[len(seconds) // 2] * 1e3, 1) if seconds else None,
-            "p99_ms": round(seconds[int(len(seconds) * 0.99)] * 1e3, 1) if seconds else None,
+            **quantiles_ms(seconds),
             "max_ms": round(seconds[-1] * 1e3, 1) if seconds else None,
             "cpu_ms_per_saga": round(cpu / max(1, len(ended)) * 1e3, 3),
+            "periods": self.periods() if self.every_seconds else [],
         }
+
+    def periods(self) -> list[dict[str, Any]]:
+        took: dict[int, list[float]] = defaultdict(list)
+        for saga_id, begun in self.begun_at.items():
+            if saga_id in self.ended_at:
+                took[int((begun - self.begun) / self.every_seconds)].append(self.ended_at[saga_id][1] - begun)
+        return [{"ended": len(took[n]), **quantiles_ms(took[n])} for n in range(max(took, default=-1) + 1)]
+
+
+async def listening(note: Callable[[Sequence[End]], None]) -> None:
+    """From when this returns on, `note` is told on this loop of the sagas that end, whoever they are of."""
+    loop, begun = asyncio.get_running_loop(), asyncio.Event()
+
+    def listen() -> None:
+        consumer = from_now_on(Topics().saga_events)
+        while True:
+            polled = consumer.poll(timeout_ms=500)
+            now = time.perf_counter()
+            payloads = [json.loads(record.value)["payload"] for records in polled.values() for record in records]
+            ends = [(one["saga_id"], one["status"], now) for one in payloads if one["status"] in ENDED]
+            try:
+                loop.call_soon_threadsafe(note, ends)
+                loop.call_soon_threadsafe(begun.set)
+            except RuntimeError:  # the loop is closed: all is measured
+                return
+
+    threading.Thread(target=listen, daemon=True).start()
+    await asyncio.wait_for(begun.wait(), 30)
 
 
 def from_now_on(topic: str) -> KafkaConsumer:
@@ -216,8 +228,9 @@ def main() -> None:
     parser.add_argument("--declined", type=float, default=0.0)
     parser.add_argument("--rate", type=float, default=0.0)
     parser.add_argument("--keys", action="store_true")
+    parser.add_argument("--every", type=float, default=0.0)
     asked = parser.parse_args()
-    load = Load(asked.orders, asked.in_flight, asked.urls, asked.declined, asked.rate, asked.keys)
+    load = Load(asked.orders, asked.in_flight, asked.urls, asked.declined, asked.rate, asked.keys, asked.every)
     print(json.dumps(asyncio.run(load.run())), flush=True)
     os._exit(0)
 

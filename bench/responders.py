@@ -16,7 +16,7 @@ from types import FrameType
 
 from msgspec import Raw, Struct, json
 
-from bench.limit import own_cpu_seconds
+from bench.machine import own_cpu_seconds
 from ordersaga.bus.kafka import KafkaBus
 from ordersaga.bus.protocol import BusUnavailable, Outgoing, Record
 from ordersaga.wire import messages as m

@@ -159,9 +159,9 @@ class Stage:
         how, urls = ["--declined", str(declined), "--rate", str(rate)], self.urls if only is None else [self.urls[only]]
         if warm_up:
             self._run("bench.load", *how, str(min(200, orders)), str(in_flight), *urls)
-        before, messages, written = self._cpu_seconds(), self._messages(), self._written()
+        before, messages, written = self.cpu_seconds(), self._messages(), self.written()
         found = self._run("bench.load", *how, str(orders), str(in_flight), *urls)
-        after = self._cpu_seconds()
+        after = self.cpu_seconds()
         cpu_ms = {name: round((after[name] - before[name]) / orders * 1e3, 3) for name in after}
         return Measured(
             sagas_per_second=found["sagas_per_second"],
@@ -171,7 +171,7 @@ class Stage:
             not_ended=found["not_ended"],
             cpu_ms=cpu_ms | {"load": found["cpu_ms_per_saga"]},
             messages=round((self._messages() - messages) / orders, 2),
-            **{name: round((now - written[name]) / 1000 / orders, 2) for name, now in self._written().items()},
+            **{name: round((now - written[name]) / 1000 / orders, 2) for name, now in self.written().items()},
             orchestrator_rss_mib=max(rss_mib(one.pid) for one in self.orchestrators if one.is_running),
         )
 
@@ -185,10 +185,18 @@ class Stage:
         )
 
     def load(
-        self, orders: int, in_flight: int, *, rate: float = 0.0, only: int | None = None
+        self,
+        orders: int,
+        in_flight: int,
+        *,
+        rate: float = 0.0,
+        only: int | None = None,
+        declined: float = 0.0,
+        every_seconds: float = 0.0,
     ) -> "subprocess.Popen[str]":
         """Orders that come in while the test does something else, each under a key: none is placed twice."""
         how, urls = ["--keys", "--rate", str(rate)], self.urls if only is None else [self.urls[only]]
+        how += ["--declined", str(declined), "--every", str(every_seconds)]
         argv = [sys.executable, "-m", "bench.load", *how, str(orders), str(in_flight), *urls]
         return subprocess.Popen(argv, env=self._environment, stdout=subprocess.PIPE, text=True)
 
@@ -224,7 +232,7 @@ class Stage:
         assert found, "an aggregate has a row"
         return int(found[0])
 
-    def _written(self) -> dict[str, int]:
+    def written(self) -> dict[str, int]:
         """Bytes so far."""
         with psycopg.connect(self.database_url) as connection:
             found = connection.execute(
@@ -235,7 +243,8 @@ class Stage:
         kafka = sum(one.stat().st_size for one in segments if one.name[:20].isdigit())
         return {"wal_kb": int(found[0]), "kafka_kb": kafka, "stored_kb": int(found[1])}
 
-    def _cpu_seconds(self) -> dict[str, float]:
+    def cpu_seconds(self) -> dict[str, float]:
+        """Used so far, by group of processes."""
         pids = {name: [one.pid for one in group if one.is_running] for name, group in self._processes.items()}
         pids |= {"postgresql": [self.postgres.pid], "kafka": [node.pid for node in self.kafka.nodes]}
         return {name: sum(tree_cpu_seconds(pid) for pid in group if pid) for name, group in pids.items()}

@@ -1,11 +1,16 @@
 """The same five-step work on engines that a user would otherwise pick, beside ours, on this machine.
 
-    python -m bench.peers [--levels 8,32,128] [--seconds 10] [--only dbos,restate,ordersaga]
+    python -m bench.peers [--levels 8,32,128] [--seconds 10] [--only dbos,restate,temporal,ordersaga] [--results PATH]
 
 DBOS (Python, its state in PostgreSQL) runs the steps inside its own process: no broker is crossed. Restate (Python,
-its own server) calls a second service for each step. Ours sends each step through Kafka to another process. Each is
-installed from its registry, once, into the cache, and measured for the same seconds; a fresh database or folder each.
-Prints a table in Markdown and one line of JSON. `npm` is needed for Restate's server.
+its own server) calls a second service for each step. Temporal (Python, its own server, PostgreSQL) runs each step as an
+activity. Ours sends each step through Kafka to another process; it is measured at 512 in flight too. Each is installed
+from its registry, once, into the cache, and measured for the same seconds; a fresh database or folder each. What cannot
+be installed is said and left out: `npm` is needed for Restate's server, `go` to build Temporal's (some minutes, once).
+
+`--results` keeps what is measured, a line each: what is there already is not measured again, so a long run can be done
+in pieces. Prints tables in Markdown, the second with how many times as many as each of the others, and one line of
+JSON.
 """
 
 import argparse
@@ -17,25 +22,28 @@ import sys
 import tempfile
 import time
 import venv
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 from urllib.error import URLError
 from urllib.request import Request, urlopen
 
 from bench.load import Connection
+from bench.machine import machine
+from bench.peers import temporal
+from bench.peers.ratios import Row, ratios, ratios_table, table, wanted
 from bench.stage import Stage, rss_mib, tree_cpu_seconds
 from ordersaga.local.cache import built_once
 from ordersaga.local.ports import free_ports
 from ordersaga.local.postgres import PostgresServer
+from ordersaga.local.postgres_parts import find_postgres_parts
 from ordersaga.local.processes import Process
 
 PACKAGES = ("dbos==3.4.0", "psycopg[binary]==3.3.9", "restate_sdk[serde]==1.3.0", "hypercorn==0.18.0", "uvloop==0.23.0")
+TEMPORAL_PACKAGES = ("temporalio==1.35.0",)
 RESTATE_SERVER = "@restatedev/restate-server-linux-x64@1.7.12"
 HERE = Path(__file__).parent
 READY_SECONDS = 60.0
-Row = dict[str, Any]
 
 
 class Parts:
@@ -49,6 +57,11 @@ class Parts:
         return str(self.root / "venv/bin/python")
 
     @property
+    def temporal_python(self) -> str:
+        """In an environment of its own."""
+        return str(built_once("peers-temporal-1", _install_temporal) / "venv/bin/python")
+
+    @property
     def restate_server(self) -> str:
         return str(self.root / "npm/node_modules/@restatedev/restate-server-linux-x64/bin/restate-server")
 
@@ -60,6 +73,12 @@ def _install(root: Path) -> None:
     (root / "npm").mkdir()
     npm = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", RESTATE_SERVER]
     subprocess.run(npm, cwd=root / "npm", check=True)
+
+
+def _install_temporal(root: Path) -> None:
+    _say("installing Temporal's kit, once ...")
+    venv.create(root / "venv", with_pip=True)
+    subprocess.run([str(root / "venv/bin/python"), "-m", "pip", "install", "--quiet", *TEMPORAL_PACKAGES], check=True)
 
 
 def dbos(parts: Parts, directory: Path, in_flight: int, seconds: float) -> Row:
@@ -153,6 +172,11 @@ async def _ask(url: str, in_flight: int, seconds: float) -> Row:
     }
 
 
+def temporal_py(parts: Parts, directory: Path, in_flight: int, seconds: float) -> Row:
+    temporal.built()
+    return temporal.measure(parts.temporal_python, directory, in_flight, seconds)
+
+
 def ordersaga(parts: Parts, directory: Path, in_flight: int, seconds: float) -> Row:
     with Stage(directory, participants="light") as stage:
         rate = stage.saga(500, in_flight, warm_up=False).sagas_per_second
@@ -168,16 +192,17 @@ def ordersaga(parts: Parts, directory: Path, in_flight: int, seconds: float) -> 
 
 
 PEERS: Mapping[str, Callable[[Parts, Path, int, float], Row]] = {
-    "dbos": dbos, "restate": restate, "ordersaga": ordersaga,
+    "dbos": dbos, "restate": restate, "temporal": temporal_py, "ordersaga": ordersaga,
 }  # fmt: skip
+SECONDS_LEAST = {"temporal": 16.0}
+"""Of it a saga takes seconds: a short measurement would be all beginnings and ends."""
 
 
-def table(rows: Sequence[Row]) -> list[str]:
-    lines = ["| | in flight | a second | p50 ms | p99 ms | CPU ms each, all processes |", "|---|---|---|---|---|---|"]
-    for row in rows:
-        figures = f"{row['per_second']:.0f} | {row['p50_ms']:.0f} | {row['p99_ms']:.0f} | {row['all_cpu_ms']:.1f}"
-        lines.append(f"| {row['peer']} | {row['in_flight']} | {figures} |")
-    return lines
+def measured(parts: Parts, name: str, level: int, seconds: float) -> Row:
+    with tempfile.TemporaryDirectory(prefix="ordersaga-bench-") as scratch:
+        directory = Path(scratch)
+        directory.chmod(0o755)
+        return PEERS[name](parts, directory, level, max(seconds, SECONDS_LEAST.get(name, 0.0)))
 
 
 def _say(text: str) -> None:
@@ -191,17 +216,28 @@ def main() -> int:
     parser.add_argument("--levels", default="8,32,128", help="in flight")
     parser.add_argument("--seconds", type=float, default=10.0, help="of each measurement")
     parser.add_argument("--only", default=",".join(PEERS), help="which")
+    parser.add_argument("--results", type=Path, help="a file that keeps what is measured")
     asked = parser.parse_args()
-    parts, rows = Parts(), []
-    for level in map(int, asked.levels.split(",")):
-        for name in asked.only.split(","):
-            with tempfile.TemporaryDirectory(prefix="ordersaga-bench-") as scratch:
-                directory = Path(scratch)
-                directory.chmod(0o755)
-                rows.append({"peer": name, "in_flight": level} | PEERS[name](parts, directory, level, asked.seconds))
-            _say(json.dumps(rows[-1]))
-    print("\n".join(table(rows)))
-    print(json.dumps(rows), flush=True)
+    rows: list[Row] = []
+    if asked.results and asked.results.exists():
+        rows = [json.loads(line) for line in asked.results.read_text().splitlines()]
+    parts, missing = Parts(), set()
+    for name, level in wanted([int(one) for one in asked.levels.split(",")], asked.only.split(","), rows):
+        if name in missing:
+            continue
+        try:
+            rows.append({"peer": name, "in_flight": level} | measured(parts, name, level, asked.seconds))
+        except temporal.CannotBuild as error:
+            missing.add(name)
+            _say(str(error))
+            continue
+        _say(json.dumps(rows[-1]))
+        if asked.results:
+            with asked.results.open("a") as kept:
+                kept.write(json.dumps(rows[-1]) + "\n")
+    found = ratios(rows)
+    print("\n".join([*table(rows), *(["", *ratios_table(found)] if found else [])]))
+    print(json.dumps({"rows": rows, "times": found, "machine": machine(find_postgres_parts().version)}), flush=True)
     return 0
 
 

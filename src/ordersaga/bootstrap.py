@@ -31,6 +31,7 @@ from ordersaga.delivery.vacuum import VACUUM_EVERY_SECONDS
 from ordersaga.orchestrator.api.app import AppSettings, create_app
 from ordersaga.orchestrator.api.asking import Api
 from ordersaga.orchestrator.api.orders import OrderLimits
+from ordersaga.orchestrator.api.placing import orders_while
 from ordersaga.orchestrator.runtime.admission import Admission, AdmissionLimits
 from ordersaga.orchestrator.runtime.archiving import Archiver
 from ordersaga.orchestrator.runtime.beginnings import Beginnings
@@ -59,6 +60,7 @@ from ordersaga.settings_reading import SettingsError
 from ordersaga.tokens import Tokens
 from ordersaga.tracing import Tracing
 from ordersaga.tracing.http import TracedHttp
+from ordersaga.web.gate import Unwanted
 from ordersaga.web.rate import Rate
 from ordersaga.web.server import HttpServer, ServerSettings
 
@@ -144,14 +146,15 @@ def orchestrator(settings: Settings, bus: Bus, run: Run = EVERYTHING) -> App:
     relay = _relay(settings, bus, outbox, name, tracing=tracing)
     measures = Measures()
     counting = Counting(measures.facts)
-    circuits, admission, pausing = _circuits(settings), _admission(settings), _pausing(settings, bus, measures)
+    circuits, pausing = _circuits(settings), _pausing(settings, bus, measures)
     handler = Handler(store, sagas, relay.offer, topics=topics, counting=counting, gate=circuits, spans=spans)
     beginnings, letters = Beginnings(handler), DeadLetters(store, handler)
-    bulletin = Bulletin(database.board(), circuits, admission, pausing)
-    parts: list[Background] = [relay, bulletin, *([beginnings] if "api" in only else [])] if run.changes else []
     worker = (
         _worker(settings, bus, handler, relay, name, pausing=pausing, tracing=tracing) if "worker" in only else None
     )
+    admission = _admission(settings, worker)
+    bulletin = Bulletin(database.board(), circuits, admission, pausing)
+    parts: list[Background] = [relay, bulletin, *([beginnings] if "api" in only else [])] if run.changes else []
     if "deadlines" in only:
         parts += _by_the_clock(settings, database, store, handler, letters=letters, worker=worker, pausing=pausing)
         parts += _reconciler(settings, database, store, measures)
@@ -180,7 +183,7 @@ def orchestrator(settings: Settings, bus: Bus, run: Run = EVERYTHING) -> App:
             twins=Twins(measures.same_again),
             version=__version__,
         )
-        app.http = _http(settings, api, tokens, read_only=not run.changes, tracing=tracing)
+        app.http = _http(settings, api, tokens, run, tracing=tracing, door=orders_while(admission.falls_behind))
     return app
 
 
@@ -211,9 +214,13 @@ def _circuits(settings: Settings) -> Circuits:
     return Circuits(silences_max=settings.circuit_silences_max)
 
 
-def _admission(settings: Settings) -> Admission:
-    limits = AdmissionLimits(started_max=settings.sagas_started_max, outbox_rows_max=settings.outbox_rows_max)
-    return Admission(limits)
+def _admission(settings: Settings, worker: ConsumeLoop | None) -> Admission:
+    limits = AdmissionLimits(
+        started_max=settings.sagas_started_max,
+        outbox_rows_max=settings.outbox_rows_max,
+        behind_seconds_max=settings.behind_seconds_max,
+    )
+    return Admission(limits, (lambda: worker.behind_seconds) if worker else (lambda: 0.0))
 
 
 def _pausing(settings: Settings, bus: Bus, measures: Measures) -> Pausing:
@@ -304,16 +311,16 @@ def _order_limits(settings: Settings) -> OrderLimits:
 
 
 def _http(
-    settings: Settings, api: Api, tokens: Tokens | None, *, read_only: bool, tracing: Tracing | None
+    settings: Settings, api: Api, tokens: Tokens | None, run: Run, *, tracing: Tracing | None, door: Unwanted
 ) -> HttpServer:
     served = AppSettings(
         cors_origins=settings.http_cors_origins,
         body_bytes_max=settings.http_body_bytes_max,
         tokens=tokens,
-        read_only=read_only,
+        read_only=not run.changes,
     )
     app: ASGIApp = create_app(api, served)
-    return HttpServer(TracedHttp(app, tracing) if tracing else app, listening_on(settings))
+    return HttpServer(TracedHttp(app, tracing) if tracing else app, listening_on(settings), unwanted=door)
 
 
 def who_may_ask(settings: Settings) -> Tokens | None:

@@ -4,6 +4,7 @@ The first signal asks: what is in hand is finished, within the time given. The s
 once, and whatever was in hand is recovered from the database, as after a crash.
 """
 
+import ctypes
 import gc
 import os
 import signal
@@ -20,6 +21,9 @@ GC_THRESHOLD = 100_000
 """How many objects more than at the last time make the collector look again; 700 by default. A batch makes some tens of
 thousands that live as long as it does: the collector would look at all of them in each, and find nothing.
 """
+HEAPS_MAX, TRIM_EVERY_SECONDS = 2, 60.0
+_M_ARENA_MAX = -8
+"""Of glibc's mallopt."""
 STOPPED, FAILED, INSISTED = 0, 1, 130
 
 
@@ -32,11 +36,13 @@ class Runnable(Protocol):
 def run_until_signalled(what: Runnable, stop_timeout_seconds: float) -> int:
     """Returns the exit code. To be called on the main thread, since signals arrive there."""
     asked = threading.Event()
+    give_back = few_heaps()
     with _Signals(asked.set):
         try:
             what.start()
             _collect_less_often()
-            asked.wait()
+            while not asked.wait(TRIM_EVERY_SECONDS):
+                give_back()
         finally:
             _log.info("process.stopping")
             ended = what.stop(stop_timeout_seconds)
@@ -54,6 +60,19 @@ def _collect_less_often() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(GC_THRESHOLD)
+
+
+def few_heaps() -> Callable[[], object]:
+    """glibc gives threads heaps of their own, up to eight for each core, and every heap keeps what it once needed: each
+    rush would leave some more behind. Before there are threads. Returns what gives back to the system what is free.
+    """
+    library = ctypes.CDLL(None)
+    try:
+        library.mallopt(_M_ARENA_MAX, HEAPS_MAX)
+        trim = library.malloc_trim
+    except AttributeError:  # another C library: it has other habits
+        return lambda: None
+    return lambda: trim(0)
 
 
 def leave(exit_code: int) -> None:

@@ -122,6 +122,13 @@ class Settings(HttpSettings):
             " platform's rate, and about 100 MB."
         ),
     )
+    behind_seconds_max: Seconds = Field(
+        1,
+        description=(
+            "How long an answer may wait in a process until it is read; above it, that process answers new orders 503."
+            " A saga waits for five, so one second is an order of five seconds, and as long until all is as before."
+        ),
+    )
     start_timer: bool = Field(
         True,
         description=(

@@ -16,6 +16,7 @@ from litestar.types import ASGIApp
 
 from ordersaga.delivery.background import Health
 from ordersaga.orchestrator.api.app import AppSettings, create_app
+from ordersaga.orchestrator.api.placing import orders_while
 from ordersaga.orchestrator.runtime.service import Report
 from ordersaga.web.server import CannotListen, HttpServer, ServerSettings, Together
 from tests.api.conftest import Stage, stage_of
@@ -236,6 +237,60 @@ def test_a_crowd_is_told_to_come_back_while_those_inside_are_served() -> None:
         gate.go_on.set()
         assert [one.result()[0] for one in inside] == [200, 200, 200]
         assert get(server, "/readyz")[0] == 200
+
+
+def test_a_connection_too_many_is_told_to_come_back_and_those_inside_are_served() -> None:
+    with serving(app_of(), connections_max=2) as server:
+        inside = [HTTPConnection("127.0.0.1", server.port, timeout=20) for _ in range(2)]
+        for connection in inside:
+            assert asked(connection, "/livez") == 200
+        with connected(server) as client:
+            client.sendall(b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n")
+            answer = until_closed(client).lower()
+        assert answer.startswith(b"http/1.1 503 ") and b"\r\nretry-after: " in answer
+        assert b"application/problem+json" in answer
+        assert get(server, "/livez")[0] == 200, "whether the process lives is always answered"
+        for connection in inside:
+            assert asked(connection, "/nothing") == 404
+            connection.close()
+
+
+def test_twice_too_many_connections_are_closed_at_once() -> None:
+    with serving(app_of(), connections_max=1) as server, connected(server) as first, connected(server) as second:
+        for client in (first, second):
+            client.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert client.recv(4096).startswith(b"HTTP/1.1 200 ")
+        with connected(server) as third:
+            assert until_closed(third) == b""
+
+
+def asked(connection: HTTPConnection, path: str) -> int:
+    """On a connection that stays."""
+    connection.request("GET", path)
+    answer = connection.getresponse()
+    answer.read()
+    return answer.status
+
+
+def test_orders_that_are_not_wanted_now_are_turned_away_at_the_door_and_the_connection_stays() -> None:
+    behind = [True]
+    server = HttpServer(app_of(), ServerSettings(port=0), unwanted=orders_while(lambda: behind[0]))
+    server.start()
+    try:
+        connection = HTTPConnection("127.0.0.1", server.port, timeout=20)
+        for _ in range(2):
+            connection.request("POST", "/orders", b"whatever", {"Content-Type": "application/json"})
+            answer = connection.getresponse()
+            assert (answer.status, answer.getheader("Connection")) == (503, None)
+            assert int(answer.getheader("Retry-After") or 0) > 0
+            assert b'"urn:ordersaga:problem:too-busy"' in answer.read()
+        assert asked(connection, "/livez") == 200, "everything else is answered"
+        behind[0] = False
+        connection.request("POST", "/orders", b"whatever", {"Content-Type": "application/json"})
+        assert connection.getresponse().status == 400
+        connection.close()
+    finally:
+        server.stop(5)
 
 
 def _until_turned_away(server: HttpServer) -> tuple[int, dict[str, str]]:

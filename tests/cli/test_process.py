@@ -80,3 +80,32 @@ def test_the_second_signal_ends_it_in_the_middle_of_its_stop() -> None:
 def test_leaving_does_not_wait_for_a_thread_that_hangs() -> None:
     found = subprocess.run([sys.executable, "-c", HANGING], timeout=30)
     assert found.returncode == 3
+
+
+RUSH = """
+import threading, psutil
+from ordersaga.process import few_heaps
+give_back, mine = few_heaps(), psutil.Process()
+before = mine.memory_info().rss
+together, kept = threading.Barrier(20), []
+def work():
+    held = [bytes(60_000) for _ in range(100)]
+    together.wait(30)
+    kept.append(bytes(60_000))  # above what is let go
+    together.wait(30)
+threads = [threading.Thread(target=work) for _ in range(20)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+most = mine.memory_info().rss
+give_back()
+print(most - before, mine.memory_info().rss - before)
+"""
+
+
+def test_what_a_rush_needed_is_given_back_to_the_system() -> None:
+    said = subprocess.run([sys.executable, "-c", RUSH], capture_output=True, text=True, timeout=60, check=True).stdout
+    most, after = map(int, said.split())
+    assert most > 50e6, "it was kept"
+    assert after < 15e6

@@ -31,6 +31,19 @@ def test_a_new_order_is_refused_and_operators_see_why(posted: Posted, kind: str,
     assert admission.health().detail == told and admission.health().healthy
 
 
+def test_a_process_that_falls_behind_takes_no_new_order_until_it_has_caught_up() -> None:
+    behind = [1.5]
+    admission = Admission(AdmissionLimits(behind_seconds_max=1.0), lambda: behind[0])
+    with pytest.raises(NotAdmitted) as refused:
+        admission.check()
+    assert refused.value.kind == "too-busy" and refused.value.retry_after_seconds > 0
+    assert admission.falls_behind() and admission.health().healthy
+    assert admission.health().detail == "what comes now waits for more than 1 s until it is read"
+    behind[0] = 0.9
+    admission.check()
+    assert not admission.falls_behind() and admission.health().detail == ""
+
+
 @pytest.mark.parametrize(
     "posted",
     [Posted(), Posted(started=9, outbox_rows=99), Posted(switch=Switch(taken=True, by="op-7", why="out", at=NOON))],

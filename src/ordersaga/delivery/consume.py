@@ -18,6 +18,7 @@ import structlog
 from ordersaga.bus.protocol import BusUnavailable, Consumer, FencedMember, Record
 from ordersaga.delivery import failpoints
 from ordersaga.delivery.background import GiveUpError, Health, Loop
+from ordersaga.delivery.backlog import Backlog
 from ordersaga.delivery.clock import Clock, Randomness, SystemClock, SystemRandom, backoff_seconds
 from ordersaga.delivery.gathering import Gathering
 from ordersaga.delivery.message_names import about
@@ -92,6 +93,7 @@ class ConsumeLoop:
         self._trouble = ""
         self._caught_up = False
         self._crowded = False
+        self._backlog = Backlog(self._clock, lambda: sum(consumer.lag().values()))
         self._outages_in_row = 0
         self._handled_total = self._parked_total = self._retries_total = 0
         self._last_error = ""
@@ -127,6 +129,11 @@ class ConsumeLoop:
         """Whether the batch in hand is a large one: what comes now waits for it and for those that follow."""
         return self._crowded
 
+    @property
+    def behind_seconds(self) -> float:
+        """How long what comes now will wait, as far as is known: 0 while batches are small."""
+        return self._backlog.seconds
+
     def figures(self) -> ConsumeFigures:
         return ConsumeFigures(
             handled_total=self._handled_total,
@@ -145,6 +152,7 @@ class ConsumeLoop:
             self._crowded = len(records) >= self._batch_max * CROWDED_SHARE
             if records:
                 self._work(records)
+            self._backlog.handled(len(records), crowded=self._crowded)
             self._look_how_far()
         except FencedMember as error:
             raise GiveUpError(f"another live process is this member of the group: {error}") from error

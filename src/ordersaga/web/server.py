@@ -7,7 +7,6 @@ work of what stands in front.
 
 import asyncio
 import socket
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +19,7 @@ from litestar.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from ordersaga.delivery.background import Health
-from ordersaga.web.gate import Gate
+from ordersaga.web.gate import Gate, Unwanted
 
 _log = structlog.get_logger(__name__)
 _TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
@@ -48,7 +47,8 @@ class ServerSettings:
 
 
 class HttpServer:
-    def __init__(self, app: ASGIApp, settings: ServerSettings) -> None:
+    def __init__(self, app: ASGIApp, settings: ServerSettings, *, unwanted: Unwanted = lambda scope: None) -> None:
+        """`unwanted`: see `web.gate`."""
         self._settings = settings
         self._listening: socket.socket | None = None
         self._thread: Thread | None = None
@@ -56,7 +56,7 @@ class HttpServer:
         self._last_error = ""
         self._work = ThreadPoolExecutor(settings.requests_at_once_max, thread_name_prefix="http")
         inside_max = settings.requests_at_once_max + settings.requests_waiting_max
-        gate = Gate(app, requests_max=inside_max, headers_bytes_max=settings.headers_bytes_max)
+        gate = Gate(app, requests_max=inside_max, headers_bytes_max=settings.headers_bytes_max, unwanted=unwanted)
         self._server = uvicorn.Server(_config(gate, settings))
 
     @property
@@ -134,13 +134,25 @@ class Together:
 
 class PromptProtocol(HttpToolsProtocol):
     """uvicorn's protocol, with bounds on what a client may take for its request: the time for all of it, and the bytes
-    of its headers.
+    of its headers; and on connections. uvicorn's own bound on those turns away everybody, those inside too, and does
+    not say when to come back.
     """
 
-    def __init__(self, *args: Any, read_timeout_seconds: float, headers_bytes_max: int, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        read_timeout_seconds: float,
+        headers_bytes_max: int,
+        connections_max: int,
+        crowded: ASGIApp,
+        **kwargs: Any,
+    ) -> None:
+        """`crowded` answers on a connection that is one too many."""
         super().__init__(*args, **kwargs)
         self._read_timeout_seconds = read_timeout_seconds
         self._headers_bytes_max = headers_bytes_max
+        self._connections_max = connections_max
+        self._crowded: Any = crowded
         self._head_bytes: int | None = 0
         """Received of a head that is not complete; None while there is none."""
         self._heard = False
@@ -148,6 +160,11 @@ class PromptProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(Together(transport, self.loop))  # type: ignore[arg-type]
+        if len(self.connections) > 2 * self._connections_max:
+            self.transport.close()
+            return
+        if len(self.connections) > self._connections_max:
+            self.app = self._crowded
         self._expect_request()
 
     def data_received(self, data: bytes) -> None:
@@ -217,14 +234,16 @@ def _listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def _config(app: Callable[..., Any], settings: ServerSettings) -> uvicorn.Config:
+def _config(gate: Gate, settings: ServerSettings) -> uvicorn.Config:
     protocol: Any = partial(
         PromptProtocol,
         read_timeout_seconds=settings.read_timeout_seconds,
         headers_bytes_max=settings.headers_bytes_max,
+        connections_max=settings.connections_max,
+        crowded=gate.crowded,
     )
     return uvicorn.Config(
-        app,
+        gate,
         http=protocol,
         ws="none",
         loop="none",
@@ -233,6 +252,5 @@ def _config(app: Callable[..., Any], settings: ServerSettings) -> uvicorn.Config
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        limit_concurrency=settings.connections_max,
         timeout_keep_alive=int(settings.idle_timeout_seconds),
     )

@@ -2,11 +2,13 @@
 others: it reads headers and body itself, waits on no thread, and answers with bytes that are ready.
 """
 
+from collections.abc import Callable
 from uuid import UUID
 
 import msgspec
 from litestar.concurrency import sync_to_thread
 from litestar.handlers import HTTPRouteHandler
+from litestar.types import HTTPScope
 
 from ordersaga.orchestrator.api.asking import AnyRequest, Api
 from ordersaga.orchestrator.api.documents import PlaceOperation, documented
@@ -14,13 +16,14 @@ from ordersaga.orchestrator.api.orders import check_order
 from ordersaga.orchestrator.api.request_keys import known, request_of
 from ordersaga.orchestrator.api.views import OrderTaken
 from ordersaga.orchestrator.core.instance import Status
-from ordersaga.orchestrator.runtime.admission import NotAdmitted
+from ordersaga.orchestrator.runtime.admission import TOO_BUSY, NotAdmitted
 from ordersaga.orchestrator.runtime.verbs import PlacedOrder
 from ordersaga.orchestrator.store.protocol import KeyTaken, StoreUnavailable
 from ordersaga.web.access import FOR_CUSTOMERS
+from ordersaga.web.gate import Unwanted
 from ordersaga.web.landing import Landing
 from ordersaga.web.prepared import Prepared
-from ordersaga.web.problems import Refused
+from ordersaga.web.problems import Problem, Refused, as_problem
 from ordersaga.web.reading import body_of, must_be_json, read_object
 from ordersaga.wire.headers import trace_of
 
@@ -82,6 +85,19 @@ def place_order_of(api: Api, body_bytes_max: int) -> HTTPRouteHandler:
         return _taken(begun.saga_id)
 
     return place_order
+
+
+_BUSY = as_problem(503, "too-busy", TOO_BUSY)
+
+
+def orders_while(falls_behind: Callable[[], bool]) -> Unwanted:
+    """New orders are turned away at the door while that is so, before anything of them is read."""
+
+    def unwanted(scope: HTTPScope) -> Problem | None:
+        is_order = scope["path"] == "/orders" and scope["method"] == "POST"
+        return _BUSY if is_order and falls_behind() else None
+
+    return unwanted
 
 
 def _not_too_often(api: Api, customer_id: str) -> None:

@@ -4,6 +4,7 @@ An order that is refused costs its customer a second try; one that is taken and 
 is under way is never touched.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ordersaga.delivery.background import Health
@@ -16,6 +17,13 @@ class AdmissionLimits:
     """Sagas on their way forward."""
     outbox_rows_max: int = 100_000
     """Messages that wait to be published: they pile up while no broker is there."""
+    behind_seconds_max: float = 1.0
+    """How long an answer waits in this process until it is read. A saga waits five times, so it takes about five times
+    as long, and so does coming back to normal; with more taken in, both would have no bound but the one above.
+    """
+
+
+TOO_BUSY = "Too many orders are under way. Please try again in a few seconds."
 
 
 class NotAdmitted(Exception):
@@ -30,8 +38,10 @@ class NotAdmitted(Exception):
 
 
 class Admission:
-    def __init__(self, limits: AdmissionLimits) -> None:
+    def __init__(self, limits: AdmissionLimits, behind_seconds: Callable[[], float] = lambda: 0.0) -> None:
+        """`behind_seconds`: how long what comes now waits in this process; it is asked for every order."""
         self._limits = limits
+        self._behind_seconds = behind_seconds
         self._posted = Posted()
 
     @property
@@ -42,13 +52,19 @@ class Admission:
     def learn(self, posted: Posted) -> None:
         self._posted = posted
 
+    def falls_behind(self) -> bool:
+        """Whether this process has more in hand than it can do soon: quick to ask."""
+        return self._behind_seconds() > self._limits.behind_seconds_max
+
     def check(self) -> None:
         """Raises `NotAdmitted`."""
         posted, switch = self._posted, self._posted.switch
         if switch is not None and not switch.taken:
             raise NotAdmitted("orders-are-stopped", "No orders are taken at the moment. Please try again later.", 60)
         if posted.started >= self._limits.started_max or posted.outbox_rows >= self._limits.outbox_rows_max:
-            raise NotAdmitted("too-busy", "Too many orders are under way. Please try again in a few seconds.", 5)
+            raise NotAdmitted("too-busy", TOO_BUSY, 5)
+        if self.falls_behind():
+            raise NotAdmitted("too-busy", TOO_BUSY, 2)
 
     def health(self) -> Health:
         """Healthy always: refusing is what it is for. The detail says why it does."""
@@ -59,4 +75,6 @@ class Admission:
             said.append(f"{self._limits.started_max} sagas or more are under way")
         if posted.outbox_rows >= self._limits.outbox_rows_max:
             said.append(f"{self._limits.outbox_rows_max} messages or more wait to be published")
+        if self.falls_behind():
+            said.append(f"what comes now waits for more than {self._limits.behind_seconds_max:g} s until it is read")
         return Health(name="orders", healthy=True, detail="; ".join(said))

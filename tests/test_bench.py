@@ -1,0 +1,101 @@
+"""What measurements conclude from their figures: who recovers, what grows, how many times as many."""
+
+import pytest
+
+from bench.curves import Curve, drawn
+from bench.figures import quantiles_ms
+from bench.hour import ALLOWED, SERIES, judged
+from bench.overload import recovered_after
+from bench.peers.ratios import OURS, ratios, ratios_table, wanted
+from bench.processes import table
+
+
+def seconds(*medians: float | None) -> list[dict[str, object]]:
+    return [{"came": 10, "taken": 10 if median else 0, "saga_p50_ms": median} for median in medians]
+
+
+CALM = (0.0, 0.0, 0.0, 0.0, 0.0, 100.0, 110.0, 90.0)
+
+
+@pytest.mark.parametrize(
+    ("after", "seconds_later"),
+    [
+        ((100.0, 120.0, 90.0), 0.0),
+        ((900.0, 500.0, 120.0, 90.0), 2.0),
+        ((100.0, None, 120.0, 90.0), 2.0),
+        ((100.0, 100.0, 900.0), None),
+    ],
+)
+def test_all_is_as_before_once_every_second_is_as_quick_as_in_the_calm(
+    after: tuple[float | None, ...], seconds_later: float | None
+) -> None:
+    each = seconds(*CALM, 9000.0, 9000.0, *after)
+    assert recovered_after(each, len(CALM), len(CALM) + 2) == seconds_later
+
+
+def test_a_second_in_which_some_are_refused_is_not_as_before() -> None:
+    each = seconds(*CALM, 9000.0, 100.0, 100.0)
+    each[-2]["taken"] = 9
+    assert recovered_after(each, len(CALM), len(CALM) + 1) == 1.0
+
+
+def hours(**changed: list[float]) -> list[dict[str, float]]:
+    """Thirty minutes in which nothing changes, but for what is said."""
+    flat = dict.fromkeys(SERIES, 1000.0)
+    return [
+        {"minute": float(minute)} | flat | {name.replace("_", " "): values[minute] for name, values in changed.items()}
+        for minute in range(30)
+    ]
+
+
+def growing(**changed: list[float]) -> list[str]:
+    return [one.name for one in judged(hours(**changed), 5.0) if not one.flat]
+
+
+def test_an_hour_in_which_nothing_grows_is_flat() -> None:
+    assert growing() == []
+    assert growing(outbox_size=[1000.0 + 900 * (minute % 3) for minute in range(30)]) == []
+
+
+def test_what_rises_all_the_time_is_found_however_slowly() -> None:
+    assert growing(orchestrator_memory=[1000.0 + 2 * minute for minute in range(30)]) == ["orchestrator memory"]
+
+
+def test_a_tide_that_comes_higher_each_time_is_found() -> None:
+    high = [1000.0 * (1 + (minute % 3)) * (1 + minute / 10) for minute in range(30)]
+    assert growing(deadlines_indexes=high) == ["deadlines indexes"]
+
+
+def test_what_is_nearly_nothing_may_double() -> None:
+    assert growing(outbox_rows=[5.0 + minute * (ALLOWED["rows"] / 60) for minute in range(30)]) == []
+
+
+def test_ours_beside_each_of_the_others_at_the_same_level() -> None:
+    rows = [{"peer": OURS, "in_flight": level, "per_second": 400.0} for level in (8, 128, 512)]
+    rows += [{"peer": "other", "in_flight": level, "per_second": rate} for level, rate in ((8, 100.0), (128, 50.0))]
+    found = ratios(rows)
+    assert found == {"other": {8: 4.0, 128: 8.0}}
+    assert ratios_table(found)[-1] == "| other | 4 times | 8 times |"
+
+
+def test_what_is_measured_already_is_not_measured_again() -> None:
+    known = [{"peer": "dbos", "in_flight": 8}]
+    assert wanted([8, 32], ["dbos", OURS], known) == [(OURS, 8), ("dbos", 32), (OURS, 32), (OURS, 512)]
+
+
+def test_quantiles_are_of_the_measured_and_none_of_nothing() -> None:
+    assert quantiles_ms([]) == {"p50_ms": None, "p99_ms": None}
+    assert quantiles_ms([n / 1000 for n in range(100, 0, -1)]) == {"p50_ms": 51.0, "p99_ms": 100.0}
+
+
+def test_a_row_for_each_number_of_processes_says_how_many_cores_were_busy() -> None:
+    cpu = {"orchestrator": 1.0, "postgresql": 0.5, "kafka": 0.2, "participants": 0.3}
+    row = {"processes": 2, "in_flight": 128, "sagas_per_second": 500.0, "p50_ms": 200.0, "p99_ms": 300.0}
+    lines = table([row | {"cpu_ms": cpu, "cores_busy": {"all": 1.5}, "transactions": 0.8}])
+    assert "| 2 | 128 | 500 | 200 ms | 300 ms | 1.00, 0.50, 0.20, 2.00 ms | 1.50 of" in lines[-1]
+
+
+def test_each_curve_is_drawn_with_its_name_and_its_range() -> None:
+    picture = drawn("an <hour>", [Curve(name="memory", unit="MiB", points=[(0, 100.0), (5, 150.0)])], shaded=(1, 4))
+    assert picture.startswith("<svg ") and picture.rstrip().endswith("</svg>")
+    assert "an &lt;hour&gt;" in picture and "100 to 150 MiB" in picture and picture.count("<polyline") == 1
