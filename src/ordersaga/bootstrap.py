@@ -137,11 +137,10 @@ LOOKING = Run(only=("api",), migrate=False, create_topics=False, changes=False)
 def orchestrator(settings: Settings, bus: Bus, run: Run = EVERYTHING) -> App:
     only = run.only
     tokens = who_may_ask(settings) if "api" in only else None
-    topics, sagas = topics_of(settings), sagas_of(settings)
+    topics, sagas, tracing = topics_of(settings), sagas_of(settings), _tracing(settings)
     name = settings.instance_id or f"{socket.gethostname()}-{os.getpid()}"
     database = Database(settings, name)
     outbox, store = database.outbox, database.store(sagas)
-    tracing = _tracing(settings)
     spans = StepSpans(tracing) if tracing else None
     relay = _relay(settings, bus, outbox, name, tracing=tracing)
     measures = Measures()
