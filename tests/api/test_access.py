@@ -67,7 +67,7 @@ def bearer(role: Role) -> dict[str, str]:
 
 
 def ask(client: TestClient[Any], path: str, method: str, headers: Mapping[str, str]) -> Any:
-    place = path.format(saga_id=NOBODY, letter_id=1, path="nothing")
+    place = path.format(saga_id=NOBODY, order_id="nothing", letter_id=1, path="nothing")
     if method == "get":
         return client.get(place, headers=dict(headers))
     return client.post(place, json=order() if path == "/orders" else BODY, headers=dict(headers))

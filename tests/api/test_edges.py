@@ -14,6 +14,7 @@ from tests.api.conftest import SHOP, Stage, order, stage_of
 
 ROUTES = {
     ("/orders", "post"),
+    ("/orders/{order_id}/completion", "post"),
     ("/sagas", "get"),
     ("/sagas/count", "get"),
     ("/sagas/{saga_id}", "get"),
