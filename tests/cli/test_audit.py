@@ -85,7 +85,7 @@ def test_no_wish_is_ever_changed_or_lost_by_its_reader(database_url: str, stage:
 
 def test_what_is_done_to_the_archive_is_in_it(database_url: str, stage: Stage) -> None:
     who, nobody = ("--who", "night", "--why", "a look"), new_saga_id()
-    ordersaga("archive", "run", "--older-than-days", "0", *who, DATABASE_URL=database_url)
+    ordersaga("archive", "run", "--older-than-days", "30", *who, DATABASE_URL=database_url)
     ordersaga("archive", "restore", str(nobody), *who, DATABASE_URL=database_url)
     assert audit(database_url) == [
         f"archive restore {nobody} by night (operator): a look: not in the archive",
