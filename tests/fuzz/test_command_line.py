@@ -47,7 +47,7 @@ def _commands(command: Any, path: tuple[str, ...] = ()) -> dict[tuple[str, ...],
 COMMANDS = _commands(typer.main.get_command(app))
 
 
-@pytest.mark.parametrize("cases", [LITTLE, pytest.param(MUCH, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("cases", [LITTLE // 2, pytest.param(MUCH, marks=pytest.mark.slow)])
 def test_whatever_is_typed_ends_with_a_documented_code(
     cases: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
