@@ -26,7 +26,6 @@ from ordersaga.orchestrator.store.archive_check import Checked
 from ordersaga.orchestrator.store.archive_protocol import Archive
 from ordersaga.orchestrator.store.audit import PostgresAudit, Wish
 from ordersaga.orchestrator.store.board_protocol import Board
-from ordersaga.orchestrator.store.connections import why_unreachable
 from ordersaga.orchestrator.store.erasure import PostgresErasure
 from ordersaga.orchestrator.store.filing import PostgresFiling
 from ordersaga.orchestrator.store.probe import probe
@@ -121,7 +120,6 @@ def _broker_door(settings: Settings, bus: Bus) -> BrokerDoor:
         group=group,
         partitions=settings.kafka_partitions,
         protocol=settings.kafka_security_protocol,
-        why_unreachable=lambda: why_unreachable(database_url(settings)),
     )
 
 
