@@ -105,7 +105,7 @@ def test_a_schema_that_is_behind_is_named(database_url: str) -> None:
     migrate(database_url, "ordersaga", known=migrations()[:-1])
     with platform(database_url, run=bootstrap.Run(migrate=False)) as at:
         found = at.tried(patience_seconds=1)
-        assert "database" in wrong(found) and "ordersaga migrate" in found["database"].look
+        assert "schema" in wrong(found) and "ordersaga migrate" in found["schema"].look
         assert found["order"].result is Result.NOT_TRIED
 
 
