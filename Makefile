@@ -87,7 +87,7 @@ format: $(READY) ## lay out the code
 	@$(BIN)/ruff check --fix .
 
 constraints: $(READY) ## write down the versions that are installed now, after changing a dependency
-	@$(BIN)/python -m pip install --quiet --editable '.[dev,java]' >&2
+	@$(BIN)/python -m pip install --quiet --editable '.[dev,java,deploy]' >&2
 	@$(BIN)/python -m pip freeze --exclude-editable > constraints.txt
 
 clean: ## remove what was made here, .venv too

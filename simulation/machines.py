@@ -17,6 +17,7 @@ from ordersaga.bus.protocol import (
     BusUnavailable,
     Cluster,
     Consumer,
+    GroupMember,
     Outcome,
     Outgoing,
     Producer,
@@ -102,6 +103,9 @@ class MachineBus:
 
     def group_lag(self, group: str) -> Mapping[tuple[str, int], int]:
         return self._bus.group_lag(group)
+
+    def members(self, group: str) -> Sequence[GroupMember]:
+        return self._bus.members(group)
 
     def create_topics(self, topics: Sequence[TopicSpec]) -> Sequence[str]:
         return self._bus.create_topics(topics)

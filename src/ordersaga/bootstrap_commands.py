@@ -32,6 +32,9 @@ from ordersaga.orchestrator.store.probe import probe
 from ordersaga.orchestrator.store.protocol import Store, StoreError
 from ordersaga.orchestrator.store.statistics_protocol import Statistics
 from ordersaga.settings import Settings
+from ordersaga.settings_reading import SettingsError
+from ordersaga.smoke.asking import Service
+from ordersaga.smoke.run import Smoke
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +88,10 @@ def at_a_terminal(settings: Settings) -> tuple[Store, Sagas, Verbs]:
 
 
 def doctor(settings: Settings, bus: Bus) -> Doctor:
-    database = Database(settings, "doctor", connections_max=1)
+    return _doctor(settings, bus, Database(settings, "doctor", connections_max=1))
+
+
+def _doctor(settings: Settings, bus: Bus, database: Database) -> Doctor:
     return Doctor(
         store=database.store(sagas_of(settings)),
         outbox=database.outbox,
@@ -115,6 +121,34 @@ def _broker_door(settings: Settings, bus: Bus) -> BrokerDoor:
         partitions=settings.kafka_partitions,
         protocol=settings.kafka_security_protocol,
     )
+
+
+def smoke(settings: Settings, bus: Bus, *, orders: bool) -> Smoke:
+    """Raises `SettingsError`."""
+    database = Database(settings, "smoke", connections_max=2)
+    token, topics = settings.smoke_token, topics_of(settings)
+    return Smoke(
+        doctor=_doctor(settings, bus, database),
+        bus=bus,
+        outbox=database.outbox,
+        statistics=database.statistics(),
+        topics=topics,
+        group=settings.kafka_group,
+        addresses=[one.strip() for one in (settings.kafka_bootstrap_servers or "").split(",") if one.strip()],
+        api=Service(settings.smoke_api_url or _own_url(settings), token.get_secret_value() if token else ""),
+        payments=Service(settings.smoke_payment_url) if settings.smoke_payment_url else None,
+        customer_id=settings.smoke_customer_id,
+        patience_seconds=settings.smoke_timeout_seconds,
+        orders=orders,
+    )
+
+
+def _own_url(settings: Settings) -> str:
+    """Who listens on every address is asked on this machine's own."""
+    if not settings.http_port:
+        raise SettingsError(["ORDERSAGA_HTTP_PORT is 0: say where the API is with ORDERSAGA_SMOKE_API_URL"])
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.http_host, settings.http_host)  # noqa: S104 (not listened on)
+    return f"http://{f'[{host}]' if ':' in host else host}:{settings.http_port}"
 
 
 def reconcile(settings: Settings, *, ledger: Path | None, days: float) -> Iterator[Difference]:

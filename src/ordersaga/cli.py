@@ -23,6 +23,7 @@ from ordersaga import (
     cli_reconcile,
     cli_sagas,
     cli_schemas,
+    cli_smoke,
     cli_stats,
     cli_topics,
 )
@@ -249,6 +250,8 @@ app.add_typer(cli_archive.app, name="archive")
 app.add_typer(cli_topics.app, name="topics")
 app.command()(cli_local.local)
 app.command()(cli_schemas.schemas)
+app.command()(cli_smoke.smoke)
+app.command()(cli_smoke.healthcheck)
 app.command()(cli_stats.stats)
 app.command()(cli_reconcile.reconcile)
 app.command()(cli_conformance.conformance)

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
@@ -24,15 +24,16 @@ def say_exit_codes(app: typer.Typer) -> None:
         say_exit_codes(group.typer_instance)
 
 
-def read_settings(env_file: Path | None, *, needs: Collection[str], serves: bool = False) -> "Settings":
+def read_settings(env_file: Path | None, *, needs: Collection[str], serves: bool = False, **fixed: Any) -> "Settings":
     """Read, and take over what belongs to the whole process: logging and failpoints.
 
     A command that a person waits for (`serves` is false) tells what goes wrong itself; its Kafka client is quiet.
+    `fixed`: see `read`.
     """
     from ordersaga.logs import configure
     from ordersaga.settings_reading import read
 
-    found = read(env_file=env_file, needs=needs)
+    found = read(env_file=env_file, needs=needs, **fixed)
     configure(found)
     if not serves and found.log_level != "DEBUG":
         logging.getLogger("kafka").setLevel(logging.ERROR)

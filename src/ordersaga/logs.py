@@ -61,6 +61,12 @@ def configure(settings: Settings, out: TextIO | None = None) -> None:
     logging.captureWarnings(capture=True)
 
 
+def hush() -> None:
+    """For a command that says itself what went wrong: nothing is written. Who listens to a library hears it still."""
+    for handler in logging.getLogger().handlers:
+        handler.setLevel(logging.CRITICAL + 1)
+
+
 class Redact:
     """The last step: takes every secret out of the finished line, however it came into it."""
 

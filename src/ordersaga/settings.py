@@ -15,7 +15,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from ordersaga.ledger_query import QUERY
 from ordersaga.settings_connections import Seconds
-from ordersaga.settings_http import HttpSettings
+from ordersaga.settings_smoke import SmokeSettings
 
 PREFIX = "ORDERSAGA_"
 PLATFORM_NAMES = {"database_url": "DATABASE_URL", "kafka_bootstrap_servers": "KAFKA_BOOTSTRAP_SERVERS"}
@@ -36,7 +36,7 @@ def variable(field: str) -> str:
     return PLATFORM_NAMES.get(field) or PREFIX + field.upper()
 
 
-class Settings(HttpSettings):
+class Settings(SmokeSettings):
     """Built from keywords alone; `settings_reading.read` is what looks at the environment."""
 
     model_config = SettingsConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)

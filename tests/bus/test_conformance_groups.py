@@ -148,3 +148,14 @@ def test_how_far_a_group_is_behind_is_known_to_others(bus: Bus, topic: str, grou
         commit(consumer, read(consumer, 10)[:4])
     lag = bus.group_lag(group)
     assert sum(lag.values()) == 6 and {name for name, _ in lag} == {topic}
+
+
+def test_who_reads_for_a_group_is_known_to_others(bus: Bus, topic: str, group: str) -> None:
+    assert bus.members(group) == []
+    publish(bus, Outgoing(topic, b"k", b"1"))
+    with member(bus, group, topic) as consumer:
+        read(consumer, 1)
+        (found,) = bus.members(group)
+        assert found.client_id == "test-consumer"
+        assert sorted(found.partitions) == [(topic, number) for number in range(PARTITIONS)]
+    eventually(lambda: bus.members(group) == [], "the member has left")

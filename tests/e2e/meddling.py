@@ -11,7 +11,18 @@ from enum import StrEnum
 from threading import Lock
 from typing import Any
 
-from ordersaga.bus.protocol import Bus, Cluster, Consumer, Outcome, Outgoing, Producer, Published, Record, TopicSpec
+from ordersaga.bus.protocol import (
+    Bus,
+    Cluster,
+    Consumer,
+    GroupMember,
+    Outcome,
+    Outgoing,
+    Producer,
+    Published,
+    Record,
+    TopicSpec,
+)
 from ordersaga.wire import messages as m
 from ordersaga.wire.codec import Envelope, decode_command, decode_event
 
@@ -104,6 +115,9 @@ class MeddlingBus:
 
     def group_lag(self, group: str) -> Mapping[tuple[str, int], int]:
         return self._bus.group_lag(group)
+
+    def members(self, group: str) -> Sequence[GroupMember]:
+        return self._bus.members(group)
 
     def create_topics(self, topics: Sequence[TopicSpec]) -> Sequence[str]:
         return self._bus.create_topics(topics)

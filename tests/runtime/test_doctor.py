@@ -32,11 +32,13 @@ class Owner:
 @pytest.fixture
 def doctor() -> Doctor:
     tables = MemoryTables(outbox=MemoryTable())
+    bus = MemoryBus(topics=Topics().all())
+    bus.consumer(group="orchestrators", topics=Topics().answers(), client_id="one").poll(1, 0.0)
     return Doctor(
         store=MemoryStore(tables, Codec(Sagas([CREATE_ORDER]).data_types()), Owner()),
         outbox=MemoryOutbox(MemoryTable(), uuid4()),
         board=MemoryBoard(tables),
-        bus=MemoryBus(topics=Topics().all()),
+        bus=bus,
         topics=Topics().all(),
         group="orchestrators",
     )
@@ -56,7 +58,8 @@ def raises(error: Exception) -> Callable[..., Any]:
 def test_all_is_well(doctor: Doctor) -> None:
     found = [one.what for one in doctor.findings()]
     assert wrong(doctor) == {}
-    assert found == ["database", "clocks", "outbox", "deadlines", "sagas", "new orders", "kafka", "topics", "lag"]
+    asked_of_brokers = ["kafka", "topics", "copies", "worker", "lag"]
+    assert found == ["database", "clocks", "outbox", "deadlines", "sagas", "new orders", *asked_of_brokers]
 
 
 @pytest.mark.parametrize(
@@ -77,6 +80,15 @@ def test_all_is_well(doctor: Doctor) -> None:
             "brokers",
             "auto.create.topics.enable=false",
         ),
+        (
+            "bus",
+            "describe",
+            lambda: Cluster({name: TopicState(6, name, behind=6) for name in Topics().all()}, creates_topics=False),
+            "copies",
+            "broker that is away",
+        ),
+        ("bus", "members", lambda group: [], "worker", "ordersaga serve"),
+        ("bus", "members", raises(BusUnavailable("no answer")), "brokers", "logs"),
         ("bus", "group_lag", lambda group: {("a", 0): 20_000}, "lag", "more processes"),
     ],
 )

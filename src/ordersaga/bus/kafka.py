@@ -23,7 +23,16 @@ from ordersaga.bus.kafka_consumer import KafkaConsumer
 from ordersaga.bus.kafka_producer import Identity, KafkaProducer, identity_of
 from ordersaga.bus.kafka_settings import KafkaSecurity, KafkaTimings
 from ordersaga.bus.partitioner import partition_of
-from ordersaga.bus.protocol import Access, BusError, BusRefused, BusUnavailable, Cluster, Outgoing, TopicSpec
+from ordersaga.bus.protocol import (
+    Access,
+    BusError,
+    BusRefused,
+    BusUnavailable,
+    Cluster,
+    GroupMember,
+    Outgoing,
+    TopicSpec,
+)
 
 __all__ = ["KafkaBus", "KafkaSecurity", "KafkaTimings"]
 
@@ -111,6 +120,9 @@ class KafkaBus:
     def access(self, group: str) -> Access:
         """What we may do, as the brokers say it. Raises `BusUnavailable`, `BusRefused`."""
         return self._ask(lambda admin: admin.access(group), ADMIN_TIMEOUT_SECONDS)
+
+    def members(self, group: str) -> Sequence[GroupMember]:
+        return self._ask(lambda admin: admin.members(group), ADMIN_TIMEOUT_SECONDS)
 
     def create_topics(self, topics: Sequence[TopicSpec]) -> Sequence[str]:
         existing = self.partitions()

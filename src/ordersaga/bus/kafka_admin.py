@@ -1,10 +1,10 @@
 """What is asked of brokers besides reading and writing: topics, and how the brokers are set up."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ordersaga.bus.kafka_client import ClientError, NoGroupYet, NotAllowed, broker_setting, translated, was_created
-from ordersaga.bus.protocol import Access, Cluster, TopicSpec, TopicState
+from ordersaga.bus.protocol import Access, Cluster, GroupMember, TopicSpec, TopicState
 
 _LATEST = -1
 """The end of a partition, as the protocol has it."""
@@ -24,9 +24,7 @@ class AdminSession:
     def _topics(self) -> dict[str, TopicState]:
         with translated():
             return {
-                topic["name"]: TopicState(len(topic["partitions"]), str(topic.get("topic_id")))
-                for topic in self._client.describe_topics()
-                if not topic.get("is_internal")
+                topic["name"]: _state(topic) for topic in self._client.describe_topics() if not topic.get("is_internal")
             }
 
     def _creates_topics(self) -> bool | None:
@@ -59,6 +57,12 @@ class AdminSession:
             return Access(topics, () if "AuthorizationFailed" in described["error"] else None)
         return Access(topics, _operations(described))
 
+    def members(self, group: str) -> list[GroupMember]:
+        """A group that does not exist is told with an error of its own, and without members."""
+        with translated():
+            found = self._client.describe_groups([group])[group]
+        return [GroupMember(member["client_id"], _assigned(member)) for member in found["members"]]
+
     def create(self, specs: Sequence[TopicSpec]) -> list[str]:
         wanted = {
             spec.name: {"num_partitions": spec.partitions, "replication_factor": -1, "configs": dict(spec.config)}
@@ -79,3 +83,19 @@ def _operations(told: dict[str, Any], prefix: str = "") -> frozenset[str] | None
     """None where a broker leaves them out."""
     found = told.get("authorized_operations", told.get(f"{prefix}authorized_operations"))
     return frozenset(found) if isinstance(found, list) else None
+
+
+def _state(topic: Mapping[str, Any]) -> TopicState:
+    partitions = topic["partitions"]
+    return TopicState(
+        len(partitions),
+        str(topic.get("topic_id")),
+        behind=sum(len(one["isr_nodes"]) < len(one["replica_nodes"]) for one in partitions),
+        leaderless=sum(one["leader_id"] < 0 for one in partitions),
+    )
+
+
+def _assigned(member: Mapping[str, Any]) -> list[tuple[str, int]]:
+    """None of a member that has just come."""
+    assignment = member["member_assignment"] or {"assigned_partitions": ()}
+    return [(one["topic"], number) for one in assignment["assigned_partitions"] for number in one["partitions"]]

@@ -20,6 +20,7 @@ from ordersaga.bus.protocol import (
     BusUnavailable,
     Cluster,
     FencedMember,
+    GroupMember,
     Headers,
     Outcome,
     Outgoing,
@@ -78,6 +79,11 @@ class MemoryBus:
             found = self._groups.get(group)
             committed = dict(found.committed) if found else {}
             return {tp: len(self._log[tp[0]][tp[1]]) - offset for tp, offset in committed.items()}
+
+    def members(self, group: str) -> Sequence[GroupMember]:
+        with self._changed:
+            found = self._groups.get(group)
+            return [GroupMember(one.client_id, tuple(one.positions)) for one in found.members] if found else []
 
     def create_topics(self, topics: Sequence[TopicSpec]) -> Sequence[str]:
         for spec in topics:

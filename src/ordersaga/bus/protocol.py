@@ -130,6 +130,10 @@ class TopicState:
     partitions: int
     identity: str
     """Another one, once the topic was deleted and created again."""
+    behind: int = 0
+    """Partitions of which a broker that should have a copy is not in step."""
+    leaderless: int = 0
+    """Partitions that can be neither written nor read now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +151,14 @@ class Access:
 
     topics: Mapping[str, Collection[str] | None]
     group: Collection[str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class GroupMember:
+    """One living member of a consumer group, as the brokers know it."""
+
+    client_id: str
+    partitions: Collection[tuple[str, int]]
 
 
 class Bus(Protocol):
@@ -172,6 +184,9 @@ class Bus(Protocol):
         """How many records each partition has beyond what a group has committed; those of which it has committed
         nothing are left out. Raises `BusUnavailable`.
         """
+
+    def members(self, group: str) -> Sequence[GroupMember]:
+        """Who reads for a group now; nobody of one that does not exist. Raises `BusUnavailable`."""
 
     def create_topics(self, topics: Sequence[TopicSpec]) -> Sequence[str]:
         """Create those that are missing and return their names; those that exist are left as they are. Raises

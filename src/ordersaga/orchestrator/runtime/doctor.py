@@ -31,6 +31,8 @@ class Doctor:
     at_the_database: Callable[[], Iterable[Finding]] | None = None
     """Looks closer than we do by ourselves; the same for the brokers."""
     at_the_brokers: Callable[[], Iterable[Finding]] = tuple
+    why_unreachable: Callable[[], str] = lambda: ""
+    """What a connection of its own to the database is told; empty where there is one."""
 
     def findings(self) -> Iterator[Finding]:
         """Each as soon as it is known. What cannot be asked because something else is wrong is left out."""
@@ -43,8 +45,7 @@ class Doctor:
         yield kafka
         if kafka.well:
             yield from self._at_the_brokers()
-            yield from self._topics()
-            yield self._lag()
+            yield from self._asked_of_brokers()
 
     def _database(self) -> Finding:
         try:
@@ -53,7 +54,8 @@ class Doctor:
             cure = "run `ordersaga migrate`, with the newest version that runs"
             return Finding(what="database", said=str(error), cure=cure)
         except StoreError as error:
-            return Finding(what="database", said=str(error), cure="see that DATABASE_URL is right and the server runs")
+            cure = "see that host, port, name, user and password in DATABASE_URL are right and the server runs"
+            return Finding(what="database", said=self.why_unreachable() or str(error), cure=cure)
         return Finding(what="database", said="answers, and its schema is up to date")
 
     def _clock(self) -> Iterator[Finding]:
@@ -105,16 +107,43 @@ class Doctor:
         except BusError as error:
             yield Finding(what="kafka rights", said=str(error), cure="give our user the right to DESCRIBE what it uses")
 
+    def _asked_of_brokers(self) -> Iterator[Finding]:
+        try:
+            yield from self._topics()
+            yield self._worker()
+            yield self._lag()
+        except BusError as error:
+            yield Finding(what="brokers", said=str(error), cure="ask again; look at the brokers' logs")
+
     def _topics(self) -> Iterator[Finding]:
         cluster = self.bus.describe()
         missing = sorted(set(self.topics) - cluster.topics.keys())
         counts = sorted({cluster.topics[name].partitions for name in self.topics if name in cluster.topics})
         there = f"all there, with {' or '.join(map(str, counts))} partitions"
         said = f"{', '.join(missing)} missing" if missing else there
-        yield Finding(what="topics", said=said, cure="run `ordersaga topics`" if missing else "")
+        yield Finding(what="topics", said=said, cure="run `ordersaga topics apply`" if missing else "")
+        ours = [cluster.topics[name] for name in self.topics if name in cluster.topics]
+        behind, leaderless = sum(one.behind for one in ours), sum(one.leaderless for one in ours)
+        said = (
+            f"{behind} partitions lack a copy, {leaderless} have no leader"
+            if behind
+            else "every partition has its copies"
+        )
+        yield Finding(what="copies", said=said, cure="start the broker that is away, or see its log" if behind else "")
         if cluster.creates_topics:
             said = "create a topic for whoever mistypes a name"
             yield Finding(what="brokers", said=said, cure="set auto.create.topics.enable=false")
+
+    def _worker(self) -> Finding:
+        found = self.bus.members(self.group)
+        partitions = sum(len(one.partitions) for one in found)
+        said = f"{len(found)} in the group {self.group}, with {partitions} partitions"
+        if found:
+            return Finding(what="worker", said=said)
+        said = f"nobody is in the group {self.group}, so nobody reads what services answer"
+        return Finding(
+            what="worker", said=said, cure="start `ordersaga serve`, or one with `--only worker`; see its log"
+        )
 
     def _lag(self) -> Finding:
         lag = self.bus.group_lag(self.group)

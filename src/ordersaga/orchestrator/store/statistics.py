@@ -7,7 +7,7 @@ from psycopg_pool import ConnectionPool
 
 from ordersaga.orchestrator.store import in_flight
 from ordersaga.orchestrator.store.connections import AnyConnection, Connections, statements
-from ordersaga.orchestrator.store.statistics_protocol import By, Failure, InFlight, Period, Sum
+from ordersaga.orchestrator.store.statistics_protocol import By, Failure, InFlight, Period, Sum, Unfolded
 
 _SQL = statements("statistics.sql")
 
@@ -50,6 +50,10 @@ class PostgresStatistics:
         ((count,),) = self._ask(_SQL["fold"], {})
         in_flight.fold(self._ask)
         return int(count)
+
+    def unfolded(self) -> Unfolded:
+        ((sums, oldest_seconds),) = self._ask(_SQL["unfolded"], {})
+        return Unfolded(sums, max(0.0, oldest_seconds))
 
 
 def _midnight(moment: datetime) -> datetime:

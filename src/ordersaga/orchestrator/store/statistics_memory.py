@@ -8,7 +8,7 @@ from uuid import UUID
 from ordersaga.orchestrator.core.instance import GOING_BACK, Status
 from ordersaga.orchestrator.store.memory_tables import MemoryTables, decoded
 from ordersaga.orchestrator.store.protocol import AnyInstance, InstanceCodec
-from ordersaga.orchestrator.store.statistics_protocol import By, Failure, InFlight, Period, Sum
+from ordersaga.orchestrator.store.statistics_protocol import By, Failure, InFlight, Period, Sum, Unfolded
 
 CAUSES_MAX, EXAMPLES_MAX = 50, 3
 
@@ -69,6 +69,9 @@ class MemoryStatistics:
 
     def fold(self) -> int:
         return 0
+
+    def unfolded(self) -> Unfolded:
+        return Unfolded(0, 0.0)
 
     def _instances(self) -> Sequence[AnyInstance]:
         with self._tables.changed:

@@ -60,6 +60,14 @@ class Failure:
     """The newest, three at most."""
 
 
+@dataclass(frozen=True, slots=True)
+class Unfolded:
+    """What was appended and is not in its hours yet."""
+
+    sums: int
+    oldest_seconds: float
+
+
 class Statistics(Protocol):
     """Each raises `StoreUnavailable`."""
 
@@ -76,3 +84,5 @@ class Statistics(Protocol):
 
     def fold(self) -> int:
         """Put what was appended into its hours; how many sums there were. Harmless at any time, by any number."""
+
+    def unfolded(self) -> Unfolded: ...

@@ -50,3 +50,7 @@ SELECT reason, state -> 'stuck' ->> 'step', state -> 'stuck' ->> 'problem', coun
     (array_agg(id ORDER BY id DESC))[1 : 3]
 FROM sagas WHERE status = 'FAILED' AND NOT resolved
 GROUP BY 1, 2, 3 ORDER BY 4 DESC, 1, 2, 3 LIMIT 50;
+
+-- name: unfolded()
+-- What waits to be folded, and for how long the oldest has.
+SELECT count(*), coalesce(extract(epoch FROM statement_timestamp() - min(at)), 0)::float8 FROM statistics_added;
