@@ -5,12 +5,16 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from opentelemetry.trace import NoOpTracer
+from structlog.testing import capture_logs
 
 from ordersaga.bus.memory import MemoryBus
+from ordersaga.bus.protocol import Record
 from ordersaga.local.ports import free_port
 from ordersaga.settings import Settings
 from ordersaga.tracing.otlp import Collector as Sender
 from ordersaga.tracing.otlp import NoSdk
+from ordersaga.tracing.spans import Tracing
 from tests import whole
 from tests.canaries import MARK
 from tests.tracing.collector import Collector, Span, collecting
@@ -155,3 +159,16 @@ def test_without_the_sdk_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace.export", None)
     with pytest.raises(NoSdk, match=r"pip install 'ordersaga\[tracing\]'"):
         Sender()
+
+
+def test_what_cannot_be_told_undoes_nothing() -> None:
+    class Broken(NoOpTracer):
+        def start_span(self, *_: Any, **__: Any) -> Any:
+            raise RuntimeError("no span today")
+
+    handled: list[Record] = []
+    record = Record("order_events", 0, 7, None, b"{}", (("traceparent", PARENT["traceparent"].encode()),), 0)
+    with capture_logs() as lines:
+        Tracing(Broken()).handling(handled.extend, "group")([record])
+    assert handled == [record]
+    assert [line["event"] for line in lines] == ["tracing.not_told"] * 2

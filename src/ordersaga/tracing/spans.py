@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 
+import structlog
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode, Tracer
@@ -16,6 +17,7 @@ from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, Statu
 from ordersaga.bus.protocol import Headers, Outcome, Outgoing, Producer, Published, Record
 from ordersaga.tracing.contexts import remembered, told
 
+_log = structlog.get_logger(__name__)
 Attributes = Mapping[str, str | int]
 Handle = Callable[[Sequence[Record]], None]
 _IDS = {"ce_id": "messaging.message.id", "ce_correlationid": "messaging.message.conversation_id"}
@@ -37,7 +39,8 @@ class Tracing:
             more: Attributes = {"messaging.consumer.group.name": group}
             with self._batch("process", SpanKind.CONSUMER, [r.topic for r in records], contexts, more) as span:
                 handle(records)
-            self._each(records, contexts, Link(span.get_span_context()), begun_ns)
+            with harmless():
+                self._each(records, contexts, Link(span.get_span_context()), begun_ns)
 
         return traced
 
@@ -88,15 +91,16 @@ class Tracing:
     ) -> Iterator[Span]:
         found = sorted(set(topics))
         attributes = {**_operation(operation, found), "messaging.batch.message_count": len(topics), **more}
-        with self.tracer.start_as_current_span(
-            f"{operation} {found[0]}" if len(found) == 1 else operation,
-            context=Context(),
-            kind=kind,
-            attributes=attributes,
-            links=[Link(context) for context in contexts if context],
-            record_exception=False,
-            set_status_on_exception=False,
-        ) as span:
+        span = trace.INVALID_SPAN
+        with harmless():
+            span = self.tracer.start_span(
+                f"{operation} {found[0]}" if len(found) == 1 else operation,
+                context=Context(),
+                kind=kind,
+                attributes=attributes,
+                links=[Link(context) for context in contexts if context],
+            )
+        with trace.use_span(span, end_on_exit=True, record_exception=False, set_status_on_exception=False):
             try:
                 yield span
             except BaseException as error:
@@ -137,6 +141,15 @@ class _TracedProducer:
 
     def close(self, timeout_seconds: float) -> None:
         self._producer.close(timeout_seconds)
+
+
+@contextmanager
+def harmless() -> Iterator[None]:
+    """What was done is done: that it cannot be told must not undo it."""
+    try:
+        yield
+    except Exception:  # noqa: BLE001 (whatever it is)
+        _log.exception("tracing.not_told")
 
 
 def failed(span: Span, kind: str) -> None:

@@ -13,7 +13,7 @@ from opentelemetry.trace import SpanKind
 from ordersaga.orchestrator.core.inputs import Send
 from ordersaga.orchestrator.core.instance import Became, Direction, Instance, Outstanding
 from ordersaga.tracing.contexts import context_of, is_recorded, span_id_of, under
-from ordersaga.tracing.spans import Tracing
+from ordersaga.tracing.spans import Tracing, harmless
 
 AnyInstance = Instance[Any]
 NO_ANSWER, GIVEN_UP = "NO_ANSWER", "GIVEN_UP"
@@ -35,9 +35,10 @@ class StepSpans:
 
     def tell(self, transitions: Sequence[tuple[AnyInstance | None, AnyInstance]]) -> None:
         """After the commit."""
-        for before, after in transitions:
-            for attempt in attempts_ended(before, after):
-                self._tell(attempt)
+        with harmless():
+            for before, after in transitions:
+                for attempt in attempts_ended(before, after):
+                    self._tell(attempt)
 
     def _tell(self, attempt: Attempt) -> None:
         after, out = attempt.after, attempt.out
