@@ -91,7 +91,7 @@ class Tracing:
     ) -> Iterator[Span]:
         found = sorted(set(topics))
         attributes = {**_operation(operation, found), "messaging.batch.message_count": len(topics), **more}
-        span = trace.INVALID_SPAN
+        span: Span = trace.INVALID_SPAN
         with harmless():
             span = self.tracer.start_span(
                 f"{operation} {found[0]}" if len(found) == 1 else operation,
