@@ -19,7 +19,7 @@ def test_what_an_operator_did_and_was_refused_is_told_with_who_and_why(stage: St
     saga_id, other = stage.place(), stage.place()
     assert stage.client.post(f"/sagas/{saga_id}/retry", json=WISH).status_code == 409
     assert stage.client.post(f"/sagas/{saga_id}/resolve", json=WISH).status_code == 202
-    assert stage.client.post(f"/sagas/{other}/cancel", json={"who": "user-1"}).status_code == 202
+    assert stage.client.post(f"/sagas/{other}/cancel", json={"who": "c4n4ry-user-1"}).status_code == 202
     resolved, retried = stage.client.get("/audit").json()
     assert resolved | {"id": 0, "at": ""} == {
         "id": 0, "at": "", "actor": "night-shift", "role": "operator", "verb": "resolve", "saga_id": saga_id,

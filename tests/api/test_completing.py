@@ -60,7 +60,7 @@ def test_an_order_that_its_runner_has_is_completed(stage: Stage) -> None:
         hear(stage, saga_id, one)
     found = saga(stage, saga_id)
     assert (found["status"], found["saga"], found["order_id"]) == ("COMPLETED", "complete_order", order_id)
-    assert (found["customer_id"], found["amount_cents"], found["payment_id"]) == ("user-1", 2425, payment_id)
+    assert (found["customer_id"], found["amount_cents"], found["payment_id"]) == ("c4n4ry-user-1", 2425, payment_id)
     assert [step["became"] for step in found["steps"]] == ["DONE"] * 4
     assert stage.client.post(f"/sagas/{saga_id}/cancel", json={"role": "operator"}).status_code == 409
 
@@ -77,7 +77,7 @@ def test_asked_again_it_is_the_same_saga_until_that_was_taken_back(stage: Stage)
 def test_past_the_point_of_no_return_a_cancel_is_refused_and_says_why(stage: Stage) -> None:
     order_id = accepted(stage)
     saga_id = complete(stage, order_id).json()["saga_id"]
-    refused = stage.client.post(f"/sagas/{saga_id}/cancel", json={"who": "user-1"})
+    refused = stage.client.post(f"/sagas/{saga_id}/cancel", json={"who": "c4n4ry-user-1"})
     assert (refused.status_code, "not for the customer" in refused.json()["error"]) == (409, True)
     hear(stage, saga_id, c.OrderDelivered(order_id=order_id))
     refused = stage.client.post(f"/sagas/{saga_id}/cancel", json={"who": "op", "role": "operator", "why": "no"})

@@ -21,7 +21,7 @@ from tests.runtime.stage import Stage, opened, record, settle
 from tests.sagas.stories import AUTHORIZED, CANCELLED, CARD, CREATED, RELEASED
 from tests.waiting import until
 
-CUSTOMER = CancelAsked(Requested(actor="c-1", role="customer", reason=Reason.CUSTOMER_REQUEST))
+CUSTOMER = CancelAsked(Requested(actor="c4n4ry-1", role="customer", reason=Reason.CUSTOMER_REQUEST))
 AT_ONCE = timedelta(0)
 
 

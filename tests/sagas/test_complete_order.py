@@ -19,7 +19,7 @@ from ordersaga.wire.topics import Participant
 
 ORDER, PAYMENT = Participant.ORDER, Participant.PAYMENT
 BROUGHT = Delivery(
-    personal=People(customer_id="c-1", runner_id="r-1"),
+    personal=People(customer_id="c4n4ry-1", runner_id="r-1"),
     order_id="o-1",
     payment_id="p-1",
     amount_cents=1698,
@@ -56,7 +56,7 @@ def out(story: Story) -> str:
 
 def test_a_delivered_order_is_captured_paid_out_and_completed_and_both_are_told() -> None:
     story = delivery(4)
-    story.expect_notice(m.OrderDeliveredNotice, customer_id="c-1", amount_cents=1698)
+    story.expect_notice(m.OrderDeliveredNotice, customer_id="c4n4ry-1", amount_cents=1698)
     story.expect_notice(m.RunnerPaidNotice, customer_id="r-1", amount_cents=435)
     story.ends(Status.COMPLETED)
     assert story.saga.closed

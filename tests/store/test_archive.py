@@ -221,7 +221,7 @@ def test_the_archive_is_searched_if_asked_and_by_every_condition(place: Place, s
         for n, status in enumerate([Status.CANCELLED, Status.COMPENSATED, Status.CANCELLED])
     ]
     begun[1] = replace(begun[1], explanation="The card was Declined.", reason=Reason.PAYMENT_DECLINED)
-    begin(store, *begun, live := saga(customer_id="c-1"))
+    begin(store, *begun, live := saga(customer_id="c4n4ry-1"))
     place.archive().move(older_than=AGE, limit=10)
     first, second, third = (one.saga_id for one in begun)
 

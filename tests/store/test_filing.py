@@ -71,7 +71,7 @@ def files(postgres: PostgresPlace, tmp_path: Path) -> Files:
     return Files(postgres, tmp_path)
 
 
-def kept(*, order_id: str = "o-1", payment_id: str | None = None, customer_id: str = "c-1") -> AnyInstance:
+def kept(*, order_id: str = "o-1", payment_id: str | None = None, customer_id: str = "c4n4ry-1") -> AnyInstance:
     data = saga(customer_id=customer_id, order_id=order_id, payment_id=payment_id).data
     return replace(old(), data=data)
 
@@ -96,7 +96,7 @@ def test_any_tool_reads_a_file_and_its_manifest(files: Files) -> None:
     sagas = files.filed(*(kept(order_id=f"o-{number}") for number in range(70)))
     lines = files.lines()
     assert [line["id"] for line in lines] == [str(one.saga_id) for one in sagas]
-    assert lines[0]["state"]["order_id"] == "o-0" and lines[0]["personal"]["customer_id"] == "c-1"
+    assert lines[0]["state"]["order_id"] == "o-0" and lines[0]["personal"]["customer_id"] == "c4n4ry-1"
     manifest = json.loads((files.path / (files.only().name + MANIFEST)).read_text())
     assert manifest["sagas"] == 70 and manifest["size_bytes"] == files.only().stat().st_size
     assert len(manifest["blocks"]) == 3
@@ -432,7 +432,7 @@ def test_what_is_written_to_a_file_at_this_moment_is_said(files: Files) -> None:
     begin(files.store, kept())
     files.archive.move(older_than=AT_ONCE, limit=10)
     assert files.filing._begun("sagas-under-way.jsonl.gz")
-    erased = PostgresErasure(files.place.pool, directory=files.directory).erase("c-1", by="ada", why="asked")
+    erased = PostgresErasure(files.place.pool, directory=files.directory).erase("c4n4ry-1", by="ada", why="asked")
     assert erased.files_written and not erased.is_all
 
 
