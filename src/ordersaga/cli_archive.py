@@ -96,6 +96,8 @@ def export(
     Files are written to ORDERSAGA_ARCHIVE_DIRECTORY, which every process has to see: what comes late for a saga needs
     it. They are lines of JSON, compressed, and each has a manifest with its checksum.
 
+    Exit code 1 where another process writes a file at this moment.
+
     Example: ordersaga archive export --archived-days 7
     """
     with told_in_one_line():
