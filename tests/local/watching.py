@@ -1,6 +1,7 @@
 """Waiting for what other processes do, always with a bound; and a program of ours that can be killed."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -43,9 +44,13 @@ def number_of_threads(pid: int) -> int:
 
 @contextmanager
 def program(text: str, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], Any]]:
-    """Runs `text` as Python in a process of its own, until it has printed a line of JSON; yields both."""
-    command = [sys.executable, "-c", text, *arguments]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+    """Runs `text` as Python in a process of its own, until it has printed a line of JSON; yields both. Its `sys.argv` holds
+    the arguments, which the machine's list of processes does not show: there may be a password among them.
+    """
+    code = f"import os, sys\nsys.argv += os.environ['ARGUMENTS'].splitlines()\n{text}"
+    environment = {**os.environ, "ARGUMENTS": "\n".join(arguments)}
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as child:
         try:
             assert child.stdout is not None
             line = child.stdout.readline()
