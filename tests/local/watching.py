@@ -44,8 +44,8 @@ def number_of_threads(pid: int) -> int:
 
 @contextmanager
 def program(text: str, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], Any]]:
-    """Runs `text` as Python in a process of its own, until it has printed a line of JSON; yields both. Its `sys.argv` holds
-    the arguments, which the machine's list of processes does not show: there may be a password among them.
+    """Runs `text` as Python in a process of its own, until it has printed a line of JSON; yields both. Its `sys.argv`
+    holds the arguments, which the list of processes does not show: there may be a password among them.
     """
     code = f"import os, sys\nsys.argv += os.environ['ARGUMENTS'].splitlines()\n{text}"
     environment = {**os.environ, "ARGUMENTS": "\n".join(arguments)}
