@@ -36,7 +36,7 @@ def smoke(
 
     Example: ordersaga smoke --api-url https://example.com/orders
     """
-    given = {
+    given: dict[str, Any] = {
         "smoke_api_url": api_url,
         "smoke_payment_url": payment_url,
         "smoke_customer_id": customer_id,

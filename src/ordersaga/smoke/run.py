@@ -13,7 +13,8 @@ from time import monotonic, sleep
 from ordersaga.bus.protocol import Bus, BusError
 from ordersaga.delivery.outbox_protocol import Outbox, OutboxUnavailable
 from ordersaga.orchestrator.core.instance import Status
-from ordersaga.orchestrator.runtime.doctor import Doctor, Finding
+from ordersaga.orchestrator.runtime.doctor import Doctor
+from ordersaga.orchestrator.runtime.finding import Finding
 from ordersaga.orchestrator.runtime.statistics import DETAILS, Totals, tell
 from ordersaga.orchestrator.sagas.create_order import CREATE_ORDER
 from ordersaga.orchestrator.store.protocol import StoreError
@@ -28,8 +29,11 @@ NOTICED_ONLY = frozenset(
 )
 """What the doctor calls wrong and orders go through all the same."""
 NEEDED = frozenset(
-    {"database", "schema", "writing", "tables", "kafka", "topics", "worker", "new orders", "api", "token"}
-)
+    {
+        "database", "schema", "writing", "rights", "tables", "kafka", "kafka rights", "topics", "worker", "new orders",
+        "api", "token",
+    }
+)  # fmt: skip
 ADDRESS_SECONDS, COUNTED_SECONDS, FOLDED_SECONDS, EVERY_SECONDS = 3.0, 5.0, 20.0, 0.25
 """Statistics are folded every five seconds."""
 PUBLISHED_SECONDS = 5.0

@@ -31,8 +31,6 @@ class Doctor:
     at_the_database: Callable[[], Iterable[Finding]] | None = None
     """Looks closer than we do by ourselves; the same for the brokers."""
     at_the_brokers: Callable[[], Iterable[Finding]] = tuple
-    why_unreachable: Callable[[], str] = lambda: ""
-    """What a connection of its own to the database is told; empty where there is one."""
 
     def findings(self) -> Iterator[Finding]:
         """Each as soon as it is known. What cannot be asked because something else is wrong is left out."""
@@ -55,7 +53,7 @@ class Doctor:
             return Finding(what="database", said=str(error), cure=cure)
         except StoreError as error:
             cure = "see that host, port, name, user and password in DATABASE_URL are right and the server runs"
-            return Finding(what="database", said=self.why_unreachable() or str(error), cure=cure)
+            return Finding(what="database", said=str(error), cure=cure)
         return Finding(what="database", said="answers, and its schema is up to date")
 
     def _clock(self) -> Iterator[Finding]:

@@ -78,15 +78,6 @@ def open_pool(
     )
 
 
-def why_unreachable(database_url: str) -> str:
-    """What a new connection is told; empty where there is one. The pool says only that it could not get any."""
-    try:
-        psycopg.connect(database_url, connect_timeout=_CONNECT_SECONDS).close()
-    except psycopg.Error as error:
-        return one_line(error)
-    return ""
-
-
 def _options(schema: str, timeout_seconds: float) -> str:
     quoted = schema.replace('"', '""').replace("\\", "\\\\").replace(" ", "\\ ")
     timeout_ms = int(timeout_seconds * 1000)
