@@ -7,10 +7,15 @@ from collections.abc import Iterator
 
 import hypothesis
 import pytest
+import structlog
 
 from ordersaga.local.kafka import Kafka, KafkaCluster, open_kafka
 from ordersaga.local.postgres import Postgres, open_postgres
 from tests.canary_watch import Plugin
+
+# As our own processes print it: what it prints by itself has every local variable, customers among them.
+_plainly = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+structlog.configure(processors=[*structlog.get_config()["processors"][:-1], _plainly])
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -30,8 +30,8 @@ class Scene:
     @contextmanager
     def process(self, number: int, values: str = "", die_at: str = "") -> Iterator[subprocess.Popen[bytes]]:
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.delivery.relay_process", self.url, str(self.log), str(number), values],
-            env={**os.environ, failpoints.VARIABLE: die_at},
+            [sys.executable, "-m", "tests.delivery.relay_process", str(self.log), str(number), values],
+            env={**os.environ, failpoints.VARIABLE: die_at, "DATABASE_URL": self.url},
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

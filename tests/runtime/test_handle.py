@@ -19,6 +19,7 @@ from ordersaga.orchestrator.store.protocol import CommitUnknown, Lookup, StaleWr
 from ordersaga.wire import messages as m
 from ordersaga.wire.codec import decode_event
 from ordersaga.wire.topics import Topics
+from tests import canaries
 from tests.runtime.stage import Stage, new_saga_id, raw, record, settle
 from tests.sagas.stories import AUTHORIZED, CARD, CREATED, OPENED, TIMER
 from tests.waiting import until
@@ -282,7 +283,7 @@ def test_personal_data_is_in_its_own_table_and_nowhere_else(stage: Stage) -> Non
     assert stage.one("select data ->> 'stripe_customer_id' from saga_personal") == "cus_c4n4ry"
     for table in ("sagas", "saga_history", "deadlines"):
         assert "cus_c4n4ry" not in stage.one(f"select string_agg({table}::text, '') from {table}")
-        assert "customer-of-the-test" not in stage.one(f"select string_agg({table}::text, '') from {table}")
+        assert canaries.CUSTOMER not in stage.one(f"select string_agg({table}::text, '') from {table}")
 
 
 def _cancel(stage: Stage, saga_id: UUID) -> None:

@@ -98,7 +98,7 @@ def test_a_database_that_is_away_or_refuses_the_password_is_named(healthy: Platf
 
 def _unknown_user(at: Platform) -> str:
     url = at.settings.database_url.get_secret_value()  # type: ignore[union-attr]
-    return url.replace("//ordersaga@", "//nobody:wrong@")
+    return f"postgresql://nobody:wrong@{url.rpartition('@')[2]}"
 
 
 def test_a_schema_that_is_behind_is_named(database_url: str) -> None:
