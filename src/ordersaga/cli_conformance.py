@@ -64,8 +64,9 @@ def conformance(
 ) -> None:
     """Examine a running participant over Kafka: which properties of a full one it has.
 
-    It makes orders, holds money and starts timers, and takes them back at the end: run it on a test environment. Exit
-    code 0 where the participant was seen to have all that its kind promises; what was not tried was not seen.
+    It makes orders, holds money and starts timers, and takes them back at the end: run it on a test environment.
+
+    Exit code 1 where it was not seen to have all that its kind promises; what was not tried was not seen.
 
     Example: ordersaga conformance payment --kafka broker:9092 --url http://payment:8083 --restart ./restart-payment
     """

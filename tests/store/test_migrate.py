@@ -108,20 +108,24 @@ def test_a_schema_may_have_any_name_and_two_in_one_database_do_not_meet(database
     assert tables(database_url, awkward) == tables(database_url)
 
 
+def as_user(name: str, url: str) -> str:
+    return f"postgresql://{name}@{url.rpartition('@')[2]}"
+
+
 def test_who_may_not_create_a_table_is_told_so_and_not_to_try_again(database_url: str) -> None:
     name = "visitor_" + database_url[-8:]
     with psycopg.connect(database_url, autocommit=True) as owner:
         owner.execute(f"CREATE ROLE {name} LOGIN")
         try:
             with pytest.raises(SchemaMismatch, match="42501"):
-                migrate(database_url.replace("ordersaga@", f"{name}@", 1), SCHEMA)
+                migrate(as_user(name, database_url), SCHEMA)
         finally:
             owner.execute(f"DROP ROLE {name}")
 
 
 def test_an_account_that_may_not_create_schemas_can_use_one_that_is_there(database_url: str) -> None:
     name = "tenant_" + database_url[-8:]
-    url = database_url.replace("ordersaga@", f"{name}@", 1)
+    url = as_user(name, database_url)
     with psycopg.connect(database_url, autocommit=True) as owner:
         owner.execute(f"CREATE ROLE {name} LOGIN")
         owner.execute(f"CREATE SCHEMA {SCHEMA} AUTHORIZATION {name}")
