@@ -47,7 +47,8 @@ def _environment(ports: Ports, database_url: str, bootstrap_servers: str) -> Map
     """All of it: what is set on the machine of whoever runs this is not on the page."""
     return {
         "PATH": f"{ROOT / '.venv' / 'bin'}:{find_postgres_parts().programs}:/usr/local/bin:/usr/bin:/bin",
-        "DATABASE_URL": database_url,
+        # Without the password, which local servers do not ask for: pages hand it to programs as an argument.
+        "DATABASE_URL": f"postgresql://ordersaga@{database_url.rpartition('@')[2]}",
         "KAFKA_BOOTSTRAP_SERVERS": bootstrap_servers,
         "ORDERSAGA_INSTANCE_ID": "first",
         **{f"ORDERSAGA_PARTICIPANT_{one.name}": "full" for one in Participant},

@@ -14,7 +14,19 @@ from tests.docs.pages import Block, Typed, blocks
 from tests.docs.terminal import Terminal
 from tests.house_rules import ROOT, Page
 
-LINKED = (".venv", "Makefile", "constraints.txt", "pyproject.toml", "src", "tests", "bench", "tools", "docs", "deploy")
+LINKED = (
+    ".venv",
+    "Makefile",
+    "constraints.txt",
+    "pyproject.toml",
+    "src",
+    "tests",
+    "bench",
+    "simulation",
+    "tools",
+    "docs",
+    "deploy",
+)
 """What of the project a fresh directory has, as if one stood in a clone."""
 
 

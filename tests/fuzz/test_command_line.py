@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from ordersaga.cli import app
 from tests.fuzz.counting import LITTLE, MUCH, tell, tried
 
-STARTS_SOMETHING = {"demo"}
+STARTS_SOMETHING = {"demo", "local"}
 """Which needs no setting for it."""
 WORDS = [
     "--help",
