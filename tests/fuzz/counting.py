@@ -5,7 +5,7 @@ from collections import Counter
 
 from hypothesis import HealthCheck, settings
 
-LITTLE, MUCH = 60, 3_000
+LITTLE, MUCH = 60, 1_000
 
 
 def tried(cases: int) -> settings:

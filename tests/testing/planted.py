@@ -159,7 +159,12 @@ PLANTED: tuple[Planted, ...] = (
         restarts=True,
     ),
     plant(
-        PAYMENT, "loses answers when it is killed", "answers once committed", f.silent_after((3, 4, 5)), restarts=True
+        PAYMENT,
+        "loses answers when it is killed",
+        "answers once committed",
+        f.silent_after((3, 4, 5)),
+        may_follow=frozenset({"recognises repeats after a restart"}),
+        restarts=True,
     ),
     plant(PAYMENT, "loses holds when it is killed", "answers once committed", f.keeps(f.loses_rows), restarts=True),
     plant(TIMER, "loses timers when it is killed", "fires after a restart", f.keeps(f.loses_timers), restarts=True),
