@@ -73,7 +73,7 @@ class Plugin:
     def __init__(self, watch: Watch = WATCH) -> None:
         self._watch = watch
         self._stop = threading.Event()
-        self._failed = False
+        self._late: list[str] = []
 
     def pytest_sessionstart(self) -> None:
         listen(self._watch)
@@ -90,9 +90,23 @@ class Plugin:
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         self._stop.set()
-        self._late = self._watch.news()
-        if self._late:
+        self._late += self._watch.news()
+        if (worker := getattr(session.config, "workeroutput", None)) is not None:
+            worker["canaries"] = {
+                "late": self._late,
+                "texts": dict(self._watch.texts),
+                "bytes": dict(self._watch.bytes),
+            }
+        elif self._late:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """One of several processes that share the tests has ended."""
+        seen = getattr(node, "workeroutput", {}).get("canaries", {})
+        self._late += seen.get("late", [])
+        self._watch.texts.update(seen.get("texts", {}))
+        self._watch.bytes.update(seen.get("bytes", {}))
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         terminalreporter.write_line(self._watch.told())

@@ -2,6 +2,7 @@
 had fails the test with the command that cures it. Nothing skips.
 """
 
+import logging
 import os
 from collections.abc import Iterator
 
@@ -25,6 +26,17 @@ def pytest_configure(config: pytest.Config) -> None:
 hypothesis.settings.register_profile("here", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "here")
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_they_were() -> Iterator[None]:
+    """A command that a test calls in its own process sets logs up for that process: the next test has not asked."""
+    root, structured = logging.getLogger(), structlog.get_config()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.configure(**structured)
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.canaries import MARK
 from tests.house_rules import ROOT
 
 CONFTEST = """
@@ -13,6 +12,7 @@ import tests.canary_watch as canary_watch
 def pytest_configure(config):
     config.pluginmanager.register(canary_watch.Plugin(), "canaries")
 """
+MARK = "pl4nt3d"
 PLANTED = """
 import logging, subprocess, sys, threading
 from pathlib import Path
@@ -42,14 +42,15 @@ def test_an_argument():
     subprocess.Popen([sys.executable, "-c", "", "{mark}"]).wait()
 
 def test_an_argument_of_a_child_of_a_child():
-    code = "import subprocess, sys; sys.argv[1:] or subprocess.run([sys.executable, '-c', 'input()', 'c4n' + '4ry'])"
+    code = "import subprocess, sys; sys.argv[1:] or subprocess.run([sys.executable, '-c', 'input()', {parts}])"
+    code = code.replace("{parts}", "'{half}' + '{rest}'")
     child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE)
     while not WATCH.found:
         threading.Event().wait(0.05)
     child.communicate(b"\\n\\n")
 
 def test_a_log_of_a_process(tmp_path):
-    process = Process("x", [sys.executable, "-c", "print('c4n' + '4ry')"], log_path=tmp_path / "x.log").start()
+    process = Process("x", [sys.executable, "-c", "print('{half}' + '{rest}')"], log_path=tmp_path / "x.log").start()
     process.wait_ended(20)
     process.stop()
 
@@ -75,7 +76,7 @@ def test_an_error_of_a_command():
     CliRunner().invoke(app)
 
 def test_an_error_of_a_program():
-    subprocess.run([sys.executable, "-c", "import sys; sys.exit('c4n' + '4ry')"], capture_output=True)
+    subprocess.run([sys.executable, "-c", "import sys; sys.exit('{half}' + '{rest}')"], capture_output=True)
 
 def test_a_span():
     WATCH.look("spans", b"\\x0a{mark}")
@@ -87,7 +88,8 @@ def test_a_token():
 
 def test_each_planted_canary_is_found_and_the_test_that_planted_it_fails(tmp_path: Path) -> None:
     (tmp_path / "conftest.py").write_text(CONFTEST)
-    (tmp_path / "test_planted.py").write_text(PLANTED.replace("{mark}", MARK))
+    planted = PLANTED.replace("{mark}", MARK).replace("{half}", MARK[:3]).replace("{rest}", MARK[3:])
+    (tmp_path / "test_planted.py").write_text(planted)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-rA", "--rootdir", str(tmp_path), "."]
     done = subprocess.run(command, cwd=tmp_path, env=_environment(), text=True, stdout=subprocess.PIPE, timeout=100)
     tests = [line.split("(")[0][4:] for line in PLANTED.splitlines() if line.startswith("def test")]
@@ -99,4 +101,4 @@ def test_each_planted_canary_is_found_and_the_test_that_planted_it_fails(tmp_pat
 
 
 def _environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ROOT)}
+    return {**os.environ, "PYTHONPATH": str(ROOT), "CANARY_MARK": MARK}

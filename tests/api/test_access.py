@@ -117,6 +117,7 @@ def test_a_route_is_for_its_roles_and_for_nobody_else(guarded: TestClient[Any], 
         f"Bearer {TOKENS[Role.ADMIN][1].split(':')[2]}",
         "Bearer ü",
     ],
+    ids=["wrong", "none", "empty", "basic", "bare", "longer", "hash", "not-ascii"],
 )
 def test_a_token_that_is_not_known_is_refused_where_anybody_is_let_in_too(
     guarded: TestClient[Any], header: str

@@ -12,7 +12,18 @@ from ordersaga.orchestrator.core.reasons import Reason
 from ordersaga.testing.story import BARE, FULL, NOON, Story
 from ordersaga.wire import messages as m
 from ordersaga.wire.topics import Participant
-from tests.sagas.stories import AUTHORIZED, CANCELLED, DECLINED, OPENED, RELEASED, SAGA, TIMER, TIMER_CANCELLED, order
+from tests.sagas.stories import (
+    AUTHORIZED,
+    CANCELLED,
+    CREATED,
+    DECLINED,
+    OPENED,
+    RELEASED,
+    SAGA,
+    TIMER,
+    TIMER_CANCELLED,
+    order,
+)
 
 ACCEPTED = m.OrderAccepted(order_id="o-1", runner_id="r-1")
 EXPIRED = m.TimerExpired(order_id="o-1")
@@ -66,6 +77,18 @@ def test_a_cancel_while_the_timer_is_started_stops_the_timer_too() -> None:
     story.expect(m.RevertPayment, to=Participant.PAYMENT).reply(RELEASED)
     story.expect(m.CancelTimer(order_id="o-1", reason="CUSTOMER_REQUEST"), to=Participant.TIMER).reply(TIMER_CANCELLED)
     story.ends(Status.CANCELLED, reason=Reason.CUSTOMER_REQUEST)
+
+
+@pytest.mark.parametrize("names_its_command", [True, False])
+def test_an_order_that_is_created_after_its_cancel_was_sent_is_cancelled_by_that_cancel(
+    names_its_command: bool,
+) -> None:
+    story = order().expect(m.CreateOrder, to=Participant.ORDER)
+    creating = story.saga.outstanding
+    assert creating
+    story.cancel().expect(m.CancelOrder, to=Participant.ORDER)
+    story.hear(CREATED, causation_id=creating.message_id if names_its_command else None).expect_nothing()
+    story.reply(CANCELLED).ends(Status.CANCELLED, reason=Reason.CUSTOMER_REQUEST)
 
 
 # --- expiry and acceptance at the same moment ------------------------------------------------------

@@ -463,6 +463,23 @@ def test_two_customers_erased_from_one_file_at_once_are_both_gone(files: Files) 
     assert files.problems() == []
 
 
+def test_a_file_that_another_takes_away_while_it_is_read_is_read_anew(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files.filed(*(kept(order_id=f"o-{n}", customer_id=f"canary-{n % 2}") for n in range(20)))
+    parts = Directory.parts
+
+    def another_is_faster(*arguments: Any) -> Any:
+        monkeypatch.setattr(Directory, "parts", parts)
+        assert erase(files, "canary-1") == 10
+        return parts(*arguments)
+
+    monkeypatch.setattr(Directory, "parts", another_is_faster)
+    assert erase(files, "canary-0") == 10
+    assert "canary" not in json.dumps(files.lines())
+    assert files.problems() == []
+
+
 def test_what_goes_into_a_file_while_its_customer_is_erased_is_not_missed(
     files: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:

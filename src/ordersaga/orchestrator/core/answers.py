@@ -300,7 +300,11 @@ def _extra_undone(definition: Definition, record: AnyInstance, step: Step, named
 
 
 def _undo_sent(definition: Definition, record: AnyInstance, undo: Undo) -> bool:
-    known = [record.steps[step.name] for step in definition.steps_undone_by(undo) if step.name in record.steps]
+    covered = definition.steps_undone_by(undo)
+    out = record.outstanding
+    if out and out.direction is Direction.UNDO and any(step.name == out.step for step in covered):
+        return True  # also where the step was shown to be done since, and attempts are counted from there
+    known = [record.steps[step.name] for step in covered if step.name in record.steps]
     return any(step.undo_attempts or any(effect.undo_attempts for effect in step.effects) for step in known)
 
 

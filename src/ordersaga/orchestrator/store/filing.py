@@ -22,6 +22,7 @@ from ordersaga.orchestrator.store.archive import line_in
 from ordersaga.orchestrator.store.archive_files import (
     BLOCK_SAGAS,
     SUFFIX,
+    ArchiveUnreadable,
     Directory,
     Line,
     Written,
@@ -234,8 +235,7 @@ class PostgresFiling:
         name = _new_name()
         self._do("begin_rewrite", {"name": name, "seconds": WRITING_SECONDS_MAX})
         try:
-            parts = self._directory.parts(old.name, old.blocks, old.sha256)
-            blocks = [anew.block(place, part) for place, part in enumerate(parts)]
+            blocks = self._written_anew(old, anew)
             written = self._directory.write(name, blocks, first_id=old.first_id, last_id=old.last_id)
             with self._counting(name) as connection:
                 self._replace(connection, old, name, written, anew)
@@ -245,6 +245,16 @@ class PostgresFiling:
                 self.sweep()
             raise
         return list(anew.theirs)
+
+    def _written_anew(self, old: ArchiveFile, anew: "_Anew") -> Sequence[tuple[bytes, int]]:
+        try:
+            parts = self._directory.parts(old.name, old.blocks, old.sha256)
+            return [anew.block(place, part) for place, part in enumerate(parts)]
+        except ArchiveUnreadable:
+            now = self._connections.ask(SQL["one_file"], {"id": old.id})
+            if now and _file_in(now[0]).name == old.name:
+                raise
+            raise Overtaken("the file was written anew by another, who took it away while it was read") from None
 
     def _replace(self, connection: AnyConnection, old: ArchiveFile, name: str, written: Written, anew: "_Anew") -> None:
         if not connection.execute(SQL["lock_file"], {"id": old.id, "name": old.name}).fetchall():
