@@ -1,7 +1,9 @@
 """`Idempotency-Key`: asked for again, an order is placed once."""
 
-from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from threading import Event
 from typing import Any
 from uuid import uuid4
 
@@ -80,17 +82,29 @@ def test_a_repeat_is_answered_while_no_new_order_is_taken(stage: Stage) -> None:
     assert ask(stage, "k-2").status_code == 503
 
 
-def test_fifty_at_the_same_time_are_one_order(stage: Stage) -> None:
-    """Many in one transaction, as with many that come at once; other orders among them are not held up."""
-    beginnings = Beginnings(stage.handler)
+@contextmanager
+def beginning_together(stage: Stage) -> Iterator[None]:
+    """Orders begin on a thread of their own, as in a process that serves."""
+    before, beginnings = stage.api.verbs, Beginnings(stage.handler)
     object.__setattr__(stage.api, "verbs", Verbs(stage.handler, beginnings.begin, SystemClock(), SystemRandom()))
     beginnings.start()
-    with ThreadPoolExecutor(25) as threads:
-        answers = list(threads.map(lambda number: ask(stage, f"k-{number % 2}"), range(50)))
-        others = list(threads.map(lambda number: ask(stage, f"other-{number}"), range(10)))
+    yield
     beginnings.stop(5.0)
-    assert {one.status_code for one in [*answers, *others]} == {202}
-    assert sorted(Counter(one.json()["saga_id"] for one in answers).values()) == [25, 25]
+    object.__setattr__(stage.api, "verbs", before)
+
+
+def test_fifty_at_the_same_time_are_one_order(stage: Stage) -> None:
+    """Many in one transaction, as with many that come at once; other orders among them are not held up."""
+    with beginning_together(stage), ThreadPoolExecutor(25) as threads:
+        asked = list(threads.map(lambda number: (number % 2, ask(stage, f"k-{number % 2}")), range(50)))
+        others = list(threads.map(lambda number: ask(stage, f"other-{number}"), range(10)))
+    answers: dict[int, set[str]] = {0: set(), 1: set()}
+    for number, first in asked:
+        answer = ask(stage, f"k-{number}") if first.status_code == 409 else first
+        assert answer.status_code == 202
+        answers[number].add(answer.json()["saga_id"])
+    assert [len(ids) for ids in answers.values()] == [1, 1] and answers[0] != answers[1]
+    assert {one.status_code for one in others} == {202}
     assert len({one.json()["saga_id"] for one in others}) == 10
     assert sagas(stage) == 12
 
@@ -115,6 +129,30 @@ def test_one_who_got_no_answer_since_the_process_died_has_ordered_once(
         refused = ask(restarted, AFTER_COMMIT, deliveryLocation="Hall C")
         assert refused.status_code == 422
     pool.close()
+
+
+def test_while_the_first_is_being_answered_a_second_is_told_to_come_again(stage: Stage) -> None:
+    """And the key is free again, whatever became of the first."""
+    in_flight, go_on = Event(), Event()
+
+    def hold() -> None:
+        in_flight.set()
+        assert go_on.wait(20)
+
+    with beginning_together(stage), armed(BEFORE_COMMIT, hold), ThreadPoolExecutor(1) as threads:
+        first = threads.submit(ask, stage, "k-1")
+        assert in_flight.wait(20)
+        refused = [ask(stage, "k-1"), ask(stage, "k-1", deliveryLocation="Hall C")]
+        go_on.set()
+        taken = first.result()
+        assert [one.status_code for one in refused] == [409, 409]
+        assert refused[0].json()["type"].endswith(":key-in-flight") and refused[0].headers["Retry-After"] == "1"
+        assert ask(stage, "k-1").json() == taken.json()
+        assert ask(stage, "k-1", deliveryLocation="Hall C").status_code == 422
+    with armed(BEFORE_COMMIT, "raise"):
+        assert ask(stage, "k-2").status_code == 500
+    assert ask(stage, "k-2").status_code == 202
+    assert sagas(stage) == 2
 
 
 def test_the_same_key_in_two_processes_at_once_is_one_order(postgres_stage: Stage, database_url: str) -> None:

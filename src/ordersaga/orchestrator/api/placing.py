@@ -3,6 +3,7 @@ others: it reads headers and body itself, waits on no thread, and answers with b
 """
 
 from collections.abc import Callable
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -12,8 +13,8 @@ from litestar.types import HTTPScope
 
 from ordersaga.orchestrator.api.asking import AnyRequest, Api
 from ordersaga.orchestrator.api.documents import PlaceOperation, documented
-from ordersaga.orchestrator.api.orders import check_order
-from ordersaga.orchestrator.api.request_keys import known, request_of
+from ordersaga.orchestrator.api.orders import CheckedOrder, check_order
+from ordersaga.orchestrator.api.request_keys import Asked, InHand, known, request_of
 from ordersaga.orchestrator.api.views import OrderTaken
 from ordersaga.orchestrator.core.instance import Status
 from ordersaga.orchestrator.runtime.admission import TOO_BUSY, NotAdmitted
@@ -27,6 +28,7 @@ from ordersaga.web.problems import Problem, Refused, as_problem
 from ordersaga.web.reading import body_of, must_be_json, read_object
 from ordersaga.wire.headers import trace_of
 
+Trace = tuple[str | None, str | None]
 _encode = msgspec.json.Encoder().encode
 _TRACE = (b"traceparent", b"tracestate")
 _JSON = (b"content-type", b"application/json")
@@ -41,7 +43,7 @@ class _Post(HTTPRouteHandler):
 
 def place_order_of(api: Api, body_bytes_max: int) -> HTTPRouteHandler:
     """`POST /orders` for one application."""
-    landing = Landing(api.begun_within_seconds)
+    landing, in_hand = Landing(api.begun_within_seconds), InHand()
 
     @_Post(
         "/orders",
@@ -49,10 +51,11 @@ def place_order_of(api: Api, body_bytes_max: int) -> HTTPRouteHandler:
         opt=FOR_CUSTOMERS,
         status_code=202,
         operation_class=PlaceOperation,
-        responses=documented(400, 413, 415, 422, 429, 500, 503),
+        responses=documented(400, 409, 413, 415, 422, 429, 500, 503),
         summary="Place an order",
         description="The order is in the database when this answers. Follow `Location` for what becomes of it. With an"
-        " `Idempotency-Key` it may be asked for again, for two days, and is placed once.",
+        " `Idempotency-Key` it may be asked for again, for two days, and is placed once; while the first is still being"
+        " answered, the answer is 409.",
         tags=["orders"],
     )
     async def place_order(request: AnyRequest) -> Prepared[OrderTaken]:
@@ -60,8 +63,12 @@ def place_order_of(api: Api, body_bytes_max: int) -> HTTPRouteHandler:
         read = read_object(await body_of(request, body_bytes_max))
         order = check_order(read, api.limits)
         asked = request_of(request, order.customer_id, read)
+        with in_hand.taken(asked):
+            return _taken(await saga_of(order, read, asked, _trace_of(request)))
+
+    async def saga_of(order: CheckedOrder, read: dict[str, Any], asked: Asked | None, trace: Trace) -> UUID:
         if asked is not None and (before := await sync_to_thread(known, api, asked)) is not None:
-            return _taken(before.saga_id)
+            return before.saga_id
         _not_too_often(api, order.customer_id)
         placed = PlacedOrder(
             customer_id=order.customer_id,
@@ -71,18 +78,18 @@ def place_order_of(api: Api, body_bytes_max: int) -> HTTPRouteHandler:
             request=asked,
         )
         try:
-            begun = await landing.wait(api.verbs.place(placed, _trace_of(request)))
+            begun = await landing.wait(api.verbs.place(placed, trace))
         except KeyTaken:
-            # The same request came twice at the same time.
+            # The same request came to two processes at the same time.
             if asked is None or (before := await sync_to_thread(known, api, asked)) is None:
                 raise
-            return _taken(before.saga_id)
+            return before.saga_id
         except TimeoutError:
             raise StoreUnavailable(f"the order was not begun within {api.begun_within_seconds:g} s") from None
         except NotAdmitted as error:
             raise Refused(503, error.kind, str(error), retry_after_seconds=error.retry_after_seconds) from error
         api.twins.placed(read, begun.saga_id)
-        return _taken(begun.saga_id)
+        return begun.saga_id
 
     return place_order
 
@@ -107,7 +114,7 @@ def _not_too_often(api: Api, customer_id: str) -> None:
         raise Refused(429, "too-many-requests", why, retry_after_seconds=wait)
 
 
-def _trace_of(request: AnyRequest) -> tuple[str | None, str | None]:
+def _trace_of(request: AnyRequest) -> Trace:
     found = [(name.decode(), value) for name, value in request.scope["headers"] if name in _TRACE]
     return trace_of(found) if found else (None, None)
 

@@ -6,6 +6,8 @@ of the client's. What is kept is a digest of both and nothing personal, for two 
 
 import hashlib
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -32,6 +34,31 @@ def request_of(request: AnyRequest, customer_id: str, body: dict[str, Any]) -> A
         raise WireError(HEADER, "must be 1 to 255 printable ASCII characters without spaces")
     principal = hashlib.sha256(customer_id.encode()).hexdigest()
     return principal, key, hashlib.sha256(msgspec.json.encode(body, order="sorted")).digest()
+
+
+class InHand:
+    """The keys whose first request is being answered by this process. Where another process has it, the database lets
+    the second wait, and it is answered like the first.
+    """
+
+    def __init__(self) -> None:
+        self._keys: set[tuple[str, str]] = set()
+
+    @contextmanager
+    def taken(self, asked: Asked | None) -> Iterator[None]:
+        """Raises `Refused` where it is taken already."""
+        if asked is None:
+            yield
+            return
+        key = asked[:2]
+        if key in self._keys:
+            why = f"The first request with this {HEADER} is still being answered: ask again in a second."
+            raise Refused(409, "key-in-flight", why, retry_after_seconds=1)
+        self._keys.add(key)
+        try:
+            yield
+        finally:
+            self._keys.discard(key)
 
 
 def known(api: Api, asked: Asked) -> RequestKey | None:
