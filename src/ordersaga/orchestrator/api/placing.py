@@ -70,15 +70,8 @@ def place_order_of(api: Api, body_bytes_max: int) -> HTTPRouteHandler:
         if asked is not None and (before := await sync_to_thread(known, api, asked)) is not None:
             return before.saga_id
         _not_too_often(api, order.customer_id)
-        placed = PlacedOrder(
-            customer_id=order.customer_id,
-            order_details=order.order_details,
-            amount_cents=order.amount_cents,
-            return_url=api.return_url,
-            request=asked,
-        )
         try:
-            begun = await landing.wait(api.verbs.place(placed, trace))
+            begun = await landing.wait(api.verbs.place(_placed(api, order, asked), trace))
         except KeyTaken:
             # The same request came to two processes at the same time.
             if asked is None or (before := await sync_to_thread(known, api, asked)) is None:
@@ -105,6 +98,16 @@ def orders_while(falls_behind: Callable[[], bool]) -> Unwanted:
         return _BUSY if is_order and falls_behind() else None
 
     return unwanted
+
+
+def _placed(api: Api, order: CheckedOrder, asked: Asked | None) -> PlacedOrder:
+    return PlacedOrder(
+        customer_id=order.customer_id,
+        order_details=order.order_details,
+        amount_cents=order.amount_cents,
+        return_url=api.return_url,
+        request=asked,
+    )
 
 
 def _not_too_often(api: Api, customer_id: str) -> None:
