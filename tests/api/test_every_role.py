@@ -2,6 +2,7 @@
 is a server's error, none is undocumented, and each good answer that the document promises was seen.
 """
 
+import re
 import sys
 from collections import Counter
 from collections.abc import Mapping
@@ -26,7 +27,7 @@ from tests.api.test_dead_letters import created, record
 from tests.api.test_edges import ROUTES
 from tests.api.test_sagas import hear
 
-ORDERS, LETTERS = 6, 4
+ORDERS, LETTERS = 8, 4
 NEEDS_MORE = {("/orders/{order_id}/completion", "post"), ("/dead-letters/{letter_id}/replay", "post")}
 """A good answer needs an order that a runner took: `tests/api` has it elsewhere."""
 Seen = Counter[tuple[str, str, str]]
@@ -39,8 +40,9 @@ def seeded(memory_stage: Stage) -> Mapping[str, list[str]]:
     sagas = [memory_stage.place() for _ in range(ORDERS)]
     for saga_id in sagas[1:]:
         hear(memory_stage, saga_id, m.OrderCreated(order_id=f"order-{saga_id}"))
-    hear(memory_stage, sagas[5], m.PaymentInfoFailed(error="User not found"))
-    hear(memory_stage, sagas[5], m.OrderCancelled(order_id=f"order-{sagas[5]}"))
+    for saga_id in sagas[5:]:
+        hear(memory_stage, saga_id, m.PaymentInfoFailed(error="User not found"))
+        hear(memory_stage, saga_id, m.OrderCancelled(order_id=f"order-{saga_id}"))
     for saga_id in sagas[2:5]:
         memory_stage.client.post(f"/sagas/{saga_id}/cancel", json={"who": "user-1"})
     hear(memory_stage, sagas[3], m.OrderCancelled(order_id=f"order-{sagas[3]}"))
@@ -104,13 +106,19 @@ def _ask(
         answer = client.request(**request)
         seen[(*route, str(answer.status_code))] += 1
         case.validate_response(answer, checks=CHECKS)
-        _must_fit_the_role(TABLE[route], role, answer.status_code)
+        if not (_names_no_route(case.path_parameters or {}) and answer.status_code == 404):
+            _must_fit_the_role(TABLE[route], role, answer.status_code)
 
     try:
         ask()
     except Exception as error:
         error.add_note(f"{route[1].upper()} {route[0]}")
         raise
+
+
+def _names_no_route(named: Mapping[str, Any]) -> bool:
+    """What is no number is not this path, but one that there is not: nobody is asked who they are for that."""
+    return not re.fullmatch("[0-9]+", str(named.get("letter_id", "0")))
 
 
 def _must_fit_the_role(allowed: frozenset[Role], role: Role | None, status: int) -> None:
