@@ -35,6 +35,7 @@ from ordersaga.orchestrator.core.recording import (
     older,
     open_again,
     said,
+    shown_before,
     undo_attempt_failed,
     which_came_last,
     with_attention,
@@ -173,7 +174,7 @@ def _done(definition: Definition, record: AnyInstance, step: Step, seen: Happene
     if same is not None and known.became is Became.DONE and not same.undone:
         return _done_again(definition, record, step, seen, now)
     if known.became is Became.UNDONE and (step.opens_window or step.nameless):
-        if older(seen.stamp, known.undone_at):
+        if older(seen.stamp, known.undone_at) or shown_before(definition, known, step, seen.stamp):
             return Unmoved(Verdict.LATE, "undone since")
         record = which_came_last(record, step, seen.stamp)
     elif same is not None and same.undone:
@@ -302,7 +303,7 @@ def _extra_undone(definition: Definition, record: AnyInstance, step: Step, named
 def _undo_sent(definition: Definition, record: AnyInstance, undo: Undo) -> bool:
     covered = definition.steps_undone_by(undo)
     out = record.outstanding
-    if out and out.direction is Direction.UNDO and any(step.name == out.step for step in covered):
+    if out and out.direction is Direction.UNDO and out.step in {step.name for step in covered}:
         return True  # also where the step was shown to be done since, and attempts are counted from there
     known = [record.steps[step.name] for step in covered if step.name in record.steps]
     return any(step.undo_attempts or any(effect.undo_attempts for effect in step.effects) for step in known)

@@ -7,7 +7,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ordersaga.orchestrator.core.definition import Definition, Step, Undo
+from ordersaga.orchestrator.core.definition import Definition, Kind, Step, Undo
 from ordersaga.orchestrator.core.inputs import Verdict
 from ordersaga.orchestrator.core.instance import (
     Became,
@@ -178,6 +178,13 @@ def extra_effect(record: AnyInstance, step: Step, ids: Mapping[str, str]) -> Any
             record, f"{step.name} was done twice ({' and '.join(twice)}); {left} be taken back by a command"
         )
     return record
+
+
+def shown_before(definition: Definition, known: StepRecord, step: Step, stamp: datetime | None) -> bool:
+    """The very answer that showed it, delivered again. A full participant does nothing again that was undone; of a bare
+    one it may be another that came in the same moment.
+    """
+    return definition.kind_of(step.do) is Kind.FULL and stamp is not None and stamp == known.shown_at
 
 
 def which_came_last(record: AnyInstance, step: Step, stamp: datetime | None) -> AnyInstance:
