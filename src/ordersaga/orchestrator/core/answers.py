@@ -29,13 +29,13 @@ from ordersaga.orchestrator.core.recording import (
     cancelled_by_hand,
     code_of,
     done_at_last,
+    done_before_its_undo,
     extra_effect,
     newer,
     no_longer_overdue,
     older,
     open_again,
     said,
-    shown_before,
     undo_attempt_failed,
     which_came_last,
     with_attention,
@@ -174,7 +174,7 @@ def _done(definition: Definition, record: AnyInstance, step: Step, seen: Happene
     if same is not None and known.became is Became.DONE and not same.undone:
         return _done_again(definition, record, step, seen, now)
     if known.became is Became.UNDONE and (step.opens_window or step.nameless):
-        if older(seen.stamp, known.undone_at) or shown_before(definition, known, step, seen.stamp):
+        if done_before_its_undo(definition, known, step, seen.stamp):
             return Unmoved(Verdict.LATE, "undone since")
         record = which_came_last(record, step, seen.stamp)
     elif same is not None and same.undone:

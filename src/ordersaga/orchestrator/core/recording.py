@@ -180,11 +180,12 @@ def extra_effect(record: AnyInstance, step: Step, ids: Mapping[str, str]) -> Any
     return record
 
 
-def shown_before(definition: Definition, known: StepRecord, step: Step, stamp: datetime | None) -> bool:
-    """The very answer that showed it, delivered again. A full participant does nothing again that was undone; of a bare
-    one it may be another that came in the same moment.
+def done_before_its_undo(definition: Definition, known: StepRecord, step: Step, stamp: datetime | None) -> bool:
+    """A full participant does nothing again that was undone, so of one moment the deed came first; of a bare one it may
+    be another.
     """
-    return definition.kind_of(step.do) is Kind.FULL and stamp is not None and stamp == known.shown_at
+    in_one_moment = stamp is not None and stamp == known.undone_at and definition.kind_of(step.do) is Kind.FULL
+    return in_one_moment or older(stamp, known.undone_at)
 
 
 def which_came_last(record: AnyInstance, step: Step, stamp: datetime | None) -> AnyInstance:
