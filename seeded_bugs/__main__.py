@@ -47,7 +47,7 @@ CHECKERS = (
         ),
     ),
     Checker("hosts", (*PYTEST, "tests/participants/test_host.py", "tests/participants/test_ledgers.py")),
-    Checker("simulation", ("-m", "simulation", "--seeds", "4000", "--processes", "1", "--until-broken")),
+    Checker("simulation", ("-m", "simulation", "--seeds", "1500", "--processes", "1", "--until-broken")),
     Checker("deliveries", ("-m", "simulation", "--saga", "complete_order", "--seeds", "500", "--processes", "1")),
     Checker("model", ("-m", "ordersaga.model", "--faults", "1", "--hands", "1")),
     Checker("delivery", (*PYTEST, "tests/delivery", "tests/runtime")),
@@ -105,7 +105,7 @@ HEAD = """# Seeded bugs
 Each line is a bug that would lose money or an order. `make bugs` plants them one at a time in a copy of the project
 and runs the checkers there until one notices; first it sees that each of them passes where nothing is planted.
 `make bugs ARGS=--write` writes this table, and with `--all` every checker is asked. *stories* are the tests of core and
-saga, *services* and *hosts* those of the participants, *simulation* 4,000 seeds, *model* every interleaving with one
+saga, *services* and *hosts* those of the participants, *simulation* 1,500 seeds, *model* every interleaving with one
 fault and one hand, *delivery* and *store* the tests of those packages.
 
 | bug | in | caught by |

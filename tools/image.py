@@ -1,11 +1,11 @@
 """The image without a container engine: carries out the Dockerfile's instructions in a directory; runs programs in it.
 
     python tools/image.py build DIRECTORY
-    python tools/image.py run DIRECTORY [NAME=VALUE ...] -- COMMAND [ARGUMENT ...]
+    python tools/image.py run DIRECTORY [NAME=VALUE ...] [NAME ...] -- COMMAND [ARGUMENT ...]
 
 `build` reads the Dockerfile: each stage begins with a base, RUN is run in it by chroot, COPY obeys .dockerignore. `run`
-is what an engine would do: the image's environment and nothing of ours, its user, no capability, no new privileges,
-mount, process and host names of its own, and everything read-only.
+is what an engine would do: the image's environment and of ours what is named, its user, no capability, no new
+privileges, mount, process and host names of its own, and everything read-only.
 
 It is no engine. The base is no published image: it is made of Debian's packages of the same release and the same Python
 (`BASES`), by mmdebstrap, once, and kept in the cache. The network is this machine's. Needs root, Linux and apt.
@@ -182,11 +182,12 @@ def _in_a_namespace(
     script = "\n".join(["set -e", *mounts, f"cd {root}", command])
     apart = ["unshare", "--mount", "--pid", "--ipc", "--uts", "--fork", "--kill-child", "--propagation", "private"]
     outside = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-    variables = [f"{name}={value}" for name, value in environment.items()]
-    # By its path: that of the image need not lead to it.
-    entered = f"env --ignore-environment {shlex.join(variables)} {shutil.which('chroot')} "
-    inner = script.replace("chroot ", entered, 1)
-    done = subprocess.run([*apart, "/bin/sh", "-c", inner], env={"PATH": outside}, check=False, timeout=SECONDS_MAX)
+    # No variable but PATH among arguments, which every user of the machine can read. The program by its path: that of
+    # the image need not lead to it.
+    path = shlex.quote(environment.get("PATH", outside))
+    inner = script.replace("chroot ", f"env --unset=PWD --unset=OLDPWD PATH={path} {shutil.which('chroot')} ", 1)
+    surroundings = {**environment, "PATH": outside}
+    done = subprocess.run([*apart, "/bin/sh", "-c", inner], env=surroundings, check=False, timeout=SECONDS_MAX)
     if check and done.returncode:
         raise SystemExit(f"image: this failed with {done.returncode}: {command}")
     return done.returncode
@@ -228,7 +229,7 @@ def main() -> int:
             return 0
         case ["run", directory, *rest] if "--" in rest:
             cut = rest.index("--")
-            given = dict(one.partition("=")[::2] for one in rest[:cut])
+            given = dict(one.partition("=")[::2] if "=" in one else (one, os.environ[one]) for one in rest[:cut])
             return run(Path(directory).absolute(), given, rest[cut + 1 :])
         case _:
             print(__doc__, file=sys.stderr)

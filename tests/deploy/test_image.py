@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 
 from ordersaga import __version__
-from tests.deploy.files import ROOT
+from tests.smoke.rounds import IMAGE, rounds
 
-IMAGE = ROOT / "tools" / "image.py"
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
@@ -44,3 +43,14 @@ def test_the_image_has_what_runs_and_nothing_that_builds(image: Path) -> None:
     assert kept["entrypoint"] + kept["command"] == ["ordersaga", "serve"]
     refused = inside(image, *kept["healthcheck"])
     assert refused.returncode == 1 and "nobody listens there" in refused.stderr
+
+
+def test_the_smoke_test_runs_in_it_against_a_deployment_beside_it(image: Path) -> None:
+    with rounds(image) as found:
+        told = found.smoke("in the image")
+        assert told.code == 0, told.text
+        assert "CANCELLED; nothing of it is open" in told.text
+        found.services.participant("payment").freeze()
+        told = found.smoke("the payment service is silent")
+        found.services.participant("payment").thaw()
+        assert told.code == 1 and "the payment service has not answered" in told.text, told.text
