@@ -32,7 +32,7 @@ parts: $(READY) ## fetch the Apache Kafka and PostgreSQL that tests start, once;
 check: lint formatted types imports style site ## what is read and not run: style, types, contracts between packages, the documentation's links
 
 ci: parts ## the longer suites: tests marked slow, simulated afternoons, planted bugs, crashes, chaos, an outage
-	@$(BIN)/python -m pytest -m slow $(SHARED) $(ARGS)
+	@$(BIN)/python -m pytest -m slow $(SHARED) --no-loadscope-reorder $(ARGS)
 	@echo "ci: 5,000 simulated afternoons" && $(BIN)/python -m simulation --seeds 5000
 	@echo "ci: 1,000 simulated afternoons of deliveries" && $(BIN)/python -m simulation --saga complete_order --seeds 1000
 	@echo "ci: planted bugs" && $(BIN)/python -m seeded_bugs

@@ -5,6 +5,7 @@ had fails the test with the command that cures it. Nothing skips.
 import logging
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -21,6 +22,15 @@ structlog.configure(processors=[*structlog.get_config()["processors"][:-1], _pla
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Plugin(), "canaries")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that may take longest come first: whoever began one last would keep the others waiting."""
+    longest: dict[Path, int] = {}
+    for item in items:
+        mark = item.get_closest_marker("timeout")
+        longest[item.path] = max(longest.get(item.path, 0), mark.args[0] if mark and mark.args else 0)
+    items.sort(key=lambda item: -longest[item.path])
 
 
 hypothesis.settings.register_profile("here", deadline=None)
