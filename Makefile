@@ -20,11 +20,11 @@ demo: $(READY) ## place orders and watch them confirmed and taken back
 demo-kafka: $(READY) ## the same over a real Kafka, started here
 	@$(BIN)/ordersaga demo --kafka $(ARGS)
 
-test: parts ## the tests, in under ten minutes
-	@$(BIN)/python -m pytest -m "not slow" $(SHARED) $(ARGS)
-
 # Tests wait for servers most of their time: three processes share them, by files, on two processors.
 SHARED ?= -n 3 --dist loadfile
+
+test: parts ## the tests, in under ten minutes
+	@$(BIN)/python -m pytest -m "not slow" $(SHARED) $(ARGS)
 
 parts: $(READY) ## fetch the Apache Kafka and PostgreSQL that tests start, once; a test has no time for it
 	@$(BIN)/python -m ordersaga.local.prepare

@@ -53,7 +53,10 @@ CHECKERS = (
     Checker("delivery", (*PYTEST, "tests/delivery", "tests/runtime")),
     Checker(
         "store",
-        (*PYTEST, "tests/store/test_conformance.py", "tests/store/test_postgres.py", "tests/store/test_archive.py"),
+        (
+            *(*PYTEST, "tests/store/test_conformance.py", "tests/store/test_set_aside.py"),
+            *("tests/store/test_postgres.py", "tests/store/test_archive.py"),
+        ),
     ),
 )
 

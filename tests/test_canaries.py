@@ -42,8 +42,8 @@ def test_an_argument():
     subprocess.Popen([sys.executable, "-c", "", "{mark}"]).wait()
 
 def test_an_argument_of_a_child_of_a_child():
-    code = "import subprocess, sys; sys.argv[1:] or subprocess.run([sys.executable, '-c', 'input()', {parts}])"
-    code = code.replace("{parts}", "'{half}' + '{rest}'")
+    word = "'{half}' + '{rest}'"
+    code = f"import subprocess, sys; sys.argv[1:] or subprocess.run([sys.executable, '-c', 'input()', {word}])"
     child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE)
     while not WATCH.found:
         threading.Event().wait(0.05)

@@ -29,7 +29,7 @@ from tests.api.test_sagas import hear
 
 ORDERS, LETTERS = 8, 4
 NEEDS_MORE = {("/orders/{order_id}/completion", "post"), ("/dead-letters/{letter_id}/replay", "post")}
-"""A good answer needs an order that a runner took: `tests/api` has it elsewhere."""
+"""A good answer needs an order that a runner took, or a letter whose bug is mended: `tests/api` has them elsewhere."""
 Seen = Counter[tuple[str, str, str]]
 """Path, method and status."""
 

@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -6,6 +7,7 @@ from ordersaga.local.postgres import Postgres
 from ordersaga.orchestrator.store.migrate import migrate
 from ordersaga.orchestrator.store.protocol import Store
 
+from .files import Files
 from .places import SCHEMA, MemoryPlace, Place, PostgresPlace
 
 
@@ -44,3 +46,8 @@ def place(request: pytest.FixtureRequest) -> Iterator[Place]:
 @pytest.fixture
 def store(place: Place) -> Store:
     return place.store()
+
+
+@pytest.fixture
+def files(postgres: PostgresPlace, tmp_path: Path) -> Files:
+    return Files(postgres, tmp_path)
