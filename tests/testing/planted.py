@@ -81,7 +81,7 @@ PLANTED: tuple[Planted, ...] = (
     ),
     plant(PAYMENT, "holds a cent more", "holds the exact amount", lambda: Fault(ledger=f.holds_a_cent_more)),
     plant(TIMER, "never fires", "fires on time", f.decides(f.fires(+3600))),
-    plant(TIMER, "fires early", "fires on time", f.decides(f.fires(-0.8))),
+    plant(TIMER, "fires early", "fires on time", f.decides(f.fires(-1.8))),
     plant(TIMER, "fires after a cancel", "fires not after a cancel", f.fires_all_the_same),
     plant(PAYMENT, "says everything twice", "answers once", f.twice(RELEASED)),
     plant(PAYMENT, "names no cause", "carries causation_id", f.says(lambda said: said.pop("causation_id"))),

@@ -11,7 +11,8 @@ from ordersaga.wire import messages as m
 from ordersaga.wire.errors import WireError
 from ordersaga.wire.times import parse_time
 
-RUNS_SECONDS = 1.0
+RUNS_SECONDS = 2.0
+"""So long that one which fires early is seen to, however late whoever looks for due timers looks."""
 CANCELLED_SECONDS = 3.0
 """Enough for a cancel to come before."""
 EARLY_SECONDS_MAX = 0.5
