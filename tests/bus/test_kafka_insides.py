@@ -3,15 +3,18 @@
 from collections import deque
 from importlib import import_module
 from operator import attrgetter
+from threading import Event
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from ordersaga.bus.kafka import KafkaBus
-from ordersaga.bus.kafka_insides import INSIDES, let_sleep, see_what_has_arrived
+from ordersaga.bus.kafka_insides import INSIDES, join_to_the_end, let_sleep, see_what_has_arrived
 from ordersaga.bus.protocol import TopicSpec
 from ordersaga.local.kafka import KafkaCluster
+from tests.bus.conftest import unique
+from tests.bus.reading import eventually
 
 
 @pytest.mark.parametrize("path", INSIDES)
@@ -51,6 +54,32 @@ def test_records_that_arrive_while_the_next_request_is_sent_are_not_waited_besid
     see_what_has_arrived(mended, import_module("kafka.future").Future().success(None))
     assert fetch_records(as_it_is, timeout_ms=1) == fetch_records(mended, timeout_ms=1) == (["a response"], False)
     assert (as_it_is.waits, mended.waits) == ([False], [True])
+
+
+@pytest.mark.parametrize("mended", [False, True])
+def test_a_member_joins_to_the_end_however_little_time_a_poll_has(kafka_cluster: KafkaCluster, mended: bool) -> None:
+    bus = KafkaBus(kafka_cluster.bootstrap_servers)
+    topic = unique("joined")
+    bus.create_topics([TopicSpec(topic, 2, {})])
+    bus.close(5.0)
+    client = import_module("kafka").KafkaConsumer(
+        topic, bootstrap_servers=kafka_cluster.bootstrap_servers, group_id=unique("group"), enable_auto_commit=False
+    )
+    coordinator = client._coordinator
+    if mended:
+        join_to_the_end(coordinator)
+    try:
+        eventually(lambda: client.poll(200) == {} and coordinator.stable(), "not joined")
+        coordinator._assignment_snapshot = {topic: {0}}  # as it is when partitions have come since
+        client.poll(0)
+        assert coordinator.rebalance_in_progress()
+        eventually(lambda: coordinator._join_task.is_done or Event().wait(0.02), "no answer came")
+        for _ in range(3):
+            client.poll(200)
+        assert coordinator.stable() is mended, "the library joins to the end now" if not mended else "still joining"
+        assert coordinator._heartbeat_enabled is mended
+    finally:
+        client.close()
 
 
 def test_what_goes_out_together_wakes_the_thread_that_sends_once(kafka_cluster: KafkaCluster) -> None:

@@ -7,8 +7,8 @@ The library is careful only in part, so:
 * At DEBUG it logs keys, values and passwords: its loggers are capped at INFO. The cause of a failed connection is
   nowhere but in its log lines, and is picked up from there.
 * What it calls on its own thread (rebalance listeners) sets flags and cannot raise: it would never recover.
-* It cannot be cut off, wait for some records only, or say whether it is connected, and it may wait for half a second
-  beside records that it has: `kafka_insides` are used against that.
+* It cannot be cut off, wait for some records only, or say whether it is connected, it may wait for half a second beside
+  records that it has, and forget that it was joining: `kafka_insides` are used against that.
 * A client does not survive a fork: build the bus after it.
 """
 
@@ -32,7 +32,7 @@ with warnings.catch_warnings():
     from kafka.record import util as record_util
 
 from ordersaga.bus.bounded import bounded, in_background
-from ordersaga.bus.kafka_insides import let_sleep, see_what_has_arrived
+from ordersaga.bus.kafka_insides import join_to_the_end, let_sleep, see_what_has_arrived
 from ordersaga.bus.kafka_logging import CAUSES, cap_and_listen
 from ordersaga.bus.kafka_producer import Future, Refusal, one_line
 from ordersaga.bus.kafka_settings import (
@@ -42,14 +42,7 @@ from ordersaga.bus.kafka_settings import (
     consumer_settings,
     producer_settings,
 )
-from ordersaga.bus.protocol import (
-    BusError,
-    BusRefused,
-    BusUnavailable,
-    FencedMember,
-    Outgoing,
-    Record,
-)
+from ordersaga.bus.protocol import BusError, BusRefused, BusUnavailable, FencedMember, Outgoing, Record
 
 ClientError = errors.KafkaError
 NotAllowed = errors.AuthorizationError
@@ -218,6 +211,7 @@ class ConsumerSession:
             # A member that joins before it knows the partitions is given none, and has to join again.
             client.partitions_for_topic(topic)
         see_what_has_arrived(client._fetcher, KafkaFuture().success(None))
+        join_to_the_end(client._coordinator)
         client.subscribe(topics=list(topics), listener=_Listener(self))
 
     @property

@@ -17,6 +17,8 @@ INSIDES = (  # a test compares them with the library
     "KafkaConsumer._fetcher.send_fetches",
     "KafkaConsumer._fetcher._completed_fetches",
     "KafkaConsumer._fetcher._fetch_futures",
+    "KafkaConsumer._coordinator.need_rejoin",
+    "KafkaConsumer._coordinator.rejoining",
 )
 
 
@@ -33,6 +35,14 @@ def see_what_has_arrived(fetcher: Any, done: Any) -> None:
         return sent
 
     fetcher.send_fetches = send_fetches
+
+
+def join_to_the_end(coordinator: Any) -> None:
+    """A member that joins since partitions are news to it would forget that when `poll` has no time left: it sends no
+    heartbeat from then on, is put out of its group, and reads on what has become another's.
+    """
+    need = coordinator.need_rejoin
+    coordinator.need_rejoin = lambda: coordinator.rejoining or need()
 
 
 @contextmanager
