@@ -55,7 +55,9 @@ def platform(
         **settings,
     }
     bus, made = MemoryBus(topics=tuple(topics or ())), Settings(**given)
-    services = bootstrap_participants.participants(made, bus, names=[one.value for one in participants])
+    services = bootstrap_participants.participants(
+        made, bus, names=[one.value for one in participants], create_topics=run.create_topics
+    )
     with patch("ordersaga.bootstrap.FOLD_EVERY_SECONDS", 0.2):
         app = bootstrap.orchestrator(made, bus, run)
     try:
