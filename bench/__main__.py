@@ -68,10 +68,11 @@ def _arguments() -> argparse.Namespace:
 
 def _level(stage: Stage, level: int, number: int) -> dict[str, Any]:
     _say(f"limit: {number} sagas, {level} in flight ...")
-    limit = stage.limit(number, level)
+    limit, of_ten = stage.limit(number, level), stage.limit(number, level, announced=0)
     _say(f"saga:  {number} sagas, {level} in flight ...")
     saga = stage.saga(number, level)
     row = {"in_flight": level, "ratio_to_limit": _ratio(saga, limit), "saga": asdict(saga), "limit": asdict(limit)}
+    row |= {"ratio_to_limit_of_ten_messages": _ratio(saga, of_ten), "limit_of_ten_messages": asdict(of_ten)}
     _say(_line(row))
     return row
 
@@ -110,6 +111,7 @@ def _report(rows: list[dict[str, Any]], more: dict[str, Any], participants: str)
         "sagas_per_second": at_128["saga"]["sagas_per_second"],
         "limit_sagas_per_second": at_128["limit"]["sagas_per_second"],
         "ratio_to_limit": ratio,
+        "ratio_to_limit_of_ten_messages": at_128["ratio_to_limit_of_ten_messages"],
         "orchestrator_cpu_ms_per_saga": most["saga"]["cpu_ms"]["orchestrator"],
         "limit_cpu_ms_per_saga": most["limit"]["cpu_ms"]["loop"],
         "all_cpu_ms_per_saga": round(sum(most["saga"]["cpu_ms"].values()), 3),
@@ -128,17 +130,18 @@ def _line(row: dict[str, Any]) -> str:
     cpu = ", ".join(f"{name} {milliseconds:.2f}" for name, milliseconds in saga["cpu_ms"].items())
     speed = f"{saga['sagas_per_second']:.0f}/s, p50 {saga['p50_ms']:.0f} ms, p99 {saga['p99_ms']:.0f} ms"
     beside = f"limit {limit['sagas_per_second']:.0f}/s, ratio {row['ratio_to_limit']}"
+    beside += f" (with ten messages {row['ratio_to_limit_of_ten_messages']})"
     its = f"limit's loop {limit['cpu_ms']['loop']:.2f}"
     return f"  {row['in_flight']:>4} in flight: {speed}; {beside}; CPU ms a saga: {cpu} ({its})"
 
 
 def _table(rows: list[dict[str, Any]]) -> None:
-    _say("\nin flight   sagas/s   limit/s   ratio   p50 ms   p99 ms   limit p50")
+    _say("\nin flight   sagas/s   limit/s   ratio  of ten   p50 ms   p99 ms   limit p50")
     for row in rows:
         saga, limit = row["saga"], row["limit"]
         rates = f"{row['in_flight']:>9} {saga['sagas_per_second']:>9.0f} {limit['sagas_per_second']:>9.0f}"
         times = f"{saga['p50_ms']:>8.1f} {saga['p99_ms']:>8.1f} {limit['p50_ms']:>11.1f}"
-        _say(f"{rates} {row['ratio_to_limit']:>7.2f} {times}")
+        _say(f"{rates} {row['ratio_to_limit']:>7.2f} {row['ratio_to_limit_of_ten_messages']:>7.2f} {times}")
 
 
 def _say(text: str) -> None:

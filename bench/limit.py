@@ -1,13 +1,12 @@
 """The floor: what kafka-python, psycopg and msgspec cost for one five-step saga with nothing but the plumbing.
 
-The same ten messages, five commits, history, outbox and deadline as a real saga, in one loop: no HTTP, no rules, no
-retries, no recovery. What our engine does is held against it, in the same run on the same machine. Run as a process
-of its own:
+The same messages, commits, history, outbox and deadline as a real saga, in one loop: no HTTP, no rules, no retries, no
+recovery. What our engine does is held against it, in the same run on the same machine. Run as a process of its own:
 
-    python -m bench.limit SAGAS IN_FLIGHT BATCH_MAX        (KAFKA_BOOTSTRAP_SERVERS, DATABASE_URL)
+    python -m bench.limit SAGAS IN_FLIGHT BATCH_MAX ANNOUNCED     (KAFKA_BOOTSTRAP_SERVERS, DATABASE_URL)
 
-and prints one line of JSON: sagas_per_second, p50_ms, p99_ms, cpu_ms_per_saga (this process),
-responder_cpu_ms_per_saga.
+Beside the ten records of its five steps each saga sends ANNOUNCED that nobody answers: three, as ours does, or none.
+It prints one line of JSON: sagas_per_second, p50_ms, p99_ms, cpu_ms_per_saga (this process), responder_cpu_ms_per_saga.
 """
 
 import json
@@ -58,7 +57,8 @@ insert into history select id, revision, now(), body
 from unnest(%s::uuid[], %s::int[], %s::jsonb[]) v(id, revision, body)
 """
 KEEP = (
-    "insert into outbox (topic, key, value) select %s, k, v from unnest(%s::text[], %s::bytea[]) x(k, v) returning id"
+    "insert into outbox (topic, key, value) select t, k, v from unnest(%s::text[], %s::text[], %s::bytea[]) x(t, k, v)"
+    " returning id"
 )
 
 
@@ -76,18 +76,18 @@ DECODE = msgspec.json.Decoder(Envelope).decode
 
 
 class Limit:
-    def __init__(self, sagas: int, in_flight: int, batch_max: int) -> None:
-        self.sagas, self.in_flight, self.batch_max = sagas, in_flight, batch_max
+    def __init__(self, sagas: int, in_flight: int, batch_max: int, announced: int) -> None:
+        self.sagas, self.in_flight, self.batch_max, self.announced = sagas, in_flight, batch_max, announced
         self.brokers = os.environ["KAFKA_BOOTSTRAP_SERVERS"].split(",")
         run = uuid.uuid4().hex[:6]
-        self.commands, self.events = f"limit-commands-{run}", f"limit-events-{run}"
+        self.commands, self.events, self.news = (f"limit-{what}-{run}" for what in ("commands", "events", "news"))
         self.begun_at: dict[str, float] = {}
         self.seconds: list[float] = []
         self.started = 0
 
     def run(self) -> dict[str, float]:
         admin = KafkaAdminClient(bootstrap_servers=self.brokers)
-        admin.create_topics([NewTopic(self.commands, 6, 1), NewTopic(self.events, 6, 1)])
+        admin.create_topics([NewTopic(topic, 6, 1) for topic in (self.commands, self.events, self.news)])
         admin.close()
         database = psycopg.connect(os.environ["DATABASE_URL"], autocommit=True)
         database.execute(SCHEMA)
@@ -122,7 +122,8 @@ class Limit:
         events = [DECODE(record.value) for records in polled.values() for record in records]
         if not (begin or events):
             return
-        out = [(saga_id, command(saga_id, STEPS[0])) for saga_id in begin]
+        out = [(self.commands, saga_id, command(saga_id, STEPS[0])) for saga_id in begin]
+        out += [self.news_of(saga_id, 0) for saga_id in begin if self.announced]
         cursor = self.database.cursor()
         if begin:
             cursor.execute(START, {"payload": PAYLOAD_JSON, "ids": begin})
@@ -130,11 +131,9 @@ class Limit:
             out += self.move_on(cursor, events)
         kept = []
         if out:
-            kept = cursor.execute(
-                KEEP, (self.commands, [key for key, _ in out], [value for _, value in out])
-            ).fetchall()
+            kept = cursor.execute(KEEP, [list(column) for column in zip(*out, strict=True)]).fetchall()
         self.database.commit()
-        futures = [self.producer.send(self.commands, key=key.encode(), value=value) for key, value in out]
+        futures = [self.producer.send(topic, key=key.encode(), value=value) for topic, key, value in out]
         for future in futures:
             future.get(10)
         if kept:
@@ -143,7 +142,7 @@ class Limit:
         if events:
             self.consumer.commit_async()
 
-    def move_on(self, cursor: psycopg.Cursor[Any], events: Sequence[Envelope]) -> list[tuple[str, bytes]]:
+    def move_on(self, cursor: psycopg.Cursor[Any], events: Sequence[Envelope]) -> list[tuple[str, str, bytes]]:
         rows = {row[0]: row for row in cursor.execute(LOAD, (sorted({event.correlation_id for event in events}),))}
         out, saves, bodies = [], [], []
         for event in events:
@@ -153,16 +152,21 @@ class Limit:
             data[f"done_{position}"] = position
             if position == len(STEPS):
                 status = "COMPLETED"
+                out += [self.news_of(saga_id, number) for number in range(1, self.announced)]
                 self.seconds.append(time.perf_counter() - self.begun_at.pop(saga_id))
             else:
                 status, step = "STARTED", STEPS[position]
-                out.append((saga_id, command(saga_id, step)))
+                out.append((self.commands, saga_id, command(saga_id, step)))
             saves.append((saga_id, status, step, revision + 1, ENCODE(data).decode()))
             bodies.append(ENCODE(event).decode())
         columns = [list(column) for column in zip(*saves, strict=True)]
         cursor.execute(SAVE, columns)
         cursor.execute(REMEMBER, (columns[0], columns[3], bodies))
         return out
+
+    def news_of(self, saga_id: str, number: int) -> tuple[str, str, bytes]:
+        """The first when it begins, the others when it ends."""
+        return self.news, saga_id, command(saga_id, f"NEWS_{number}")
 
 
 def command(saga_id: str, step: str) -> bytes:
@@ -211,8 +215,8 @@ def respond(limit: Limit, stop: Event, cpu: Any) -> None:
 
 
 def main() -> None:
-    sagas, in_flight, batch_max = (int(argument) for argument in sys.argv[1:4])
-    print(json.dumps(Limit(sagas, in_flight, batch_max).run()), flush=True)
+    sagas, in_flight, batch_max, announced = (int(argument) for argument in sys.argv[1:5])
+    print(json.dumps(Limit(sagas, in_flight, batch_max, announced).run()), flush=True)
     # The client's threads may hang on exit; there is nothing left to lose.
     os._exit(0)
 

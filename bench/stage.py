@@ -23,6 +23,8 @@ from ordersaga.local.postgres import PostgresServer
 from ordersaga.local.processes import Process
 
 LIMIT_BATCH_MAX = 500
+LIMIT_ANNOUNCED = 3
+"""As many records that nobody answers as an order of ours has."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,9 +177,10 @@ class Stage:
             orchestrator_rss_mib=max(rss_mib(one.pid) for one in self.orchestrators if one.is_running),
         )
 
-    def limit(self, orders: int, in_flight: int) -> Measured:
+    def limit(self, orders: int, in_flight: int, announced: int = LIMIT_ANNOUNCED) -> Measured:
         url = self.postgres.create_database()
-        found = self._run("bench.limit", str(orders), str(in_flight), str(LIMIT_BATCH_MAX), database_url=url)
+        of = [str(number) for number in (orders, in_flight, LIMIT_BATCH_MAX, announced)]
+        found = self._run("bench.limit", *of, database_url=url)
         self.postgres.drop_database(url)  # else it is vacuumed while others are measured
         cpu_ms = {"loop": found["cpu_ms_per_saga"], "responder": found["responder_cpu_ms_per_saga"]}
         return Measured(
