@@ -7,7 +7,7 @@ MAKEFLAGS += --no-print-directory --no-builtin-rules
 BIN := .venv/bin
 READY := .venv/.installed
 
-.PHONY: help setup parts demo demo-kafka test check ci bench model simulate bugs crash chaos outage soak docs reference pictures routes histories format constraints clean lint formatted types imports style site
+.PHONY: help setup parts demo demo-kafka test check ci afternoons brokerless bench model simulate bugs crash chaos outage soak docs reference pictures routes histories format constraints clean lint formatted types imports style site
 
 help: ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1@\2/p' Makefile | awk -F@ '{ printf "%-22s%s\n", $$1, $$2 }'
@@ -33,11 +33,17 @@ check: lint formatted types imports style site ## what is read and not run: styl
 
 ci: parts ## the longer suites: tests marked slow, simulated afternoons, planted bugs, crashes, chaos, an outage
 	@$(BIN)/python -m pytest -m slow $(SHARED) --no-loadscope-reorder $(ARGS)
-	@echo "ci: 5,000 simulated afternoons" && $(BIN)/python -m simulation --seeds 5000
-	@echo "ci: 1,000 simulated afternoons of deliveries" && $(BIN)/python -m simulation --saga complete_order --seeds 1000
+	@$(MAKE) -j 2 afternoons brokerless
 	@echo "ci: planted bugs" && $(BIN)/python -m seeded_bugs
 	@echo "ci: killed at every failpoint" && $(BIN)/python -m tests.faults.crash
 	@echo "ci: five minutes of chaos" && $(BIN)/python -m tests.faults.chaos --minutes 5
+
+# Side by side: without a broker most of the time goes in waiting, and simulated time does not care how long it takes.
+afternoons: $(READY)
+	@echo "ci: 5,000 simulated afternoons" && $(BIN)/python -m simulation --seeds 5000
+	@echo "ci: 1,000 simulated afternoons of deliveries" && $(BIN)/python -m simulation --saga complete_order --seeds 1000
+
+brokerless: parts
 	@echo "ci: no broker for 150 s" && $(BIN)/python -m tests.faults.outage --what kafka --seconds 150
 
 bench: $(READY) ## measure
