@@ -30,7 +30,7 @@ DECLINED_SHARE = 0.2
 OPEN_SECONDS = {True: 10, False: 60}
 """How long orders come at a rate: in a quick run, and else."""
 RATIO_LEAST = 0.6
-"""At 128 in flight. What this version has to reach; below it the run is not ok."""
+"""At 128 in flight, beside the loop with ten messages. What this version has to reach; below it the run is not ok."""
 
 
 def main() -> int:
@@ -105,13 +105,13 @@ def _report(rows: list[dict[str, Any]], more: dict[str, Any], participants: str)
     all_ended = all(_ended_as(row["saga"], "COMPLETED") for row in rows)
     if more:
         all_ended &= _ended_as(more["mix"], "COMPLETED", "COMPENSATED") and _ended_as(more["open"], "COMPLETED")
-    ratio = at_128["ratio_to_limit"] or 0.0
+    of_ten = at_128["ratio_to_limit_of_ten_messages"] or 0.0
     return {
-        "ok": all_ended and ratio >= RATIO_LEAST,
+        "ok": all_ended and of_ten >= RATIO_LEAST,
         "sagas_per_second": at_128["saga"]["sagas_per_second"],
         "limit_sagas_per_second": at_128["limit"]["sagas_per_second"],
-        "ratio_to_limit": ratio,
-        "ratio_to_limit_of_ten_messages": at_128["ratio_to_limit_of_ten_messages"],
+        "ratio_to_limit": at_128["ratio_to_limit"] or 0.0,
+        "ratio_to_limit_of_ten_messages": of_ten,
         "orchestrator_cpu_ms_per_saga": most["saga"]["cpu_ms"]["orchestrator"],
         "limit_cpu_ms_per_saga": most["limit"]["cpu_ms"]["loop"],
         "all_cpu_ms_per_saga": round(sum(most["saga"]["cpu_ms"].values()), 3),

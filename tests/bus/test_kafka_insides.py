@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from ordersaga.bus.kafka import KafkaBus
-from ordersaga.bus.kafka_insides import INSIDES, join_to_the_end, let_sleep, see_what_has_arrived
+from ordersaga.bus.kafka_client import ConsumerSession
+from ordersaga.bus.kafka_insides import INSIDES, let_sleep, see_what_has_arrived
 from ordersaga.bus.protocol import TopicSpec
 from ordersaga.local.kafka import KafkaCluster
 from tests.bus.conftest import unique
@@ -63,13 +64,21 @@ def test_a_member_joins_to_the_end_however_little_time_a_poll_has(kafka_cluster:
     bus.create_topics([TopicSpec(topic, 2, {})])
     bus.close(5.0)
     client = import_module("kafka").KafkaConsumer(
-        topic, bootstrap_servers=kafka_cluster.bootstrap_servers, group_id=unique("group"), enable_auto_commit=False
+        bootstrap_servers=kafka_cluster.bootstrap_servers, group_id=unique("group"), enable_auto_commit=False
     )
     coordinator = client._coordinator
-    if mended:
-        join_to_the_end(coordinator)
+
+    def news() -> list[Any]:
+        """What was divided, and what there is."""
+        return [coordinator._assignment_snapshot, coordinator._metadata_snapshot]
+
     try:
-        eventually(lambda: client.poll(200) == {} and coordinator.stable(), "not joined")
+        if mended:
+            ConsumerSession(client, [topic])
+        else:
+            client.subscribe([topic])
+        divided = {topic: {0, 1}}
+        eventually(lambda: client.poll(200) == {} and coordinator.stable() and news() == [divided] * 2, "not joined")
         coordinator._assignment_snapshot = {topic: {0}}  # as it is when partitions have come since
         client.poll(0)
         assert coordinator.rebalance_in_progress()
