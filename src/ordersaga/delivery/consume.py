@@ -93,7 +93,8 @@ class ConsumeLoop:
         self._trouble = ""
         self._caught_up = False
         self._crowded = False
-        self._backlog = Backlog(self._clock, lambda: sum(consumer.lag().values()))
+        self._large = batch_max * CROWDED_SHARE
+        self._backlog = Backlog(self._clock, lambda: sum(consumer.lag().values()), large=self._large)
         self._outages_in_row = 0
         self._handled_total = self._parked_total = self._retries_total = 0
         self._last_error = ""
@@ -131,7 +132,7 @@ class ConsumeLoop:
 
     @property
     def behind_seconds(self) -> float:
-        """How long what comes now will wait, as far as is known: 0 while batches are small."""
+        """How long what comes now will wait, as far as is known: 0 while little is unread."""
         return self._backlog.seconds
 
     def figures(self) -> ConsumeFigures:
@@ -149,10 +150,10 @@ class ConsumeLoop:
             if records and self._hold_back():  # since a moment ago, while we waited for them
                 self._carried[:0] = records
                 return
-            self._crowded = len(records) >= self._batch_max * CROWDED_SHARE
+            self._crowded = len(records) >= self._large
             if records:
                 self._work(records)
-            self._backlog.handled(len(records), crowded=self._crowded)
+            self._backlog.handled(len(records))
             self._look_how_far()
         except FencedMember as error:
             raise GiveUpError(f"another live process is this member of the group: {error}") from error
