@@ -18,6 +18,7 @@ from ordersaga.bus.protocol import (
 )
 from tests.bus.conftest import PARTITIONS, new_topic, unique
 from tests.bus.reading import (
+    PATIENCE_SECONDS,
     all_acknowledged,
     commit,
     eventually,
@@ -241,6 +242,20 @@ def test_lag_counts_what_was_not_delivered(bus: Bus, topic: str, group: str) -> 
         assert sum(consumer.lag().values()) == 3
         read(consumer, 3)
         assert sum(consumer.lag().values()) == 0
+
+
+def test_lag_counts_what_waits_in_partitions_whose_turn_has_not_come(bus: Bus, topic: str, group: str) -> None:
+    """The client has them already, and says nothing of them: of a line of 4,500 answers it told of 300."""
+    count = 600
+    with member(bus, group, topic) as consumer:
+        publish(bus, *numbered(topic, 60, keys=60))
+        read(consumer, 60)  # from here on it knows where each partition ends
+        publish(bus, *numbered(topic, count, keys=60))
+        delivered = 0
+        until = time.monotonic() + PATIENCE_SECONDS
+        while sum(consumer.lag().values()) != count - delivered:
+            assert delivered < count / 2 and time.monotonic() < until, consumer.lag()
+            delivered += len(read(consumer, 1))
 
 
 def test_closing_ends_a_waiting_poll_and_twice_is_once(bus: Bus, topic: str, group: str) -> None:

@@ -32,7 +32,7 @@ with warnings.catch_warnings():
     from kafka.record import util as record_util
 
 from ordersaga.bus.bounded import bounded, in_background
-from ordersaga.bus.kafka_insides import join_to_the_end, let_sleep, see_what_has_arrived
+from ordersaga.bus.kafka_insides import ends_in_hand, join_to_the_end, let_sleep, see_what_has_arrived
 from ordersaga.bus.kafka_logging import CAUSES, cap_and_listen
 from ordersaga.bus.kafka_producer import Future, Refusal, one_line
 from ordersaga.bus.kafka_settings import (
@@ -256,10 +256,11 @@ class ConsumerSession:
             self._client.commit_async(_as_kafka(offsets), callback=answered)
 
     def lag(self) -> Offsets:
-        found = {}
+        found, newer = {}, ends_in_hand(self._client._fetcher)
         for tp in self._client.assignment():
             with contextlib.suppress(errors.KafkaError):  # taken away meanwhile
-                end = self._client.highwater(tp)
+                known = self._client.highwater(tp)
+                end = known if known is None else max(known, newer.get(tp, 0))
                 if end is not None and (position := self._client.position(tp, timeout_ms=0)) is not None:
                     found[tuple(tp)] = max(0, end - position)
         return found

@@ -16,6 +16,7 @@ INSIDES = (  # a test compares them with the library
     "KafkaConsumer._client._manager.least_used_connections",
     "KafkaConsumer._fetcher.send_fetches",
     "KafkaConsumer._fetcher._completed_fetches",
+    "KafkaConsumer._fetcher._paused_completed_fetches",
     "KafkaConsumer._fetcher._fetch_futures",
     "KafkaConsumer._coordinator.need_rejoin",
     "KafkaConsumer._coordinator.rejoining",
@@ -35,6 +36,14 @@ def see_what_has_arrived(fetcher: Any, done: Any) -> None:
         return sent
 
     fetcher.send_fetches = send_fetches
+
+
+def ends_in_hand(fetcher: Any) -> dict[Any, int]:
+    """Where each partition ended when the answers were written that this client has and has not looked into. What its
+    public face says is older: it learns the end of a partition when it comes to hand out its records.
+    """
+    answers = [*fetcher._completed_fetches.copy(), *fetcher._paused_completed_fetches.copy().values()]
+    return {answer.topic_partition: int(answer.partition_data.high_watermark) for answer in answers}
 
 
 def join_to_the_end(coordinator: Any) -> None:
