@@ -1,6 +1,9 @@
 """The whole system on real parts, beside a loop with no engine.
 
-    python -m bench [--quick] [--participants light|reference] [--levels 1,32,128,512,2000] [--orders N]
+    python -m bench [--quick] [--participants light|reference] [--levels 1,32,128,512,2000] [--orders N] [--together]
+
+The orchestrator is two processes, as is recommended for much load (docs/growing.md): one that takes orders and one
+that does the rest; both count. `--together`: it is one.
 
 For each number of orders in flight first the loop, then the whole, on the same broker and the same database server, so
 that the *ratio* can be trusted where the figures of a shared machine cannot. Then, at 128 once more: orders of which
@@ -44,14 +47,15 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="ordersaga-bench-") as name:
         directory = Path(name)
         directory.chmod(0o755)
-        with Stage(directory, participants=arguments.participants) as stage:
+        with Stage(directory, participants=arguments.participants, apart=not arguments.together) as stage:
             _say(f"warming up: {WARM_UP} sagas each ...")
             stage.limit(WARM_UP, WARM_UP_IN_FLIGHT)
             stage.saga(WARM_UP, WARM_UP_IN_FLIGHT)
             rows = [_level(stage, level, number_at(level)) for level in levels]
             more = _mix_and_open(stage, number_at(COMMON), arguments.quick) if COMMON in levels else {}
             postgresql = stage.postgresql_version()
-    report = _report(rows, more, arguments.participants) | {"machine": machine(postgresql)}
+    report = _report(rows, more, arguments.participants)
+    report |= {"processes": 1 if arguments.together else 2, "machine": machine(postgresql)}
     _table(rows)
     print(json.dumps(report), flush=True)
     return 0 if report["ok"] else 1
@@ -61,6 +65,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="fewer orders: a few minutes in all")
     parser.add_argument("--participants", choices=("light", "reference"), default="light", help="who answers")
+    parser.add_argument("--together", action="store_true", help="one process takes orders and does the rest")
     parser.add_argument("--levels", default="1,32,128,512,2000", help="orders in flight")
     parser.add_argument("--orders", type=int, default=0, help="orders at each level")
     return parser.parse_args()

@@ -22,6 +22,8 @@ from ordersaga.local.ports import free_ports
 from ordersaga.local.postgres import PostgresServer
 from ordersaga.local.processes import Process
 
+API = ("--only", "api")
+REST = ("--only", "worker", "--only", "deadlines", "--only", "status")
 LIMIT_BATCH_MAX = 500
 LIMIT_ANNOUNCED = 3
 """As many records that nobody answers as an order of ours has."""
@@ -55,24 +57,33 @@ class Stage:
         orchestrators: int = 1,
         kinds: str = "full",
         nodes: int = 1,
+        apart: bool = False,
         settings: Mapping[str, str] | None = None,
         database: Mapping[str, str] | None = None,
     ) -> None:
-        """`participants` are light, reference or none; `kinds` is what the orchestrator takes them for: bare or full.
+        """`participants` are light, reference or none; `kinds` is what the orchestrator takes them for: bare or full;
+        `apart`: each orchestrator is two processes, one that takes orders and one that does the rest.
         `settings` are further ones, as in the environment; `database` those of the database server.
         """
         self._settings = dict(settings or {})
         self._database_settings = dict(database or {})
         self._nodes = nodes
+        self._apart = apart
         self._directory = directory
         self._participants = participants
-        self._ports = free_ports(orchestrators)
+        ports = free_ports(2 * orchestrators)
+        self._ports, self._rest_ports = ports[:orchestrators], ports[orchestrators:]
         self._kinds = kinds
         self._processes: dict[str, list[Process]] = {}
 
     @property
     def urls(self) -> list[str]:
         return [f"http://127.0.0.1:{port}" for port in self._ports]
+
+    @property
+    def rest_urls(self) -> list[str]:
+        """Where those tell how they are that take no orders."""
+        return [f"http://127.0.0.1:{port}" for port in self._rest_ports]
 
     def __enter__(self) -> Self:
         self.kafka = KafkaCluster.start(self._nodes, self._directory / "kafka")
@@ -100,7 +111,11 @@ class Stage:
 
     def start_orchestrator(self, number: int) -> None:
         own = {"ORDERSAGA_HTTP_PORT": str(self._ports[number]), "ORDERSAGA_INSTANCE_ID": f"orchestrator-{number}"}
-        self._start("orchestrator", "ordersaga.cli", "serve", environment=own)
+        self._start("orchestrator", "ordersaga.cli", "serve", *(API if self._apart else ()), environment=own)
+        if self._apart:
+            of_rest = {"ORDERSAGA_HTTP_PORT": str(self._rest_ports[number])}
+            of_rest["ORDERSAGA_INSTANCE_ID"] = f"orchestrator-{number}-rest"
+            self._start("orchestrator", "ordersaga.cli", "serve", *REST, environment=of_rest)
 
     def move_to(self, database_url: str) -> None:
         """All orchestrators end and come back on another database; nothing may be under way. Kafka stays."""
@@ -135,7 +150,10 @@ class Stage:
 
     def wait_ready(self, number: int) -> None:
         """Until orchestrator `number` says that it is."""
-        self.orchestrators[number].wait_ready(Api(self.urls[number]).ready, READY_SECONDS)
+        first = number * (2 if self._apart else 1)
+        self.orchestrators[first].wait_ready(Api(self.urls[number]).ready, READY_SECONDS)
+        if self._apart:
+            self.orchestrators[first + 1].wait_ready(Api(self.rest_urls[number]).ready, READY_SECONDS)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

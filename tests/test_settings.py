@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ordersaga.bootstrap import who_may_ask
+from ordersaga.bootstrap_http import who_may_ask
 from ordersaga.settings import Settings, variable
 from ordersaga.settings_http import token_lines
 from ordersaga.settings_reading import SECRETS, SettingsError, allowed, in_force, listing, read

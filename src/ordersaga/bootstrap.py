@@ -5,7 +5,6 @@ A process that writes rows publishes them itself, so each gets a relay beside wh
 takes over what dead processes left.
 """
 
-import ipaddress
 import os
 import socket
 from collections.abc import Callable, Collection
@@ -14,10 +13,10 @@ from threading import Lock
 from time import monotonic
 
 import structlog
-from litestar.types import ASGIApp
 
 from ordersaga import __version__
 from ordersaga.as_set import archive_settings, sagas_of, topic_specs, topics_of
+from ordersaga.bootstrap_http import http_of, order_limits, orders_by_customer, status_http_of, who_may_ask
 from ordersaga.bus.kafka import KafkaBus
 from ordersaga.bus.protocol import Bus
 from ordersaga.connecting import Database, collector, database_url, reconciliation_of
@@ -28,9 +27,7 @@ from ordersaga.delivery.outbox_protocol import Outbox
 from ordersaga.delivery.relay import Relay
 from ordersaga.delivery.relay_pace import RelayPace
 from ordersaga.delivery.vacuum import VACUUM_EVERY_SECONDS
-from ordersaga.orchestrator.api.app import AppSettings, create_app
-from ordersaga.orchestrator.api.asking import Api
-from ordersaga.orchestrator.api.orders import OrderLimits
+from ordersaga.orchestrator.api.asking import Api, Watched
 from ordersaga.orchestrator.api.placing import orders_while
 from ordersaga.orchestrator.runtime.admission import Admission, AdmissionLimits
 from ordersaga.orchestrator.runtime.archiving import Archiver
@@ -55,16 +52,10 @@ from ordersaga.orchestrator.store.protocol import Store
 from ordersaga.preparing import Prepared
 from ordersaga.preparing import Step as Preparation
 from ordersaga.settings import Settings
-from ordersaga.settings_http import token_lines
-from ordersaga.settings_reading import SettingsError
-from ordersaga.tokens import Tokens
 from ordersaga.tracing import Tracing
-from ordersaga.tracing.http import TracedHttp
-from ordersaga.web.gate import Unwanted
-from ordersaga.web.rate import Rate
-from ordersaga.web.server import HttpServer, ServerSettings
+from ordersaga.web.server import HttpServer
 
-ALL_PARTS = frozenset({"api", "worker", "relay", "deadlines"})
+ALL_PARTS = frozenset({"api", "worker", "relay", "deadlines", "status"})
 HEALTH_SECONDS = 0.5
 UPKEEP_EVERY_SECONDS, FOLD_EVERY_SECONDS, TRY_PARKED_EVERY_SECONDS = 24 * 3600.0, 5.0, 60.0
 """What is missed is made good the next time. Partitions are made weeks ahead; a newer version that knows what was
@@ -135,8 +126,8 @@ LOOKING = Run(only=("api",), migrate=False, create_topics=False, changes=False)
 
 
 def orchestrator(settings: Settings, bus: Bus, run: Run = EVERYTHING) -> App:
-    only = run.only
-    tokens = who_may_ask(settings) if "api" in only else None
+    only = frozenset(run.only)
+    tokens = who_may_ask(settings) if only & {"api", "status"} else None
     topics, sagas, tracing = topics_of(settings), sagas_of(settings), _tracing(settings)
     name = settings.instance_id or f"{socket.gethostname()}-{os.getpid()}"
     database = Database(settings, name)
@@ -152,7 +143,7 @@ def orchestrator(settings: Settings, bus: Bus, run: Run = EVERYTHING) -> App:
         _worker(settings, bus, handler, relay, name, pausing=pausing, tracing=tracing) if "worker" in only else None
     )
     admission = _admission(settings, worker)
-    bulletin = Bulletin(database.board(), circuits, admission, pausing)
+    bulletin = Bulletin(database.board(), circuits, admission, pausing, process=name)
     parts: list[Background] = [relay, bulletin, *([beginnings] if "api" in only else [])] if run.changes else []
     if "deadlines" in only:
         parts += _by_the_clock(settings, database, store, handler, letters=letters, worker=worker, pausing=pausing)
@@ -162,6 +153,7 @@ def orchestrator(settings: Settings, bus: Bus, run: Run = EVERYTHING) -> App:
     besides = (circuits.health, admission.health, pausing.health, bulletin.people_needed)
     service = Service(store, bus, parts, besides=besides)
     app = App(service, _prepared(settings, bus, run, service), store, counting, tracing)
+    metrics = exposition(measures, _standing(settings, bus, store=store, outbox=outbox, counting=counting))
     if "api" in only:
         verbs = Verbs(
             handler, beginnings.begin, SystemClock(), SystemRandom(), admit=admission.check, audit=database.audit()
@@ -174,15 +166,18 @@ def orchestrator(settings: Settings, bus: Bus, run: Run = EVERYTHING) -> App:
             sagas=sagas,
             letters=letters,
             verbs=verbs,
-            metrics=exposition(measures, _standing(settings, bus, store=store, outbox=outbox, counting=counting)),
+            metrics=metrics,
             health=app.health,
-            limits=_order_limits(settings),
+            limits=order_limits(settings),
             return_url=settings.return_url,
-            orders_by_customer=_orders_by_customer(settings),
+            orders_by_customer=orders_by_customer(settings),
             twins=Twins(measures.same_again),
             version=__version__,
         )
-        app.http = _http(settings, api, tokens, run, tracing=tracing, door=orders_while(admission.falls_behind))
+        door = orders_while(admission.falls_behind)
+        app.http = http_of(settings, api, tokens, read_only=not run.changes, tracing=tracing, door=door)
+    elif "status" in only:
+        app.http = status_http_of(settings, Watched(health=app.health, metrics=metrics, version=__version__), tokens)
     return app
 
 
@@ -292,74 +287,6 @@ def _standing(settings: Settings, bus: Bus, *, store: Store, outbox: Outbox, cou
     rebuilds = bus.counters if isinstance(bus, KafkaBus) else {}
     return Standing(
         counting=counting, store=store, outbox=outbox, bus=bus, group=settings.kafka_group, rebuilds=rebuilds
-    )
-
-
-def _orders_by_customer(settings: Settings) -> Rate | None:
-    a_minute = settings.orders_per_customer_per_minute_max
-    return Rate(a_minute / 60, a_minute) if a_minute else None
-
-
-def _order_limits(settings: Settings) -> OrderLimits:
-    return OrderLimits(
-        total_cents_max=settings.order_total_cents_max,
-        address_chars_max=settings.order_address_chars_max,
-        customer_id_chars_max=settings.order_customer_id_chars_max,
-        items_max=settings.order_items_max,
-    )
-
-
-def _http(
-    settings: Settings, api: Api, tokens: Tokens | None, run: Run, *, tracing: Tracing | None, door: Unwanted
-) -> HttpServer:
-    served = AppSettings(
-        cors_origins=settings.http_cors_origins,
-        body_bytes_max=settings.http_body_bytes_max,
-        tokens=tokens,
-        read_only=not run.changes,
-    )
-    app: ASGIApp = create_app(api, served)
-    return HttpServer(TracedHttp(app, tracing) if tracing else app, listening_on(settings), unwanted=door)
-
-
-def who_may_ask(settings: Settings) -> Tokens | None:
-    """None: nobody is asked who they are. Raises `SettingsError` where that would let strangers in."""
-    tokens = Tokens(token_lines(settings.auth_tokens))
-    if tokens:
-        return tokens
-    must_be_private(settings)
-    return None
-
-
-def must_be_private(settings: Settings) -> None:
-    """For what asks nobody who they are. Raises `SettingsError`."""
-    if settings.auth != "none" and not _is_this_machine(settings.http_host):
-        raise SettingsError(
-            [
-                (
-                    f"ORDERSAGA_HTTP_HOST={settings.http_host} is listened to by more than this machine, and nobody"
-                    " would be asked who they are: set ORDERSAGA_AUTH_TOKENS (`ordersaga token` makes one), or say that"
-                    " this is meant with ORDERSAGA_AUTH=none"
-                )
-            ]
-        )
-
-
-def _is_this_machine(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def listening_on(settings: Settings) -> ServerSettings:
-    return ServerSettings(
-        host=settings.http_host,
-        port=settings.http_port,
-        connections_max=settings.http_connections_max,
-        requests_at_once_max=settings.http_requests_at_once_max,
-        read_timeout_seconds=settings.http_read_timeout_seconds,
-        idle_timeout_seconds=settings.http_idle_timeout_seconds,
     )
 
 

@@ -7,7 +7,8 @@ from time import monotonic
 from litestar.types import ASGIApp
 
 from ordersaga.as_set import topics_of
-from ordersaga.bootstrap import listening_on, must_be_private, preparations
+from ordersaga.bootstrap import preparations
+from ordersaga.bootstrap_http import listening_on, must_be_private
 from ordersaga.bus.protocol import Bus
 from ordersaga.connecting import collector, database_url
 from ordersaga.delivery.background import Health

@@ -45,6 +45,7 @@ class Part(StrEnum):
     WORKER = "worker"
     RELAY = "relay"
     DEADLINES = "deadlines"
+    STATUS = "status"
 
 
 class Name(StrEnum):
@@ -71,10 +72,11 @@ def serve(
     ] = False,
     env_file: EnvFile = None,
 ) -> None:
-    """Run the orchestrator: API, worker, relay and deadlines in one process.
+    """Run the orchestrator: API, worker, relay, deadlines and status in one process.
 
     Each process publishes what it writes itself, so a relay runs beside every part; `--only relay` is one that has
-    nothing of its own and takes over from processes that died.
+    nothing of its own and takes over from processes that died. The API includes the status: health and metrics
+    over HTTP. A process without an API that is to be watched needs `--only status` too.
 
     Exit code 0 after SIGTERM or SIGINT, 1 where a part did not stop in time, 130 where a second signal came.
 

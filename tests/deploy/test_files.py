@@ -15,7 +15,7 @@ import yaml
 from typer.testing import CliRunner
 
 from ordersaga import __version__
-from ordersaga.bootstrap import who_may_ask
+from ordersaga.bootstrap_http import who_may_ask
 from ordersaga.cli import app
 from ordersaga.local.kafka_parts import KAFKA_VERSION
 from ordersaga.settings import PREFIX, Settings

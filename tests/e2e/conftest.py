@@ -19,9 +19,17 @@ def deployment(tmp_path: Path) -> Iterator[Callable[..., Stage]]:
         orchestrators: int = 1,
         participants: str = "reference",
         kinds: str = "full",
+        apart: bool = False,
         settings: Mapping[str, str] | None = None,
     ) -> Stage:
-        stage = Stage(tmp_path, participants=participants, orchestrators=orchestrators, kinds=kinds, settings=settings)
+        stage = Stage(
+            tmp_path,
+            participants=participants,
+            orchestrators=orchestrators,
+            kinds=kinds,
+            apart=apart,
+            settings=settings,
+        )
         open_stages.append(stage)
         return stage.__enter__()
 

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from bench.stage import Stage
 from tests.faults.ledgers import CHECKS, PLANTED, TIMED, Ledgers
@@ -14,6 +16,23 @@ from tests.waiting import until
 
 DRAIN_SECONDS = 90.0
 Deployment = Callable[..., Stage]
+
+
+@pytest.mark.timeout(300)
+def test_one_process_takes_the_orders_and_another_does_the_rest(deployment: Deployment) -> None:
+    stage = deployment(apart=True)
+    report = _report(stage.load(40, 16))
+    assert report["ended"] == {"COMPLETED": 40} and _drained(stage).violations() == {}
+
+    def sums(url: str, name: str) -> float:
+        text = httpx.get(f"{url}/metrics", timeout=10.0).text
+        found = {one.name: one for one in text_string_to_metric_families(text)}[name]
+        return sum(sample.value for sample in found.samples if sample.name == f"{name}_total")
+
+    urls = (stage.urls[0], stage.rest_urls[0])
+    assert [sums(url, "saga_started") for url in urls] == [40, 0]
+    assert [sums(url, "saga_finished") for url in urls] == [0, 40]
+    assert httpx.post(f"{urls[1]}/orders", json={}, timeout=10.0).status_code == 404, "it takes none"
 
 
 @pytest.mark.timeout(300)

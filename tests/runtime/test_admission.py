@@ -4,8 +4,13 @@ from datetime import UTC, datetime
 
 import pytest
 
+from ordersaga.delivery.outbox_memory import MemoryTable
 from ordersaga.orchestrator.runtime.admission import Admission, AdmissionLimits, NotAdmitted
+from ordersaga.orchestrator.runtime.bulletin import Bulletin
+from ordersaga.orchestrator.runtime.circuits import Circuits
+from ordersaga.orchestrator.store.board_memory import MemoryBoard
 from ordersaga.orchestrator.store.board_protocol import Posted, Switch
+from ordersaga.orchestrator.store.memory_tables import MemoryTables
 
 LIMITS = AdmissionLimits(started_max=10, outbox_rows_max=100)
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
@@ -42,6 +47,36 @@ def test_a_process_that_falls_behind_takes_no_new_order_until_it_has_caught_up()
     behind[0] = 0.9
     admission.check()
     assert not admission.falls_behind() and admission.health().detail == ""
+
+
+def test_a_process_that_reads_no_answers_goes_by_those_that_do() -> None:
+    admission = Admission(AdmissionLimits(behind_seconds_max=1.0))
+    admission.learn(Posted(behind_seconds=1.5))
+    with pytest.raises(NotAdmitted):
+        admission.check()
+    assert admission.falls_behind()
+    admission.learn(Posted(behind_seconds=0.9))
+    admission.check()
+
+
+def test_who_falls_behind_says_so_to_the_others_and_says_when_it_is_over() -> None:
+    board, behind = MemoryBoard(MemoryTables(outbox=MemoryTable())), [0.0]
+    admissions = [Admission(AdmissionLimits(), lambda: behind[0]), Admission(AdmissionLimits())]
+    worker, api = [
+        Bulletin(board, Circuits(silences_max=5), one, process=name, every_seconds=0)
+        for name, one in zip(("worker", "api"), admissions, strict=True)
+    ]
+
+    def refuses() -> list[bool]:
+        worker.turn()
+        api.turn()
+        return [admission.falls_behind() for admission in admissions]
+
+    assert refuses() == [False, False]
+    behind[0] = 3.0
+    assert refuses() == [True, True]
+    behind[0] = 0.0
+    assert refuses() == [False, False], "at once: it does not wait for what it said itself to be old"
 
 
 @pytest.mark.parametrize(

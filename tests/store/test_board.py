@@ -3,11 +3,13 @@
 from collections.abc import Iterator
 
 import pytest
+from psycopg_pool import ConnectionPool
 
 from ordersaga.delivery.outbox_memory import MemoryTable
 from ordersaga.orchestrator.store.board import PostgresBoard
 from ordersaga.orchestrator.store.board_memory import MemoryBoard
 from ordersaga.orchestrator.store.board_protocol import Board, Posted
+from ordersaga.orchestrator.store.connections import AnyConnection
 from ordersaga.orchestrator.store.memory_tables import MemoryTables
 from ordersaga.orchestrator.store.migrate import migrate
 from ordersaga.orchestrator.store.postgres import open_pool
@@ -47,6 +49,37 @@ def test_silences_are_summed_until_there_is_an_answer(board: Board) -> None:
     board.tell({PAYMENT: 1}, {PAYMENT})
     assert commands(board) == {PAYMENT: 1}
     assert board.read(10).silences[PAYMENT].since > since
+
+
+def test_a_process_that_falls_behind_is_known_to_the_others(board: Board) -> None:
+    board.tell_behind("one", 2.5)
+    board.tell_behind("two", 0.5)
+    assert board.read(10).behind_seconds == board.read(10, process="two").behind_seconds == 2.5
+    assert board.read(10, process="one").behind_seconds == 0.5, "how it is itself it knows better"
+    board.tell_behind("one", 0.0)
+    assert board.read(10).behind_seconds == 0.5
+
+
+def test_what_a_process_said_counts_for_a_while_only_and_the_dead_are_forgotten(database_url: str) -> None:
+    migrate(database_url, "ordersaga")
+    pool = open_pool(database_url, "ordersaga", size_max=2)
+    board = PostgresBoard(pool)
+    for process, seconds_ago in (("dead", 61), ("frozen", 6)):
+        board.tell_behind(process, 9.0)
+        _is_older(pool, process, seconds_ago)
+    assert board.read(10).behind_seconds == 0.0
+    board.tell_behind("living", 1.5)
+    assert board.read(10).behind_seconds == 1.5
+    with pool.connection() as connection:
+        assert connection.execute("SELECT process FROM behind ORDER BY 1").fetchall() == [("frozen",), ("living",)]
+    pool.close()
+
+
+def _is_older(pool: ConnectionPool[AnyConnection], process: str, seconds: float) -> None:
+    with pool.connection() as connection:
+        connection.execute(
+            "UPDATE behind SET at = at - make_interval(secs => %s) WHERE process = %s", (seconds, process)
+        )
 
 
 def test_the_newest_word_on_the_switch_rules(board: Board) -> None:

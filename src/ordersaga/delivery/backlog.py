@@ -1,8 +1,8 @@
 """How long a record that comes now will wait until it is handled.
 
-What is not read yet, divided by what is handled in a second: no clock of another machine is in it. It is measured from a
-large batch on, since else nothing waits, and until little is unread. A small batch says nothing: a client hands out what
-its last answer held, and the end of that is small however much waits at the broker.
+What is not read yet, divided by what is handled in a second: no clock of another machine is in it. It is measured from
+a large batch on, since else nothing waits, and until little is unread. A small batch says nothing: a client hands out
+what its last answer held, and the end of that is small however much waits at the broker.
 """
 
 from collections.abc import Callable

@@ -1,6 +1,6 @@
 """The ASGI application: routes, problems, cross-origin rules, limits, and the OpenAPI document at `/schema`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from litestar import Litestar, Router
@@ -8,8 +8,10 @@ from litestar.config.cors import CORSConfig
 from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.types import ControllerRouterHandler
 
-from ordersaga.orchestrator.api.asking import Api
+from ordersaga.orchestrator.api import status
+from ordersaga.orchestrator.api.asking import Api, Watched
 from ordersaga.orchestrator.api.placing import place_order_of
 from ordersaga.orchestrator.api.routes import ROUTES
 from ordersaga.orchestrator.store.archive_files import ArchiveUnreadable
@@ -29,10 +31,23 @@ class AppSettings:
 
 
 def create_app(api: Api, settings: AppSettings) -> Litestar:
+    both = {"api": Provide(lambda: api, sync_to_thread=False), "watched": Provide(lambda: api, sync_to_thread=False)}
+    return _app([place_order_of(api, settings.body_bytes_max), *ROUTES], both, settings, api.version)
+
+
+def create_status_app(watched: Watched, settings: AppSettings) -> Litestar:
+    """For a process that answers nothing but how it is."""
+    provided = {"watched": Provide(lambda: watched, sync_to_thread=False)}
+    return _app(status.ROUTES, provided, settings, watched.version)
+
+
+def _app(
+    routes: Sequence[ControllerRouterHandler], provided: Mapping[str, Provide], settings: AppSettings, version: str
+) -> Litestar:
     return Litestar(
-        route_handlers=[place_order_of(api, settings.body_bytes_max), *ROUTES],
+        route_handlers=routes,
         guards=[Access(settings.tokens, read_only=settings.read_only)],
-        dependencies={"api": Provide(lambda: api, sync_to_thread=False)},
+        dependencies=provided,
         exception_handlers={
             **HANDLERS,
             StoreError: passing_trouble,
@@ -40,7 +55,7 @@ def create_app(api: Api, settings: AppSettings) -> Litestar:
             ArchiveUnreadable: passing_trouble,
         },
         cors_config=_cors(settings.cors_origins),
-        openapi_config=_openapi(api.version),
+        openapi_config=_openapi(version),
         request_max_body_size=settings.body_bytes_max,
         logging_config=None,
         debug=False,

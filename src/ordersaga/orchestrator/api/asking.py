@@ -39,7 +39,16 @@ class AskHealth(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Api:
+class Watched:
+    """What the routes need that say how the process is and what it did."""
+
+    health: AskHealth
+    metrics: Callable[[], bytes]
+    version: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Api(Watched):
     """What the routes need."""
 
     verbs: Verbs
@@ -49,11 +58,8 @@ class Api:
     statistics: Statistics
     audit: Audit
     sagas: Sagas
-    health: AskHealth
-    metrics: Callable[[], bytes]
     limits: OrderLimits
     return_url: str
-    version: str
     orders_by_customer: Rate | None = None
     """How often one customer may order; None: as often as they like."""
     twins: Twins = field(default_factory=Twins)
@@ -66,6 +72,7 @@ class Api:
 
 
 TheApi = NamedDependency[SkipValidation[Api]]
+TheWatched = NamedDependency[SkipValidation[Watched]]
 
 
 def operator_of(request: AnyRequest, wish: dict[str, Any]) -> Actor:

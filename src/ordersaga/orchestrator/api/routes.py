@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 from uuid import UUID
 
-from litestar import MediaType, Response, get, post
+from litestar import get, post
 from litestar.params import PathParameter, RawBody
 
 from ordersaga.orchestrator.api import (
@@ -14,6 +14,7 @@ from ordersaga.orchestrator.api import (
     dead_letters,
     searching,
     stats,
+    status,
 )
 from ordersaga.orchestrator.api.asking import (
     AnyRequest,
@@ -25,7 +26,6 @@ from ordersaga.orchestrator.api.asking import (
     uuid_or_404,
 )
 from ordersaga.orchestrator.api.documents import (
-    NOT_READY,
     CancelOperation,
     OperatorOperation,
     SettleOperation,
@@ -33,22 +33,17 @@ from ordersaga.orchestrator.api.documents import (
 )
 from ordersaga.orchestrator.api.views import (
     CancelTaken,
-    HealthView,
-    LiveView,
-    PartView,
     SagaDetail,
     VerbTaken,
     saga_detail,
 )
 from ordersaga.orchestrator.core.inputs import Decision, Verdict
-from ordersaga.orchestrator.runtime.measuring import MEDIA_TYPE
 from ordersaga.orchestrator.runtime.verbs import Actor
 from ordersaga.tokens import Principal, Role
-from ordersaga.web.access import FOR_ALL_ROLES, FOR_ANYBODY, FOR_CUSTOMERS, FOR_OPERATORS, FOR_READERS, principal_of
+from ordersaga.web.access import FOR_ALL_ROLES, FOR_CUSTOMERS, FOR_OPERATORS, principal_of
 from ordersaga.web.problems import Refused
 from ordersaga.web.reading import must_be_json, optional_text, read_object, required_text
 from ordersaga.wire.errors import WireError
-from ordersaga.wire.strict_json import shown
 
 SagaId = Annotated[str, PathParameter(description="A UUID, as `POST /orders` answered it")]
 
@@ -149,57 +144,6 @@ def resolve_saga(request: AnyRequest, saga_id: SagaId, body: RawBody, api: TheAp
     )
 
 
-@get(
-    "/livez",
-    opt=FOR_ANYBODY,
-    sync_to_thread=False,
-    summary="Whether the process lives; asks nothing else",
-    tags=["health"],
-)
-def livez() -> LiveView:
-    return LiveView()
-
-
-@get(
-    "/readyz", opt=FOR_ANYBODY, sync_to_thread=True, responses=NOT_READY, summary="Whether it can work", tags=["health"]
-)
-def readyz(api: TheApi) -> Response[HealthView]:
-    return _health(api)
-
-
-@get(
-    "/health",
-    opt=FOR_ANYBODY,
-    sync_to_thread=True,
-    responses=NOT_READY,
-    summary="The same, for people",
-    tags=["health"],
-)
-def health(api: TheApi) -> Response[HealthView]:
-    return _health(api)
-
-
-@get(
-    "/metrics",
-    opt=FOR_READERS,
-    sync_to_thread=True,
-    responses=documented(500, 503),
-    summary="For Prometheus",
-    description="Counters and histograms are of this process; gauges are of the whole: take their maximum.",
-    tags=["health"],
-    media_type=MediaType.TEXT,
-)
-def metrics(api: TheApi) -> Response[bytes]:
-    return Response(api.metrics(), media_type=MEDIA_TYPE)
-
-
-def _health(api: Api) -> Response[HealthView]:
-    report = api.health()
-    parts = [PartView(name=part.name, healthy=part.healthy, detail=shown(part.detail, 500)) for part in report.parts]
-    view = HealthView(status="ready" if report.ready else "not ready", version=api.version, parts=parts)
-    return Response(view, status_code=200 if report.ready else 503, headers={"Cache-Control": "no-store"})
-
-
 def _actor(principal: Principal | None, wish: dict[str, Any]) -> Actor:
     """Who cancels: a customer, or a front end for one, or an operator."""
     if principal is not None:
@@ -251,5 +195,5 @@ ROUTES = [
     *consumption.ROUTES,
     *stats.ROUTES,
     *auditing.ROUTES,
-    *(livez, readyz, health, metrics),
+    *status.ROUTES,
 ]

@@ -18,8 +18,8 @@ class AdmissionLimits:
     outbox_rows_max: int = 100_000
     """Messages that wait to be published: they pile up while no broker is there."""
     behind_seconds_max: float = 1.0
-    """How long an answer waits in this process until it is read. A saga waits five times, so it takes about five times
-    as long, and so does coming back to normal; with more taken in, both would have no bound but the one above.
+    """How long an answer waits until a process reads it. A saga waits five times, so it takes about five times as long,
+    and so does coming back to normal; with more taken in, both would have no bound but the one above.
     """
 
 
@@ -52,9 +52,14 @@ class Admission:
     def learn(self, posted: Posted) -> None:
         self._posted = posted
 
+    @property
+    def behind_seconds(self) -> float:
+        """How long what comes now waits in this process."""
+        return self._behind_seconds()
+
     def falls_behind(self) -> bool:
-        """Whether this process has more in hand than it can do soon: quick to ask."""
-        return self._behind_seconds() > self._limits.behind_seconds_max
+        """Whether this process, or another, has more in hand than it can do soon: quick to ask."""
+        return max(self._behind_seconds(), self._posted.behind_seconds) > self._limits.behind_seconds_max
 
     def check(self) -> None:
         """Raises `NotAdmitted`."""

@@ -24,14 +24,18 @@ class Bulletin(Looped):
         admission: Admission,
         pausing: Pausing | None = None,
         *,
+        process: str = "",
         every_seconds: float = EVERY_SECONDS,
         clock: Clock | None = None,
         randomness: Randomness | None = None,
     ) -> None:
+        """`process`: the name of this one, other than that of any other."""
         self._board = board
         self._circuits = circuits
         self._admission = admission
         self._pausing = pausing or Pausing()
+        self._process = process
+        self._told_behind = 0.0
         self._every_seconds = every_seconds
         self._clock = clock or SystemClock()
         self._troubled = Troubled()
@@ -46,7 +50,8 @@ class Bulletin(Looped):
             except Exception:
                 self._circuits.untold(silent, answered)
                 raise
-        posted = self._board.read(self._admission.count_to)
+        self._tell_behind(self._admission.behind_seconds)
+        posted = self._board.read(self._admission.count_to, process=self._process)
         self._circuits.learn(posted.silences)
         self._admission.learn(posted)
         self._pausing.learn(posted)
@@ -56,6 +61,12 @@ class Bulletin(Looped):
     def people_needed(self) -> Health:
         """Healthy always: the process is. The detail says what waits for a person."""
         return Health(name="sagas", healthy=True, detail=_in_words(self._troubled))
+
+    def _tell_behind(self, seconds: float) -> None:
+        """While it is so, and once when it is over."""
+        if seconds or self._told_behind:
+            self._board.tell_behind(self._process, seconds)
+            self._told_behind = seconds
 
     def _tell_people(self, troubled: Troubled) -> None:
         """When it has changed, and again and again while it lasts: nothing that is stuck is quiet."""

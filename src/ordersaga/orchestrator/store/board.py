@@ -1,4 +1,4 @@
-"""The board in PostgreSQL: two small tables of their own, which no saga's transaction touches."""
+"""The board in PostgreSQL: small tables of its own, which no saga's transaction touches."""
 
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
@@ -7,7 +7,15 @@ from typing import Any
 from psycopg_pool import ConnectionPool
 
 from ordersaga.delivery.arrays import Integers, Texts
-from ordersaga.orchestrator.store.board_protocol import SHOWN_MAX, Pause, Posted, Silence, Switch, Troubled
+from ordersaga.orchestrator.store.board_protocol import (
+    BEHIND_FOR_SECONDS,
+    SHOWN_MAX,
+    Pause,
+    Posted,
+    Silence,
+    Switch,
+    Troubled,
+)
 from ordersaga.orchestrator.store.connections import AnyConnection, Connections, statements
 from ordersaga.wire.topics import Participant
 
@@ -33,15 +41,20 @@ class PostgresBoard:
         }
         self._ask(_SQL["tell"], values)
 
-    def read(self, most: int) -> Posted:
+    def tell_behind(self, process: str, seconds: float) -> None:
+        self._ask(_SQL["tell_behind"], {"process": process, "seconds": seconds})
+
+    def read(self, most: int, *, process: str = "") -> Posted:
         # Another version may know participants that this one does not.
         silences = {
             _KNOWN[name]: Silence(commands=commands, since=since.astimezone(UTC))
             for name, commands, since in self._ask(_SQL["silences"], {})
             if name in _KNOWN
         }
-        (found,) = self._ask(_SQL["under_way"], {"most": most, "shown": SHOWN_MAX})
-        started, going_back, outbox_rows, failed, attention, dead_letters, orphans, taken, by, why, at, *pause = found
+        asked = {"most": most, "shown": SHOWN_MAX, "process": process, "behind_for_seconds": BEHIND_FOR_SECONDS}
+        (found,) = self._ask(_SQL["under_way"], asked)
+        started, going_back, outbox_rows, behind_seconds, *more = found
+        failed, attention, dead_letters, orphans, taken, by, why, at, *pause = more
         return Posted(
             silences=silences,
             switch=None if at is None else Switch(taken=taken, by=by, why=why, at=at.astimezone(UTC)),
@@ -49,6 +62,7 @@ class PostgresBoard:
             started=started,
             going_back=going_back,
             outbox_rows=outbox_rows,
+            behind_seconds=behind_seconds,
             troubled=Troubled(failed=failed, attention=attention, dead_letters=dead_letters, orphans=orphans),
         )
 

@@ -2,13 +2,21 @@
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from threading import Lock
 
 import msgspec
 
 from ordersaga.orchestrator.core.instance import GOING_BACK, Status
-from ordersaga.orchestrator.store.board_protocol import SHOWN_MAX, Pause, Posted, Silence, Switch, Troubled
+from ordersaga.orchestrator.store.board_protocol import (
+    BEHIND_FOR_SECONDS,
+    SHOWN_MAX,
+    Pause,
+    Posted,
+    Silence,
+    Switch,
+    Troubled,
+)
 from ordersaga.orchestrator.store.memory_tables import MemoryTables
 from ordersaga.wire.topics import Participant
 
@@ -23,6 +31,7 @@ class MemoryBoard:
         self._silences: dict[Participant, Silence] = {}
         self._switch: Switch | None = None
         self._pause: Pause | None = None
+        self._behind: dict[str, tuple[float, datetime]] = {}
 
     def tell(self, silent: Mapping[Participant, int], answered: Collection[Participant]) -> None:
         with self._lock:
@@ -33,7 +42,11 @@ class MemoryBoard:
                 since = known.since if known else self._now()
                 self._silences[name] = Silence(commands=commands + (known.commands if known else 0), since=since)
 
-    def read(self, most: int) -> Posted:
+    def tell_behind(self, process: str, seconds: float) -> None:
+        with self._lock:
+            self._behind[process] = seconds, self._now()
+
+    def read(self, most: int, *, process: str = "") -> Posted:
         tables = self._tables
         with tables.changed:
             started = sum(row.status is Status.STARTED for row in tables.sagas.values())
@@ -57,6 +70,7 @@ class MemoryBoard:
                 started=min(started, most),
                 going_back=min(going_back, most),
                 outbox_rows=min(len(tables.outbox.rows), most),
+                behind_seconds=self._behind_but(process),
                 troubled=troubled,
             )
 
@@ -69,6 +83,11 @@ class MemoryBoard:
         with self._lock:
             self._pause = Pause(paused=paused, by=by, why=why, at=self._now())
             return self._pause
+
+    def _behind_but(self, process: str) -> float:
+        since = self._now() - timedelta(seconds=BEHIND_FOR_SECONDS)
+        told = [seconds for name, (seconds, at) in self._behind.items() if name != process and at > since]
+        return max(told, default=0.0)
 
     def _pause_now(self) -> Pause | None:
         pause = self._pause

@@ -1,5 +1,5 @@
 """What processes tell each other through the database, besides the sagas: who answers nobody, whether orders are taken
-and answers read.
+and answers read, and who falls behind.
 
 A process learns of it about once a second. Nothing here is needed for a saga to be right; it keeps an outage from
 becoming thousands of doubts, and a rush from becoming one.
@@ -55,6 +55,7 @@ class Troubled:
 
 
 SHOWN_MAX = 1_000
+BEHIND_FOR_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +72,8 @@ class Posted:
     going_back: int = 0
     """Sagas that are being taken back, counted likewise."""
     outbox_rows: int = 0
+    behind_seconds: float = 0.0
+    """How long what comes now waits until it is read, at that of the other processes where it waits longest."""
     troubled: Troubled = Troubled()
 
     @property
@@ -85,8 +88,13 @@ class Board(Protocol):
         Raises `StoreError`.
         """
 
-    def read(self, most: int) -> Posted:
-        """`most`: how far to count. Raises `StoreError`."""
+    def tell_behind(self, process: str, seconds: float) -> None:
+        """How long what comes now waits at `process` until it is read. It counts for `BEHIND_FOR_SECONDS`, unless told
+        anew. Raises `StoreError`.
+        """
+
+    def read(self, most: int, *, process: str = "") -> Posted:
+        """`most`: how far to count; `process`: who asks, and knows itself how it is. Raises `StoreError`."""
 
     def set_switch(self, *, taken: bool, by: str, why: str) -> Switch: ...
 

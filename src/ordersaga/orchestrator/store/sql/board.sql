@@ -17,12 +17,26 @@ RETURNING participant;
 -- Who answers nobody.
 SELECT participant, commands, since FROM silences WHERE commands > 0;
 
--- name: under_way(most, shown)
+-- name: tell_behind(process, seconds)
+-- How far this process is behind; those that have said nothing for a minute are forgotten.
+WITH forgotten AS (
+    DELETE FROM behind WHERE process IN (
+        SELECT process FROM behind WHERE at < clock_timestamp() - interval '1 minute' AND process <> :process
+        FOR UPDATE SKIP LOCKED
+    )
+)
+INSERT INTO behind (process, seconds, at) VALUES (:process, :seconds, clock_timestamp())
+ON CONFLICT (process) DO UPDATE SET seconds = excluded.seconds, at = excluded.at
+RETURNING process;
+
+-- name: under_way(most, shown, process, behind_for_seconds)
 -- Whether orders are taken, and how much there is to do: counted as far as matters.
 SELECT
     (SELECT count(*) FROM (SELECT FROM sagas WHERE status = 'STARTED' LIMIT :most) started),
     (SELECT count(*) FROM (SELECT FROM sagas WHERE status IN ('COMPENSATING', 'CANCELLING') LIMIT :most) going_back),
     (SELECT count(*) FROM (SELECT FROM outbox LIMIT :most) waiting),
+    (SELECT coalesce(max(seconds), 0) FROM behind
+     WHERE process <> :process AND at > clock_timestamp() - make_interval(secs => :behind_for_seconds)),
     (SELECT count(*) FROM (SELECT FROM sagas WHERE status = 'FAILED' AND NOT resolved LIMIT :shown) failed),
     (SELECT count(*) FROM (SELECT FROM sagas WHERE attention AND NOT resolved LIMIT :shown) attention),
     (SELECT count(*) FROM (SELECT FROM dead_letters WHERE settled_at IS NULL LIMIT :shown) letters),

@@ -1,0 +1,56 @@
+"""A process without an API says how it is and what it did, and nothing else."""
+
+from collections.abc import Iterator
+
+import pytest
+from litestar.testing import TestClient
+
+from ordersaga.delivery.background import Health
+from ordersaga.orchestrator.api.app import AppSettings, create_status_app
+from ordersaga.orchestrator.api.asking import Watched
+from ordersaga.tokens import Role, Tokens, new_token
+from tests.api.conftest import report_of
+
+TOKEN, LINE = new_token("grafana", Role.VIEWER)
+
+
+@pytest.fixture
+def health() -> list[Health]:
+    return [Health(name="worker", healthy=True)]
+
+
+@pytest.fixture(params=[None, Tokens([LINE])], ids=["nobody is asked", "tokens"])
+def tokens(request: pytest.FixtureRequest) -> Tokens | None:
+    found: Tokens | None = request.param
+    return found
+
+
+@pytest.fixture
+def client(health: list[Health], tokens: Tokens | None) -> Iterator[TestClient]:  # type: ignore[type-arg]
+    watched = Watched(health=lambda: report_of(health), metrics=lambda: b"saga_started_total 7.0\n", version="1.2.3")
+    with TestClient(create_status_app(watched, AppSettings(tokens=tokens))) as client:
+        yield client
+
+
+def test_anybody_may_know_whether_it_is_well(client: TestClient, health: list[Health]) -> None:  # type: ignore[type-arg]
+    assert client.get("/livez").json() == {"status": "live"}
+    assert client.get("/readyz").status_code == 200
+    health.append(Health(name="kafka", healthy=False, detail="no broker is connected"))
+    answer = client.get("/health")
+    assert answer.status_code == 503
+    assert answer.json()["parts"][1] == {"name": "kafka", "healthy": False, "detail": "no broker is connected"}
+
+
+def test_what_it_did_is_for_those_who_may_read(client: TestClient, tokens: Tokens | None) -> None:  # type: ignore[type-arg]
+    answer = client.get("/metrics", headers={"Authorization": f"Bearer {TOKEN}"} if tokens else {})
+    assert (answer.status_code, answer.text) == (200, "saga_started_total 7.0\n")
+    if tokens:
+        assert client.get("/metrics").status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("POST", "/orders"), ("GET", "/sagas"), ("GET", "/stats"), ("POST", "/admission/stop")]
+)
+def test_there_is_nothing_else(client: TestClient, method: str, path: str) -> None:  # type: ignore[type-arg]
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    assert client.request(method, path, json={}, headers=headers).status_code == 404
