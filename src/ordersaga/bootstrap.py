@@ -41,6 +41,7 @@ from ordersaga.orchestrator.runtime.handle import Handler
 from ordersaga.orchestrator.runtime.measuring import Measures, Standing, exposition
 from ordersaga.orchestrator.runtime.pausing import Pausing
 from ordersaga.orchestrator.runtime.reconciling import Reconciler
+from ordersaga.orchestrator.runtime.sagas import Sagas
 from ordersaga.orchestrator.runtime.service import Report, Service
 from ordersaga.orchestrator.runtime.step_spans import StepSpans
 from ordersaga.orchestrator.runtime.topic_watch import TopicWatch
@@ -154,31 +155,47 @@ def orchestrator(settings: Settings, bus: Bus, run: Run = EVERYTHING) -> App:
     service = Service(store, bus, parts, besides=besides)
     app = App(service, _prepared(settings, bus, run, service), store, counting, tracing)
     metrics = exposition(measures, _standing(settings, bus, store=store, outbox=outbox, counting=counting))
+    watched = Watched(health=app.health, metrics=metrics, version=__version__)
     if "api" in only:
         verbs = Verbs(
             handler, beginnings.begin, SystemClock(), SystemRandom(), admit=admission.check, audit=database.audit()
         )
-        api = Api(
-            store=store,
-            board=database.board(),
-            statistics=database.statistics(),
-            audit=database.audit(),
-            sagas=sagas,
-            letters=letters,
-            verbs=verbs,
-            metrics=metrics,
-            health=app.health,
-            limits=order_limits(settings),
-            return_url=settings.return_url,
-            orders_by_customer=orders_by_customer(settings),
-            twins=Twins(measures.same_again),
-            version=__version__,
-        )
+        twins = Twins(measures.same_again)
+        api = _api(settings, database, watched, store=store, sagas=sagas, letters=letters, verbs=verbs, twins=twins)
         door = orders_while(admission.falls_behind)
         app.http = http_of(settings, api, tokens, read_only=not run.changes, tracing=tracing, door=door)
     elif "status" in only:
-        app.http = status_http_of(settings, Watched(health=app.health, metrics=metrics, version=__version__), tokens)
+        app.http = status_http_of(settings, watched, tokens)
     return app
+
+
+def _api(
+    settings: Settings,
+    database: Database,
+    watched: Watched,
+    *,
+    store: Store,
+    sagas: Sagas,
+    letters: DeadLetters,
+    verbs: Verbs,
+    twins: Twins,
+) -> Api:
+    return Api(
+        store=store,
+        board=database.board(),
+        statistics=database.statistics(),
+        audit=database.audit(),
+        sagas=sagas,
+        letters=letters,
+        verbs=verbs,
+        metrics=watched.metrics,
+        health=watched.health,
+        limits=order_limits(settings),
+        return_url=settings.return_url,
+        orders_by_customer=orders_by_customer(settings),
+        twins=twins,
+        version=watched.version,
+    )
 
 
 def _prepared(settings: Settings, bus: Bus, run: Run, service: Service) -> Prepared:
