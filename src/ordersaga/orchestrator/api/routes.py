@@ -6,16 +6,7 @@ from uuid import UUID
 from litestar import get, post
 from litestar.params import PathParameter, RawBody
 
-from ordersaga.orchestrator.api import (
-    admission,
-    auditing,
-    completing,
-    consumption,
-    dead_letters,
-    searching,
-    stats,
-    status,
-)
+from ordersaga.orchestrator.api import auditing, completing, dead_letters, searching, stats, status, switches
 from ordersaga.orchestrator.api.asking import (
     AnyRequest,
     Api,
@@ -191,8 +182,7 @@ ROUTES = [
     *completing.ROUTES,
     *searching.ROUTES,
     *dead_letters.ROUTES,
-    *admission.ROUTES,
-    *consumption.ROUTES,
+    *switches.ROUTES,
     *stats.ROUTES,
     *auditing.ROUTES,
     *status.ROUTES,
