@@ -205,6 +205,18 @@ ENGINE = (
         before="became = Became.SKIPPED if step.optional else Became.REFUSED",
         after="became = Became.SKIPPED if step.optional else Became.IN_DOUBT",
     ),
+    Bug(
+        name="an undo by hand is believed while a repeat is under way",
+        path=f"{CORE}/repeats.py",
+        before="shown = record if repeated else undone",
+        after="shown = undone",
+    ),
+    Bug(
+        name="nobody is told of a repeat that may be carried out after the end",
+        path=f"{CORE}/repeats.py",
+        before="        record = with_attention(record, why)\n    return record",
+        after="    return record",
+    ),
 )
 RUNTIME = (
     Bug(

@@ -20,6 +20,11 @@ from ordersaga.orchestrator.core.instance import Became, Status
 from ordersaga.testing.kit import must_hold
 from ordersaga.wire import messages as m
 
+MAY_FOLLOW = (
+    "MARK_DELIVERED was asked for 2 times, and may be done after mark_completed was settled:"
+    " see what the order service holds"
+)
+
 
 def explored(kind: Kind, *, faults: int, hands: int, definition: Definition | None = None) -> Found:
     bounds = Bounds(faults=faults, hands=hands)
@@ -56,6 +61,32 @@ def test_every_interleaving_of_a_delivery_keeps_the_rules_and_ends(kind: Kind, f
 def test_every_interleaving_of_a_delivery_with_a_fault_and_a_hand_keeps_the_rules(kind: Kind) -> None:
     found = must_hold(complete_order.stage_of(kind), faults=1, hands=1)
     assert {"COMPLETED", "CANCELLED", "COMPENSATED"} <= found.ends.keys()
+
+
+@pytest.mark.slow
+def test_every_interleaving_of_a_delivery_with_a_bare_service_a_fault_and_two_hands_keeps_the_rules() -> None:
+    found = must_hold(complete_order.stage_of(Kind.BARE), faults=1, hands=2)
+    assert {"CANCELLED with attention", "COMPLETED with attention"} <= found.ends.keys()
+
+
+@pytest.mark.parametrize(
+    ("order", "why", "holds"),
+    [
+        ("DELIVERED", MAY_FOLLOW, True),
+        ("ACCEPTED", MAY_FOLLOW, False),
+        ("DELIVERED", "undo_delivery was done by hand though the order stands", False),
+        ("COMPLETED", MAY_FOLLOW, True),
+    ],
+)
+def test_a_completed_delivery_may_be_marked_last_only_where_a_person_is_told_of_that(
+    order: str, why: str, holds: bool
+) -> None:
+    stage = complete_order.stage_of(Kind.BARE)
+    begun = start(stage.definition, exploring.SAGA_ID, stage.data, exploring.NOON).instance
+    record = replace(begun, status=Status.COMPLETED, attention=(why,))
+    paid = replace(stage.world, order=order, payment="CAPTURED", payouts=1)
+    assert complete_order.completed_is_whole(record, paid) is holds
+    assert not complete_order.completed_is_whole(record, replace(paid, payouts=0)), "told or not, the runner is paid"
 
 
 def test_a_capture_that_can_be_given_up_is_found_out() -> None:

@@ -4,6 +4,7 @@ The payment service is a full one always: a capture and a payout must not be mad
 other. A bare order service sets what it is told to, whatever came before, and remembers nothing.
 """
 
+import re
 from collections.abc import Callable, Container, Sequence
 from datetime import datetime
 from typing import Any
@@ -30,6 +31,9 @@ BROUGHT = Delivery(
     payout_cents=200,
 )
 CALLED_OFF = CancelAsked(Requested(actor="night-shift", role="operator", reason=Reason.OPERATOR_REQUEST))
+
+MAY_FOLLOW = re.compile("MARK_DELIVERED was asked for [0-9]+ times, and may be done after mark_completed was settled")
+"""What a person is told where a bare order service may still make the mark."""
 
 
 class World(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -154,8 +158,11 @@ def paid_once_and_out_of_captured_money(record: Instance[Any], world: World) -> 
 
 def completed_is_paid_for(record: Instance[Any], world: World) -> bool:
     """No order is COMPLETED that is not paid for, or whose runner is not paid."""
-    paid = world.payouts or world.paid_by_hand
-    return world.order != "COMPLETED" or bool(paid and world.payment == "CAPTURED")
+    return world.order != "COMPLETED" or _paid_for(world)
+
+
+def _paid_for(world: World) -> bool:
+    return world.payment == "CAPTURED" and bool(world.payouts or world.paid_by_hand)
 
 
 def nothing_is_taken_back_past_the_point(record: Instance[Any], world: World) -> bool:
@@ -170,10 +177,13 @@ def _undone_past_the_point(world: World, commands: Sequence[Command]) -> list[st
 
 
 def completed_is_whole(record: Instance[Any], world: World) -> bool:
-    """COMPLETED: the order is, the money is captured, and the runner is paid."""
+    """COMPLETED: the order is, the money is captured, and the runner is paid; but for a mark that may come after all
+    else, where a person is told of that.
+    """
     if record.status is not Status.COMPLETED:
         return True
-    return world.order == "COMPLETED" and completed_is_paid_for(record, world)
+    marked_last = world.order == "DELIVERED" and any(MAY_FOLLOW.match(why) for why in record.attention)
+    return (world.order == "COMPLETED" or marked_last) and _paid_for(world)
 
 
 def taken_back_is_nothing(record: Instance[Any], world: World) -> bool:

@@ -14,18 +14,15 @@ from uuid import UUID
 
 from msgspec.structs import replace
 
-from ordersaga.orchestrator.core.definition import Definition, Kind, Step, Undo
+from ordersaga.orchestrator.core.definition import Definition, Kind, Refusal, Step, Undo
 from ordersaga.orchestrator.core.inputs import Happened, Verdict
-from ordersaga.orchestrator.core.instance import Acceptance, Became, Direction, Effect, Instance, Status
-from ordersaga.orchestrator.core.reasons import Reason
+from ordersaga.orchestrator.core.instance import Acceptance, Became, Direction, Effect, Instance
 from ordersaga.orchestrator.core.recording import (
     Observation,
     Shown,
     Unmoved,
     answered,
     ask_later,
-    by_hand,
-    cancel_asked,
     cancelled_by_hand,
     code_of,
     done_at_last,
@@ -41,6 +38,7 @@ from ordersaga.orchestrator.core.recording import (
     with_attention,
     with_step,
 )
+from ordersaga.orchestrator.core.repeats import may_come_again, told_of_repeats, undone_by_hand
 from ordersaga.wire.ids import message_id
 from ordersaga.wire.messages import Event
 
@@ -234,22 +232,22 @@ def _refused(definition: Definition, record: AnyInstance, step: Step, seen: Happ
         if meaning.passes and out.attempt < definition.attempts_max(step):
             return Observation(ask_later(definition, record, step, now))
         return Observation(
-            _note_refusal(
-                answered(record, step.name, Direction.DO), step, seen.event, meaning.reason, meaning.attention
-            )
+            _note_refusal(definition, answered(record, step.name, Direction.DO), step, seen.event, meaning)
         )
     undo_sent = known.undo_attempts > 0
     if known.became is Became.IN_DOUBT and (seen.causation_id is not None or not undo_sent):
-        return Observation(_note_refusal(record, step, seen.event, meaning.reason, meaning.attention))
+        return Observation(_note_refusal(definition, record, step, seen.event, meaning))
     return Unmoved(Verdict.LATE, "refused after it was given up")
 
 
-def _note_refusal(record: AnyInstance, step: Step, event: Event, reason: Reason, attention: str | None) -> AnyInstance:
-    refused = replace(record.steps[step.name], became=Became.REFUSED, refusal=code_of(event), reason=reason)
-    record = with_step(record, refused)
+def _note_refusal(
+    definition: Definition, record: AnyInstance, step: Step, event: Event, meaning: Refusal
+) -> AnyInstance:
+    refused = replace(record.steps[step.name], became=Became.REFUSED, refusal=code_of(event), reason=meaning.reason)
+    record = told_of_repeats(definition, with_step(record, refused), [step], "one was refused")
     if step.point_of_no_return:
         record = replace(no_longer_overdue(record, step), committed=False)
-    return with_attention(record, attention) if attention else record
+    return with_attention(record, meaning.attention) if meaning.attention else record
 
 
 def _undone(definition: Definition, record: AnyInstance, step: Step, seen: Happened) -> Shown:
@@ -313,7 +311,8 @@ def _not_an_answer(definition: Definition, record: AnyInstance, undo: Undo, seen
     """Somebody's own doing, or a repeat of it: a full participant's answer names its command, and no answer is older
     than what it answers.
     """
-    if not undo.unasked_is_request or seen.causation_id is not None:
+    repeated = may_come_again(definition, record, definition.steps_undone_by(undo))
+    if not (undo.unasked_is_request or repeated) or seen.causation_id is not None:
         return False
     asked_at = record.requested.stamp if record.requested else None
     return definition.kind_of(undo.ask) is Kind.FULL or (asked_at is not None and not newer(seen.stamp, asked_at))
@@ -367,16 +366,10 @@ def _undone_unasked(definition: Definition, record: AnyInstance, undo: Undo, see
         known = record.steps.get(step.name)
         if known and known.became is None and seen.stamp and known.undone_at != seen.stamp:
             return Observation(with_step(record, replace(known, undone_at=seen.stamp)))
-    observation = _confirm_undo(definition, record, undo, getattr(seen.event, undo.named_by, None), seen.stamp)
-    if (
-        isinstance(observation, Observation)
-        and record.status in (Status.STARTED, Status.COMPLETED)
-        and not (record.closed or record.committed)
-    ):
-        return cancel_asked(observation.record, by_hand(undo.ask.to, f"{undo.name} was done by hand"))
-    if isinstance(observation, Observation) and (record.closed or record.committed):
-        return Observation(with_attention(observation.record, f"{undo.name} was done by hand though the order stands"))
-    return observation
+    undone = _confirm_undo(definition, record, undo, getattr(seen.event, undo.named_by, None), seen.stamp)
+    if isinstance(undone, Unmoved):
+        return undone
+    return undone_by_hand(definition, record, undone.record, undo, seen.stamp)
 
 
 def _undo_refused(definition: Definition, record: AnyInstance, step: Step, seen: Happened, now: datetime) -> Shown:

@@ -22,6 +22,7 @@ from ordersaga.orchestrator.core.recording import (
     settle,
     with_step,
 )
+from ordersaga.orchestrator.core.repeats import told_of_repeats
 
 AnyInstance = Instance[Any]
 
@@ -44,7 +45,7 @@ def retry_asked(definition: Definition, record: AnyInstance) -> Shown:
 def settle_asked(definition: Definition, record: AnyInstance, wish: SettleAsked) -> Shown:
     step = next((step for step in definition.steps if step.do.command.__name__ == wish.undo), None)
     if step is not None and definition.is_asked_until_answered(step):
-        return _settle_step(record, step)
+        return _settle_step(definition, record, step)
     undo = next((undo for undo in definition.undos() if undo.name == wish.undo), None)
     if undo is None:
         return Unmoved(Verdict.REFUSED, f"this saga undoes by {', '.join(u.name for u in definition.undos())}")
@@ -52,17 +53,21 @@ def settle_asked(definition: Definition, record: AnyInstance, wish: SettleAsked)
     if not open_needs:
         return Unmoved(Verdict.REFUSED, "nothing of it is to be taken back")
     if not all(need.extra for need in open_needs):
-        record = settle(definition, record, undo)
+        settled = settle(definition, record, undo)
+        record = told_of_repeats(definition, settled, definition.steps_undone_by(undo), f"{undo.name} was settled")
     record = _settle_extras(definition, record, undo)
     return Observation(answered(record, open_needs[0].step, Direction.UNDO))
 
 
-def _settle_step(record: AnyInstance, step: Step) -> Shown:
+def _settle_step(definition: Definition, record: AnyInstance, step: Step) -> Shown:
     """From the point of no return on, what a step would do may have been done by other means."""
     known = record.steps.get(step.name)
     if known is None or known.became is not None:
         return Unmoved(Verdict.REFUSED, "it is not under way")
     record = no_longer_overdue(answered(record, step.name, Direction.DO), step)
+    if known.refusal is None:  # else its participant is done with all that came before
+        before = [other for other in definition.steps if other is not step and other.do.to is step.do.to]
+        record = told_of_repeats(definition, record, before, f"{step.do.command.__name__} was settled")
     return Observation(with_step(record, replace(known, became=Became.SETTLED)))
 
 
