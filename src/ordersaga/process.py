@@ -42,6 +42,7 @@ def run_until_signalled(what: Runnable, stop_timeout_seconds: float) -> int:
             what.start()
             _collect_less_often()
             while not asked.wait(TRIM_EVERY_SECONDS):
+                gc.collect()  # by its own count it would come to the old ones after days
                 give_back()
         finally:
             _log.info("process.stopping")

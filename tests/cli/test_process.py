@@ -109,3 +109,35 @@ def test_what_a_rush_needed_is_given_back_to_the_system() -> None:
     most, after = map(int, said.split())
     assert most > 50e6, "it was kept"
     assert after < 15e6
+
+
+CIRCLES = """
+import gc, os, signal, sys, threading, weakref
+from ordersaga import process
+process.TRIM_EVERY_SECONDS = 0.05
+class Circle:
+    def __init__(self):
+        self.itself = self
+class Making:
+    def start(self):
+        threading.Thread(target=self.make).start()
+    def make(self):
+        while gc.get_threshold()[0] != process.GC_THRESHOLD:
+            threading.Event().wait(0.01)
+        circle, gone = Circle(), threading.Event()
+        weakref.finalize(circle, gone.set)
+        gc.collect(1)  # it has lived for a while
+        del circle
+        print("gone" if gone.wait(float(sys.argv[1])) else "kept", flush=True)
+        os.kill(os.getpid(), signal.SIGTERM)
+    def stop(self, timeout_seconds):
+        return True
+process.run_until_signalled(Making(), 5)
+"""
+
+
+def test_what_refers_to_itself_does_not_stay_until_the_collector_comes_to_the_old_ones() -> None:
+    """By its count that is after millions of objects more: an hour of load left some megabytes behind."""
+    argv = [sys.executable, "-c", CIRCLES, "20"]
+    said = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True).stdout
+    assert said.startswith("gone\n"), said
