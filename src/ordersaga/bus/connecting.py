@@ -58,6 +58,11 @@ class Connecting(Generic[Client]):
             self._client = None
         self._discard(client)
 
+    def holds(self, client: Client) -> bool:
+        """Whether it is neither dropped nor closed."""
+        with self._changed:
+            return self._client is client
+
     def close(self) -> Client | None:
         """No more attempts. The client that there is, if any, is handed over to be closed by the caller."""
         with self._changed:

@@ -199,6 +199,13 @@ class KafkaBus:
         except BusError as error:
             self._admin.drop(admin)
             raise BusUnavailable(str(error)) from error
+        except Exception as error:
+            if self._admin.holds(admin):
+                raise
+            # The library says of a client that was closed under it whatever comes to its mind.
+            raise BusUnavailable(
+                "another question was not answered, and this connection was given up for it"
+            ) from error
 
 
 def _where(record: Outgoing, counts: Mapping[str, int]) -> list[tuple[str, int]]:

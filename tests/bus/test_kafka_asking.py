@@ -1,0 +1,55 @@
+"""Several threads ask one admin client: what one of them does to it is no surprise to the others."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
+
+import pytest
+
+from ordersaga.bus.kafka import KafkaBus
+from ordersaga.bus.kafka_client import KafkaClients
+from ordersaga.bus.protocol import BusUnavailable
+
+
+class Admin:
+    """Never answers; closed, it fails as the library does."""
+
+    def __init__(self) -> None:
+        self.asked, self.closed = Event(), Event()
+
+    def describe_topics(self) -> Iterator[object]:
+        self.asked.set()
+        assert self.closed.wait(30.0)
+        raise RuntimeError("closed!")
+
+    def close(self) -> None:
+        self.closed.set()
+
+
+class Broken(Admin):
+    def describe_topics(self) -> Iterator[object]:
+        raise RuntimeError("a bug of ours")
+
+
+def test_whoever_asks_a_client_that_another_gives_up_is_told_that_nobody_answers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    admin = Admin()
+    monkeypatch.setattr(KafkaClients, "open_admin", lambda *_: admin)
+    bus = KafkaBus("127.0.0.1:1")
+    with ThreadPoolExecutor(1) as threads:
+        patient = threads.submit(bus.check, 30.0)
+        assert admin.asked.wait(30.0)
+        with pytest.raises(BusUnavailable, match="no answer in time"):
+            bus.check(0.1)
+        with pytest.raises(BusUnavailable, match="given up"):
+            patient.result(30.0)
+    bus.close(1.0)
+
+
+def test_what_fails_with_a_client_that_is_there_is_no_outage(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(KafkaClients, "open_admin", lambda *_: Broken())
+    bus = KafkaBus("127.0.0.1:1")
+    with pytest.raises(RuntimeError, match="a bug of ours"):
+        bus.check(5.0)
+    bus.close(1.0)
