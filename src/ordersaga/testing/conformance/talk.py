@@ -138,9 +138,7 @@ class Talk:
         seconds = self.subject.answer_seconds
         if not self.ear.wait(lambda: len(self.answers(case, command)) > before, seconds):
             self._unanswered(case, command, silence)
-        found = self.answers(case, command)[before]
-        self._note(case, found)
-        return found
+        return self.answers(case, command)[before]
 
     def answers(self, case: Case, command: m.Message) -> list[Heard]:
         words = self.part.words_for(command)
@@ -175,6 +173,7 @@ class Talk:
     def effects(self, case: Case) -> Sequence[Effect] | None:
         """None where no ledger was given."""
         ledger = self.subject.ledger
+        self._note(case)
         try:
             return ledger.effects(case) if ledger else None
         except MeansFailed as error:
@@ -211,12 +210,10 @@ class Talk:
         found = self.ear.astray(case.saga_id, case.order_id, str(id_of(case, command)))
         return [one for one in found if one.type in words]
 
-    def _note(self, case: Case, found: Heard) -> None:
-        """Ids by which a ledger may know what was done."""
-        for name in self.part.effect_ids:
-            value = found.payload.get(name)
-            if isinstance(value, str) and value and value not in case.named:
-                case.named.append(value)
+    def _note(self, case: Case) -> None:
+        """Ids by which a ledger may know what was done: those of all that was said, whoever waited for it."""
+        said = [one.payload.get(name) for one in self.ear.heard(case.saga_id) for name in self.part.effect_ids]
+        case.named.extend({one: None for one in said if isinstance(one, str) and one and one not in case.named})
 
 
 def id_of(case: Case, command: m.Message) -> UUID:
