@@ -39,7 +39,15 @@ LedgerCommand = Annotated[
     ),
 ]
 Restart = Annotated[
-    str | None, typer.Option(help="A command, or a URL to post to, that kills it (kill -9) and starts it again.")
+    str | None,
+    typer.Option(
+        help="A command, or a URL to post to, that kills it (kill -9) and starts it again. Nothing is judged until it"
+        " answers in every partition: for each kill that takes as long as the session of its consumer group."
+    ),
+]
+AnswerSeconds = Annotated[
+    float,
+    typer.Option(help="How long an answer may take. What a kill delays is waited for besides.", min=0.1, max=600),
 ]
 
 
@@ -54,7 +62,7 @@ def conformance(
     customer_id: Annotated[str, typer.Option(help="A customer that it knows.")] = "conformance",
     payment_method_id: Annotated[str, typer.Option(help="A card that it accepts.")] = "pm_card_visa",
     only: Annotated[list[str] | None, typer.Option(help="Only this property; may be repeated.")] = None,
-    answer_seconds: Annotated[float, typer.Option(help="How long an answer may take.", min=0.1, max=600)] = 10.0,
+    answer_seconds: AnswerSeconds = 10.0,
     one_at_a_time: Annotated[bool, typer.Option("--one-at-a-time", help="No two checks at once.")] = False,
     show: Annotated[bool, typer.Option("--list", help="Say what would be tried, and why, and try nothing.")] = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,

@@ -2,13 +2,14 @@
 an answer.
 
 Commands keep coming while it is killed, so that the kill meets one in every stage: read, carried out, answered. What
-was carried out and never said is money that nobody knows of; what is carried out twice is money held twice.
+was carried out and never said is money that nobody knows of; what is carried out twice is money held twice. Nothing is
+counted, and it is not killed again, before it is back.
 """
 
 from collections.abc import Sequence
 from threading import Thread
 
-from ordersaga.testing.conformance.checks_repeats import restart
+from ordersaga.testing.conformance.restarting import kill_and_start, wait_until_there
 from ordersaga.testing.conformance.subject import Case
 from ordersaga.testing.conformance.talk import Lacks, NotTried, Talk
 from ordersaga.wire import messages as m
@@ -28,10 +29,12 @@ def answers_once_committed(talk: Talk) -> str:
     asked: list[Case] = []
     for number in range(ROUNDS):
         asked += _killed_while_asked(talk, heard_first=number * SAGAS_FIRST // ROUNDS)
+        asked += wait_until_there(talk, talk.subject.restart_seconds)
     unanswered = _unanswered(talk, asked)
     if unanswered:
         raise Lacks(f"killed, it never answered {len(unanswered)} of {len(asked)} commands: {_named(unanswered)}")
-    doubled = [case for case in asked if len(talk.effect_ids(talk.answers(case, talk.do(case)))) > 1]
+    talk.ear.wait(lambda: bool(_doubled(talk, asked)), talk.subject.quiet_seconds)
+    doubled = _doubled(talk, asked)
     if doubled:
         raise Lacks(f"killed, it did {len(doubled)} of {len(asked)} commands twice: {_named(doubled)}")
     kept = [talk.standing(case, 1, "killed in between") for case in asked] if talk.part.effect_ids else ["no effects"]
@@ -61,7 +64,7 @@ def _killed_while_asked(talk: Talk, heard_first: int) -> Sequence[Case]:
 
 def _kill(talk: Talk, trouble: list[Exception]) -> None:
     try:
-        restart(talk)
+        kill_and_start(talk)
     except NotTried as error:
         trouble.append(error)
 
@@ -75,6 +78,10 @@ def _unanswered(talk: Talk, cases: Sequence[Case]) -> Sequence[Case]:
 def _open(talk: Talk, cases: Sequence[Case]) -> list[Case]:
     good = m.TYPE_OF[talk.part.done] if talk.part.done else ""
     return [case for case in cases if not any(one.type == good for one in talk.ear.heard(case.saga_id))]
+
+
+def _doubled(talk: Talk, cases: Sequence[Case]) -> list[Case]:
+    return [case for case in cases if len(talk.effect_ids(talk.answers(case, talk.do(case)))) > 1]
 
 
 def _named(cases: Sequence[Case]) -> str:

@@ -1,7 +1,7 @@
 """Checks of the notification service. It answers nobody, so everything is read from its ledger."""
 
 from ordersaga.testing.conformance.checks_poison import POISON
-from ordersaga.testing.conformance.checks_repeats import restart
+from ordersaga.testing.conformance.restarting import restart
 from ordersaga.testing.conformance.subject import Case
 from ordersaga.testing.conformance.talk import Lacks, NotTried, Talk
 from ordersaga.wire import messages as m

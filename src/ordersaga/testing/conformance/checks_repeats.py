@@ -5,6 +5,7 @@ from uuid import uuid4
 
 from ordersaga.testing.conformance.ear import Heard
 from ordersaga.testing.conformance.parts import opening
+from ordersaga.testing.conformance.restarting import restart
 from ordersaga.testing.conformance.subject import Case, MeansFailed
 from ordersaga.testing.conformance.talk import Lacks, NotTried, Talk, shown
 from ordersaga.wire import messages as m
@@ -104,15 +105,6 @@ def given_back(talk: Talk, order_id: str) -> None:
         talk.subject.desk.give_back(order_id)
     except MeansFailed as error:
         raise NotTried(f"the order cannot be given back: {error}") from error
-
-
-def restart(talk: Talk) -> None:
-    if talk.subject.restart is None:
-        raise NotTried("nothing can kill and start it")
-    try:
-        talk.subject.restart()
-    except MeansFailed as error:
-        raise NotTried(f"it could not be restarted: {error}") from error
 
 
 def _undo_of_something_else(undo: m.Command) -> m.Command:

@@ -2,9 +2,9 @@
 
 from datetime import UTC, datetime, timedelta
 
-from ordersaga.testing.conformance.checks_repeats import restart
 from ordersaga.testing.conformance.ear import Heard
 from ordersaga.testing.conformance.parts import timer
+from ordersaga.testing.conformance.restarting import restart
 from ordersaga.testing.conformance.subject import Case
 from ordersaga.testing.conformance.talk import Lacks, NotTried, Talk
 from ordersaga.wire import messages as m

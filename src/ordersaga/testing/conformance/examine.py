@@ -3,9 +3,10 @@
     report = examine(Subject(participant=Participant.PAYMENT, bus=KafkaBus("127.0.0.1:9092"), ledger=..., restart=...))
     report.must_have("recognises repeats")
 
-First one command is asked, with patience. A participant that does not answer it is not asked anything else. Then all
-checks run that do each other no harm, at once, each with sagas of its own; then the malformed records; then the kills.
-At the end what was done is taken back, as far as the participant takes back.
+First one command is asked, with patience, and another in each partition. A participant that does not answer them is not
+asked anything else. Then all checks run that do each other no harm, at once, each with sagas of its own; then the
+malformed records; then the kills, after each of which nothing is judged until it answers in each partition again. At
+the end what was done is taken back, as far as the participant takes back.
 
 Promised: a check that itself fails is told as "not tried" with the error, and the others go on. Not promised: that a
 participant which passes has no flaws. Absence is believed after `quiet_seconds`, and a kill meets the moment that it
@@ -14,6 +15,7 @@ meets.
 
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from uuid import uuid4
 
@@ -23,6 +25,7 @@ from ordersaga.testing.conformance.checks_said import answers
 from ordersaga.testing.conformance.ear import Ear
 from ordersaga.testing.conformance.properties import Property, When, properties_of
 from ordersaga.testing.conformance.report import Finding, Report, Result
+from ordersaga.testing.conformance.restarting import wait_until_there
 from ordersaga.testing.conformance.subject import Case, Subject
 from ordersaga.testing.conformance.talk import Lacks, NotTried, Register, Talk
 from ordersaga.wire.topics import Participant
@@ -39,11 +42,11 @@ def examine(
 
     Raises `BusError` where no broker answers, and `TopicMissing`.
     """
-    _check_topics(subject)
+    partitions = _partitions(subject)
     producer = subject.bus.producer(client_id="conformance")
     ear = Ear(subject.bus, subject.topics.events_of(subject.participant))
     try:
-        return _Examination(subject, kind, ear, producer, told).of(
+        return _Examination(subject, kind, ear, producer, told, partitions=partitions).of(
             [one for one in properties_of(subject.participant) if not only or one.name in only]
         )
     finally:
@@ -56,13 +59,15 @@ class TopicMissing(BusUnavailable):
 
 
 class _Examination:
-    def __init__(self, subject: Subject, kind: Kind, ear: Ear, producer: Producer, told: Told) -> None:
+    def __init__(
+        self, subject: Subject, kind: Kind, ear: Ear, producer: Producer, told: Told, *, partitions: int
+    ) -> None:
         self._subject = subject
         self._kind = kind
         self._told = told
         self._register = Register()
-        self._talk = Talk(subject, ear, producer, self._register)
-        self._ear, self._producer = ear, producer
+        self._talk = Talk(subject, ear, producer, self._register, partitions)
+        self._ear, self._producer, self._partitions = ear, producer, partitions
 
     def of(self, wanted: Sequence[Property]) -> Report:
         silence = self._greeting()
@@ -76,17 +81,25 @@ class _Examination:
         """Why it cannot be examined; empty where it can."""
         talk = self._patient()
         if talk.part.done is None:
+            self._greet_a_silent_one(talk)
             return ""
         case = talk.case()
         try:
             talk.ask(case, talk.do(case))
+            wait_until_there(talk, talk.subject.greeting_seconds)
         except NotTried as error:
             return "" if "correlation_id" in str(error) else str(error)
         return ""
 
+    def _greet_a_silent_one(self, talk: Talk) -> None:
+        """It answers nobody: what it keeps is for the checks to say, once it had the time to begin."""
+        if talk.subject.ledger is not None:
+            with suppress(NotTried):
+                wait_until_there(talk, talk.subject.greeting_seconds)
+
     def _patient(self) -> Talk:
         subject = replace(self._subject, answer_seconds=self._subject.greeting_seconds)
-        return Talk(subject, self._ear, self._producer, self._register)
+        return Talk(subject, self._ear, self._producer, self._register, self._partitions)
 
     def _all(self, wanted: Sequence[Property]) -> list[Finding]:
         together = [one for one in wanted if one.when is When.TOGETHER]
@@ -150,7 +163,8 @@ def _of_a_silent_one(wanted: Property, silence: str) -> tuple[Result, str]:
     return Result.NOT_TRIED, "it answers nothing"
 
 
-def _check_topics(subject: Subject) -> None:
+def _partitions(subject: Subject) -> int:
+    """Of its topic. Raises `TopicMissing`."""
     subject.bus.check(_REACH_SECONDS)
     there = subject.bus.partitions()
     needed = {subject.topics.commands_of(subject.participant), subject.topics.events_of(subject.participant)}
@@ -160,3 +174,4 @@ def _check_topics(subject: Subject) -> None:
     if missing:
         names = " and ".join(missing)
         raise TopicMissing(f"there is no topic {names}: set its name with ORDERSAGA_TOPIC_..., or create it")
+    return there[subject.topics.commands_of(subject.participant)]

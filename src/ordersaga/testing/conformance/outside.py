@@ -89,7 +89,7 @@ class CommandLedger:
 def restart_by(how: str) -> Callable[[], None]:
     """A command to run, or a URL to post to, that kills a participant and starts it again."""
     if how.startswith(("http://", "https://")):
-        return lambda: ignored(ask(how, "POST", "", {}))
+        return lambda: ignored(ask(how, "POST", "", {}, seconds=_COMMAND_SECONDS))
     return lambda: ignored(run(how))
 
 
@@ -97,11 +97,13 @@ def ignored(answer: Any) -> None:
     """It did what was asked; what it says of it is of no interest."""
 
 
-def ask(url: str, method: str, path: str, body: Any, authorization: str = "") -> bytes | None:
+def ask(
+    url: str, method: str, path: str, body: Any, authorization: str = "", *, seconds: float = _HTTP_SECONDS
+) -> bytes | None:
     """What it answers; None for a GET of what does not exist. Raises `MeansFailed`."""
     address = urlsplit(url)
     connect = HTTPSConnection if address.scheme == "https" else HTTPConnection
-    connection = connect(address.netloc, timeout=_HTTP_SECONDS)
+    connection = connect(address.netloc, timeout=seconds)
     headers = {"Content-Type": "application/json", **({"Authorization": authorization} if authorization else {})}
     target = (address.path.rstrip("/") + path or "/") + (f"?{address.query}" if address.query else "")
     try:

@@ -91,10 +91,14 @@ class Subject:
     greeting_seconds: float = 60.0
     """How long the very first answer may take: it may only just be starting."""
     answer_seconds: float = 10.0
-    """How long any other may take."""
+    """How long any other may take, of one that was not killed."""
     quiet_seconds: float = 1.0
     """How long nothing has to come until it is believed that nothing will."""
+    restart_seconds: float = 180.0
+    """How long it may take after a restart until it answers everywhere: brokers give its partitions away when the
+    session of the killed one has run out.
+    """
     recovery_seconds: float = 60.0
-    """How long it may take after a restart."""
+    """How long it may take from then on until what the kill cut off is told: some wait for a lease to run out."""
     one_at_a_time: bool = False
     """Whether no two checks run at once: slower, and what was seen belongs to one check."""

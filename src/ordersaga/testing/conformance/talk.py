@@ -56,8 +56,10 @@ class Register:
 
 
 class Talk:
-    def __init__(self, subject: Subject, ear: Ear, producer: Producer, register: Register) -> None:
+    def __init__(self, subject: Subject, ear: Ear, producer: Producer, register: Register, partitions: int) -> None:
+        """`partitions`: of its topic."""
         self.subject = subject
+        self.partitions = partitions
         self.ear = ear
         self.part: Part = PARTS[subject.participant]
         self._producer = producer
