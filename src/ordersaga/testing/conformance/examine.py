@@ -13,13 +13,15 @@ participant which passes has no flaws. Absence is believed after `quiet_seconds`
 meets.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
+from threading import Event
+from time import monotonic
 from uuid import uuid4
 
-from ordersaga.bus.protocol import BusUnavailable, Producer
+from ordersaga.bus.protocol import BusError, BusUnavailable, Producer
 from ordersaga.orchestrator.core.definition import Kind
 from ordersaga.testing.conformance.checks_said import answers
 from ordersaga.testing.conformance.ear import Ear
@@ -32,6 +34,7 @@ from ordersaga.wire.topics import Participant
 
 _CLOSE_SECONDS = 5.0
 _REACH_SECONDS = 20.0
+_ASK_AGAIN_SECONDS = 0.2
 Told = Callable[[Finding], None]
 
 
@@ -134,9 +137,10 @@ class _Examination:
             return 0
         words = talk.part.words_for(talk.undo(talk.case(), None))
         open_cases = [case for case in self._register.cases.values() if self._stands(case)]
-        for case in open_cases:
-            named = None if talk.part.undo_by_order else next(iter(self._effect_ids(case)), None)
-            talk.tell(case, talk.undo(case, named), message_id=uuid4())
+        with suppress(BusError):  # what was found is told all the same
+            for case in open_cases:
+                named = None if talk.part.undo_by_order else next(iter(self._effect_ids(case)), None)
+                talk.tell(case, talk.undo(case, named), message_id=uuid4())
         seconds = self._subject.recovery_seconds if self._subject.restart else self._subject.answer_seconds
         self._ear.wait(lambda: all(self._last(case) in words[:1] for case in open_cases), seconds)
         return sum(self._last(case) not in words[:1] for case in open_cases)
@@ -165,8 +169,7 @@ def _of_a_silent_one(wanted: Property, silence: str) -> tuple[Result, str]:
 
 def _partitions(subject: Subject) -> int:
     """Of its topic. Raises `TopicMissing`."""
-    subject.bus.check(_REACH_SECONDS)
-    there = subject.bus.partitions()
+    there = _topics(subject)
     needed = {subject.topics.commands_of(subject.participant), subject.topics.events_of(subject.participant)}
     if subject.participant is Participant.NOTIFICATION:
         needed = {subject.topics.commands_of(subject.participant)}
@@ -175,3 +178,16 @@ def _partitions(subject: Subject) -> int:
         names = " and ".join(missing)
         raise TopicMissing(f"there is no topic {names}: set its name with ORDERSAGA_TOPIC_..., or create it")
     return there[subject.topics.commands_of(subject.participant)]
+
+
+def _topics(subject: Subject) -> Mapping[str, int]:
+    """Brokers that only just begin are asked again."""
+    end, pause = monotonic() + _REACH_SECONDS, Event()
+    while True:
+        try:
+            subject.bus.check(_REACH_SECONDS)
+            return subject.bus.partitions()
+        except BusUnavailable:
+            if monotonic() >= end:
+                raise
+        pause.wait(_ASK_AGAIN_SECONDS)

@@ -15,7 +15,7 @@ from uuid import UUID, uuid4
 
 import msgspec
 
-from ordersaga.bus.protocol import Headers, Outgoing, Producer, Published
+from ordersaga.bus.protocol import BusRefused, BusUnavailable, Headers, Outgoing, Producer, Published
 from ordersaga.testing.conformance.ear import Ear, Heard
 from ordersaga.testing.conformance.parts import PARTS, Part
 from ordersaga.testing.conformance.subject import Case, Effect, MeansFailed, Subject
@@ -26,7 +26,7 @@ from ordersaga.wire.ids import uuid7
 from ordersaga.wire.topics import Participant
 
 SOURCE = "conformance"
-_PUBLISH_SECONDS = 20.0
+_PUBLISH_SECONDS = 60.0
 _LOOK_AGAIN_SECONDS = 0.05
 _SAVED = "its ledger was not looked at"
 
@@ -121,9 +121,20 @@ class Talk:
         self.publish([Outgoing(self._topic, case.saga_id.encode(), value) for value in values])
 
     def publish(self, records: Sequence[Outgoing]) -> None:
-        for outcome in self._producer.publish(records, _PUBLISH_SECONDS):
-            if outcome.published is not Published.ACKNOWLEDGED:
-                raise NotTried(f"a command could not be published: {outcome.error}")
+        """Until all are acknowledged. Raises `BusUnavailable` where they are not in time, and `BusRefused`."""
+        end = monotonic() + _PUBLISH_SECONDS
+        left = list(records)
+        while left:
+            outcomes = self._producer.publish(left, max(1.0, end - monotonic()))
+            errors = [one.error for one in outcomes if one.published is not Published.ACKNOWLEDGED]
+            if any(one.published is Published.REFUSED for one in outcomes):
+                raise BusRefused(f"a command could not be published: {errors[0]}")
+            if errors and monotonic() >= end:
+                raise BusUnavailable(f"a command could not be published: {errors[0]}")
+            told = zip(left, outcomes, strict=True)
+            left = [record for record, one in told if one.published is not Published.ACKNOWLEDGED]
+            if left:
+                self._pause.wait(_LOOK_AGAIN_SECONDS)
 
     # --- what is answered -----------------------------------------------------------------------------------------
 
