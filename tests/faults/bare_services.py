@@ -9,19 +9,24 @@ not said yet when they were killed is never said, and what they had not committe
 import argparse
 import sqlite3
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from datetime import datetime
 from pathlib import Path
+from time import monotonic
+from typing import Any
 from uuid import uuid4
 
 from ordersaga.bus.kafka import KafkaBus
+from ordersaga.bus.protocol import Consumer, Record
 from ordersaga.delivery.clock import SystemClock, SystemRandom
 from ordersaga.process import run_until_signalled
 from ordersaga.testing.bare import BareHold, BareOrder, BareServices, Habits, Mishap, Said
-from ordersaga.testing.bare_host import BareHost
+from ordersaga.testing.bare_host import GROUP, PLAYED, BareHost
 from ordersaga.wire.messages import Message
 from ordersaga.wire.topics import Topics
 
+COMMIT_LATER_SECONDS = 5.0
 NOBODY = "unknown-to-everybody"
 """A user whom they do not know."""
 _TABLES = """
@@ -105,16 +110,52 @@ class KeptServices(BareServices):
         return said
 
 
+class LateBus(KafkaBus):
+    """What its consumers have handled is committed some seconds later; killed before, it is handled again."""
+
+    def consumer(self, **how: Any) -> "LateConsumer":  # type: ignore[override]
+        return LateConsumer(super().consumer(**how))
+
+
+class LateConsumer:
+    def __init__(self, consumer: Consumer) -> None:
+        self._consumer = consumer
+        self._handled: dict[tuple[str, int], int] = {}
+        self._due_at = 0.0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._consumer, name)
+
+    def commit(self, next_offsets: Mapping[tuple[str, int], int]) -> None:
+        if not self._handled:
+            self._due_at = monotonic() + COMMIT_LATER_SECONDS
+        self._handled.update(next_offsets)
+
+    def poll(self, max_records: int, timeout_seconds: float) -> Sequence[Record]:
+        if self._handled and monotonic() >= self._due_at:
+            self._consumer.commit(self._handled)
+            self._handled = {}
+        return self._consumer.poll(max_records, min(timeout_seconds, COMMIT_LATER_SECONDS))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="bare_services", description=__doc__)
     parser.add_argument("--brokers", required=True, help="host:port of some, separated by commas")
     parser.add_argument("--ledger", type=Path, required=True, help="a file")
     parser.add_argument("--prefix", default="", help="of the names of all topics")
+    parser.add_argument("--only", choices=[one.value for one in PLAYED], help="one of them; all unless told")
+    parser.add_argument(
+        "--commits-late", action="store_true", help="by the clock, as client libraries do by themselves"
+    )
     arguments = parser.parse_args()
-    bus = KafkaBus(arguments.brokers)
+    bus = LateBus(arguments.brokers) if arguments.commits_late else KafkaBus(arguments.brokers)
     topics = Topics(**{field.name: arguments.prefix + field.name for field in fields(Topics)})
     services = KeptServices(Ledger(arguments.ledger))
-    host = BareHost(services, bus, topics=topics, clock=SystemClock(), randomness=SystemRandom())
+    played = [one for one in PLAYED if arguments.only in (None, one.value)]
+    group = f"{arguments.prefix}{GROUP}-{arguments.only}" if arguments.only else GROUP
+    host = BareHost(
+        services, bus, topics=topics, clock=SystemClock(), randomness=SystemRandom(), played=played, group=group
+    )
     code = run_until_signalled(host, 9.0)
     bus.close(2.0)
     return code

@@ -16,32 +16,10 @@ from ordersaga.testing.conformance import (
     examine,
 )
 from ordersaga.wire.topics import Participant
+from tests.testing.bare_lacks import BARE_LACKS, RESTARTING
 from tests.testing.on_kafka import kafka_bus, own_topics
 
 PAYMENT = Participant.PAYMENT
-RESTARTING = {"recognises repeats after a restart", "answers once committed"}
-
-NOT_FULL = {
-    "carries causation_id",
-    "keys by saga",
-    "has message ids",
-    "stamps in UTC",
-    "has CloudEvents headers",
-    "passes on the trace",
-    "repeats its answer's id",
-    "repeats its first time",
-}
-"""No bare service has any of these."""
-
-BARE_PAYMENT_LACKS = NOT_FULL | {
-    "refuses",
-    "recognises repeats",
-    "recognises repeats without ids",
-    "takes back without the id",
-    "stays undone",
-    "tombstones",
-    "ends alike in any order",
-}
 
 
 def test_a_reference_participant_has_all_that_can_be_tried_without_killing_it(
@@ -84,7 +62,7 @@ def test_of_a_bare_service_each_property_that_is_missing_is_named(kafka_cluster:
     finally:
         host.stop(10)
         bus.close(5)
-    assert set(report.of(Result.LACKS)) == BARE_PAYMENT_LACKS, "\n".join(report.lines())
+    assert set(report.of(Result.LACKS)) == BARE_LACKS[PAYMENT], "\n".join(report.lines())
     assert report.passed, "it has what a bare one promises"
     assert report.advice()[0].startswith("Run it as bare")
 

@@ -40,6 +40,7 @@ class BareHost:
         plan: Plan = undisturbed,
         played: Sequence[Participant] = PLAYED,
         expire_every_seconds: float = 0.5,
+        group: str = GROUP,
     ) -> None:
         self.services = services
         self.plan = plan
@@ -51,7 +52,7 @@ class BareHost:
         self._waiting: list[tuple[float, int, Outgoing]] = []
         self._numbers = count()
         self._producer = bus.producer(client_id=GROUP)
-        consumer = bus.consumer(group=GROUP, topics=[topics.commands_of(one) for one in played], client_id=GROUP)
+        consumer = bus.consumer(group=group, topics=[topics.commands_of(one) for one in played], client_id=GROUP)
         self._consuming = ConsumeLoop(
             consumer, self._handle, self._park, name=GROUP, clock=clock, randomness=randomness, poll_timeout_seconds=5.0
         )
