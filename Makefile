@@ -36,7 +36,7 @@ ci: parts ## the longer suites: tests marked slow, simulated afternoons, planted
 	@$(MAKE) -j 2 afternoons brokerless
 	@echo "ci: planted bugs" && $(BIN)/python -m seeded_bugs
 	@echo "ci: killed at every failpoint" && $(BIN)/python -m tests.faults.crash
-	@echo "ci: four minutes of chaos" && $(BIN)/python -m tests.faults.chaos --minutes 4
+	@echo "ci: five minutes of chaos" && $(BIN)/python -m tests.faults.chaos --minutes 5
 
 # Side by side: without a broker most of the time goes in waiting, and simulated time does not care how long it takes.
 afternoons: $(READY)

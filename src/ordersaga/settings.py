@@ -125,7 +125,7 @@ class Settings(SmokeSettings):
     behind_seconds_max: Seconds = Field(
         1,
         description=(
-            "How long an answer may wait in a process until it is read; above it, that process answers new orders 503."
+            "How long an answer may wait in a process until it is read; above it, every process answers new orders 503."
             " A saga waits for five, so one second is an order of five seconds, and as long until all is as before."
         ),
     )

@@ -1,6 +1,7 @@
 """A process without an API says how it is and what it did, and nothing else."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from litestar.testing import TestClient
@@ -26,13 +27,13 @@ def tokens(request: pytest.FixtureRequest) -> Tokens | None:
 
 
 @pytest.fixture
-def client(health: list[Health], tokens: Tokens | None) -> Iterator[TestClient]:  # type: ignore[type-arg]
+def client(health: list[Health], tokens: Tokens | None) -> Iterator[TestClient[Any]]:
     watched = Watched(health=lambda: report_of(health), metrics=lambda: b"saga_started_total 7.0\n", version="1.2.3")
     with TestClient(create_status_app(watched, AppSettings(tokens=tokens))) as client:
         yield client
 
 
-def test_anybody_may_know_whether_it_is_well(client: TestClient, health: list[Health]) -> None:  # type: ignore[type-arg]
+def test_anybody_may_know_whether_it_is_well(client: TestClient[Any], health: list[Health]) -> None:
     assert client.get("/livez").json() == {"status": "live"}
     assert client.get("/readyz").status_code == 200
     health.append(Health(name="kafka", healthy=False, detail="no broker is connected"))
@@ -41,7 +42,7 @@ def test_anybody_may_know_whether_it_is_well(client: TestClient, health: list[He
     assert answer.json()["parts"][1] == {"name": "kafka", "healthy": False, "detail": "no broker is connected"}
 
 
-def test_what_it_did_is_for_those_who_may_read(client: TestClient, tokens: Tokens | None) -> None:  # type: ignore[type-arg]
+def test_what_it_did_is_for_those_who_may_read(client: TestClient[Any], tokens: Tokens | None) -> None:
     answer = client.get("/metrics", headers={"Authorization": f"Bearer {TOKEN}"} if tokens else {})
     assert (answer.status_code, answer.text) == (200, "saga_started_total 7.0\n")
     if tokens:
@@ -51,6 +52,6 @@ def test_what_it_did_is_for_those_who_may_read(client: TestClient, tokens: Token
 @pytest.mark.parametrize(
     ("method", "path"), [("POST", "/orders"), ("GET", "/sagas"), ("GET", "/stats"), ("POST", "/admission/stop")]
 )
-def test_there_is_nothing_else(client: TestClient, method: str, path: str) -> None:  # type: ignore[type-arg]
+def test_there_is_nothing_else(client: TestClient[Any], method: str, path: str) -> None:
     headers = {"Authorization": f"Bearer {TOKEN}"}
     assert client.request(method, path, json={}, headers=headers).status_code == 404

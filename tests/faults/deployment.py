@@ -35,13 +35,13 @@ class Deployment(Stage):
         *,
         orchestrators: int = 1,
         participants_each: int = 1,
-        apart: bool = False,
+        participants_alone: bool = False,
         kinds: str = "full",
         nodes: int = 1,
         settings: Mapping[str, str] | None = None,
     ) -> None:
-        """`participants_each`: how many of each participant; 0 where the caller plays them. `apart`: a process for each
-        of them, instead of one for all five.
+        """`participants_each`: how many of each participant; 0 where the caller plays them. `participants_alone`: a
+        process for each of them, instead of one for all five.
         """
         super().__init__(
             directory,
@@ -52,7 +52,7 @@ class Deployment(Stage):
             settings={**IMPATIENT, "ORDERSAGA_LOG_LEVEL": "INFO", **(settings or {})},
         )
         self._participants_each = participants_each
-        self._apart = apart
+        self._participants_alone = participants_alone
         self._desks = free_ports(1 + max(1, participants_each))
         self.databases: dict[str, FaultProxy] = {}
         """By who connects through it: orchestrators or participants."""
@@ -96,11 +96,11 @@ class Deployment(Stage):
 
     def start_participants(self) -> None:
         for number in range(self._participants_each):
-            for names in ([name] for name in PARTICIPANTS) if self._apart else [list(PARTICIPANTS)]:
+            for names in ([name] for name in PARTICIPANTS) if self._participants_alone else [list(PARTICIPANTS)]:
                 own = {
                     "DATABASE_URL": self.through("participants"),
                     "ORDERSAGA_INSTANCE_ID": f"participants-{number}",
-                    "ORDERSAGA_PARTICIPANTS_HTTP_PORT": "0" if self._apart else str(self._desks[number]),
+                    "ORDERSAGA_PARTICIPANTS_HTTP_PORT": "0" if self._participants_alone else str(self._desks[number]),
                 }
                 self._start("participants", "ordersaga.cli", "participants", *names, environment=own)
 

@@ -281,7 +281,7 @@ def _ordersaga(rounds: Rounds, *arguments: str) -> None:
 def rounds(image: Path | None = None) -> Iterator[Rounds]:
     with ExitStack() as stack:
         directory = stack.enter_context(temporary_directory())
-        services = Services(directory, orchestrators=2, apart=True, nodes=3)
+        services = Services(directory, orchestrators=2, participants_alone=True, nodes=3)
         stack.callback(services.stop)
         services.__enter__()
         for name in ("order", "user", "payment", "timer"):

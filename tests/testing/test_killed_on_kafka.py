@@ -19,7 +19,7 @@ from tests.testing.bare_lacks import KILLED_LACKS, KILLED_MAY_LACK
 from tests.testing.on_kafka import AsProcess, Platform, bare, reference, restarted_by_url
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-AT_ONCE = 3
+AT_ONCE = 5
 """Bare services wait for sessions, most of their time."""
 PAYMENT = Participant.PAYMENT
 BY_THE_COMMAND = "payment, by the command"

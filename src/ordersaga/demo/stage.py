@@ -26,7 +26,7 @@ IMPATIENT = {
     **{f"ORDERSAGA_PARTICIPANT_{name.upper()}": "full" for name in PARTICIPANTS},
 }
 """The reference participants recognise repeats; and nobody wants to wait long until a dead process counts as dead."""
-READY_SECONDS = 180.0
+READY_SECONDS = 60.0
 STOP_SECONDS = 12.0
 
 

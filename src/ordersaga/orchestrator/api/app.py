@@ -31,14 +31,17 @@ class AppSettings:
 
 
 def create_app(api: Api, settings: AppSettings) -> Litestar:
-    both = {"api": Provide(lambda: api, sync_to_thread=False), "watched": Provide(lambda: api, sync_to_thread=False)}
-    return _app([place_order_of(api, settings.body_bytes_max), *ROUTES], both, settings, api.version)
+    routes = [place_order_of(api, settings.body_bytes_max), *ROUTES]
+    return _app(routes, {"api": _always(api), "watched": _always(api)}, settings, api.version)
 
 
 def create_status_app(watched: Watched, settings: AppSettings) -> Litestar:
     """For a process that answers nothing but how it is."""
-    provided = {"watched": Provide(lambda: watched, sync_to_thread=False)}
-    return _app(status.ROUTES, provided, settings, watched.version)
+    return _app(status.ROUTES, {"watched": _always(watched)}, settings, watched.version)
+
+
+def _always(what: Watched) -> Provide:
+    return Provide(lambda: what, sync_to_thread=False)
 
 
 def _app(

@@ -1,6 +1,6 @@
 -- Who falls behind: for processes that take orders and read no answers themselves.
 
-CREATE UNLOGGED TABLE behind (
+CREATE TABLE behind (
     process text PRIMARY KEY,
     seconds double precision NOT NULL CHECK (seconds >= 0),
     at timestamptz NOT NULL
