@@ -91,7 +91,7 @@ class Courier:
         )
 
         def begin(verbs: Verbs) -> None:
-            saga_id = verbs.begin(COMPLETE_ORDER.name, data, DISPATCH).result().saga_id
+            saga_id = verbs.begin(COMPLETE_ORDER.name, data, DISPATCH).saga_id
             self._begun.append(saga_id)
             self._world.placed.append(saga_id)
 

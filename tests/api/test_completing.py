@@ -1,6 +1,10 @@
 """Completing an order over HTTP: begun from what the order's own saga knows, once, and refused where it cannot be."""
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import count
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -9,6 +13,8 @@ from litestar.testing import TestClient
 from ordersaga.orchestrator.api.app import AppSettings, create_app
 from ordersaga.orchestrator.runtime.sagas import Sagas
 from ordersaga.orchestrator.sagas.create_order import CREATE_ORDER
+from ordersaga.orchestrator.store.protocol import SagaPage
+from ordersaga.orchestrator.store.search import Search
 from ordersaga.wire import completing as c
 from ordersaga.wire import messages as m
 from tests.api.conftest import Stage
@@ -72,6 +78,30 @@ def test_asked_again_it_is_the_same_saga_until_that_was_taken_back(stage: Stage)
     hear(stage, first, c.OrderDeliveryFailed(error="ILLEGAL_STATE", order_id=order_id))
     assert saga(stage, first)["status"] == "COMPENSATED"
     assert complete(stage, order_id).json()["saga_id"] != first
+
+
+def test_of_two_who_ask_in_one_moment_one_begins_it(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Again after it was taken back: the key of the second time is another one."""
+    order_id = accepted(stage)
+    page = stage.api.store.page
+    for _ in range(2):
+        both, looks = Barrier(2), count()
+
+        def look_together(search: Search, both: Barrier = both, looks: Iterator[int] = looks) -> SagaPage:
+            found = page(search)
+            if next(looks) < 2:
+                both.wait(10)
+            return found
+
+        monkeypatch.setattr(stage.api.store, "page", look_together)
+        with ThreadPoolExecutor(2) as people:
+            answers = list(people.map(lambda _: complete(stage, order_id), range(2)))
+        assert [answer.status_code for answer in answers] == [202, 202]
+        (saga_id,) = {answer.json()["saga_id"] for answer in answers}
+        assert next(looks) == 3, "both found that there was none; the one who came too late looked again"
+        hear(stage, saga_id, c.OrderDeliveryFailed(error="ILLEGAL_STATE", order_id=order_id))
+        assert saga(stage, saga_id)["status"] == "COMPENSATED"
+    assert stage.client.get("/stats", params={"saga": "complete_order"}).json()["total"]["started"] == 2
 
 
 def test_past_the_point_of_no_return_a_cancel_is_refused_and_says_why(stage: Stage) -> None:

@@ -1,21 +1,25 @@
 """The route that completes an order: its runner has delivered.
 
 Who pays and who is paid is taken from the order's own saga, not from whoever asks. Asked again, the answer is the saga
-that is under way or done. Two that ask in the same moment may begin two sagas; the order service lets one of them have
-the order.
+that is under way or done. Of those who ask in the same moment one begins it: a request key names the order and the saga
+before, and the database lets one transaction have it.
 """
 
+import hashlib
+from contextlib import suppress
 from typing import Annotated, Any
 
 from litestar import post
 from litestar.params import PathParameter, RawBody
 
-from ordersaga.orchestrator.api.asking import AnyRequest, TheApi, operator_of
+from ordersaga.orchestrator.api.asking import AnyRequest, Api, TheApi, operator_of
 from ordersaga.orchestrator.api.documents import CompleteOperation, documented
 from ordersaga.orchestrator.api.views import OrderTaken
 from ordersaga.orchestrator.core.instance import TAKEN_BACK, Instance
+from ordersaga.orchestrator.runtime.verbs import Actor, Asked
 from ordersaga.orchestrator.sagas.complete_order import COMPLETE_ORDER, Delivery, People
 from ordersaga.orchestrator.sagas.create_order import CREATE_ORDER
+from ordersaga.orchestrator.store.protocol import KeyTaken, StoreUnavailable
 from ordersaga.orchestrator.store.search import Search
 from ordersaga.web.access import FOR_OPERATORS
 from ordersaga.web.problems import Refused
@@ -23,6 +27,8 @@ from ordersaga.web.reading import must_be_json, optional_text, read_object
 from ordersaga.wire.errors import WireError
 from ordersaga.wire.headers import trace_of
 
+TRIES = 5
+Trace = tuple[str | None, str | None]
 OrderId = Annotated[str, PathParameter(description="The order service's id, as its saga tells it")]
 
 
@@ -45,14 +51,36 @@ def complete_order(request: AnyRequest, order_id: OrderId, body: RawBody, api: T
     if not api.sagas.knows(COMPLETE_ORDER.name):
         full = " and ".join(sorted(one.value for one in COMPLETE_ORDER.full_only))
         raise Refused(409, "not-offered", f"Orders are not completed here: the {full} service is not set to be full.")
-    found = api.store.page(Search(order_id=order_id)).instances
-    begun = next((one for one in found if one.saga == COMPLETE_ORDER.name and one.status not in TAKEN_BACK), None)
-    if begun is None:
-        data = _delivery(next((one for one in found if one.saga == CREATE_ORDER.name), None), wish)
-        trace = trace_of([(name.decode(), value) for name, value in request.scope["headers"]])
-        begun = api.verbs.begin(COMPLETE_ORDER.name, data, by, trace).result(api.begun_within_seconds)
+    trace = trace_of([(name.decode(), value) for name, value in request.scope["headers"]])
+    begun = _under_way_or_begun(api, order_id, wish, by, trace)
     message = "The order is being completed."
     return OrderTaken(success=True, message=message, saga_id=str(begun.saga_id), status=begun.status)
+
+
+def _under_way_or_begun(api: Api, order_id: str, wish: dict[str, Any], by: Actor, trace: Trace) -> Instance[Any]:
+    for _ in range(TRIES):
+        # First the key, then what there is: whoever began it in between has taken this key.
+        request = _next_request(api, order_id)
+        found = api.store.page(Search(order_id=order_id)).instances
+        begun = next((one for one in found if one.saga == COMPLETE_ORDER.name and one.status not in TAKEN_BACK), None)
+        if begun is not None:
+            return begun
+        data = _delivery(next((one for one in found if one.saga == CREATE_ORDER.name), None), wish)
+        with suppress(KeyTaken):
+            return api.verbs.begin(
+                COMPLETE_ORDER.name, data, by, trace=trace, request=request, within_seconds=api.begun_within_seconds
+            )
+    raise StoreUnavailable(
+        f"others began to complete this order {TRIES} times meanwhile, and it was taken back each time"
+    )
+
+
+def _next_request(api: Api, order_id: str) -> Asked:
+    """The key of the saga that comes after the last one of this order, as far back as keys are kept."""
+    principal, last = hashlib.sha256(f"completion of {order_id}".encode()).hexdigest(), "first"
+    while (known := api.store.request(principal, last)) is not None:
+        last = str(known.saga_id)
+    return principal, last, b""
 
 
 def _delivery(placed: Instance[Any] | None, wish: dict[str, Any]) -> Delivery:

@@ -14,11 +14,11 @@ from litestar.types import HTTPScope
 from ordersaga.orchestrator.api.asking import AnyRequest, Api
 from ordersaga.orchestrator.api.documents import PlaceOperation, documented
 from ordersaga.orchestrator.api.orders import CheckedOrder, check_order
-from ordersaga.orchestrator.api.request_keys import Asked, InHand, known, request_of
+from ordersaga.orchestrator.api.request_keys import InHand, known, request_of
 from ordersaga.orchestrator.api.views import OrderTaken
 from ordersaga.orchestrator.core.instance import Status
 from ordersaga.orchestrator.runtime.admission import TOO_BUSY, NotAdmitted
-from ordersaga.orchestrator.runtime.verbs import PlacedOrder
+from ordersaga.orchestrator.runtime.verbs import Asked, PlacedOrder
 from ordersaga.orchestrator.store.protocol import KeyTaken, StoreUnavailable
 from ordersaga.web.access import FOR_CUSTOMERS
 from ordersaga.web.gate import Unwanted

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from ordersaga.orchestrator.api.asking import AnyRequest, Api
+from ordersaga.orchestrator.runtime.verbs import Asked
 from ordersaga.orchestrator.store.protocol import RequestKey
 from ordersaga.web.problems import Refused
 from ordersaga.web.reading import header_of
@@ -21,8 +22,6 @@ from ordersaga.wire.errors import WireError
 HEADER = "Idempotency-Key"
 _NAME = HEADER.lower().encode()
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
-Asked = tuple[str, str, bytes]
-"""Principal, key, fingerprint."""
 
 
 def request_of(request: AnyRequest, customer_id: str, body: dict[str, Any]) -> Asked | None:

@@ -4,7 +4,7 @@ why.
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -27,12 +27,14 @@ from ordersaga.orchestrator.runtime.handle import Handler
 from ordersaga.orchestrator.runtime.turn import New
 from ordersaga.orchestrator.sagas.create_order import CREATE_ORDER, Customer, OrderData
 from ordersaga.orchestrator.store.audit import Audit, Wish
-from ordersaga.orchestrator.store.protocol import RequestKey, StoreError
+from ordersaga.orchestrator.store.protocol import KeyTaken, RequestKey, StoreError, StoreUnavailable
 from ordersaga.wire.ids import uuid7
 
 AnyInstance = Instance[Any]
 _log = structlog.get_logger(__name__)
 _NOTHING: Mapping[str, str] = {}
+Asked = tuple[str, str, bytes]
+"""Principal, key and fingerprint: see `RequestKey`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +54,8 @@ class PlacedOrder:
     order_details: dict[str, Any]
     amount_cents: int
     return_url: str
-    request: tuple[str, str, bytes] | None = None
-    """Principal, key and fingerprint, where the client has given one (see `RequestKey`)."""
+    request: Asked | None = None
+    """Where the client has given one."""
 
 
 class Verbs:
@@ -85,23 +87,35 @@ class Verbs:
         saga_id = self._new_id()
         customer = Customer(customer_id=order.customer_id, order_details=order.order_details)
         data = OrderData(personal=customer, amount_cents=order.amount_cents, return_url=order.return_url)
-        request = None
-        if order.request is not None:
-            principal, key, fingerprint = order.request
-            request = RequestKey(principal=principal, key=key, fingerprint=fingerprint, saga_id=saga_id)
+        request = _request(order.request, saga_id)
         return self._begin(New(saga=CREATE_ORDER.name, saga_id=saga_id, data=data, trace=trace, request=request))
 
     def begin(
-        self, saga: str, data: SagaData, by: Actor, trace: tuple[str | None, str | None] = (None, None)
-    ) -> "Future[AnyInstance]":
-        """A new saga of any kind, in the database when it is done, else a `StoreError`. That no new orders are taken
-        does not hold it up: it ends what was ordered.
+        self,
+        saga: str,
+        data: SagaData,
+        by: Actor,
+        *,
+        trace: tuple[str | None, str | None] = (None, None),
+        request: Asked | None = None,
+        within_seconds: float | None = None,
+    ) -> AnyInstance:
+        """A new saga of any kind, in the database when this returns; else a `StoreError`, `KeyTaken` where the same was
+        asked for before. That no new orders are taken does not hold it up: it ends what was ordered.
         """
         saga_id = self._new_id()
-        self._note(
-            Wish(actor=by.name, role=by.role, verb=f"begin {saga}", reason=by.reason, outcome="begun", saga_id=saga_id)
+        wish = Wish(
+            actor=by.name, role=by.role, verb=f"begin {saga}", reason=by.reason, outcome="begun", saga_id=saga_id
         )
-        return self._begin(New(saga=saga, saga_id=saga_id, data=data, trace=trace))
+        self._note(wish)
+        new = New(saga=saga, saga_id=saga_id, data=data, trace=trace, request=_request(request, saga_id))
+        try:
+            return self._begin(new).result(within_seconds)
+        except KeyTaken:
+            self._note(replace(wish, outcome="not begun: somebody else began it in the same moment"))
+            raise
+        except TimeoutError:
+            raise StoreUnavailable(f"it was not begun within {within_seconds:g} s") from None
 
     def _new_id(self) -> UUID:
         # The id's time only sorts and partitions; whatever is decided by time is decided by the database's clock.
@@ -148,6 +162,13 @@ class Verbs:
             # It is done, and in the history: whoever asked must not take it for refused.
             named = concerning(wish.saga_id, after) if wish.saga_id else {}
             _log.error("audit.not_written", verb=wish.verb, error=str(error), **named)
+
+
+def _request(asked: Asked | None, saga_id: UUID) -> RequestKey | None:
+    if asked is None:
+        return None
+    principal, key, fingerprint = asked
+    return RequestKey(principal=principal, key=key, fingerprint=fingerprint, saga_id=saga_id)
 
 
 def _operator(by: Actor) -> Operator:
