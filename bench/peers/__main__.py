@@ -4,9 +4,10 @@
 
 DBOS (Python, its state in PostgreSQL) runs the steps inside its own process: no broker is crossed. Restate (Python,
 its own server) calls a second service for each step. Temporal (Python, its own server, PostgreSQL) runs each step as an
-activity. Ours sends each step through Kafka to another process; it is measured at 512 in flight too. Each is installed
-from its registry, once, into the cache, and measured for the same seconds; a fresh database or folder each. What cannot
-be installed is said and left out: `npm` is needed for Restate's server, `go` to build Temporal's (some minutes, once).
+activity. Ours sends each step through Kafka to another process; it is two itself, one that takes orders and one that
+does the rest, and is measured at 512 in flight too. Each is installed from its registry, once, into the cache, and
+measured for the same seconds; a fresh database or folder each. What cannot be installed is said and left out: `npm` is
+needed for Restate's server, `go` to build Temporal's (some minutes, once).
 
 `--results` keeps what is measured, a line each: what is there already is not measured again, so a long run can be done
 in pieces. Prints tables in Markdown, the second with how many times as many as each of the others, and one line of
@@ -178,7 +179,7 @@ def temporal_py(parts: Parts, directory: Path, in_flight: int, seconds: float) -
 
 
 def ordersaga(parts: Parts, directory: Path, in_flight: int, seconds: float) -> Row:
-    with Stage(directory, participants="light") as stage:
+    with Stage(directory, participants="light", apart=True) as stage:
         rate = stage.saga(500, in_flight, warm_up=False).sagas_per_second
         found = stage.saga(max(200, int(rate * seconds)), in_flight)
     used = {name: ms for name, ms in found.cpu_ms.items() if name != "load"}
