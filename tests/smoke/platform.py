@@ -44,11 +44,13 @@ def platform(
 ) -> Iterator[Platform]:
     """`topics`: those that there are; None: all."""
     api_port, desk_port = free_ports(2)
+    one_alone = next(iter(participants)) if len(participants) == 1 else None
     given: Mapping[str, Any] = {
         "database_url": database_url,
         "kafka_bootstrap_servers": "unused:1",
         "http_port": api_port,
-        "participants_http_port": desk_port,
+        # One that runs alone listens at this port plus its number.
+        "participants_http_port": desk_port - (list(Participant).index(one_alone) + 1 if one_alone else 0),
         "smoke_payment_url": f"http://127.0.0.1:{desk_port}",
         "step_timeout_seconds": 30,
         **FULL,

@@ -5,7 +5,8 @@ names that, says what to look at, and places no order that would harm.
 import json
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import count
 from typing import Any
 
 import psycopg
@@ -15,7 +16,7 @@ from typer.testing import CliRunner
 
 from ordersaga import bootstrap, bootstrap_commands
 from ordersaga.bus.memory import MemoryBus
-from ordersaga.bus.protocol import BusUnavailable
+from ordersaga.bus.protocol import BusUnavailable, GroupMember
 from ordersaga.cli import app
 from ordersaga.local.ports import free_ports
 from ordersaga.local.postgres import Postgres
@@ -133,10 +134,24 @@ def test_brokers_that_answer_nothing_are_named(healthy: Platform, monkeypatch: p
 
 def test_a_group_without_a_living_member_is_named(database_url: str) -> None:
     with platform(database_url, run=bootstrap.Run(only=("api", "deadlines"))) as at:
-        found = at.tried()
+        found = at.tried(patience_seconds=1)
         assert names(found, Result.FAILED) == ["worker"]
         assert "ordersaga serve" in found["worker"].look
         assert found["order"].result is Result.NOT_TRIED and sagas(at) == []
+
+
+def test_who_has_just_been_started_is_waited_for(healthy: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service is ready as soon as it can work; the group lets a member in after some seconds."""
+    members, asked = healthy.bus.members, count()
+
+    def late(group: str) -> Sequence[GroupMember]:
+        number = next(asked)
+        if number == 1:
+            raise BusUnavailable("the coordinator moves")
+        return members(group) if number > 2 else ()
+
+    monkeypatch.setattr(healthy.bus, "members", late)
+    assert healthy.tried()["worker"].result is Result.PASSED and next(asked) > 3
 
 
 @pytest.mark.parametrize("silent", [Participant.ORDER, Participant.USER, Participant.PAYMENT])

@@ -37,6 +37,8 @@ NEEDED = frozenset(
 ADDRESS_SECONDS, COUNTED_SECONDS, FOLDED_SECONDS, EVERY_SECONDS = 3.0, 5.0, 20.0, 0.25
 """Statistics are folded every five seconds."""
 PUBLISHED_SECONDS = 5.0
+JOINED_SECONDS = 15.0
+"""A group lets a new member in after three seconds, or when one that died is given up."""
 PARTICIPANTS = {step.name: step.do.to for step in CREATE_ORDER.steps}
 
 
@@ -74,10 +76,21 @@ class Smoke:
 
     def _parts(self) -> Iterator[Check]:
         for finding in self.doctor.findings():
-            yield _told(finding)
+            yield _told(self._joined(finding) if finding.what == "worker" and not finding.well else finding)
             if finding.what == "kafka":
                 yield from self._addresses()
         yield from self._api()
+
+    def _joined(self, found: Finding) -> Finding:
+        """A process that has just been started is ready before the group has let it in."""
+
+        def joined() -> bool:
+            nonlocal found
+            found = self.doctor.worker()
+            return found.well
+
+        self._wait(joined, min(JOINED_SECONDS, self.patience_seconds))
+        return found
 
     def _addresses(self) -> Iterator[Check]:
         """Each by itself: the client is content with one that answers."""
@@ -176,7 +189,7 @@ class Smoke:
             try:
                 if holds():
                     return True
-            except StoreError:
+            except (StoreError, BusError):
                 pass  # it is asked again; what was read last counts
             if monotonic() > end:
                 return False

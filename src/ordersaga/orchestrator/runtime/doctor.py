@@ -108,7 +108,7 @@ class Doctor:
     def _asked_of_brokers(self) -> Iterator[Finding]:
         try:
             yield from self._topics()
-            yield self._worker()
+            yield self.worker()
             yield self._lag()
         except BusError as error:
             yield Finding(what="brokers", said=str(error), cure="ask again; look at the brokers' logs")
@@ -132,7 +132,8 @@ class Doctor:
             said = "create a topic for whoever mistypes a name"
             yield Finding(what="brokers", said=said, cure="set auto.create.topics.enable=false")
 
-    def _worker(self) -> Finding:
+    def worker(self) -> Finding:
+        """Whether anybody reads what services answer. Raises `BusError`."""
         found = self.bus.members(self.group)
         partitions = sum(len(one.partitions) for one in found)
         said = f"{len(found)} in the group {self.group}, with {partitions} partitions"
