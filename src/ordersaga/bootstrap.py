@@ -107,7 +107,7 @@ class App:
             if self._report is None or monotonic() - self._report[0] > HEALTH_SECONDS:
                 found = self._service.health()
                 parts = [self._preparation.health(), *found.parts]
-                self._report = monotonic(), Report(ready=all(part.healthy for part in parts), parts=parts)
+                self._report = monotonic(), Report(parts=parts)
             return self._report[1]
 
 

@@ -6,7 +6,7 @@ They work on the database directly, so that they work while the API does not.
 import getpass
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -65,13 +65,14 @@ def show(letter_id: Annotated[int, typer.Argument(help="As `list` says.")], *, e
         store, _ = _opened(env_file)
         found = store.dead_letter(letter_id)
         if found is None:
-            _no_such(letter_id)
+            typer.echo(_no_such(letter_id), err=True)
+            raise typer.Exit(1)
         typer.echo(_line(found))
         letter = found.letter
-        typer.echo(f"detail    {letter.detail}")
+        typer.echo(f"detail    {printable(letter.detail)}")
         typer.echo(f"key       {_text(letter.key)}")
         for name, value in letter.headers:
-            typer.echo(f"header    {name} = {_text(value)}")
+            typer.echo(f"header    {printable(name)} = {_text(value)}")
         typer.echo(f"value     {_text(letter.value)}")
 
 
@@ -161,7 +162,9 @@ def _settle(ids: Iterator[int], act: "Callable[[int, Actor], StoredDeadLetter | 
             typer.echo(f"{letter_id}: {error}", err=True)
             continue
         if found is None:
-            _no_such(letter_id)
+            failed = True
+            typer.echo(_no_such(letter_id), err=True)
+            continue
         typer.echo(_line(found))
     if failed:
         raise typer.Exit(1)
@@ -177,13 +180,13 @@ def _line(stored: "StoredDeadLetter") -> str:
     letter, settled = stored.letter, stored.settled
     became = f"  {settled.how.value} by {settled.by}: {settled.why}" if settled else ""
     where = f"{letter.topic}/{letter.partition}@{letter.offset}"
-    return f"{stored.id:>6}  {stored.at:%Y-%m-%d %H:%M:%S}  {letter.reason:16}  {where}  {letter.detail[:80]}{became}"
+    said = f"{letter.detail[:80]}{became}"
+    return printable(f"{stored.id:>6}  {stored.at:%Y-%m-%d %H:%M:%S}  {letter.reason:16}  {where}  {said}")
 
 
 def _text(data: bytes | None) -> str:
     return printable("(none)" if data is None else data.decode("utf-8", "backslashreplace"))
 
 
-def _no_such(letter_id: int) -> NoReturn:
-    typer.echo(f"ordersaga: there is no dead letter {letter_id}", err=True)
-    raise typer.Exit(1)
+def _no_such(letter_id: int) -> str:
+    return f"ordersaga: there is no dead letter {letter_id}"

@@ -135,7 +135,7 @@ def admission_of(board: Board) -> Admission:
 
 
 def report_of(health: Sequence[Health]) -> Report:
-    return Report(ready=all(part.healthy for part in health), parts=health)
+    return Report(parts=health)
 
 
 @contextmanager

@@ -45,6 +45,7 @@ TABLE: Mapping[tuple[str, str], frozenset[Role]] = {
     ("/audit", "get"): OPERATORS,
     ("/livez", "get"): ANYBODY,
     ("/readyz", "get"): ANYBODY,
+    ("/readyz/api", "get"): ANYBODY,
     ("/health", "get"): ANYBODY,
     ("/metrics", "get"): READERS,
     ("/schema", "get"): ALL,

@@ -80,6 +80,34 @@ def test_asked_again_it_is_the_same_saga_until_that_was_taken_back(stage: Stage)
     assert complete(stage, order_id).json()["saga_id"] != first
 
 
+def test_whoever_asks_for_another_payout_is_told_that_this_is_not_what_is_paid(stage: Stage) -> None:
+    order_id = accepted(stage)
+    saga_id = complete(stage, order_id).json()["saga_id"]
+    for other, said in (({"payout_cents": 535}, "435 cents for its runner"), ({"runner_id": "r-2"}, "another runner")):
+        answer = complete(stage, order_id, **other)
+        assert (answer.status_code, answer.json()["type"].rpartition(":")[2]) == (409, "completed-otherwise")
+        assert said in answer.json()["error"] and saga_id in answer.json()["error"]
+    assert complete(stage, order_id, runner_id="r-1").json()["saga_id"] == saga_id
+    assert complete(stage, order_id, payout_cents=None).status_code == 400
+
+
+def test_what_became_of_it_is_said_to_whoever_asks_again(stage: Stage) -> None:
+    order_id = accepted(stage)
+    first = complete(stage, order_id).json()
+    assert first["message"] == "The order is being completed."
+    hear(stage, first["saga_id"], c.OrderDelivered(order_id=order_id))
+    hear(stage, first["saga_id"], c.PaymentCaptured(payment_id=f"pay-{order_id.removeprefix('order-')}"))
+    hear(stage, first["saga_id"], c.RunnerPaid(payout_id=f"po-{order_id}"))
+    hear(stage, first["saga_id"], c.OrderCompleted(order_id=order_id))
+    again = complete(stage, order_id).json()
+    assert (again["saga_id"], again["message"]) == (first["saga_id"], "The order is completed.")
+
+
+@pytest.mark.parametrize("order_id", ["o%00", "%1b", "o" * 10_000])
+def test_what_no_service_gives_out_is_the_id_of_no_order(postgres_stage: Stage, order_id: str) -> None:
+    assert complete(postgres_stage, order_id).status_code == 404
+
+
 def test_of_two_who_ask_in_one_moment_one_begins_it(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """Again after it was taken back: the key of the second time is another one."""
     order_id = accepted(stage)

@@ -116,3 +116,22 @@ def test_what_a_newer_version_began_is_parked_and_used_once_that_version_runs(
     assert stage.api.letters.try_parked() == 1
     assert stage.client.get(f"/sagas/{saga_id}").json()["order_id"] == "o-1"
     assert letters(stage) == []
+
+
+@pytest.mark.parametrize("kind", ["memory_stage", "postgres_stage"])
+def test_news_that_name_only_the_order_of_such_a_saga_are_parked_too_and_hold_up_nobody(
+    kind: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They were to be kept for whoever learns the order; but somebody knows it, so it was tried again for ever."""
+    stage: Stage = request.getfixturevalue(kind)
+    saga_id = stage.place()
+    stage.handler.records([created(saga_id)])
+    accepted = encode(
+        m.OrderAccepted(order_id="o-1"), correlation_id="o-1", timestamp=datetime.now(UTC), source="order"
+    )
+    monkeypatch.setattr(Codec, "knows", lambda self, saga, version: False)
+    stage.handler.records([record(accepted), record(b"also in this batch", 2)])
+    assert {one["reason"] for one in letters(stage)} == {"unknown_version", "unreadable"}
+    monkeypatch.undo()
+    assert stage.api.letters.try_parked() == 1
+    assert stage.client.get(f"/sagas/{saga_id}").json()["accepted"]

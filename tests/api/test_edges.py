@@ -9,6 +9,7 @@ from structlog.testing import capture_logs
 
 from ordersaga.delivery.background import Health
 from ordersaga.orchestrator.api.app import AppSettings, create_app
+from ordersaga.orchestrator.runtime.service import NEEDED_TO_ANSWER
 from ordersaga.orchestrator.store.protocol import BadRow, SchemaMismatch, StaleWrite, StoreError, StoreUnavailable
 from tests.api.conftest import SHOP, Stage, order, stage_of
 
@@ -37,6 +38,7 @@ ROUTES = {
     ("/audit", "get"),
     ("/livez", "get"),
     ("/readyz", "get"),
+    ("/readyz/api", "get"),
     ("/health", "get"),
     ("/metrics", "get"),
 }
@@ -100,6 +102,18 @@ def test_what_nobody_foresaw_is_500_without_a_word_of_it_and_logged_with_all(err
 def test_livez_asks_nobody(stage: Stage) -> None:
     stage.health[:] = [Health(name="database", healthy=False, detail="away")]
     assert stage.client.get("/livez").status_code == 200
+
+
+def test_who_can_take_orders_says_so_while_brokers_are_away_and_not_while_the_database_is(stage: Stage) -> None:
+    stage.health.append(Health(name="kafka", healthy=False, detail="no broker answers"))
+    assert stage.client.get("/readyz").status_code == 503
+    answer = stage.client.get("/readyz/api")
+    assert (answer.status_code, [part["name"] for part in answer.json()["parts"]]) == (200, ["database"])
+    assert stage.place()
+    for name in NEEDED_TO_ANSWER:
+        stage.health[0] = Health(name=name, healthy=False, detail="away")
+        answer = stage.client.get("/readyz/api")
+        assert (answer.status_code, answer.json()["status"]) == (503, "not ready")
 
 
 @pytest.mark.parametrize("path", ["/readyz", "/health"])
@@ -180,7 +194,7 @@ def test_every_problem_that_a_route_answers_is_described_with_an_example(documen
     for path, item in document["paths"].items():
         for method, operation in item.items():
             for status, response in operation["responses"].items():
-                if status.startswith("2") or path in ("/readyz", "/health"):
+                if status.startswith("2") or path in ("/readyz", "/readyz/api", "/health"):
                     continue
                 content = response["content"]["application/problem+json"]
                 assert content["schema"] == {"$ref": "#/components/schemas/Problem"}, (path, method, status)

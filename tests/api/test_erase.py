@@ -9,6 +9,8 @@ import zlib
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
+from typing import Any
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -18,7 +20,8 @@ from ordersaga.bus.protocol import Record
 from ordersaga.orchestrator.store.archive import PostgresArchive
 from ordersaga.orchestrator.store.archive_files import Directory
 from ordersaga.orchestrator.store.connections import open_pool
-from ordersaga.orchestrator.store.filing import PostgresFiling
+from ordersaga.orchestrator.store.erasure import PostgresErasure
+from ordersaga.orchestrator.store.filing import Overtaken, PostgresFiling
 from ordersaga.wire import messages as m
 from ordersaga.wire.codec import encode
 from tests.api.conftest import Stage, order
@@ -53,11 +56,11 @@ def told(stage: Stage, saga_id: str, *events: m.Event) -> None:
         stage.handler.records([Record("order_events", 0, next(_offsets), None, value, (), 0)])
 
 
-def ended(stage: Stage, customer_id: str) -> str:
-    """An order that its customer has cancelled, in their own words."""
+def ended(stage: Stage, customer_id: str, **by: str) -> str:
+    """An order that its customer has cancelled, in their own words. `by`: another name than their id, another role."""
     saga_id = place(stage, customer_id, **{"Idempotency-Key": f"key-{next(_offsets)}"})
     told(stage, saga_id, m.OrderCreated(order_id=f"o-{saga_id}"))
-    body = {"who": customer_id, "why": f"I, {customer_id}, ordered twice"}
+    body = {"who": customer_id, "why": f"I, {customer_id}, ordered twice"} | by
     assert stage.client.post(f"/sagas/{saga_id}/cancel", json=body).status_code == 202
     told(stage, saga_id, m.OrderCancelled(order_id=f"o-{saga_id}"))
     assert stage.client.get(f"/sagas/{saga_id}").json()["status"] == "CANCELLED"
@@ -156,6 +159,45 @@ def test_nothing_of_the_customer_is_found_anywhere_afterwards(postgres_stage: St
         query = f"SELECT actor, reason, outcome FROM {SCHEMA}.audit WHERE verb = 'erase'"
         (kept,) = connection.execute(query.encode()).fetchall()
     assert kept[:2] == ("night-shift", "asked to")
+
+
+@pytest.mark.parametrize(
+    "by", [{"who": ""}, {"who": f"{CANARY} (shop)", "role": "operator"}], ids=["nobody", "with a token"]
+)
+def test_a_customers_words_are_erased_under_whatever_name_they_came(
+    postgres_stage: Stage, url: str, tmp_path: Path, by: dict[str, str]
+) -> None:
+    ended(postgres_stage, CANARY, **by)
+    assert (archive_all(url), file_all(url, tmp_path)) == (1, 1)
+    ended(postgres_stage, CANARY, **by)
+    assert archive_all(url) == 1
+    ended(postgres_stage, CANARY, **by)
+    published(url)
+    found = erase(url, ORDERSAGA_ARCHIVE_DIRECTORY=str(tmp_path))
+    assert found.returncode == 0, found.stderr
+    assert rows_with(url, CANARY) == {} and files_with(tmp_path, CANARY) == []
+
+
+def test_what_comes_back_from_the_archive_meanwhile_is_not_passed_over(
+    postgres_stage: Stage, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saga_id = ended(postgres_stage, CANARY)
+    assert archive_all(url) == 1
+    pool = open_pool(url, SCHEMA, size_max=2)
+    look = PostgresErasure._live
+
+    def looked(self: PostgresErasure, *what: Any) -> None:
+        """Between the look at live sagas and the one into the archive."""
+        look(self, *what)
+        assert PostgresArchive(pool).restore(UUID(saga_id))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(PostgresErasure, "_live", looked)
+        with pytest.raises(Overtaken, match="ask again"):
+            PostgresErasure(pool, schema=SCHEMA).erase(CANARY, by="night", why="a test")
+    pool.close()
+    published(url)
+    assert erase(url).returncode == 0 and rows_with(url, CANARY) == {}
 
 
 def test_what_is_under_way_is_left_and_said(postgres_stage: Stage, url: str) -> None:

@@ -38,7 +38,7 @@ class Gate:
     def __call__(self) -> Report:
         self.asked.release()
         assert self.go_on.wait(20)
-        return Report(ready=True, parts=[Health(name="gate", healthy=True)])
+        return Report(parts=[Health(name="gate", healthy=True)])
 
 
 def app_of(health: Callable[[], Report] | None = None) -> ASGIApp:

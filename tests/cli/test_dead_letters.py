@@ -17,7 +17,7 @@ def letters(database_url: str) -> str:
         values ('order_events', 3, 17, null, %s, %s, 1, 'unreadable', 'is not JSON')
     """
     with psycopg.connect(database_url) as connection:
-        connection.execute(add, [b"\x1b[31mred\xff", b"\x91\x92\xa1h\xc4\x01x"])
+        connection.execute(add, [b"\x1b[31mred\xff", b"\x91\x92\xa2\x1bh\xc4\x01x"])
         connection.execute(add.replace("17", "18"), [b"two", b"\x90"])
     return database_url
 
@@ -26,7 +26,7 @@ def test_letters_are_listed_newest_first_and_shown_whole(letters: str) -> None:
     listed = ordersaga("dead-letters", "list", DATABASE_URL=letters)
     assert [line.split()[4] for line in listed.stdout.splitlines()] == ["order_events/3@18", "order_events/3@17"]
     shown = ordersaga("dead-letters", "show", "1", DATABASE_URL=letters)
-    assert "header    h = x" in shown.stdout
+    assert "header    \\x1bh = x" in shown.stdout
     assert "value     \\x1b[31mred\\xff" in shown.stdout, "a terminal obeys nothing of it"
 
 
@@ -35,6 +35,12 @@ def test_what_still_cannot_be_used_is_told_of_and_stays(letters: str) -> None:
     assert done.returncode == 1
     assert "1: unreadable" in done.stderr and "2: unreadable" in done.stderr
     assert len(ordersaga("dead-letters", "list", DATABASE_URL=letters).stdout.splitlines()) == 2
+
+
+def test_one_that_is_not_there_holds_up_no_other(letters: str) -> None:
+    done = ordersaga("dead-letters", "discard", "99", "2", "--why", "a test", DATABASE_URL=letters)
+    assert done.returncode == 1 and done.stderr.startswith("ordersaga: there is no dead letter 99\n")
+    assert len(ordersaga("dead-letters", "list", DATABASE_URL=letters).stdout.splitlines()) == 1
 
 
 def test_a_letter_is_discarded_with_a_name_and_a_reason(letters: str) -> None:

@@ -18,6 +18,7 @@ from ordersaga import __version__
 from ordersaga.bootstrap_http import who_may_ask
 from ordersaga.cli import app
 from ordersaga.local.kafka_parts import KAFKA_VERSION
+from ordersaga.orchestrator.runtime.service import NEEDED_TO_ANSWER
 from ordersaga.settings import PREFIX, Settings
 from ordersaga.settings_reading import SettingsError
 from ordersaga.tokens import Role, new_token
@@ -134,7 +135,7 @@ def test_every_path_that_is_asked_answers(database_url: str) -> None:
     scraped = yaml.safe_load((ROOT / "deploy" / "prometheus" / "prometheus.yml").read_text("utf-8"))
     metrics = scraped["scrape_configs"][0]["metrics_path"]
     note = manifest("Deployment")["spec"]["template"]["metadata"]["annotations"]
-    assert metrics == note["prometheus.io/path"] and probed == {"/livez", "/readyz"}
+    assert metrics == note["prometheus.io/path"] and probed == {"/livez", "/readyz/api"}
     assert orchestrator["livenessProbe"]["httpGet"]["path"] == "/livez"
     with platform(database_url) as at:
         ports = {"8080": at.settings.http_port, "8090": at.settings.participants_http_port}
@@ -145,6 +146,8 @@ def test_every_path_that_is_asked_answers(database_url: str) -> None:
         for port, path in asked:
             with urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
                 assert answer.status == 200, path
+        with urlopen(f"http://127.0.0.1:{ports['8080']}/readyz/api", timeout=10) as answer:
+            assert {part["name"] for part in json.load(answer)["parts"]} == NEEDED_TO_ANSWER
 
 
 def test_versions_are_those_that_are_tested(database_url: str) -> None:

@@ -36,7 +36,7 @@ def test_the_demo_shows_each_ending_and_survives_a_kill() -> None:
 @pytest.mark.timeout(180)
 def test_the_demo_stays_until_it_is_interrupted_and_a_key_kills_it() -> None:
     with _at_a_terminal("ordersaga.cli", "demo") as (process, terminal, seen):
-        until(lambda: b"Ctrl-C ends the demo" in seen(), "the demo waits for a key", within_seconds=90)
+        until(lambda: b"Ctrl-C ends the demo" in seen(), "the demo waits for a key", within_seconds=180)
         kills, completed = seen().count(b"kill -9"), seen().count(b" ms  COMPLETED")
         os.write(terminal, b"c\n")
         until(lambda: seen().count(b"kill -9") > kills, "the key has killed it", within_seconds=60)

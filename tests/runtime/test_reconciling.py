@@ -1,9 +1,12 @@
 """Eleven differences between payments and sagas, each planted in the ledger of a platform that runs, and each found."""
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -13,9 +16,9 @@ from ordersaga.as_set import sagas_of
 from ordersaga.bus.memory import MemoryBus
 from ordersaga.connecting import Database
 from ordersaga.ledger_query import QUERY
-from ordersaga.orchestrator.core.reconcile import Kind
-from ordersaga.orchestrator.runtime.reconciling import Reconciliation
-from ordersaga.orchestrator.store.ledger import from_database, from_file
+from ordersaga.orchestrator.core.reconcile import Difference, Kind
+from ordersaga.orchestrator.runtime.reconciling import Reconciler, Reconciliation
+from ordersaga.orchestrator.store.ledger import LedgerUnreadable, from_database, from_file
 from tests.waiting import until
 from tests.whole import AMOUNT_CENTS, orchestrator, order, participants, settings_for, status_of
 
@@ -88,3 +91,27 @@ def test_each_planted_difference_is_found_and_none_where_none_is(
     # The one that is missing needs an order that was delivered: tests/core/test_reconcile.py.
     assert set(PLANTED) == set(Kind) - {Kind.NOT_CAPTURED} and len(PLANTED) >= 10
     database.pool.close()
+
+
+def test_a_ledger_that_cannot_be_read_is_not_read_again_at_once_and_holds_up_no_stop() -> None:
+    """It is read whole: one that fails is a burden. And a stop has something to hand over."""
+    asked, going, hangs = count(), Event(), Event()
+
+    class Broken:
+        def differences(self) -> Iterator[Difference]:
+            if next(asked) == 0:
+                raise LedgerUnreadable("a wrong password")
+            going.set()
+            hangs.wait(20)
+            return iter(())
+
+    reconciler = Reconciler(Broken(), every_seconds=1.0)  # type: ignore[arg-type]
+    reconciler.start()
+    until(lambda: not reconciler.health().healthy, "it has failed")
+    assert reconciler.stop(9) and next(asked) == 1, "it rested"
+    again = Reconciler(Broken(), every_seconds=1.0)  # type: ignore[arg-type]
+    again.start()
+    assert going.wait(20)
+    began = time.monotonic()
+    assert again.stop(9) and time.monotonic() - began < 5, "it is cut off"
+    hangs.set()

@@ -27,9 +27,9 @@ from ordersaga.web.problems import HANDLERS, AnyRequest, passing_trouble, unexpe
 from ordersaga.web.problems import Refused as Problem
 from ordersaga.web.reading import must_be_json, optional_text, read_object, required_text
 from ordersaga.wire.errors import WireError
+from ordersaga.wire.ids import ID_CHARS_MAX, may_be_an_id
 from ordersaga.wire.topics import Participant
 
-ID_CHARS_MAX = 255
 ROLE = "operator"
 Wish = dict[str, Any]
 RowName = Annotated[str, PathParameter(description="The id that the service gave it")]
@@ -134,7 +134,7 @@ def _routes(participant: Participant, host: Host) -> list[HTTPRouteHandler]:
 def _look(desk: Desk, host: Host) -> HTTPRouteHandler:
     @get(desk.look, sync_to_thread=True, name=f"look at a {desk.thing}")
     def look(name: RowName) -> Response[bytes]:
-        return _row(desk, host.look_up(name) if _may_be_an_id(name) else None)
+        return _row(desk, host.look_up(name) if may_be_an_id(name) else None)
 
     return look
 
@@ -145,7 +145,7 @@ def _act(desk: Desk, act: Act, host: Host) -> HTTPRouteHandler:
             must_be_json(request)
         wish = read_object(body) if body else {}
         verb = act.verb(wish)
-        if not _may_be_an_id(name):
+        if not may_be_an_id(name):
             return _row(desk, None)
         try:
             return _row(desk, host.act(name, verb, _by(wish)))
@@ -159,7 +159,7 @@ def _act(desk: Desk, act: Act, host: Host) -> HTTPRouteHandler:
 def _inbox(host: Host) -> HTTPRouteHandler:
     @get("/notifications", sync_to_thread=True)
     def inbox(customer_id: CustomerId) -> Response[bytes]:
-        rows = host.inbox(customer_id) if _may_be_an_id(customer_id) else ()
+        rows = host.inbox(customer_id) if may_be_an_id(customer_id) else ()
         return _json([_view(row) for row in rows])
 
     return inbox
@@ -174,11 +174,6 @@ def _health(parts: Callable[[], Sequence[Health]]) -> HTTPRouteHandler:
         return _json(view, status_code=200 if ready else 503)
 
     return health
-
-
-def _may_be_an_id(name: str) -> bool:
-    """No service gives out what no column holds."""
-    return name.isprintable() and len(name) <= ID_CHARS_MAX
 
 
 def _by(wish: Wish) -> By:

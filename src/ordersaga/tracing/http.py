@@ -14,7 +14,7 @@ from ordersaga.tracing.spans import Tracing, failed
 from ordersaga.wire.headers import trace_of
 
 _TRACE = (b"traceparent", b"tracestate")
-UNTOLD = frozenset({"/livez", "/readyz", "/health", "/metrics"})
+UNTOLD = frozenset({"/livez", "/readyz", "/readyz/api", "/health", "/metrics"})
 """What machines ask every few seconds."""
 
 

@@ -9,6 +9,8 @@ _convert, _encode = msgspec.convert, msgspec.json.Encoder().encode
 _MESSAGES = UUID("6d3a9d0e-5a0b-5c0e-9d0a-0d5e6f7a8b9c")
 """Name space of message ids. It must never change: ids of commands that are under way depend on it."""
 _SPACE = _MESSAGES.bytes
+ID_CHARS_MAX = 255
+"""Of an id that a service gives out."""
 
 
 def message_id(saga_id: UUID, step: str, direction: str, effect_id: str | None = None) -> UUID:
@@ -27,6 +29,11 @@ def announcement_id(saga_id: UUID, type_name: str, revision: int) -> UUID:
 def answer_id(participant: str, causation_id: UUID | str, type_name: str) -> UUID:
     """The id of a participant's answer to a command: the same when it answers again."""
     return _derived(f"{participant}/{causation_id}/{type_name}")
+
+
+def may_be_an_id(text: str) -> bool:
+    """Whether a service can have given it out: no column holds everything that a path may."""
+    return 0 < len(text) <= ID_CHARS_MAX and text.isprintable()
 
 
 def text_of(known: UUID) -> str:

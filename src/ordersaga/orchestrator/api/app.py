@@ -31,7 +31,7 @@ class AppSettings:
 
 
 def create_app(api: Api, settings: AppSettings) -> Litestar:
-    routes = [place_order_of(api, settings.body_bytes_max), *ROUTES]
+    routes = [place_order_of(api, settings.body_bytes_max), status.ready_to_answer, *ROUTES]
     return _app(routes, {"api": _always(api), "watched": _always(api)}, settings, api.version)
 
 

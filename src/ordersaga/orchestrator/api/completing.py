@@ -7,6 +7,7 @@ before, and the database lets one transaction have it.
 
 import hashlib
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from litestar import post
@@ -15,7 +16,7 @@ from litestar.params import PathParameter, RawBody
 from ordersaga.orchestrator.api.asking import AnyRequest, Api, TheApi, operator_of
 from ordersaga.orchestrator.api.documents import CompleteOperation, documented
 from ordersaga.orchestrator.api.views import OrderTaken
-from ordersaga.orchestrator.core.instance import TAKEN_BACK, Instance
+from ordersaga.orchestrator.core.instance import TAKEN_BACK, Instance, Status
 from ordersaga.orchestrator.runtime.verbs import Actor, Asked
 from ordersaga.orchestrator.sagas.complete_order import COMPLETE_ORDER, Delivery, People
 from ordersaga.orchestrator.sagas.create_order import CREATE_ORDER
@@ -26,10 +27,19 @@ from ordersaga.web.problems import Refused
 from ordersaga.web.reading import must_be_json, optional_text, read_object
 from ordersaga.wire.errors import WireError
 from ordersaga.wire.headers import trace_of
+from ordersaga.wire.ids import may_be_an_id
 
 TRIES = 5
 Trace = tuple[str | None, str | None]
 OrderId = Annotated[str, PathParameter(description="The order service's id, as its saga tells it")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What is asked for."""
+
+    payout_cents: int
+    runner_id: str | None
 
 
 @post(
@@ -48,24 +58,35 @@ def complete_order(request: AnyRequest, order_id: OrderId, body: RawBody, api: T
     must_be_json(request)
     wish = read_object(body)
     by = operator_of(request, wish)
+    wanted = _wanted(wish)
+    if not may_be_an_id(order_id):
+        raise _no_such_order()
     if not api.sagas.knows(COMPLETE_ORDER.name):
         full = " and ".join(sorted(one.value for one in COMPLETE_ORDER.full_only))
         raise Refused(409, "not-offered", f"Orders are not completed here: the {full} service is not set to be full.")
     trace = trace_of([(name.decode(), value) for name, value in request.scope["headers"]])
-    begun = _under_way_or_begun(api, order_id, wish, by, trace)
-    message = "The order is being completed."
-    return OrderTaken(success=True, message=message, saga_id=str(begun.saga_id), status=begun.status)
+    begun = _under_way_or_begun(api, order_id, wanted, by, trace)
+    return OrderTaken(success=True, message=_said(begun), saga_id=str(begun.saga_id), status=begun.status)
 
 
-def _under_way_or_begun(api: Api, order_id: str, wish: dict[str, Any], by: Actor, trace: Trace) -> Instance[Any]:
+def _wanted(wish: dict[str, Any]) -> Wanted:
+    """Raises `WireError`."""
+    payout_cents = wish.get("payout_cents")
+    if type(payout_cents) is not int or payout_cents < 1:
+        raise WireError("payout_cents", "must be a whole number, 1 at least and at most what the customer pays")
+    return Wanted(payout_cents=payout_cents, runner_id=optional_text(wish, "runner_id", 100) or None)
+
+
+def _under_way_or_begun(api: Api, order_id: str, wanted: Wanted, by: Actor, trace: Trace) -> Instance[Any]:
     for _ in range(TRIES):
         # First the key, then what there is: whoever began it in between has taken this key.
         request = _next_request(api, order_id)
         found = api.store.page(Search(order_id=order_id)).instances
         begun = next((one for one in found if one.saga == COMPLETE_ORDER.name and one.status not in TAKEN_BACK), None)
         if begun is not None:
+            _must_be_alike(begun, wanted)
             return begun
-        data = _delivery(next((one for one in found if one.saga == CREATE_ORDER.name), None), wish)
+        data = _delivery(next((one for one in found if one.saga == CREATE_ORDER.name), None), wanted)
         with suppress(KeyTaken):
             return api.verbs.begin(
                 COMPLETE_ORDER.name, data, by, trace=trace, request=request, within_seconds=api.begun_within_seconds
@@ -83,34 +104,53 @@ def _next_request(api: Api, order_id: str) -> Asked:
     return principal, last, b""
 
 
-def _delivery(placed: Instance[Any] | None, wish: dict[str, Any]) -> Delivery:
+def _must_be_alike(begun: Instance[Any], wanted: Wanted) -> None:
+    """Whoever asks for something else must not take it for granted. Raises `Refused`."""
+    data = begun.data
+    is_its_runner = data.personal is None or wanted.runner_id in (None, data.personal.runner_id)
+    if data.payout_cents != wanted.payout_cents or not is_its_runner:
+        to = "its runner" if is_its_runner else "another runner"
+        why = f"This order is completed with {data.payout_cents} cents for {to}: see its saga {begun.saga_id}."
+        raise Refused(409, "completed-otherwise", why, saga_status=begun.status.value)
+
+
+def _delivery(placed: Instance[Any] | None, wanted: Wanted) -> Delivery:
     """What the saga has to know. Raises `Refused` where the order cannot be completed, `WireError` for the rest."""
     if placed is None:
-        raise Refused(404, "no-such-order", "There is no order with this id, or it was archived.")
+        raise _no_such_order()
     data, personal = placed.data, placed.data.personal
     if not placed.closed or not data.payment_id or personal is None:
         status = placed.status.value
         raise Refused(409, "cannot-be-completed", f"No runner has this order: it is {status}.", saga_status=status)
-    payout_cents = wish.get("payout_cents")
-    if type(payout_cents) is not int or not 1 <= payout_cents <= data.amount_cents:
-        raise WireError("payout_cents", f"must be a whole number from 1 to {data.amount_cents}, what the customer pays")
+    if wanted.payout_cents > data.amount_cents:
+        raise WireError("payout_cents", f"must be at most {data.amount_cents}, what the customer pays")
     return Delivery(
-        personal=People(customer_id=personal.customer_id, runner_id=_runner(placed, wish)),
+        personal=People(customer_id=personal.customer_id, runner_id=_runner(placed, wanted)),
         order_id=data.order_id,
         payment_id=data.payment_id,
         amount_cents=data.amount_cents,
-        payout_cents=payout_cents,
+        payout_cents=wanted.payout_cents,
     )
 
 
-def _runner(placed: Instance[Any], wish: dict[str, Any]) -> str:
+def _runner(placed: Instance[Any], wanted: Wanted) -> str:
     accepted = placed.accepted.runner_id if placed.accepted else None
-    said = optional_text(wish, "runner_id", 100)
-    if accepted and said and accepted != said:
+    if accepted and wanted.runner_id and accepted != wanted.runner_id:
         raise Refused(409, "another-runner", "Another runner has accepted this order.")
-    if not (accepted or said):
+    runner_id = accepted or wanted.runner_id
+    if not runner_id:
         raise WireError("runner_id", "is required: the acceptance did not say who the runner is")
-    return accepted or said
+    return runner_id
+
+
+def _no_such_order() -> Refused:
+    return Refused(404, "no-such-order", "There is no order with this id, or it was archived.")
+
+
+def _said(begun: Instance[Any]) -> str:
+    if begun.status is Status.FAILED:
+        return "Completing the order has failed: a person has to look at its saga."
+    return "The order is completed." if begun.status is Status.COMPLETED else "The order is being completed."
 
 
 ROUTES = [complete_order]

@@ -1,7 +1,10 @@
 """How this process is, and what it did: asked by a supervisor, a load balancer, Prometheus, a person."""
 
+from collections.abc import Sequence
+
 from litestar import MediaType, Response, get
 
+from ordersaga.delivery.background import Health
 from ordersaga.orchestrator.api.asking import TheWatched, Watched
 from ordersaga.orchestrator.api.documents import NOT_READY, documented
 from ordersaga.orchestrator.api.views import HealthView, LiveView, PartView
@@ -25,7 +28,20 @@ def livez() -> LiveView:
     "/readyz", opt=FOR_ANYBODY, sync_to_thread=True, responses=NOT_READY, summary="Whether it can work", tags=["health"]
 )
 def readyz(watched: TheWatched) -> Response[HealthView]:
-    return _health(watched)
+    return _health(watched, watched.health().parts)
+
+
+@get(
+    "/readyz/api",
+    opt=FOR_ANYBODY,
+    sync_to_thread=True,
+    responses=NOT_READY,
+    summary="Whether it can take orders and tell of them",
+    description="What a load balancer goes by: brokers may be away meanwhile, what was taken waits for them.",
+    tags=["health"],
+)
+def ready_to_answer(watched: TheWatched) -> Response[HealthView]:
+    return _health(watched, watched.health().answering)
 
 
 @get(
@@ -37,7 +53,7 @@ def readyz(watched: TheWatched) -> Response[HealthView]:
     tags=["health"],
 )
 def health(watched: TheWatched) -> Response[HealthView]:
-    return _health(watched)
+    return _health(watched, watched.health().parts)
 
 
 @get(
@@ -54,11 +70,11 @@ def metrics(watched: TheWatched) -> Response[bytes]:
     return Response(watched.metrics(), media_type=MEDIA_TYPE)
 
 
-def _health(watched: Watched) -> Response[HealthView]:
-    report = watched.health()
-    parts = [PartView(name=part.name, healthy=part.healthy, detail=shown(part.detail, 500)) for part in report.parts]
-    view = HealthView(status="ready" if report.ready else "not ready", version=watched.version, parts=parts)
-    return Response(view, status_code=200 if report.ready else 503, headers={"Cache-Control": "no-store"})
+def _health(watched: Watched, parts: Sequence[Health]) -> Response[HealthView]:
+    ready = all(part.healthy for part in parts)
+    told = [PartView(name=part.name, healthy=part.healthy, detail=shown(part.detail, 500)) for part in parts]
+    view = HealthView(status="ready" if ready else "not ready", version=watched.version, parts=told)
+    return Response(view, status_code=200 if ready else 503, headers={"Cache-Control": "no-store"})
 
 
 ROUTES = [livez, readyz, health, metrics]

@@ -15,7 +15,14 @@ from msgspec import Struct
 from ordersaga.bus.protocol import Record
 from ordersaga.orchestrator.core.inputs import Happened
 from ordersaga.orchestrator.core.instance import Instance
-from ordersaga.orchestrator.store.protocol import DeadLetter, EarlyEvent, Loaded, Lookup, Orphan, reference_to
+from ordersaga.orchestrator.store.protocol import (
+    DeadLetter,
+    EarlyEvent,
+    Loaded,
+    Lookup,
+    Orphan,
+)
+from ordersaga.orchestrator.store.references import reference_to, references_of
 from ordersaga.wire.codec import Envelope, Foreign, decode_event
 from ordersaga.wire.errors import WireError
 from ordersaga.wire.messages import Message, type_of
@@ -159,6 +166,12 @@ def dead_letter(record: Record, reason: str, detail: str) -> DeadLetter:
     )
 
 
-def unknown(letter: Letter, left_alone: Collection[UUID]) -> bool:
-    """Whether a letter's saga is one that this version cannot load: it must be read again by one that can."""
-    return letter.envelope.saga_id in left_alone
+def unknown(letter: Letter, loaded: Loaded) -> bool:
+    """Whether a letter concerns a saga that this version cannot load: it must be read again by one that can."""
+    saga_id, body = letter.envelope.saga_id, letter.envelope.body
+    if saga_id in loaded.unknown_versions:
+        return True
+    if saga_id in loaded.instances:
+        return False
+    known = references_of(getattr(body, "order_id", None), getattr(body, "payment_id", None))
+    return not known.isdisjoint(loaded.unknown_references)

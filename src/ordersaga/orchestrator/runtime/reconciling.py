@@ -20,6 +20,9 @@ QUIET = timedelta(minutes=15)
 """A saga that changed since is left alone: the ledger may not know yet, or we may not."""
 SAGAS_OF = timedelta(days=8)
 """A hold lasts for about seven days."""
+AGAIN_SECONDS = 60.0
+"""After a failure: half of that or more, then twice as long each time, up to an hour."""
+CUT_OFF_SECONDS = 0.5
 SHOWN_MAX = 100
 """In the log, of one comparison."""
 
@@ -70,7 +73,15 @@ class Reconciler(Looped):
         self._reconciliation = reconciliation
         self._every_seconds = every_seconds
         self._told = told
-        self._loop = Loop("reconcile", self._turn)
+        # It reads a whole ledger: one that fails is not read again at once.
+        self._loop = Loop("reconcile", self._turn, restart_first_seconds=AGAIN_SECONDS, restart_most_seconds=3600.0)
+
+    def stop(self, timeout_seconds: float) -> bool:
+        """It only reads, so it is cut off where it does not end soon, and leaves the time to those who have something
+        to hand over.
+        """
+        super().stop(min(CUT_OFF_SECONDS, timeout_seconds))
+        return True
 
     def _turn(self) -> None:
         found = list(self._reconciliation.differences())

@@ -12,13 +12,26 @@ from ordersaga.bus.protocol import Bus, BusError
 from ordersaga.delivery.background import Background, Health
 from ordersaga.orchestrator.store.protocol import Store, StoreError
 
+NEEDED_TO_ANSWER = frozenset({"preparation", "database", "beginnings"})
+
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """How the service is. `ready` is what a load balancer should go by."""
+    """How the service is, part by part."""
 
-    ready: bool
     parts: Sequence[Health]
+
+    @property
+    def ready(self) -> bool:
+        """Whether all is well."""
+        return all(part.healthy for part in self.parts)
+
+    @property
+    def answering(self) -> Sequence[Health]:
+        """Those without which it can neither take orders nor tell of them. What else may be away meanwhile, brokers
+        above all, is waited for by what was taken.
+        """
+        return [part for part in self.parts if part.name in NEEDED_TO_ANSWER]
 
 
 class Service:
@@ -54,7 +67,7 @@ class Service:
             *(part.health() for part in self._parts),
             *(say() for say in self._besides),
         ]
-        return Report(ready=all(part.healthy for part in parts), parts=parts)
+        return Report(parts=parts)
 
     def _database(self, timeout_seconds: float) -> Health:
         try:

@@ -42,8 +42,8 @@ from ordersaga.orchestrator.store.protocol import (
     Orphan,
     RequestKey,
     due_of,
-    reference_to,
 )
+from ordersaga.orchestrator.store.references import reference_to
 from ordersaga.wire.messages import type_of
 from ordersaga.wire.topics import Participant, Topics
 
@@ -112,15 +112,13 @@ class Turn:
 
     def read(self, letter: Letter) -> None:
         """Hand a letter to each saga that it concerns; a fault of ours in deciding sets aside that letter alone."""
-        if unknown(letter, self.loaded.unknown_versions):
-            self.dead.append(
-                dead_letter(
-                    letter.record, "unknown_version", "its saga was started by a newer version of this software"
-                )
-            )
-            return
         saga_ids = concerned(letter, self.loaded)
-        if not saga_ids:
+        if unknown(letter, self.loaded):
+            why = "its saga was started by a newer version of this software"
+            self.dead.append(dead_letter(letter.record, "unknown_version", why))
+            if letter.envelope.saga_id in self.loaded.unknown_versions:
+                return
+        elif not saga_ids:
             self._nobodys(letter)
         self._hand_to(saga_ids, letter)
 

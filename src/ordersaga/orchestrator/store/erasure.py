@@ -74,8 +74,12 @@ class PostgresErasure:
             ended = [saga_id for saga_id, under_way in found if not under_way]
             self._live(connection, ended, customer_id)
             archived = self._archived(connection, customer_id, in_files)
+            again = connection.execute(_SQL["sagas_of"], {"customer": customer_id}).fetchall()
+            if any(not under_way for _, under_way in again):
+                raise Overtaken("something of theirs has come back from the archive meanwhile: ask again")
             principal = hashlib.sha256(customer_id.encode()).hexdigest()
             connection.execute(_SQL["forget_keys"], {"principal": principal})
+            connection.execute(_SQL["erase_audit"], {"customer": customer_id})
             needles = {"needles": Bytes(_needles(customer_id))}
             records = sum(
                 connection.execute(_SQL[name], needles).rowcount for name in ("forget_letters", "forget_orphans")
@@ -147,7 +151,15 @@ def _scrubbed(part: Any, customer_id: str) -> Any:
     if not isinstance(part, dict):
         return part
     kept = {name: _scrubbed(one, customer_id) for name, one in part.items()}
-    return kept | _ERASED if part.get("actor") == customer_id else kept
+    return kept | _ERASED if _asked_by(part, customer_id) else kept
+
+
+def _asked_by(part: dict[str, Any], customer_id: str) -> bool:
+    """As `erase_requested` says."""
+    actor = part.get("actor")
+    if not isinstance(actor, str):
+        return False
+    return part.get("role") == "customer" or actor == customer_id or actor.startswith(f"{customer_id} (")
 
 
 def _needles(customer_id: str) -> list[bytes]:

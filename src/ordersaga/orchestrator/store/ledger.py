@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, LiteralString
 
 import msgspec
 import psycopg
@@ -18,6 +18,7 @@ from psycopg.rows import dict_row
 from ordersaga.orchestrator.core.reconcile import Payment
 
 _CONNECT_SECONDS = 5
+_BOUNDED: LiteralString = "SET LOCAL statement_timeout = '5min'"
 
 
 class LedgerUnreadable(Exception):
@@ -31,6 +32,7 @@ def from_database(database_url: str, query: str, *, since: datetime) -> Iterator
     try:
         with closing(psycopg.connect(database_url, connect_timeout=_CONNECT_SECONDS)) as connection:
             connection.read_only = True
+            connection.execute(_BOUNDED)
             with connection.cursor("ledger", row_factory=dict_row) as cursor:
                 cursor.execute(query.encode(), {"since": since} if "%(since)s" in query else None)
                 yield from _payments(cursor)

@@ -36,8 +36,8 @@ from ordersaga.orchestrator.store.protocol import (
     StoredOrphan,
     StoreUnavailable,
     Unclaimed,
-    reference_to,
 )
+from ordersaga.orchestrator.store.references import references_of
 from ordersaga.orchestrator.store.rows import check_revisions, moved_deadlines, reference_of
 from ordersaga.orchestrator.store.storable import check_batch_storable, check_documents, free_keys, records_of
 
@@ -116,7 +116,7 @@ class MemoryTransaction:
         self._settled: dict[int, tuple[SettledAs, str, str]] = {}
 
     def load(self, wanted: Lookup, *, skip_locked: bool = False) -> Loaded:
-        instances, unknown = {}, set()
+        instances, unknown, references = {}, set(), set()
         with self._tables.changed:
             self._lock(sorted(self._found(wanted)), skip_locked=skip_locked)
             if not skip_locked and self._tables.bring_back(wanted):
@@ -126,9 +126,10 @@ class MemoryTransaction:
                 instance = decoded(self._codec, row)
                 if instance is None:
                     unknown.add(saga_id)
+                    references |= references_of(row.order_id, row.payment_id)
                 else:
                     instances[saga_id] = instance
-            return Loaded(now=self._now(), instances=instances, unknown_versions=unknown)
+            return Loaded(now=self._now(), instances=instances, unknown_versions=unknown, unknown_references=references)
 
     def claim(self, references: Collection[str]) -> Sequence[EarlyEvent]:
         with self._tables.changed:
@@ -199,8 +200,7 @@ class MemoryTransaction:
             raise Unclaimed("an event is kept for an id that was learnt")
         wanted = {one.reference for batch, _ in self._saved for one in batch.early}
         for row in self._tables.sagas.values() if wanted else ():
-            known = {reference_to("order_id", row.order_id or ""), reference_to("payment_id", row.payment_id or "")}
-            if wanted & known:
+            if wanted & references_of(row.order_id, row.payment_id):
                 raise StaleWrite("the order or payment of an early event was learnt meanwhile")
 
     def _found(self, wanted: Lookup) -> set[UUID]:

@@ -53,6 +53,7 @@ from ordersaga.orchestrator.store.protocol import (
 )
 from ordersaga.orchestrator.store.read import Reads
 from ordersaga.orchestrator.store.recent import Recent, Written
+from ordersaga.orchestrator.store.references import references_of
 from ordersaga.orchestrator.store.search import EVERYTHING, Search
 from ordersaga.orchestrator.store.sqlstates import as_ours, one_line
 
@@ -215,15 +216,21 @@ class PostgresTransaction:
 
     def _loaded(self, locked: Sequence[Row], around: Sequence[Row], known: Mapping[UUID, Written]) -> Loaded:
         data_of = {saga_id: data for _, saga_id, data in around}
-        instances, unknown = {}, set()
-        for saga_id, saga, version, state, *_ in locked:
+        instances, unknown, references = {}, set(), set()
+        for saga_id, saga, version, state, order_id, payment_id, *_ in locked:
             if state is None:
                 instances[saga_id] = known[saga_id].instance
             elif self._codec.knows(saga, version):
                 instances[saga_id] = self._codec.decode(saga, version, state, data_of.get(saga_id))
             else:
                 unknown.add(saga_id)
-        return Loaded(now=around[0][0].astimezone(UTC), instances=instances, unknown_versions=unknown)
+                references |= references_of(order_id, payment_id)
+        return Loaded(
+            now=around[0][0].astimezone(UTC),
+            instances=instances,
+            unknown_versions=unknown,
+            unknown_references=references,
+        )
 
     def claim(self, references: Collection[str]) -> Sequence[EarlyEvent]:
         if not references:

@@ -111,15 +111,11 @@ class EarlyEvent:
     """
 
     reference: str
-    """`order_id o-1` or `payment_id p-1`: see `reference_to`."""
+    """`order_id o-1` or `payment_id p-1`: see `store.references`."""
     topic: str
     partition: int
     offset: int
     value: bytes
-
-
-def reference_to(name: str, known: str) -> str:
-    return f"{name} {known}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +135,8 @@ class Loaded:
     """Those found, each locked until the end of the transaction. Look for an order or payment id in `instance.data`."""
     unknown_versions: Collection[UUID] = ()
     """Found, but of a saga or version that this process does not know: left alone."""
+    unknown_references: Collection[str] = ()
+    """Their orders and payments (see `store.references`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,7 +167,7 @@ class Batch:
     rearmed: Sequence[Due] = ()
     """Deadlines that were looked at, and when they are due next."""
     learnt: Collection[str] = ()
-    """References (`reference_to`) that its sagas have just learnt."""
+    """References (see `store.references`) that its sagas have just learnt."""
 
 
 class SettledAs(StrEnum):

@@ -13,14 +13,24 @@ WHERE p.customer_id = :customer ORDER BY s.id FOR UPDATE OF s;
 DELETE FROM saga_personal WHERE saga_id = ANY (:ids);
 
 -- name: erase_requested(ids, customer)!
--- Who asked for a cancel, and in which words.
+-- Who asked for a cancel, and in which words: whoever is called a customer there is this one, under whatever name. And
+-- so is who gave their id beside the name of a token.
 UPDATE sagas SET state = jsonb_set(state, '{requested}', state -> 'requested' || '{"actor": "erased", "why": ""}')
-WHERE id = ANY (:ids) AND state -> 'requested' ->> 'actor' = :customer;
+WHERE id = ANY (:ids) AND (
+    state -> 'requested' ->> 'role' = 'customer' OR state -> 'requested' ->> 'actor' = :customer
+    OR starts_with(state -> 'requested' ->> 'actor', :customer || ' (')
+);
 
 -- name: erase_history(ids, customer)!
 -- The same.
 UPDATE saga_history SET body = body || '{"actor": "erased", "why": ""}'
-WHERE saga_id = ANY (:ids) AND body ->> 'actor' = :customer;
+WHERE saga_id = ANY (:ids) AND (
+    body ->> 'role' = 'customer' OR body ->> 'actor' = :customer OR starts_with(body ->> 'actor', :customer || ' (')
+);
+
+-- name: erase_audit(customer)!
+-- Where somebody stepped in under their id.
+UPDATE audit SET actor = 'erased', reason = '' WHERE actor = :customer OR starts_with(actor, :customer || ' (');
 
 -- name: archived(customer)
 -- Theirs in the archive, locked.

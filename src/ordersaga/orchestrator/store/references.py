@@ -1,0 +1,12 @@
+"""What news name that name no saga: an order or a payment, as one text."""
+
+
+def reference_to(name: str, known: str) -> str:
+    """`order_id o-1` or `payment_id p-1`."""
+    return f"{name} {known}"
+
+
+def references_of(order_id: str | None, payment_id: str | None) -> set[str]:
+    """To what a saga knows, or news name."""
+    known = (("order_id", order_id), ("payment_id", payment_id))
+    return {reference_to(name, value) for name, value in known if value}
