@@ -236,7 +236,7 @@ def _admission(settings: Settings, worker: ConsumeLoop | None) -> Admission:
 
 def _pausing(settings: Settings, bus: Bus, measures: Measures) -> Pausing:
     pausing = Pausing(lambda: sum(bus.group_lag(settings.kafka_group).values()))
-    measures.paused_while(lambda: pausing.paused)
+    measures.paused_while(lambda: pausing.wanted)
     return pausing
 
 

@@ -3,12 +3,18 @@
 import re
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn, cast
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from ordersaga.bus.protocol import Record
+from ordersaga.delivery.outbox_memory import MemoryOutbox
+from ordersaga.delivery.outbox_protocol import OutboxUnavailable
+from ordersaga.orchestrator.core.reasons import Reason
+from ordersaga.orchestrator.runtime.measuring import Measures
+from ordersaga.orchestrator.store.postgres import PostgresStore
+from ordersaga.orchestrator.store.protocol import StoreUnavailable
 from ordersaga.wire import messages as m
 from ordersaga.wire.codec import encode
 from tests.api.conftest import Stage
@@ -32,6 +38,8 @@ NAMES = {
     "dead_letters",
     "kafka_consumer_lag",
     "kafka_client_rebuilds",
+    "database_up",
+    "consumption_paused",
 }
 
 
@@ -98,6 +106,58 @@ def test_what_waits_for_a_person_and_what_was_replaced_is_shown(stage: Stage) ->
     assert found["kafka_client_rebuilds_total", (("cause", "stalled"), ("client", "consumer"))] == 2
 
 
+def test_a_database_that_is_away_is_said_and_is_asked_for_no_more_than_that(
+    memory_stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = memory_stage.api.store
+    assert figures(memory_stage)["database_up", ()] == 1
+
+    def away(*_: object) -> NoReturn:
+        raise StoreUnavailable("no connection to the database")
+
+    monkeypatch.setattr(store, "check", away)
+    monkeypatch.setattr(store, "standing", lambda: pytest.fail("it would be waited for once more"))
+    found = figures(memory_stage)
+    assert found["database_up", ()] == 0
+    assert found["saga_started_total", ()] == 0, "the scrape succeeds all the same"
+    assert ("saga_stuck", ()) not in found and ("outbox_pending", ()) not in found
+    monkeypatch.undo()
+    monkeypatch.setattr(store, "standing", away)
+    assert figures(memory_stage)["database_up", ()] == 0, "it was lost since"
+    monkeypatch.undo()
+    monkeypatch.setattr(MemoryOutbox, "pending", refused)
+    found = figures(memory_stage)
+    assert (found["database_up", ()], found["saga_stuck", ()]) == (0, 0), "what could be read is shown"
+
+
+def refused(_: MemoryOutbox) -> NoReturn:
+    raise OutboxUnavailable("no connection to the database")
+
+
+def test_a_closed_connection_to_postgresql_is_said(postgres_stage: Stage) -> None:
+    assert figures(postgres_stage)["database_up", ()] == 1
+    cast(PostgresStore, postgres_stage.api.store).close()
+    assert figures(postgres_stage)["database_up", ()] == 0
+
+
+def test_each_outcome_is_there_from_the_beginning_so_that_its_first_saga_is_an_increase(memory_stage: Stage) -> None:
+    found = figures(memory_stage)
+    reasons = {
+        (labels["outcome"], labels["reason"]): value
+        for (name, pairs), value in found.items()
+        if name == "saga_finished_total" and (labels := dict(pairs))
+    }
+    taken_back = {(outcome, why.value) for outcome in ("COMPENSATED", "CANCELLED", "FAILED") for why in Reason}
+    assert reasons.keys() == {("COMPLETED", ""), *taken_back} and set(reasons.values()) == {0}
+
+
+def test_whether_consumption_is_paused_is_not_guessed() -> None:
+    measures, said = Measures(), iter([None, True, False])
+    measures.paused_while(lambda: next(said))
+    read = measures.collected.get_sample_value
+    assert [read("consumption_paused") for _ in range(3)] == [-1, 1, 0]
+
+
 def test_no_label_holds_an_id(stage: Stage) -> None:
     saga_id = stage.place()
     told(stage, saga_id, m.OrderCreated(order_id="o-1"))
@@ -112,6 +172,7 @@ def test_every_name_in_the_alerts_and_on_the_dashboard_is_there(memory_stage: St
     counted = {f"{family.name}_total" for family in families if family.type == "counter"}
     binned = {f"{family.name}_bucket" for family in families if family.type == "histogram"}
     text = (Path(__file__).parents[2] / "deploy" / file).read_text("utf-8")
-    asked = set(re.findall(r"\b(?:saga|outbox|deadlines|dead_letters|kafka)_[a-z_]+\b(?=[\[{ )])", text))
+    first = "saga|outbox|deadlines|dead_letters|kafka|database|consumption|reconcile"
+    asked = set(re.findall(rf"\b(?:{first})_[a-z_]+\b(?=[\[{{ )])", text))
     assert len(asked) >= 10
     assert asked <= plain | counted | binned

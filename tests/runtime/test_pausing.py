@@ -39,15 +39,15 @@ def posted(*, paused: bool, minutes_ago: float = 0.0) -> Posted:
 
 def test_nothing_is_read_before_the_board_has_been() -> None:
     pausing = Pausing()
-    assert pausing.paused and pausing.holds_deadlines()
+    assert pausing.paused and pausing.holds_deadlines() and pausing.wanted is None
     pausing.learn(Posted())
-    assert not pausing.paused and not pausing.holds_deadlines()
+    assert not pausing.paused and not pausing.holds_deadlines() and pausing.wanted is False
 
 
 def test_a_pause_is_said_and_holds_both_reading_and_deadlines() -> None:
     pausing = Pausing()
     pausing.learn(posted(paused=True))
-    assert pausing.paused and pausing.holds_deadlines()
+    assert pausing.paused and pausing.holds_deadlines() and pausing.wanted
     assert pausing.health().healthy
     assert pausing.health().detail == "paused by night at 2026-01-02 12:00:00 UTC: a test"
 

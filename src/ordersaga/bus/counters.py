@@ -1,14 +1,15 @@
 """Plain counts of what went wrong and was put right, by name: for metrics to read."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from threading import Lock
 
 
 class Counters(Mapping[str, int]):
     """A name that was never counted reads as 0. Adding is thread-safe."""
 
-    def __init__(self) -> None:
-        self._counts: dict[str, int] = {}
+    def __init__(self, names: Iterable[str] = ()) -> None:
+        """`names` are there from the beginning."""
+        self._counts = dict.fromkeys(names, 0)
         self._lock = Lock()
 
     def add(self, name: str, count: int = 1) -> None:

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, TypeVar
 
+from ordersaga.bus import kafka_consumer, kafka_producer
 from ordersaga.bus.bounded import bounded, in_background
 from ordersaga.bus.connecting import Connecting
 from ordersaga.bus.counters import Counters
@@ -59,7 +60,7 @@ class KafkaBus:
         record_bytes_max: int = 1_000_000,
     ) -> None:
         """`record_bytes_max` is the brokers' `message.max.bytes`, or less."""
-        self.counters = Counters()
+        self.counters = Counters(kafka_consumer.REBUILDS + kafka_producer.REBUILDS)
         self._timings = timings or KafkaTimings()
         self._clients = KafkaClients(bootstrap_servers, security or KafkaSecurity(), self._timings)
         self._client_id = client_id

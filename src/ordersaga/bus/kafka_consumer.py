@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from threading import Lock
-from typing import Protocol
+from typing import Literal, Protocol, get_args
 
 import structlog
 
@@ -28,6 +28,8 @@ from ordersaga.bus.protocol import BusError, BusRefused, BusUnavailable, FencedM
 _log = structlog.get_logger(__name__)
 TopicPartition = tuple[str, int]
 Offsets = Mapping[TopicPartition, int]
+Cause = Literal["away", "error", "fenced", "stalled"]
+REBUILDS = tuple(f"consumer_rebuilds.{cause}" for cause in get_args(Cause))
 SLICE_SECONDS = 0.2
 """The client cannot be woken, so it waits in slices."""
 UNREACHABLE_SECONDS = 1.0
@@ -229,6 +231,7 @@ class KafkaConsumer:
 
     def _lose(self, client: Session, error: BusError) -> BusError:
         """What the caller is to be told, after what must be done about it was done."""
+        cause: Cause
         if isinstance(error, BusUnavailable):
             # Replaced, it would be a new member, and its partitions wait for the old one's session to end.
             if time.monotonic() - self._connected_at < self._stalled_seconds:

@@ -27,7 +27,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from threading import Lock
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 import structlog
 
@@ -39,6 +39,8 @@ from ordersaga.bus.protocol import BusError, BusUnavailable, Headers, Outcome, O
 _log = structlog.get_logger(__name__)
 Identity = tuple[str, bytes, bytes, Headers]
 Lane = tuple[str, bytes]
+Cause = Literal["fatal", "stuck"]
+REBUILDS = tuple(f"producer_rebuilds.{cause}" for cause in get_args(Cause))
 ACKNOWLEDGED = Outcome(Published.ACKNOWLEDGED)
 _HELD_BACK = Outcome(Published.UNKNOWN, "not sent: an earlier record with this key was not acknowledged")
 _NO_ANSWER = Outcome(Published.UNKNOWN, "not acknowledged in time")
@@ -167,7 +169,7 @@ class KafkaProducer:
             else:
                 self._doubt(lambda attempt: attempt.future.is_done and not succeeded(attempt.future))
 
-    def _drop(self, client: Session, cause: str) -> None:
+    def _drop(self, client: Session, cause: Cause) -> None:
         self._counters.add(f"producer_rebuilds.{cause}")
         _log.warning("kafka.producer_replaced", cause=cause, unacknowledged=len(self._unresolved))
         self._connecting.drop(client)

@@ -15,13 +15,17 @@ from prometheus_client.registry import Collector
 
 from ordersaga.bus.protocol import Bus, BusError
 from ordersaga.delivery.outbox_protocol import Outbox, OutboxUnavailable
-from ordersaga.orchestrator.core.facts import Began, Ended, Fact, Repeated, StepEnded
+from ordersaga.orchestrator.core.facts import OUTCOMES, Began, Ended, Fact, Repeated, StepEnded
+from ordersaga.orchestrator.core.instance import Status
+from ordersaga.orchestrator.core.reasons import Reason
 from ordersaga.orchestrator.runtime.counting import Counting
 from ordersaga.orchestrator.store.protocol import Store, StoreError
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 STEP_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 SAGA_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 3600, 7200)
+CHECK_SECONDS = 2.0
+"""So long is a database waited for: a scrape that takes too long says nothing at all."""
 
 
 class Measures:
@@ -32,6 +36,8 @@ class Measures:
         here: Any = {"registry": self.collected}
         self._started = Counter("saga_started", "Sagas that were begun", **here)
         self._finished = Counter("saga_finished", "Times that a saga reached an outcome", ["outcome", "reason"], **here)
+        for outcome, why in _outcomes():
+            self._finished.labels(outcome, why)
         self._duration = Histogram(
             "saga_duration_seconds", "From the order to an outcome", ["outcome"], buckets=SAGA_BUCKETS, **here
         )
@@ -48,11 +54,13 @@ class Measures:
             "reconcile_differences", "Between payments and sagas, when they were last compared; -1: never yet", **here
         )
         self._differences.set(-1)
-        self._paused = Gauge("consumption_paused", "Whether an operator has paused what is read", **here)
+        self._paused = Gauge(
+            "consumption_paused", "Whether an operator has paused what is read; -1: not known yet", **here
+        )
         self._retries = Counter("saga_step_retries", "Commands that were sent again", ["step", "direction"], **here)
 
-    def paused_while(self, paused: Callable[[], bool]) -> None:
-        self._paused.set_function(paused)
+    def paused_while(self, wanted: Callable[[], bool | None]) -> None:
+        self._paused.set_function(lambda: -1 if (paused := wanted()) is None else paused)
 
     def same_again(self) -> None:
         self._twins.inc()
@@ -81,9 +89,18 @@ class Measures:
         return found
 
 
+def _outcomes() -> Iterator[tuple[str, str]]:
+    """All that there can be. Prometheus sees no increase in the first value of a series, and none where there is no
+    series: each is there before its first saga.
+    """
+    yield Status.COMPLETED.value, ""
+    for outcome in OUTCOMES - {Status.COMPLETED}:
+        yield from ((outcome.value, reason.value) for reason in Reason)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Standing(Collector):
-    """How things stand now. What cannot be asked is left out: /readyz says why."""
+    """How things stand now. What cannot be asked is left out: `database_up` says so, /readyz says why."""
 
     counting: Counting
     store: Store
@@ -95,9 +112,21 @@ class Standing(Collector):
 
     def collect(self) -> Iterator[Metric]:
         yield from self._counted()
-        for part in (self._sagas, self._outbox, self._lag):
-            with suppress(StoreError, OutboxUnavailable, BusError):
-                yield from list(part())
+        yield from self._of_the_database()
+        with suppress(BusError):
+            yield from list(self._lag())
+
+    def _of_the_database(self) -> Iterator[Metric]:
+        """Where it does not answer in time, nothing more is asked of it."""
+        found: list[Metric] = []
+        is_up = False
+        with suppress(StoreError, OutboxUnavailable):
+            self.store.check(CHECK_SECONDS)
+            found += self._sagas()
+            found += self._outbox()
+            is_up = True
+        yield GaugeMetricFamily("database_up", "Whether this process has just read all that it shows of it", is_up)
+        yield from found
 
     def _counted(self) -> Iterator[Metric]:
         late = CounterMetricFamily("saga_late_events", "Events that came too late to matter", labels=["why"])

@@ -43,7 +43,12 @@ class Pausing:
     @property
     def paused(self) -> bool:
         """Until the board has been read once, nothing is: a restart does not end a pause."""
-        return not self._known or (self._pause is not None and self._pause.paused)
+        return self.wanted is not False
+
+    @property
+    def wanted(self) -> bool | None:
+        """What the board says; None until it has been read."""
+        return (self._pause is not None and self._pause.paused) if self._known else None
 
     def holds_deadlines(self) -> bool:
         """May take as long as the brokers take to say how much is unread; asks them every two seconds at most."""

@@ -1,0 +1,16 @@
+"""What a bus counts."""
+
+from ordersaga.bus.kafka import KafkaBus
+
+
+def test_each_cause_of_a_replaced_client_reads_as_none_yet() -> None:
+    """Prometheus takes the first value that it sees for where a counter began."""
+    bus = KafkaBus("localhost:1")
+    assert dict(bus.counters) == {
+        "consumer_rebuilds.away": 0,
+        "consumer_rebuilds.error": 0,
+        "consumer_rebuilds.fenced": 0,
+        "consumer_rebuilds.stalled": 0,
+        "producer_rebuilds.fatal": 0,
+        "producer_rebuilds.stuck": 0,
+    }
