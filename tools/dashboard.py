@@ -86,7 +86,7 @@ PANELS: tuple[tuple[str, str, dict[str, str], str], ...] = (
         "Events that changed nothing",
         "ops",
         {
-            "late: {{why}}": f"sum by (why) (rate(saga_late_events_total[{RATE}]))",
+            "late: {{step}} {{why}}": f"sum by (step, why) (rate(saga_late_events_total[{RATE}]))",
             "{{kind}}: {{why}}": f"sum by (kind, why) (rate(saga_ignored_events_total[{RATE}]))",
         },
         "Late, repeated, stray and foreign ones.",

@@ -98,6 +98,14 @@ def test_sagas_are_counted_by_outcome_and_reason_and_steps_by_what_became_of_the
     assert sum(value for (name, _), value in found.items() if name == "saga_ignored_events_total") == 1
 
 
+def test_a_late_event_is_counted_for_the_step_that_it_answers(stage: Stage) -> None:
+    declined = stage.place()
+    told(stage, declined, m.OrderCreated(order_id="o-1"), m.PaymentInfoFailed(error="User not found"))
+    told(stage, declined, m.OrderCancelled(order_id="o-1"), m.OrderCancellationFailed(error="is cancelled"))
+    labels = (("step", "CREATE_ORDER"), ("why", "refused after it was settled"))
+    assert figures(stage)["saga_late_events_total", labels] == 1
+
+
 def test_what_waits_for_a_person_and_what_was_replaced_is_shown(stage: Stage) -> None:
     told(stage, "nobody", None)
     found: dict[Any, float] = figures(stage)

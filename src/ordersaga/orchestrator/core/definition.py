@@ -241,6 +241,12 @@ class Definition:
         return {event: ask.to for ask in asks for event in (ask.ok, ask.refused)}
 
     @cached_property
+    def steps_by_answer(self) -> Mapping[type[Event], str]:
+        """For each answer to a command, the step that asks; of several that share an undo, the first."""
+        asks = [(step.name, ask) for step in reversed(self.steps) for ask in (step.do, step.undo and step.undo.ask)]
+        return {event: name for name, ask in asks if ask for event in (ask.ok, ask.refused)}
+
+    @cached_property
     def makers(self) -> Mapping[str, Step]:
         """For each effect id, the step that makes it: the first that names it."""
         return {name: step for step in reversed(self.steps) for name in step.effect_ids}

@@ -22,6 +22,7 @@ class Counting:
         self._measure = measure
         self._lock = Lock()
         self._counts: Counter[tuple[str, str]] = Counter()
+        self._late: Counter[tuple[str, str]] = Counter()
 
     def turn(
         self,
@@ -47,6 +48,15 @@ class Counting:
         found = Counter(("foreign", one.why) for one in foreign)
         with self._lock:
             self._counts.update(found)
+
+    def late(self, late: Iterable[tuple[str, str]]) -> None:
+        """By step and why, what `turn` has counted by why alone."""
+        with self._lock:
+            self._late.update(late)
+
+    def late_by_step(self) -> Mapping[tuple[str, str], int]:
+        with self._lock:
+            return dict(self._late)
 
     def dead(self, dead: DeadLetter) -> None:
         with self._lock:

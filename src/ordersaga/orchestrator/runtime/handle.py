@@ -203,6 +203,7 @@ class Handler:
             self._spans.tell(turn.transitions)
         if intake is not None:
             self._counting.foreign(intake.foreign)
+        self._counting.late(turn.late)
         for dead in turn.dead:
             self._counting.dead(dead)
 

@@ -129,13 +129,13 @@ class Standing(Collector):
         yield from found
 
     def _counted(self) -> Iterator[Metric]:
-        late = CounterMetricFamily("saga_late_events", "Events that came too late to matter", labels=["why"])
+        late = CounterMetricFamily("saga_late_events", "Events that came too late to matter", labels=["step", "why"])
+        for labels, count in self.counting.late_by_step().items():
+            late.add_metric(labels, count)
         ignored = CounterMetricFamily("saga_ignored_events", "Events that changed nothing", labels=["kind", "why"])
         dead = CounterMetricFamily("dead_letters", "Records that could not be used", labels=["reason"])
         for (name, label), count in self.counting.snapshot().items():
-            if name == "late":
-                late.add_metric([label], count)
-            elif name in ("repeated", "stray", "foreign", "refused"):
+            if name in ("repeated", "stray", "foreign", "refused"):
                 ignored.add_metric([name, label], count)
             elif name == "dead":
                 dead.add_metric([label], count)

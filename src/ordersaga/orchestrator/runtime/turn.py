@@ -87,6 +87,8 @@ class Turn:
     keys: list[RequestKey] = field(default_factory=list)
     verdicts: list[tuple[Verdict | None, str]] = field(default_factory=list)
     """One for each input: what it was, and why; None for what was foreign after all."""
+    late: list[tuple[str, str]] = field(default_factory=list)
+    """Of these the late ones: the step that it answers ('' for what answers none), and why."""
     answered: set[Participant] = field(default_factory=set)
     """Participants that showed that they live."""
     silent: Counter[Participant] = field(default_factory=Counter)
@@ -161,6 +163,9 @@ class Turn:
         definition = self.sagas.of(instance)
         decision = decide(definition, instance, seen, self.loaded.now, shut=self.gate.shut())
         self.verdicts.append((decision.verdict, decision.why))
+        if decision.verdict is Verdict.LATE:
+            event = type(seen.event) if isinstance(seen, Happened) else None
+            self.late.append((definition.steps_by_answer.get(event, "") if event else "", decision.why))
         if isinstance(seen, Happened):
             self._heard(definition, seen, decision.verdict)
         if decision.verdict is Verdict.APPLIED:
