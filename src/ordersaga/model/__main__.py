@@ -66,7 +66,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--saga", choices=tuple(STAGES), help="which one; all where none is named")
     parser.add_argument("--participants", choices=("full", "bare", "both"), default="both", help="of which kind")
     parser.add_argument("--faults", type=int, default=1, help="refusals, losses, repeats, late answers on one path")
-    parser.add_argument("--hands", type=int, default=2, help="what people and the clock do on one path")
+    parser.add_argument("--hands", type=int, default=1, help="what people and the clock do on one path")
     return parser.parse_args()
 
 
