@@ -112,3 +112,14 @@ def test_who_answers_nobody_and_who_stopped_orders_is_named(doctor: Doctor) -> N
     found = wrong(doctor)
     assert found["participants"].said == "payment has not answered 7 commands"
     assert found["new orders"].said == "are stopped: night: a fire"
+
+
+def test_deadlines_that_are_held_by_a_pause_are_not_blamed_on_a_missing_process(
+    doctor: Doctor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = Standing(deadlines_due=3, deadlines_late_seconds=90.0)
+    monkeypatch.setattr(doctor.store, "standing", lambda: late)
+    assert "`deadlines`" in wrong(doctor)["deadlines"].cure
+    doctor.board.set_pause(paused=True, by="night", why="a fire")
+    found = wrong(doctor)["deadlines"]
+    assert found.said.endswith("reading is paused: night: a fire") and "consumption resume" in found.cure

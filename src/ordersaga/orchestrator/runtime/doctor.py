@@ -77,7 +77,11 @@ class Doctor:
         yield Finding(what="outbox", said=said, cure="start a process, or bring the brokers back" if old else "")
         late = standing.deadlines_late_seconds > DEADLINES_LATE_SECONDS
         said = f"{standing.deadlines_due} are due, the oldest for {standing.deadlines_late_seconds:.0f} s"
-        yield Finding(what="deadlines", said=said, cure="start a process with `deadlines`" if late else "")
+        cure = "start a process with `deadlines`"
+        if late and posted.pause is not None and posted.pause.paused:
+            said += f"; reading is paused: {posted.pause.by}: {posted.pause.why}"
+            cure = "`ordersaga consumption resume`, when it is time"
+        yield Finding(what="deadlines", said=said, cure=cure if late else "")
         troubled = standing.failed or standing.attention or standing.dead_letters
         said = f"{standing.failed} FAILED, {standing.attention} with attention, {standing.dead_letters} dead letters"
         cure = "see `ordersaga sagas list --status FAILED`, `ordersaga dead-letters list` and the runbook"
