@@ -259,6 +259,10 @@ class MachineStore:
             raise StoreUnavailable("the database is away")
         return self._store.due(limit)
 
+    def put_off(self, due: Due, seconds: float) -> None:
+        self._trouble.check()
+        self._store.put_off(due, seconds)
+
     def get(self, saga_id: UUID) -> Any:
         self._trouble.check()
         return self._store.get(saga_id)

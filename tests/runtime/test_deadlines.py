@@ -1,12 +1,19 @@
 """Deadlines are rows: they fire once, late rather than never, and never early."""
 
 from threading import Condition, Thread
+from typing import Any
 from uuid import UUID
 
+import pytest
+from structlog.testing import capture_logs
+
 from ordersaga.delivery.clock import SystemClock
+from ordersaga.orchestrator.core.decide import decide
 from ordersaga.orchestrator.core.instance import Became, Status
+from ordersaga.orchestrator.runtime import turn
 from ordersaga.orchestrator.runtime.deadlines import Deadlines, DeadlineSettings
-from ordersaga.orchestrator.store.protocol import Lookup
+from ordersaga.orchestrator.runtime.handle import Handler
+from ordersaga.orchestrator.store.protocol import Lookup, StoreUnavailable
 from ordersaga.wire import messages as m
 from tests.runtime.stage import Stage, settle
 from tests.sagas.stories import AUTHORIZED, CARD, CREATED, OPENED, TIMER
@@ -132,6 +139,41 @@ def test_the_next_batch_waits_while_answers_wait_but_not_for_ever(stage: Stage) 
     assert len(stage.store.due(10)) == 1 and 10 <= clock.seconds < 11, "others wait no longer than that"
 
 
+def test_one_saga_that_we_cannot_decide_on_holds_up_no_other(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    bad, good = _bad_before_good(stage)
+
+    def fails(definition: Any, instance: Any, *rest: Any, **more: Any) -> Any:
+        if instance.saga_id == bad:
+            raise LookupError("a fault of ours")
+        return decide(definition, instance, *rest, **more)
+
+    monkeypatch.setattr(turn, "decide", fails)
+    _only_the_good_one_fires(stage, bad, good)
+    monkeypatch.undo()
+    stage.execute("update deadlines set due_at = '2020-01-01' where saga_id = %s", bad)
+    _turn(stage)
+    assert stage.get(bad).revision == 2, "a version without the fault goes on with it"
+
+
+def test_one_saga_whose_row_is_damaged_holds_up_no_other(stage: Stage) -> None:
+    bad, good = _bad_before_good(stage)
+    stage.execute("update sagas set state = '{}' where id = %s", bad)
+    _only_the_good_one_fires(stage, bad, good)
+
+
+def test_what_is_away_is_no_fault_of_a_saga(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    _pass_time(stage, stage.begin())
+    found = stage.store.due(10)
+
+    def is_away(*_: Any) -> Any:
+        raise StoreUnavailable("the database is away")
+
+    monkeypatch.setattr(Handler, "deadlines", is_away)
+    with pytest.raises(StoreUnavailable):
+        _turn(stage)
+    assert stage.store.due(10) == found
+
+
 def test_two_processes_fire_a_deadline_once(stage: Stage) -> None:
     saga_id = stage.begin()
     _pass_time(stage, saga_id)
@@ -161,6 +203,25 @@ def test_the_timer_service_is_given_up_and_the_order_is_confirmed(stage: Stage) 
     _turn(stage)
     saga = stage.get(saga_id)
     assert (saga.status, saga.steps["START_TIMER"].became) == (Status.COMPLETED, Became.IN_DOUBT)
+
+
+def _bad_before_good(stage: Stage) -> tuple[UUID, UUID]:
+    bad, good = stage.begin(), stage.begin()
+    for saga_id in (bad, good):
+        _pass_time(stage, saga_id)
+    stage.execute("update deadlines set due_at = '2019-01-01' where saga_id = %s", bad)
+    return bad, good
+
+
+def _only_the_good_one_fires(stage: Stage, bad: UUID, good: UUID) -> None:
+    with capture_logs() as logs:
+        _turn(stage)
+        _turn(stage)
+    assert stage.get(good).revision == 2
+    errors = [line["saga_id"] for line in logs if line["log_level"] == "error"]
+    assert errors == [str(bad)], "once, for it is tried again after minutes"
+    still = "select due_at between now() + interval '4 minutes' and now() + interval '5 minutes' from deadlines"
+    assert stage.one(f"{still} where saga_id = %s and kind = 'command'", bad)
 
 
 def _turn(stage: Stage) -> None:

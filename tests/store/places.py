@@ -14,10 +14,11 @@ from ordersaga.delivery.outbox_protocol import Outbox
 from ordersaga.orchestrator.store.archive import PostgresArchive
 from ordersaga.orchestrator.store.archive_memory import MemoryArchive
 from ordersaga.orchestrator.store.archive_protocol import Archive
+from ordersaga.orchestrator.store.codec_protocol import InstanceCodec
 from ordersaga.orchestrator.store.memory import MemoryStore
 from ordersaga.orchestrator.store.memory_tables import MemoryTables
 from ordersaga.orchestrator.store.postgres import PostgresStore, open_pool
-from ordersaga.orchestrator.store.protocol import InstanceCodec, Store
+from ordersaga.orchestrator.store.protocol import Store
 
 from .sagas import CODEC
 

@@ -288,6 +288,23 @@ def test_a_deadline_that_is_later_now_stands_where_it_stood_until_it_is_put_righ
         transaction.load(Lookup(saga_ids=[one.saga_id]))
         transaction.save(Batch(rearmed=[Due(one.saga_id, DeadlineKind.COMMAND, FUTURE)]))
     assert list(store.due(10)) == []
+
+
+def test_a_deadline_that_cannot_be_acted_upon_is_put_off_as_far_as_it_stands_where_it_was_seen(store: Store) -> None:
+    one, other = waiting_until(saga(), PAST), waiting_until(saga(), PAST)
+    earlier = PAST - timedelta(seconds=1)
+    begin(store, one, other)
+    seen, spared = (Due(each.saga_id, DeadlineKind.COMMAND, PAST) for each in (one, other))
+    store.put_off(seen, 60.0)
+    assert list(store.due(10)) == [spared]
+    move(store, other.saga_id, lambda before: waiting_until(before, earlier))
+    store.put_off(spared, 60.0)
+    assert [due.due_at for due in store.due(10)] == [earlier], "somebody has moved it meanwhile"
+    move(store, other.saga_id, lambda before: waiting_until(before, None))
+    store.put_off(spared, -60.0)
+    assert list(store.due(10)) == [], "nothing waits for it any more"
+    store.put_off(seen, -60.0)
+    assert list(store.due(10)) == [], "it was put off by another process"
     earlier = PAST - timedelta(seconds=1)
     move(store, one.saga_id, lambda before: waiting_until(before, earlier))
     assert list(store.due(10)) == [Due(one.saga_id, DeadlineKind.COMMAND, earlier)]

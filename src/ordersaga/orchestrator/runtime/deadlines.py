@@ -8,6 +8,9 @@ down), never early.
 While the answers that came meanwhile are not read (a start, brokers that were away), silence says nothing: deadlines
 wait for them, though not for long. And where many are due at once, the next batch waits until the answers to those
 before are worked off, so that an order that comes meanwhile is not behind all of them.
+
+One that fails by a fault of ours, or of its row, is said in the log and put off for minutes, in the database, so that
+no process comes upon it in each of its batches. What depends on something that is away is tried again as it is.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,7 +23,7 @@ from ordersaga.delivery.clock import Clock, Randomness, SystemClock
 from ordersaga.delivery.failpoints import declare, hit
 from ordersaga.orchestrator.runtime.concerning import concerning
 from ordersaga.orchestrator.runtime.handle import Handler
-from ordersaga.orchestrator.store.protocol import BadRow, Due, Store
+from ordersaga.orchestrator.store.protocol import Due, Store
 
 _log = structlog.get_logger(__name__)
 MOMENT_SECONDS = 0.05
@@ -37,6 +40,8 @@ class DeadlineSettings:
     """Sagas in one transaction: ten thousand due at once are worked off in fifty, and other work gets between."""
     crowded_seconds_max: float = 5.0
     """How long the next batch waits for a worker that does not keep up: deadlines must not be late for ever."""
+    failed_pause_seconds: float = 300.0
+    """When one that failed by a fault of its own is tried again: a person or an update has to come first."""
 
 
 class Deadlines(Looped):
@@ -96,11 +101,16 @@ class Deadlines(Looped):
         return now - self._deaf_since < self._settings.deaf_seconds_max
 
     def _act(self, due: Sequence[Due]) -> int:
-        """How many sagas were moved. One that cannot be written does not hold up the others."""
+        """How many sagas were moved. One that cannot be read, decided on or written does not hold up the others."""
         try:
             return self._handler.deadlines(due)
-        except BadRow:
-            if len(due) == 1:
-                _log.exception("deadlines.cannot_be_stored", kind=due[0].kind.value, **concerning(due[0].saga_id))
-                return 0
-            return sum(self._act([one]) for one in due)
+        except Exception as error:
+            if getattr(error, "retriable", False):
+                raise
+            if len(due) > 1:
+                return sum(self._act([one]) for one in due)
+            pause = self._settings.failed_pause_seconds
+            about = concerning(due[0].saga_id)
+            _log.exception("deadlines.failed", kind=due[0].kind.value, again_in_seconds=pause, **about)
+            self._store.put_off(due[0], pause)
+            return 0

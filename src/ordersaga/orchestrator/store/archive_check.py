@@ -9,8 +9,8 @@ from uuid import UUID
 import msgspec
 from psycopg_pool import ConnectionPool
 
+from ordersaga.orchestrator.store.codec_protocol import InstanceCodec
 from ordersaga.orchestrator.store.connections import AnyConnection, Connections, Row, statements
-from ordersaga.orchestrator.store.protocol import InstanceCodec
 
 _SQL = statements("archive.sql")
 _PAGE = 200

@@ -11,9 +11,9 @@ from psycopg_pool import ConnectionPool
 from ordersaga.orchestrator.store.archive import FILES, saga_in
 from ordersaga.orchestrator.store.archive_check import Checked, problem_between
 from ordersaga.orchestrator.store.archive_files import ArchiveUnreadable, Directory, Line, Manifest
+from ordersaga.orchestrator.store.codec_protocol import InstanceCodec
 from ordersaga.orchestrator.store.connections import AnyConnection, Connections, Row
 from ordersaga.orchestrator.store.filing import ArchiveFile, PostgresFiling
-from ordersaga.orchestrator.store.protocol import InstanceCodec
 
 Problem = tuple[UUID | str, str]
 

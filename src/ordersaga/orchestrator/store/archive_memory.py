@@ -6,8 +6,9 @@ from uuid import UUID
 
 from ordersaga.orchestrator.core.instance import TAKEN_BACK, Status
 from ordersaga.orchestrator.store.archive_protocol import Archived, Moved
+from ordersaga.orchestrator.store.codec_protocol import InstanceCodec
 from ordersaga.orchestrator.store.memory_tables import MemoryTables, SagaRow, decoded
-from ordersaga.orchestrator.store.protocol import AnyInstance, InstanceCodec, Lookup
+from ordersaga.orchestrator.store.protocol import AnyInstance, Lookup
 
 PAGE_MAX = 100
 

@@ -18,14 +18,15 @@ from uuid import UUID
 import msgspec
 
 from ordersaga.delivery.messages import OutboxRow
+from ordersaga.orchestrator.store.codec_protocol import InstanceCodec
 from ordersaga.orchestrator.store.memory_read import MemoryReads
 from ordersaga.orchestrator.store.memory_tables import MemoryTables, SagaRow, decoded
 from ordersaga.orchestrator.store.protocol import (
     BadRow,
     Batch,
     Change,
+    Due,
     EarlyEvent,
-    InstanceCodec,
     Loaded,
     Lookup,
     Settled,
@@ -77,6 +78,12 @@ class MemoryStore(MemoryReads):
             transaction.commit()
         finally:
             transaction.end()
+
+    def put_off(self, due: Due, seconds: float) -> None:
+        self._check_open()
+        with self._tables.changed:
+            if self._tables.deadlines.get((due.saga_id, due.kind)) == due.due_at:
+                self._tables.deadlines[due.saga_id, due.kind] = self._now() + timedelta(seconds=seconds)
 
     def check(self, timeout_seconds: float) -> None:
         self._check_open()

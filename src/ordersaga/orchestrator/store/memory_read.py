@@ -6,11 +6,11 @@ from datetime import datetime
 from uuid import UUID
 
 from ordersaga.orchestrator.core.instance import GOING_BACK, Status
+from ordersaga.orchestrator.store.codec_protocol import InstanceCodec
 from ordersaga.orchestrator.store.memory_tables import MemoryTables, decoded
 from ordersaga.orchestrator.store.protocol import (
     AnyInstance,
     Due,
-    InstanceCodec,
     RequestKey,
     SagaCount,
     SagaPage,

@@ -7,11 +7,11 @@ from uuid import UUID
 
 from ordersaga.delivery.outbox_memory import MemoryTable
 from ordersaga.orchestrator.core.instance import Status
+from ordersaga.orchestrator.store.codec_protocol import InstanceCodec
 from ordersaga.orchestrator.store.protocol import (
     AnyInstance,
     DeadlineKind,
     EarlyEvent,
-    InstanceCodec,
     Lookup,
     RequestKey,
     StoredDeadLetter,

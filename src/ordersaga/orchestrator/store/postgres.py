@@ -24,6 +24,7 @@ from ordersaga.delivery.messages import OutboxRow
 from ordersaga.orchestrator.store import in_flight, rows
 from ordersaga.orchestrator.store.archive import bring_back
 from ordersaga.orchestrator.store.archive_files import Directory
+from ordersaga.orchestrator.store.codec_protocol import InstanceCodec
 from ordersaga.orchestrator.store.connections import AnyConnection, Connections, Row, open_pool, statements
 from ordersaga.orchestrator.store.migrate import NEWEST
 from ordersaga.orchestrator.store.protocol import (
@@ -33,7 +34,6 @@ from ordersaga.orchestrator.store.protocol import (
     Change,
     Due,
     EarlyEvent,
-    InstanceCodec,
     KeyTaken,
     Loaded,
     Lookup,
@@ -106,6 +106,10 @@ class PostgresStore:
 
     def due(self, limit: int) -> Sequence[Due]:
         return self._reads.due(limit)
+
+    def put_off(self, due: Due, seconds: float) -> None:
+        values = {"id": due.saga_id, "kind": due.kind.value, "seen": due.due_at, "seconds": seconds}
+        self._connections.ask(_SQL["put_off"], values)
 
     def get(self, saga_id: UUID) -> AnyInstance | None:
         return self._reads.get(saga_id)

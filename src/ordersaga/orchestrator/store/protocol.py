@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from ordersaga.bus.protocol import Outgoing, Record
 from ordersaga.delivery.messages import OutboxRow
-from ordersaga.orchestrator.core.instance import Instance, SagaData, Status
+from ordersaga.orchestrator.core.instance import Instance, Status
 from ordersaga.orchestrator.store.search import EVERYTHING, Search
 from ordersaga.orchestrator.store.statistics_protocol import Sum
 
@@ -299,6 +299,11 @@ class Store(Protocol):
         the instance and looks again. Some are found before their time, none after it: see `Transaction.save`.
         """
 
+    def put_off(self, due: Due, seconds: float) -> None:
+        """For what cannot be acted upon: it is due in so many seconds, by the database's clock. One that was moved or
+        cleared since it was found stays as it is.
+        """
+
     def get(self, saga_id: UUID) -> AnyInstance | None:
         """From the archive too. None also for a saga of a version that this process does not know."""
 
@@ -339,19 +344,6 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Whatever is asked from now on raises `StoreUnavailable`."""
-
-
-class InstanceCodec(Protocol):
-    """Turns instances into JSON and back; knows the data type of each saga and version. Built from the definitions."""
-
-    def knows(self, saga: str, version: int) -> bool: ...
-
-    def decode(self, saga: str, version: int, state: bytes, personal: bytes | None) -> AnyInstance: ...
-
-    def encode(self, instance: AnyInstance) -> bytes:
-        """The state without `data.personal`."""
-
-    def encode_personal(self, data: SagaData) -> bytes | None: ...
 
 
 class StoreError(Exception):

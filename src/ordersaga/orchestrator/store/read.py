@@ -13,13 +13,13 @@ from ordersaga.orchestrator.core.instance import Status
 from ordersaga.orchestrator.store import in_flight
 from ordersaga.orchestrator.store.archive import ArchiveReads, history_in, saga_in
 from ordersaga.orchestrator.store.archive_files import Directory
+from ordersaga.orchestrator.store.codec_protocol import InstanceCodec
 from ordersaga.orchestrator.store.connections import Connections, Row, statements
 from ordersaga.orchestrator.store.protocol import (
     AnyInstance,
     DeadLetter,
     DeadlineKind,
     Due,
-    InstanceCodec,
     Orphan,
     RequestKey,
     SagaCount,

@@ -9,6 +9,7 @@ import msgspec
 
 from ordersaga.delivery.arrays import Array, Bigints, Booleans, Bytes, Integers, Json, Texts, Times, Uuids
 from ordersaga.orchestrator.core.instance import GOING_BACK, Status
+from ordersaga.orchestrator.store.codec_protocol import InstanceCodec
 from ordersaga.orchestrator.store.protocol import (
     AnyInstance,
     Batch,
@@ -16,7 +17,6 @@ from ordersaga.orchestrator.store.protocol import (
     DeadLetter,
     DeadlineKind,
     EarlyEvent,
-    InstanceCodec,
     Orphan,
     RequestKey,
     due_of,

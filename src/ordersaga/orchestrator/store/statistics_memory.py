@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from ordersaga.orchestrator.core.instance import GOING_BACK, Status
+from ordersaga.orchestrator.store.codec_protocol import InstanceCodec
 from ordersaga.orchestrator.store.memory_tables import MemoryTables, decoded
-from ordersaga.orchestrator.store.protocol import AnyInstance, InstanceCodec
+from ordersaga.orchestrator.store.protocol import AnyInstance
 from ordersaga.orchestrator.store.statistics_protocol import By, Failure, InFlight, Period, Sum, Unfolded
 
 CAUSES_MAX, EXAMPLES_MAX = 50, 3

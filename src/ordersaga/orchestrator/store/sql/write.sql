@@ -91,6 +91,11 @@ ON CONFLICT (saga_id, kind) DO UPDATE SET due_at = excluded.due_at;
 -- Deadlines that nothing waits for any more.
 DELETE FROM deadlines d USING unnest(:ids, :kinds) v (saga_id, kind) WHERE d.saga_id = v.saga_id AND d.kind = v.kind;
 
+-- name: put_off(id, kind, seen, seconds)
+-- One that cannot be acted upon; unless it was moved or cleared since it was seen.
+UPDATE deadlines SET due_at = statement_timestamp() + make_interval(secs => :seconds)
+WHERE saga_id = :id AND kind = :kind AND due_at = :seen RETURNING due_at;
+
 -- name: add_dead_letters(topics, partitions, offsets, timestamps_ms, keys, values, headers, reasons, details)!
 -- A record that is delivered again is kept once.
 INSERT INTO dead_letters (topic, partition, "offset", timestamp_ms, key, value, headers, reason, detail)
