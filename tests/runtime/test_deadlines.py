@@ -165,6 +165,23 @@ def test_one_saga_whose_row_is_damaged_holds_up_no_other(stage: Stage) -> None:
     _only_the_good_one_fires(stage, bad, good)
 
 
+def test_sagas_of_a_version_that_is_not_known_here_hold_up_no_other(stage: Stage) -> None:
+    """As after a way back to the version before: they wait for the newer one, and it is not to find them late."""
+    newer = [stage.begin() for _ in range(3)]
+    for saga_id in newer:
+        _pass_time(stage, saga_id)
+        stage.execute("update sagas set version = 2 where id = %s", saga_id)
+    known = stage.begin()
+    _pass_time(stage, known)
+    stage.execute("update deadlines set due_at = '2021-01-01' where saga_id = %s", known)
+    Deadlines(stage.store, stage.handler, DeadlineSettings(every_seconds=0.001, batch_max=3)).turn()
+    assert stage.get(known).revision == 2
+    assert stage.one("select count(*) from deadlines where due_at = '2020-01-01'") == 3, "a newer process finds them"
+    stage.execute("update sagas set version = 1")
+    _turn(stage)
+    assert [stage.get(saga_id).revision for saga_id in newer] == [2, 2, 2]
+
+
 def test_what_is_away_is_no_fault_of_a_saga(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     _pass_time(stage, stage.begin())
     found = stage.store.due(10)

@@ -6,6 +6,7 @@ from datetime import UTC, timedelta
 from uuid import UUID, uuid4
 
 import pytest
+from msgspec.structs import replace
 
 from ordersaga.orchestrator.core.instance import Status
 from ordersaga.orchestrator.store.protocol import (
@@ -277,6 +278,17 @@ def test_deadlines_are_set_moved_and_cleared_with_the_state(store: Store) -> Non
     assert [due.kind for due in store.due(10)] == [DeadlineKind.WINDOW]
     move(store, one.saga_id, lambda before: changed(before, expired=True))
     assert list(store.due(10)) == []
+
+
+def test_deadlines_of_a_version_that_is_not_known_are_found_by_who_knows_it_only(place: Place, store: Store) -> None:
+    """However many there are: they fill nobody's batch."""
+    begin(store, *(waiting_until(saga(), PAST) for _ in range(3)))
+    other = replace(waiting_until(saga(), PAST + timedelta(seconds=1)), version=2)
+    begin(store, other)
+    elsewhere = place.store(KNOWS_ANOTHER)
+    assert [due.saga_id for due in elsewhere.due(2)] == [other.saga_id]
+    assert len(store.due(10)) == 3
+    assert store.counts().deadlines_due == elsewhere.counts().deadlines_due == 4, "how many are late is said by all"
 
 
 def test_a_deadline_that_is_later_now_stands_where_it_stood_until_it_is_put_right(store: Store) -> None:

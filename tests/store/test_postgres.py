@@ -48,6 +48,7 @@ FILLED = """
 IDS = Uuids([UUID(int=n) for n in range(32)])
 KNOWN = {"ids": IDS, "written": Transactions([0] * 32)}
 REFERENCES = {"ids": IDS, "order_ids": Texts(["o-7", "o-8"]), "payment_ids": Texts(["p-9"])}
+DUE = {"known": Texts(["trial 1"]), "limit": 100}
 
 PLANS: dict[str, tuple[str, dict[str, Any], set[str]]] = {
     "lock": ("write.sql", KNOWN, {"sagas_pkey"}),
@@ -59,7 +60,7 @@ PLANS: dict[str, tuple[str, dict[str, Any], set[str]]] = {
         "write.sql", REFERENCES, {"saga_personal_pkey", "sagas_pkey", "sagas_order_id", "sagas_payment_id"},
     ),
     "clear_deadlines": ("write.sql", {"ids": IDS, "kinds": Texts(["command"] * 32)}, {"deadlines_pkey"}),
-    "due": ("read.sql", {"limit": 100}, {"deadlines_due"}),
+    "due": ("read.sql", DUE, {"deadlines_due", "sagas_pkey"}),
     "get": ("read.sql", {"id": UUID(int=1)}, {"sagas_pkey", "saga_personal_pkey"}),
 }  # fmt: skip
 
@@ -128,7 +129,7 @@ def test_moving_a_saga_touches_its_row_by_its_key(filled: psycopg.Connection[Any
 
 def test_a_look_for_what_is_due_stops_at_the_first_that_is_not(filled: psycopg.Connection[Any]) -> None:
     statement = b"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + statements("read.sql")["due"]
-    found = filled.execute(statement, {"limit": 100}).fetchone()
+    found = filled.execute(statement, DUE).fetchone()
     assert found is not None
     assert found[0][0]["Plan"]["Shared Hit Blocks"] + found[0][0]["Plan"]["Shared Read Blocks"] < 10
 

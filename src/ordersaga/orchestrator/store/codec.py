@@ -1,6 +1,6 @@
 """Instances as JSON and back, under the names of their fields; personal data apart."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, get_type_hints
 
 import msgspec
@@ -19,6 +19,10 @@ class Codec:
         self._states = {key: _decoder_of(data) for key, data in data_types.items()}
         hints = {key: get_type_hints(data)["personal"] for key, data in data_types.items()}
         self._personal = {key: msgspec.json.Decoder(hint) for key, hint in hints.items()}
+
+    @property
+    def known(self) -> Collection[tuple[str, int]]:
+        return self._states.keys()
 
     def knows(self, saga: str, version: int) -> bool:
         return (saga, version) in self._states

@@ -2,6 +2,7 @@
 definitions.
 """
 
+from collections.abc import Collection
 from typing import Any, Protocol
 
 from ordersaga.orchestrator.core.instance import Instance, SagaData
@@ -11,6 +12,10 @@ AnyInstance = Instance[Any]
 
 class InstanceCodec(Protocol):
     """Knows the data type of each saga and version."""
+
+    @property
+    def known(self) -> Collection[tuple[str, int]]:
+        """Names and versions."""
 
     def knows(self, saga: str, version: int) -> bool: ...
 

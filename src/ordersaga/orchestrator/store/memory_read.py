@@ -34,10 +34,14 @@ class MemoryReads:
 
     def due(self, limit: int) -> Sequence[Due]:
         self._check_open()
-        now = self._now()
         with self._tables.changed:
-            passed = [Due(saga_id, kind, due) for (saga_id, kind), due in self._tables.deadlines.items() if due <= now]
+            known = {row.saga_id for row in self._tables.sagas.values() if self._codec.knows(row.saga, row.version)}
+            passed = [one for one in self._passed() if one.saga_id in known]
         return sorted(passed, key=lambda one: one.due_at)[:limit]
+
+    def _passed(self) -> list[Due]:
+        now = self._now()
+        return [Due(saga_id, kind, due) for (saga_id, kind), due in self._tables.deadlines.items() if due <= now]
 
     def get(self, saga_id: UUID) -> AnyInstance | None:
         self._check_open()
@@ -96,13 +100,13 @@ class MemoryReads:
         return self._tables.keys.get((principal, key))
 
     def counts(self) -> StoreCounts:
-        due = len(self.due(len(self._tables.deadlines)))
+        self._check_open()
         with self._tables.changed:
             statuses = [row.status for row in self._tables.sagas.values()]
             return StoreCounts(
                 by_status={status: statuses.count(status) for status in set(statuses)},
                 outbox_rows=len(self._tables.outbox.rows),
-                deadlines_due=due,
+                deadlines_due=len(self._passed()),
                 dead_letters=sum(one.settled is None for one in self._tables.dead_letters.values()),
                 orphans=len(self._tables.orphans),
             )
@@ -112,7 +116,7 @@ class MemoryReads:
         now, tables = self._now(), self._tables
         with tables.changed:
             instances = [one for row in tables.sagas.values() if (one := decoded(self._codec, row))]
-            due = [due_at for due_at in tables.deadlines.values() if due_at <= now]
+            due = [one.due_at for one in self._passed()]
             open_letters = sum(one.settled is None for one in tables.dead_letters.values())
         moving = [one for one in instances if one.status is Status.STARTED or one.status in GOING_BACK]
         unseen = [one for one in instances if one.resolved is None]

@@ -296,7 +296,8 @@ class Store(Protocol):
 
     def due(self, limit: int) -> Sequence[Due]:
         """Deadlines that have passed on the database's clock, oldest first, without a lock: whoever acts on one loads
-        the instance and looks again. Some are found before their time, none after it: see `Transaction.save`.
+        the instance and looks again. Some are found before their time, none after it: see `Transaction.save`. Those of
+        sagas or versions that this process does not know are for others, and not found.
         """
 
     def put_off(self, due: Due, seconds: float) -> None:

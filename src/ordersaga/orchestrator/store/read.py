@@ -9,6 +9,7 @@ from uuid import UUID
 
 import msgspec
 
+from ordersaga.delivery.arrays import Texts
 from ordersaga.orchestrator.core.instance import Status
 from ordersaga.orchestrator.store import in_flight
 from ordersaga.orchestrator.store.archive import ArchiveReads, history_in, saga_in
@@ -56,7 +57,8 @@ class Reads:
         self._codec = codec
 
     def due(self, limit: int) -> Sequence[Due]:
-        found = self._ask(_SQL["due"], {"limit": limit})
+        known = Texts([f"{saga} {version}" for saga, version in self._codec.known])
+        found = self._ask(_SQL["due"], {"known": known, "limit": limit})
         return [Due(saga_id, DeadlineKind(kind), due_at.astimezone(UTC)) for saga_id, kind, due_at in found]
 
     def get(self, saga_id: UUID) -> AnyInstance | None:

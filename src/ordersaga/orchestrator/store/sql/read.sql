@@ -1,8 +1,12 @@
 -- Looking without a lock.
 
--- name: due(limit)
--- Deadlines that have passed, oldest first. The time of the statement, not of each row: only so can the index stop.
-SELECT saga_id, kind, due_at FROM deadlines WHERE due_at <= statement_timestamp() ORDER BY due_at LIMIT :limit;
+-- name: due(known, limit)
+-- Deadlines that have passed, oldest first, of the known sagas and versions (`create_order 1`). The time of the statement,
+-- not of each row: only so can the index stop. A subquery and not a join: so it is one look by the saga's id for each row.
+SELECT d.saga_id, d.kind, d.due_at FROM deadlines d
+WHERE d.due_at <= statement_timestamp()
+    AND (SELECT s.saga || ' ' || s.version = ANY (:known) FROM sagas s WHERE s.id = d.saga_id)
+ORDER BY d.due_at LIMIT :limit;
 
 -- name: get(id)
 -- One saga.
