@@ -164,6 +164,7 @@ class ListConsumer:
         self._stage = stage
         self._records = [Record("in", 0, offset, b"k", value, (), 0) for offset, value in enumerate(values)]
         self._position = 0
+        self._known_end: int | None = None
         self.committed = 0
         self.paused = False
         self._woken = False
@@ -183,9 +184,17 @@ class ListConsumer:
             if self._position == len(self._records) and not self._woken:
                 self._stage.changed.wait(min(timeout_seconds, 0.02))
             self._woken = False
+            self._known_end = len(self._records)
             found = self._records[self._position : self._position + max_records]
             self._position += len(found)
             return found
+
+    def add(self, values: Sequence[bytes]) -> None:
+        """They come while it runs."""
+        with self._stage.changed:
+            for value in values:
+                self._records.append(Record("in", 0, len(self._records), b"k", value, (), 0))
+            self._stage.changed.notify_all()
 
     def wake(self) -> None:
         with self._stage.changed:
@@ -210,7 +219,8 @@ class ListConsumer:
         return frozenset({("in", 0)})
 
     def lag(self) -> Mapping[tuple[str, int], int]:
-        return {("in", 0): len(self._records) - self._position}
+        """As the client does, it learns the end of the log with what it reads, and nothing while it is paused."""
+        return {} if self._known_end is None else {("in", 0): self._known_end - self._position}
 
     def close(self, timeout_seconds: float) -> None:
         self.closed += 1

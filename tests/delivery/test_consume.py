@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ordersaga.bus.protocol import BusUnavailable, FencedMember, Record
+from ordersaga.bus.protocol import BusRefused, BusUnavailable, FencedMember, Record
 from ordersaga.delivery import consume, failpoints
 from ordersaga.delivery.consume import ConsumeLoop
 
@@ -134,6 +134,41 @@ def test_it_has_caught_up_once_what_waited_is_handled_and_not_while_anything_is_
     desk.stage.until(lambda: not desk.loop.caught_up)
     desk.stage.until(lambda: desk.loop.caught_up)
     assert desk.loop.stop(5)
+
+
+def test_after_an_outage_it_has_not_caught_up_before_what_came_meanwhile_is_handled(desks: Desks) -> None:
+    desk = desks(numbers(2), batch_max=2)
+    desk.loop.start()
+    desk.until(lambda: desk.loop.caught_up)
+    desk.before_handle = raising(DatabaseAway("gone"), 1_000_000)
+    tries = len(desk.calls)
+    desk.consumer.add(numbers(2))
+    desk.until(lambda: len(desk.calls) >= tries + 3, "it is tried again")
+    assert not desk.loop.caught_up
+    desk.consumer.add(numbers(6))
+    seen: list[bool] = []
+    desk.before_handle = lambda: seen.append(desk.loop.caught_up)
+    desk.until_committed(10)
+    desk.until(lambda: desk.loop.caught_up)
+    assert seen[:3] == [False, False, False], "but for a batch"
+
+
+def test_while_the_brokers_refuse_to_be_read_it_has_not_caught_up(desks: Desks) -> None:
+    desk = desks(numbers(2))
+    desk.loop.start()
+    desk.until(lambda: desk.loop.caught_up)
+    desk.consumer.trouble += [BusRefused("not authorized")] * 50
+    desk.until(lambda: not desk.loop.caught_up)
+
+
+def test_while_it_is_held_back_it_has_not_caught_up(desks: Desks) -> None:
+    desk = desks(numbers(2))
+    desk.loop.start()
+    desk.until(lambda: desk.loop.caught_up)
+    desk.full = True
+    desk.until(lambda: not desk.loop.caught_up)
+    desk.full = False
+    desk.until(lambda: desk.loop.caught_up)
 
 
 def test_it_is_crowded_while_a_large_batch_is_in_hand(desks: Desks) -> None:

@@ -100,6 +100,32 @@ def test_answers_that_never_come_are_not_waited_for(stage: Stage) -> None:
     assert stage.get(saga_id).revision > before.revision
 
 
+def test_no_answer_is_waited_for_while_the_database_is_away(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They cannot be handled meanwhile. Else what ran out during an outage would be judged before they are read."""
+    saga_id = stage.begin()
+    _pass_time(stage, saga_id)
+    clock = ManualClock()
+    settings = DeadlineSettings(every_seconds=0.0, deaf_seconds_max=15.0)
+    deadlines = Deadlines(stage.store, stage.handler, settings, has_heard=lambda: False, clock=clock)
+    deadlines.turn()
+    with monkeypatch.context() as outage:
+        outage.setattr(stage.store, "due", _is_away)
+        for clock.seconds in range(60):
+            with pytest.raises(StoreUnavailable):
+                deadlines.turn()
+    for clock.seconds in (60.0, 74.9):
+        deadlines.turn()
+        assert stage.get(saga_id).revision == 1
+    with monkeypatch.context() as outage:
+        outage.setattr(Handler, "deadlines", _is_away)
+        clock.seconds = 75.0
+        with pytest.raises(StoreUnavailable):
+            deadlines.turn()
+    for clock.seconds, revision in ((76.0, 1), (90.9, 1), (91.0, 2)):
+        deadlines.turn()
+        assert stage.get(saga_id).revision == revision
+
+
 def test_an_order_that_nobody_accepts_in_time_is_taken_back(stage: Stage) -> None:
     saga_id = stage.begin()
     settle(stage, saga_id, ALL)
@@ -185,11 +211,7 @@ def test_sagas_of_a_version_that_is_not_known_here_hold_up_no_other(stage: Stage
 def test_what_is_away_is_no_fault_of_a_saga(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     _pass_time(stage, stage.begin())
     found = stage.store.due(10)
-
-    def is_away(*_: Any) -> Any:
-        raise StoreUnavailable("the database is away")
-
-    monkeypatch.setattr(Handler, "deadlines", is_away)
+    monkeypatch.setattr(Handler, "deadlines", _is_away)
     with pytest.raises(StoreUnavailable):
         _turn(stage)
     assert stage.store.due(10) == found
@@ -243,6 +265,10 @@ def _only_the_good_one_fires(stage: Stage, bad: UUID, good: UUID) -> None:
     assert errors == [str(bad)], "once, for it is tried again after minutes"
     still = "select due_at between now() + interval '4 minutes' and now() + interval '5 minutes' from deadlines"
     assert stage.one(f"{still} where saga_id = %s and kind = 'command'", bad)
+
+
+def _is_away(*_: Any) -> Any:
+    raise StoreUnavailable("the database is away")
 
 
 def _turn(stage: Stage) -> None:

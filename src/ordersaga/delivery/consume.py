@@ -91,7 +91,8 @@ class ConsumeLoop:
         self._settled = 0
         """How many records of the batch in hand are handled or parked: always the first ones."""
         self._trouble = ""
-        self._caught_up = False
+        self._caught_up = self._listens = False
+        """`_listens`: it was polled since anything was in the way. Before that nobody knows what came meanwhile."""
         self._crowded = False
         self._large = batch_max * CROWDED_SHARE
         self._backlog = Backlog(self._clock, lambda: sum(consumer.lag().values()), large=self._large)
@@ -123,7 +124,7 @@ class ConsumeLoop:
     @property
     def caught_up(self) -> bool:
         """Whether what was said before this moment was handled, but for a batch; not while anything is in the way."""
-        return self._caught_up and not self._trouble
+        return self._caught_up
 
     @property
     def crowded(self) -> bool:
@@ -156,19 +157,23 @@ class ConsumeLoop:
             self._backlog.handled(len(records))
             self._look_how_far()
         except FencedMember as error:
+            self._lose_track()
             raise GiveUpError(f"another live process is this member of the group: {error}") from error
         except Exception:
             # Unforeseen: the records in hand are neither handled nor known to the next turn, so they must be delivered
             # again.
+            self._lose_track()
             self._carried.clear()
             self._consumer.rewind()
             raise
 
+    def _lose_track(self) -> None:
+        """Nothing is read for a while, or nothing of it can be handled: answers may come meanwhile."""
+        self._caught_up = self._listens = False
+
     def _look_how_far(self) -> None:
         """Before it has partitions, and knows where each of them ends, it has heard nothing."""
-        if self._trouble:
-            self._caught_up = False
-        elif not self._caught_up and (assigned := set(self._consumer.assigned())):
+        if self._listens and not self._caught_up and (assigned := set(self._consumer.assigned())):
             lag = self._consumer.lag()
             self._caught_up = assigned <= lag.keys() and sum(lag.values()) <= self._batch_max
 
@@ -234,6 +239,7 @@ class ConsumeLoop:
 
     def _pause_before_retry(self, attempt: int, error: Exception) -> None:
         self._retries_total += 1
+        self._lose_track()
         self._last_error = self._trouble = _one_line(error)
         seconds = self._backoff(attempt)
         if not self._paused:
@@ -260,6 +266,7 @@ class ConsumeLoop:
     def _wait_while_held_back(self) -> None:
         if not self._hold_back():
             return
+        self._lose_track()
         self._consumer.pause()
         self._paused = True
         while self._hold_back() and not self._loop.stopping:
@@ -281,11 +288,13 @@ class ConsumeLoop:
             records = self._consumer.poll(self._batch_max, self._poll_timeout_seconds)
         except BusUnavailable as error:
             self._outages_in_row += 1
+            self._lose_track()
             self._last_error = self._trouble = _one_line(error)
             _log.warning("consume.bus_unavailable", error=self._trouble, in_a_row=self._outages_in_row)
             self._loop.pause(self._backoff(self._outages_in_row))
             return ()
         self._outages_in_row = 0
+        self._listens = True
         self._trouble = ""
         self._gathering.took(len(records))
         return records

@@ -5,9 +5,9 @@ No timer is kept in memory, so a restart loses none and two processes fire none 
 a deadline has passed, and the second to ask finds that it has not. A row may be acted upon late (all processes were
 down), never early.
 
-While the answers that came meanwhile are not read (a start, brokers that were away), silence says nothing: deadlines
-wait for them, though not for long. And where many are due at once, the next batch waits until the answers to those
-before are worked off, so that an order that comes meanwhile is not behind all of them.
+While the answers that came meanwhile are not read (a start, brokers or a database that were away), silence says
+nothing: deadlines wait for them, though not for long. And where many are due at once, the next batch waits until the
+answers to those before are worked off, so that an order that comes meanwhile is not behind all of them.
 
 One that fails by a fault of ours, or of its row, is said in the log and put off for minutes, in the database, so that
 no process comes upon it in each of its batches. What depends on something that is away is tried again as it is.
@@ -73,10 +73,21 @@ class Deadlines(Looped):
         self._loop = Loop("deadlines", self.turn, clock=self._clock, randomness=randomness)
 
     def turn(self) -> None:
-        if self._is_held() or self._is_deaf():
+        try:
+            self._look()
+        except Exception:
+            # While the database is away no answer can be handled: the wait for those that came begins when it is back.
+            self._deaf_since = None
+            raise
+
+    def _look(self) -> None:
+        if self._is_held():
             self._loop.pause(self._settings.every_seconds)
             return
         due = self._store.due(self._settings.batch_max)
+        if self._is_deaf():
+            self._loop.pause(self._settings.every_seconds)
+            return
         if due:
             hit(FOUND)
         taken = self._act(due) if due else 0
