@@ -107,6 +107,18 @@ def test_dead_letters_are_found_newest_first_by_reason_and_page_by_page(place: P
     assert store.dead_letter(2**62) is None
 
 
+def test_open_dead_letters_of_one_reason_are_found_as_they_came_page_by_page(place: Place) -> None:
+    store = place.store()
+    for offset in range(6):
+        put_aside(store, dead_letter(offset, reason="unreadable" if offset == 3 else "unknown_version"))
+    first = store.parked("unknown_version", limit=2)
+    assert [one.letter.offset for one in first] == [0, 1]
+    with store.transaction() as transaction:
+        assert transaction.settle_dead_letter(first[-1].id + 1, SettledAs.REPLAYED, "somebody", "meanwhile")
+    assert [one.letter.offset for one in store.parked("unknown_version", after=first[-1].id)] == [4, 5]
+    assert store.parked("unreadable") == store.dead_letters(reason="unreadable")
+
+
 def test_a_dead_letter_is_settled_once_and_says_by_whom(place: Place) -> None:
     store = place.store()
     put_aside(store, dead_letter(1), dead_letter(2))

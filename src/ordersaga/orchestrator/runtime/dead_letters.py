@@ -4,8 +4,6 @@ by itself.
 A replay is harmless at any time: the state recognises what it knows, and what has become late is treated as such.
 """
 
-from contextlib import suppress
-
 import structlog
 
 from ordersaga.orchestrator.runtime.handle import Handler
@@ -18,6 +16,7 @@ PARKED = ("unknown_version", ArchiveUnreadable.parked_as)
 """Reasons that may pass: the saga was begun by a newer version of this software, or is in a file of the archive that
 could not be read.
 """
+OURSELVES = Actor(name="ordersaga", role="service", reason="its saga can be read now")
 TRIED_AT_ONCE_MAX = 10_000
 _PAGE = 100
 
@@ -74,17 +73,28 @@ class DeadLetters:
         return used
 
     def _try_parked(self, reason: str) -> int:
-        by = Actor(name="ordersaga", role="service", reason="its saga can be read now")
-        used, before = 0, None
+        """In the order in which they came: of two words on one order the stamps do not always say which was last."""
+        used = after = 0
         for _ in range(TRIED_AT_ONCE_MAX // _PAGE):
-            page = self._store.dead_letters(reason=reason, limit=_PAGE, before=before)
-            for one in page:
-                with suppress(ArchiveUnreadable):
-                    used += not self._handler.replay(one, by.name, by.reason)
+            page = self._store.parked(reason, after=after, limit=_PAGE)
+            used += sum(self._try(one) for one in page)
             if len(page) < _PAGE:
                 break
-            before = page[-1].id
+            after = page[-1].id
         return used
+
+    def _try(self, one: StoredDeadLetter) -> bool:
+        """Whether it was used. One that fails stays where it is and keeps no other."""
+        try:
+            return not self._handler.replay(one, OURSELVES.name, OURSELVES.reason)
+        except ArchiveUnreadable:
+            return False
+        except Exception as error:
+            if getattr(error, "retriable", False):
+                raise
+            place = {"topic": one.letter.topic, "partition": one.letter.partition, "offset": one.letter.offset}
+            _log.exception("dead_letters.still_failing", letter=one.id, **place)
+            return False
 
     def _open(self, letter_id: int, wanted: SettledAs) -> StoredDeadLetter | None:
         found = self._store.dead_letter(letter_id)

@@ -84,6 +84,13 @@ class MemoryReads:
         found = [one for one in found if reason in (None, one.letter.reason) and (before is None or one.id < before)]
         return sorted(found, key=lambda one: -one.id)[: max(1, min(limit, PAGE_MAX))]
 
+    def parked(self, reason: str, *, after: int = 0, limit: int = 100) -> Sequence[StoredDeadLetter]:
+        self._check_open()
+        with self._tables.changed:
+            found = [one for one in self._tables.dead_letters.values() if one.settled is None and one.id > after]
+        ours = sorted((one for one in found if one.letter.reason == reason), key=lambda one: one.id)
+        return ours[: max(1, min(limit, PAGE_MAX))]
+
     def dead_letter(self, letter_id: int) -> StoredDeadLetter | None:
         self._check_open()
         with self._tables.changed:

@@ -128,6 +128,9 @@ class PostgresStore:
     ) -> Sequence[StoredDeadLetter]:
         return self._reads.dead_letters(reason, settled, limit, before)
 
+    def parked(self, reason: str, *, after: int = 0, limit: int = 100) -> Sequence[StoredDeadLetter]:
+        return self._reads.parked(reason, after, limit)
+
     def dead_letter(self, letter_id: int) -> StoredDeadLetter | None:
         return self._reads.dead_letter(letter_id)
 

@@ -321,6 +321,9 @@ class Store(Protocol):
     ) -> Sequence[StoredDeadLetter]:
         """Newest first, at most 100, older than the one whose id is `before`; open ones only, unless `settled`."""
 
+    def parked(self, reason: str, *, after: int = 0, limit: int = 100) -> Sequence[StoredDeadLetter]:
+        """Open ones of one reason, in the order in which they came, at most 100, beyond the one whose id is `after`."""
+
     def dead_letter(self, letter_id: int) -> StoredDeadLetter | None: ...
 
     def orphans(self, *, saga_id: UUID | None = None, limit: int = 100) -> Sequence[StoredOrphan]:

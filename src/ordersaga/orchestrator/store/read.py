@@ -131,6 +131,10 @@ class Reads:
         }
         return [_dead_letter(row) for row in self._ask(_LETTERS["page"], wanted)]
 
+    def parked(self, reason: str, after: int, limit: int) -> Sequence[StoredDeadLetter]:
+        found = self._ask(_LETTERS["parked"], {"reason": reason, "after": after, "limit": _page_of(limit)})
+        return [_dead_letter(row) for row in found]
+
     def dead_letter(self, letter_id: int) -> StoredDeadLetter | None:
         found = self._ask(_LETTERS["get"], {"id": letter_id}) if letter_id < 2**63 else []
         return _dead_letter(found[0]) if found else None

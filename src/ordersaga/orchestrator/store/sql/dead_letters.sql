@@ -10,6 +10,12 @@ WHERE id < :before
     AND ((:reason)::text IS NULL OR reason = :reason)
 ORDER BY id DESC LIMIT :limit;
 
+-- name: parked(reason, after, limit)
+-- Open ones of one reason, oldest first.
+SELECT id, created_at, topic, partition, "offset", timestamp_ms, key, value, headers, reason, detail,
+    settled_at, settled_as, settled_by, settled_why
+FROM dead_letters WHERE settled_at IS NULL AND reason = :reason AND id > :after ORDER BY id LIMIT :limit;
+
 -- name: get(id)
 -- One.
 SELECT id, created_at, topic, partition, "offset", timestamp_ms, key, value, headers, reason, detail,
