@@ -323,5 +323,23 @@ def test_what_is_in_the_log_can_be_found(bus: Bus, topic: str) -> None:
     assert list(bus.written_since([], since_ms, 10)) == []
 
 
+def test_the_log_can_be_searched_span_by_span(bus: Bus, topic: str, group: str) -> None:
+    batches = [
+        numbered(topic, 10),
+        [Outgoing(topic, b"k", b"a")],
+        [Outgoing(topic, b"k", b"b"), Outgoing(topic, b"", b"c")],
+    ]
+    for batch in batches:
+        publish(bus, *batch)
+        Event().wait(0.005)  # so that the next is younger
+    found = read_all(bus, topic, 13, group)
+    stamps = {record.value: record.timestamp_ms for record in found}
+    borders = [stamps[b"0"] - 1_000, stamps[b"a"], stamps[b"b"], None]
+    records = [record for batch in batches for record in batch]
+    for number, batch in enumerate(batches):
+        answers = bus.written_since(records, borders[number] or 0, 10, borders[number + 1])
+        assert [record for record, is_written in zip(records, answers, strict=True) if is_written] == batch
+
+
 def test_a_bus_that_answers_says_so(bus: Bus) -> None:
     bus.check(5)

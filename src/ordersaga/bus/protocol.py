@@ -193,11 +193,15 @@ class Bus(Protocol):
         `BusUnavailable`, `BusRefused`.
         """
 
-    def written_since(self, records: Sequence[Outgoing], since_ms: int, timeout_seconds: float) -> Sequence[bool]:
+    def written_since(
+        self, records: Sequence[Outgoing], since_ms: int, timeout_seconds: float, before_ms: int | None = None
+    ) -> Sequence[bool]:
         """For each record, whether the same (topic, key, value, headers) was written since then (Unix time).
 
-        This reads all of the topics' partitions concerned from `since_ms` on. A producer that is alive may still write
-        a record after this said no. Raises `BusUnavailable`, also when reading takes longer than the timeout.
+        This reads all of the topics' partitions concerned from `since_ms` on, to their end or to `before_ms`: spans
+        that meet leave nothing out. A topic that does not exist has nothing to read. A producer that is alive may
+        still write a record after this said no. Raises `BusUnavailable`, also when reading takes longer than the
+        timeout.
         """
 
     def check(self, timeout_seconds: float) -> None:

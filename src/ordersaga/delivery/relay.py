@@ -144,7 +144,7 @@ class Relay:
         return self._upkeep.stop(max(0.5, end - self._clock.monotonic()), release=ended) and ended
 
     def health(self) -> Health:
-        for part in (self._loop.health(), self._upkeep.health()):
+        for part in (self._loop.health(), upkeep := self._upkeep.health()):
             if not part.healthy:
                 return Health(name="relay", healthy=False, detail=f"{part.name}: {part.detail}")
         if not self._leased(self._clock.monotonic()):
@@ -152,9 +152,8 @@ class Relay:
         if self._outage:
             return Health(name="relay", healthy=False, detail=f"nothing is acknowledged: {self._last_error}")
         blocked = self._lanes.blocked
-        return Health(
-            name="relay", healthy=True, detail=f"{blocked} lanes blocked: {self._last_error}" if blocked else ""
-        )
+        odd = (f"{blocked} lanes blocked: {self._last_error}" if blocked else "", upkeep.detail)
+        return Health(name="relay", healthy=True, detail="; ".join(filter(None, odd)))
 
     def figures(self) -> RelayFigures:
         oldest_at, now = self._oldest_at, self._clock.monotonic()
