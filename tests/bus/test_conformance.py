@@ -113,6 +113,16 @@ def test_what_follows_a_refused_record_in_its_lane_is_held_back(bus: Bus, topic:
     assert sorted(filter(None, values(read_all(bus, topic, 2, group)))) == [b"1", b"4"]
 
 
+def test_a_producer_that_is_cut_off_sends_what_comes_after(bus: Bus, topic: str, group: str) -> None:
+    producer = bus.producer(client_id="p")
+    assert not producer.cut_off()
+    for value in (b"1", b"2"):
+        assert all_acknowledged(producer.publish([Outgoing(topic, b"k", value)], 10))
+        assert not producer.cut_off(), "nothing is in doubt"
+    assert values(read_all(bus, topic, 2, group)) == [b"1", b"2"]
+    producer.close(5)
+
+
 def test_a_closed_producer_sends_nothing_and_says_so(bus: Bus, topic: str) -> None:
     producer = bus.producer(client_id="p")
     producer.close(1)

@@ -169,5 +169,8 @@ class _Producer:
         kept = Outcome(Published.ACKNOWLEDGED)
         return [next(outcomes) if trouble is None else kept for trouble in troubles]
 
+    def cut_off(self) -> bool:
+        return self._producer.cut_off()
+
     def close(self, timeout_seconds: float) -> None:
         self._producer.close(timeout_seconds)

@@ -7,9 +7,9 @@ handed to it. Four things are added to it:
   at any later moment. It is remembered here; publishing the same record again waits for that first attempt instead of
   sending a second.
 * **A client that is beyond help is dropped**: one that was refused a record (it refuses everything from then on), or
-  that had a record unacknowledged for `stuck_seconds`. It is cut off at once, so it writes nothing later than the
-  moment its last bytes take. What it had not acknowledged is *in doubt*: before such a record is sent again, the log
-  is read, and what is found there is acknowledged and not sent.
+  that had a record unacknowledged for `stuck_seconds`; and any, by `cut_off`. It is cut off at once, so it writes
+  nothing later than the moment its last bytes take. What it had not acknowledged is *in doubt*: before such a record
+  is sent again, the log is read, and what is found there is acknowledged and not sent.
 * **The bad record of a batch is found** by sending halves. Only that one is `REFUSED`.
 * **Lanes**: after a record that is not acknowledged, later ones of its lane in the same call are held back wherever
   they have not been sent with it; what was sent after all says truthfully what became of it.
@@ -96,6 +96,7 @@ class Attempt:
     future: Future
     since_ms: int
     sent_at: float
+    client: Session
 
 
 class KafkaProducer:
@@ -122,8 +123,9 @@ class KafkaProducer:
         """Still with the client, no longer waited for."""
         self._in_doubt: dict[Identity, int] = {}
         """Lost with a dropped client, and since when to look for them in the log."""
-        self._calm_at: float | None = 0.0
-        """When what a dropped client had sent has been handled; None until a broker has answered again."""
+        self._calm_with: Session | None = None
+        self._calm_at = 0.0
+        """When what was sent by those before this client has been handled."""
 
     def publish(self, records: Sequence[Outgoing], timeout_seconds: float) -> Sequence[Outcome]:
         until = time.monotonic() + timeout_seconds
@@ -142,9 +144,13 @@ class KafkaProducer:
             self._remember(call)
             self._lock.release()
 
+    def cut_off(self) -> bool:
+        self._connecting.drop_any()
+        with_it = [attempt for attempts in list(self._unresolved.values()) for attempt in list(attempts)]
+        return bool(self._in_doubt) or not all(succeeded(attempt.future) for attempt in with_it)
+
     def close(self, timeout_seconds: float) -> None:
-        client = self._connecting.close()
-        if client is not None:
+        if (client := self._connecting.close()) is not None:
             client.close(timeout_seconds)
 
     def _refuse_the_hopeless(self, call: "_Call", until: float) -> None:
@@ -158,25 +164,27 @@ class KafkaProducer:
 
     def _drop_what_is_beyond_help(self, until: float) -> None:
         client = self._connecting.get(until - time.monotonic())
+        self._doubt_the_lost()
+        waiting = [a.sent_at for attempts in self._unresolved.values() for a in attempts if not a.future.is_done]
         if client.fatal:
             self._drop(client, "fatal")
-        elif self._unresolved:
-            waiting = [a.sent_at for attempts in self._unresolved.values() for a in attempts if not a.future.is_done]
-            if waiting and time.monotonic() - min(waiting) > self._stuck_seconds:
-                self._drop(client, "stuck")
-            else:
-                self._doubt(lambda attempt: attempt.future.is_done and not succeeded(attempt.future))
+        elif waiting and time.monotonic() - min(waiting) > self._stuck_seconds:
+            self._drop(client, "stuck")
 
     def _drop(self, client: Session, cause: str) -> None:
         self._counters.add(f"producer_rebuilds.{cause}")
         _log.warning("kafka.producer_replaced", cause=cause, unacknowledged=len(self._unresolved))
         self._connecting.drop(client)
-        self._calm_at = None
-        self._doubt(lambda attempt: not succeeded(attempt.future))
+        self._doubt_the_lost()
 
-    def _doubt(self, is_lost: Callable[[Attempt], bool]) -> None:
+    def _is_lost(self, attempt: Attempt) -> bool:
+        """Nothing more is to be heard of it."""
+        ended = attempt.future.is_done or not self._connecting.holds(attempt.client)
+        return ended and not succeeded(attempt.future)
+
+    def _doubt_the_lost(self) -> None:
         for identity, attempts in list(self._unresolved.items()):
-            if any(is_lost(attempt) for attempt in attempts):
+            if any(self._is_lost(attempt) for attempt in attempts):
                 self._in_doubt[identity] = min(attempt.since_ms for attempt in attempts)
                 del self._unresolved[identity]
 
@@ -185,9 +193,9 @@ class KafkaProducer:
         doubtful = [i for i in call.open() if identity_of(call.records[i]) in self._in_doubt] if self._in_doubt else []
         if not doubtful:
             return
-        self._connecting.get(until - time.monotonic())
-        if self._calm_at is None:
-            self._calm_at = time.monotonic() + CALM_SECONDS
+        client = self._connecting.get(until - time.monotonic())
+        if self._calm_with is not client:
+            self._calm_with, self._calm_at = client, time.monotonic() + CALM_SECONDS
         time.sleep(max(0.0, min(self._calm_at, until) - time.monotonic()))
         records = [call.records[index] for index in doubtful]
         since_ms = min(self._in_doubt[identity_of(record)] for record in records)
@@ -209,6 +217,8 @@ class KafkaProducer:
     ) -> tuple[Session, list[int]]:
         """Send, wait, acknowledge; which of them failed."""
         client = self._connecting.get(until - time.monotonic())
+        if time.monotonic() >= until:
+            raise BusUnavailable("no time is left")
         with client.gathering():
             attempts = self._send(call, client, indices, isolated)
         client.wait([attempt.future for attempt in attempts.values()], until)
@@ -240,7 +250,7 @@ class KafkaProducer:
             except BusError as error:
                 call.give_up(index, f"not sent: {error}")
             else:
-                attempts[index] = Attempt(future, since_ms, now)
+                attempts[index] = Attempt(future, since_ms, now, client)
         return attempts
 
     def _count(self, client: Session, topic: str, counts: dict[str, int]) -> int:
@@ -315,7 +325,7 @@ class KafkaProducer:
             if call.outcomes[index] is not None:
                 continue
             identity = identity_of(call.records[index])
-            if attempt.future.is_done and not succeeded(attempt.future):
+            if self._is_lost(attempt):
                 self._in_doubt[identity] = attempt.since_ms
             else:
                 self._unresolved.setdefault(identity, []).append(attempt)

@@ -115,7 +115,16 @@ class Producer(Protocol):
         producer, as after a crash, knows nothing of it: ask `Bus.written_since` first where a repeat is not harmless.
         """
 
-    def close(self, timeout_seconds: float) -> None: ...
+    def cut_off(self) -> bool:
+        """Write nothing more of what was handed over and not acknowledged, and say whether there is such. What was on
+        its way already may still arrive.
+
+        Does not block, and from any thread: a `publish` that waits ends, and one that comes sends anew, as after
+        `UNKNOWN`. For who may no longer publish what others publish now.
+        """
+
+    def close(self, timeout_seconds: float) -> None:
+        """Writes what was handed over, as far as the time goes."""
 
 
 @dataclass(frozen=True, slots=True)
