@@ -28,11 +28,8 @@ def reader_of(log: list[Outgoing]) -> object:
     return written_since
 
 
-def taken_over(house: House, log: list[Outgoing]) -> Process:
-    producer = BufferingProducer(house.stage, log)
-    two = house.process(TWO, producer=producer, was_written=reader_of(log)).start()
-    house.until_empty()
-    return two
+def other(house: House, log: list[Outgoing]) -> Process:
+    return house.process(TWO, producer=BufferingProducer(house.stage, log), was_written=reader_of(log)).start()
 
 
 # --- the end of the lease ------------------------------------------------------------------------------------
@@ -46,7 +43,8 @@ def test_what_waits_in_a_client_without_a_network_is_not_written_when_others_own
     assert house.clock.monotonic() < house.table.lease_until[ONE], "before the lease has ended for others"
 
     house.clock.advance(LEASE_SECONDS)
-    taken_over(house, log)
+    other(house, log)
+    house.until_empty()
     producer.heal()
     assert [record.value for record in log] == [b"a"]
 
@@ -86,3 +84,34 @@ def test_a_lease_that_is_renewed_cuts_nothing_off(house: House, one: Process) ->
     one.send(b"a")
     one.until_published(b"a")
     assert one.producer.cuts == 0
+
+
+# --- the end of the process ----------------------------------------------------------------------------------
+
+
+def test_what_waits_in_a_client_when_its_process_stops_is_written_once(house: House) -> None:
+    log: list[Outgoing] = []
+    producer = BufferingProducer(house.stage, log)
+    one = house.process(ONE, producer=producer).start()
+    producer.away = True
+    one.send(b"a")
+    one.until(lambda: bool(producer.buffer), "the client has the record")
+    assert one.relay.stop(0.3)
+
+    other(house, log).pass_scans()
+    producer.close(1.0)
+    assert [record.value for record in log] == [], "what is on its way may arrive until the lease has run out"
+
+    house.clock.advance(LEASE_SECONDS + 1)
+    house.until_empty()
+    assert [record.value for record in log] == [b"a"]
+
+
+def test_a_stop_that_leaves_nothing_in_doubt_ends_the_lease(house: House) -> None:
+    log: list[Outgoing] = []
+    producer = BufferingProducer(house.stage, log)
+    one = house.process(ONE, producer=producer).start()
+    one.send(b"a")
+    one.until_published(b"a")
+    assert one.relay.stop(10.0)
+    assert not house.table.lease_until

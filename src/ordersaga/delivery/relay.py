@@ -130,8 +130,8 @@ class Relay:
             return self._leased(now)
 
     def stop(self, timeout_seconds: float) -> bool:
-        """Publish what is held, as far as the time goes; then delete what was acknowledged and leave the rest to others
-        at once.
+        """Publish what is held, as far as the time goes; then delete what was acknowledged and leave the rest to
+        others: at once, or when the lease has run out where something may still be on its way.
         """
         end = self._clock.monotonic() + timeout_seconds
         with self._changed:
@@ -142,9 +142,12 @@ class Relay:
             self._loop.request_stop()
         ended = self._loop.join(end - self._clock.monotonic())
         self._loop.request_stop()
-        # A send that hangs may still succeed: then the lease must run out by itself before others publish the same
-        # rows.
-        return self._upkeep.stop(max(0.5, end - self._clock.monotonic()), release=ended) and ended
+        # What hangs, or is on its way without an answer, may still succeed: then the lease must run out by itself
+        # before others publish the same rows. What the client has not sent it must not send when it is closed.
+        in_doubt = self._cut_off()
+        self._lease_end.stop(0.0)
+        release = ended and not in_doubt
+        return self._upkeep.stop(max(0.5, end - self._clock.monotonic()), release=release) and ended
 
     def health(self) -> Health:
         for part in (self._loop.health(), upkeep := self._upkeep.health()):
