@@ -113,6 +113,16 @@ def test_what_follows_a_refused_record_in_its_lane_is_held_back(bus: Bus, topic:
     assert sorted(filter(None, values(read_all(bus, topic, 2, group)))) == [b"1", b"4"]
 
 
+def test_a_producer_that_is_cut_off_sends_what_comes_after(bus: Bus, topic: str, group: str) -> None:
+    producer = bus.producer(client_id="p")
+    assert not producer.cut_off()
+    for value in (b"1", b"2"):
+        assert all_acknowledged(producer.publish([Outgoing(topic, b"k", value)], 10))
+        assert not producer.cut_off(), "nothing is in doubt"
+    assert values(read_all(bus, topic, 2, group)) == [b"1", b"2"]
+    producer.close(5)
+
+
 def test_a_closed_producer_sends_nothing_and_says_so(bus: Bus, topic: str) -> None:
     producer = bus.producer(client_id="p")
     producer.close(1)
@@ -321,6 +331,24 @@ def test_what_is_in_the_log_can_be_found(bus: Bus, topic: str) -> None:
     assert list(bus.written_since(asked, since_ms, 10)) == [True, True, False, False, False, False]
     assert list(bus.written_since([record], since_ms + 3_600_000, 10)) == [False]
     assert list(bus.written_since([], since_ms, 10)) == []
+
+
+def test_the_log_can_be_searched_span_by_span(bus: Bus, topic: str, group: str) -> None:
+    batches = [
+        numbered(topic, 10),
+        [Outgoing(topic, b"k", b"a")],
+        [Outgoing(topic, b"k", b"b"), Outgoing(topic, b"", b"c")],
+    ]
+    for batch in batches:
+        publish(bus, *batch)
+        Event().wait(0.005)  # so that the next is younger
+    found = read_all(bus, topic, 13, group)
+    stamps = {record.value: record.timestamp_ms for record in found}
+    borders = [stamps[b"0"] - 1_000, stamps[b"a"], stamps[b"b"], None]
+    records = [record for batch in batches for record in batch]
+    for number, batch in enumerate(batches):
+        answers = bus.written_since(records, borders[number] or 0, 10, borders[number + 1])
+        assert [record for record, is_written in zip(records, answers, strict=True) if is_written] == batch
 
 
 def test_a_bus_that_answers_says_so(bus: Bus) -> None:

@@ -1,5 +1,8 @@
 """What is mended in the client library from outside, and that the names which that needs are there."""
 
+import socket
+import struct
+import time
 from collections import deque
 from importlib import import_module
 from operator import attrgetter
@@ -10,9 +13,10 @@ from typing import Any
 import pytest
 
 from ordersaga.bus.kafka import KafkaBus
-from ordersaga.bus.kafka_client import ConsumerSession
+from ordersaga.bus.kafka_client import ConsumerSession, KafkaClients
 from ordersaga.bus.kafka_insides import INSIDES, let_sleep, see_what_has_arrived
-from ordersaga.bus.protocol import TopicSpec
+from ordersaga.bus.kafka_settings import KafkaSecurity, KafkaTimings
+from ordersaga.bus.protocol import Outgoing, TopicSpec
 from ordersaga.local.kafka import KafkaCluster
 from tests.bus.conftest import unique
 from tests.bus.reading import eventually
@@ -112,3 +116,22 @@ def test_what_goes_out_together_wakes_the_thread_that_sends_once(kafka_cluster: 
     finally:
         client._sender.wakeup = wake
         client.close()
+
+
+def test_what_waits_in_the_sockets_of_a_producer_is_thrown_away_when_they_are_closed(
+    kafka_cluster: KafkaCluster,
+) -> None:
+    """A network that heals would deliver it, long after the client was cut off."""
+    bus, topic = KafkaBus(kafka_cluster.bootstrap_servers), unique("topic")
+    bus.create_topics([TopicSpec(topic, 1, {})])
+    bus.close(5.0)
+    clients = KafkaClients(kafka_cluster.bootstrap_servers, KafkaSecurity(), KafkaTimings())
+    session = clients.open_producer("p", None, 1_000_000)
+    try:
+        session.wait([session.send(Outgoing(topic, b"k", b"v"), 0)], time.monotonic() + 30.0)
+        connections = session._client._sender._client._manager._conns.values()
+        sockets = [one.transport._sock for one in connections if one.transport is not None]
+        lingering = [one.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8) for one in sockets]
+        assert lingering and all(struct.unpack("ii", one) == (1, 0) for one in lingering)
+    finally:
+        session.close(5.0)

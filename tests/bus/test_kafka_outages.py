@@ -103,6 +103,30 @@ def test_what_a_stuck_producer_wrote_after_all_is_found_and_not_written_again(
     bus.close(5)
 
 
+def test_what_a_producer_had_when_it_was_cut_off_is_written_once_at_most(
+    breakable: KafkaCluster, bus: KafkaBus, group: str
+) -> None:
+    topic = new_topic(bus)
+    producer = bus.producer(client_id="p")
+    producer.publish(numbered(topic, 0, 5), 10)
+    breakable.nodes[0].freeze()
+    try:
+        wanted = numbered(topic, 5, 5)
+        assert published(producer.publish(wanted, 0.3)) == [Published.UNKNOWN] * 5
+        assert producer.cut_off(), "something is in doubt"
+        assert published(producer.publish(wanted, 0.3)) == [Published.UNKNOWN] * 5
+    finally:
+        breakable.nodes[0].thaw()
+
+    publish_until_acknowledged(producer, wanted)
+
+    assert not producer.cut_off()
+    with member(bus, group, topic) as consumer:
+        assert len(read(consumer, 10)) == 10
+        assert nothing_comes(consumer)
+    bus.close(5)
+
+
 def test_a_broker_killed_while_records_are_published_loses_and_doubles_none(
     breakable: KafkaCluster, bus: KafkaBus, group: str
 ) -> None:

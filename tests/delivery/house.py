@@ -20,11 +20,19 @@ QUICK = {"retry_first_seconds": 0.01, "retry_most_seconds": 0.05, "scan_interval
 class Process:
     """One process with a relay: commits rows under its own id and offers them."""
 
-    def __init__(self, house: "House", owner: UUID, *, was_written: Any = None, **pace: Any) -> None:
+    def __init__(
+        self,
+        house: "House",
+        owner: UUID,
+        *,
+        was_written: Any = None,
+        producer: ScriptedProducer | None = None,
+        **pace: Any,
+    ) -> None:
         self.house = house
         self.outbox = WatchedOutbox(house.table, owner, lease_seconds=LEASE_SECONDS, randomness=SeededRandom(owner.int))
         self.outbox.stage = house.stage
-        self.producer = ScriptedProducer(house.stage)
+        self.producer = producer or ScriptedProducer(house.stage)
         self.relay = Relay(
             self.producer,
             self.outbox,

@@ -29,6 +29,9 @@ class FileProducer:
         self._file.write(b"".join(record.value + b"\n" for record in records))
         return [Outcome(Published.ACKNOWLEDGED)] * len(records)
 
+    def cut_off(self) -> bool:
+        return False
+
     def close(self, timeout_seconds: float) -> None:
         self._file.close()
 

@@ -81,14 +81,17 @@ class ScriptedProducer:
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
         self.calls: list[list[bytes]] = []
+        self.timeouts: list[float] = []
         self.log: list[Outgoing] = []
         self.answer: Callable[[Outgoing], Outcome] = lambda record: ACKNOWLEDGED
         self.before: Callable[[], None] = lambda: None
+        self.cuts = 0
         self.closed = False
 
     def publish(self, records: Sequence[Outgoing], timeout_seconds: float) -> Sequence[Outcome]:
         with self._stage.changed:
             self.calls.append([record.value for record in records])
+            self.timeouts.append(timeout_seconds)
         self._stage.tell()
         self.before()
         with self._stage.changed:
@@ -101,8 +104,45 @@ class ScriptedProducer:
     def values(self) -> list[bytes]:
         return [record.value for record in self.log]
 
+    def cut_off(self) -> bool:
+        self.cuts += 1
+        self._stage.tell()
+        return False
+
     def close(self, timeout_seconds: float) -> None:
         self.closed = True
+
+
+class BufferingProducer(ScriptedProducer):
+    """One whose client keeps what it cannot send, and sends it as soon as it can, be it when it is closed."""
+
+    def __init__(self, stage: Stage, log: list[Outgoing]) -> None:
+        super().__init__(stage)
+        self.log = log
+        self.away = False
+        self.buffer: list[Outgoing] = []
+
+    def publish(self, records: Sequence[Outgoing], timeout_seconds: float) -> Sequence[Outcome]:
+        if not self.away:
+            return super().publish(records, timeout_seconds)
+        with self._stage.changed:
+            self.buffer += [record for record in records if record not in self.buffer]
+        self._stage.tell()
+        return [UNKNOWN] * len(records)
+
+    def heal(self) -> None:
+        self.away = False
+        self.log += self.buffer
+        self.buffer = []
+
+    def cut_off(self) -> bool:
+        lost, self.buffer = self.buffer, []
+        super().cut_off()
+        return bool(lost)
+
+    def close(self, timeout_seconds: float) -> None:
+        self.heal()
+        super().close(timeout_seconds)
 
 
 class WatchedOutbox(MemoryOutbox):

@@ -224,7 +224,9 @@ def test_rows_of_a_dead_process_that_are_in_the_log_are_not_published_again(hous
     rows = left_by_a_dead_process(house)
     asked: list[int] = []
 
-    def written_since(records: Sequence[Outgoing], since_ms: int, timeout_seconds: float) -> list[bool]:
+    def written_since(
+        records: Sequence[Outgoing], since_ms: int, timeout_seconds: float, before_ms: int | None
+    ) -> list[bool]:
         asked.append(since_ms)
         return [record.value in (b"1", b"x") for record in records]
 
@@ -240,7 +242,9 @@ def test_rows_of_a_dead_process_wait_until_the_log_can_be_read(house: House) -> 
     left_by_a_dead_process(house)
     readable = Event()
 
-    def written_since(records: Sequence[Outgoing], since_ms: int, timeout_seconds: float) -> list[bool]:
+    def written_since(
+        records: Sequence[Outgoing], since_ms: int, timeout_seconds: float, before_ms: int | None
+    ) -> list[bool]:
         if not readable.is_set():
             raise BusUnavailable("no answer")
         return [False] * len(records)
@@ -260,7 +264,7 @@ def test_rows_of_a_dead_process_wait_until_the_log_can_be_read(house: House) -> 
 
 def test_rows_whose_taking_over_was_not_answered_are_looked_up_too(house: House) -> None:
     left_by_a_dead_process(house)
-    one = house.process(ONE, was_written=lambda records, since_ms, timeout_seconds: [True] * len(records))
+    one = house.process(ONE, was_written=lambda records, *_: [True] * len(records))
     real, lost = one.outbox.take_over, Event()
 
     def take_over(limit: int) -> Sequence[OutboxRow]:
@@ -275,3 +279,38 @@ def test_rows_whose_taking_over_was_not_answered_are_looked_up_too(house: House)
     house.until_empty()
     assert lost.is_set()
     assert one.producer.values == []
+
+
+def test_an_old_row_that_cannot_be_looked_up_holds_up_no_younger_one(house: House) -> None:
+    """It was refused for days, and its topic has more in it than can be read in time."""
+    now_ms = int(house.clock.now().timestamp() * 1000)
+    dead = house.process(TWO)
+    (old,), (young,) = dead.commit(b"old"), dead.commit(b"young")
+    house.table.created_ms |= {old.row_id: now_ms - 3 * 24 * 3_600_000, young.row_id: now_ms - 5_000}
+    house.clock.advance(LEASE_SECONDS + 1)
+
+    def written_since(
+        records: Sequence[Outgoing], since_ms: int, timeout_seconds: float, before_ms: int | None
+    ) -> list[bool]:
+        if since_ms < now_ms - 3_600_000:
+            raise BusUnavailable("reading took too long")
+        return [False] * len(records)
+
+    one = house.process(ONE, was_written=written_since).start()
+    one.until_published(b"young")
+    one.until(lambda: "reading took too long" in one.relay.health().detail, "it is said")
+    assert one.relay.health().healthy, "nothing that is young waits"
+    assert one.producer.values == [b"young"]
+
+
+def test_no_more_rows_wait_to_be_looked_up_than_are_fetched_at_a_time(house: House) -> None:
+    house.process(TWO).commit(*[b"%d" % number for number in range(20)])
+
+    def written_since(*_: object) -> list[bool]:
+        raise BusUnavailable("no answer")
+
+    one = house.process(ONE, was_written=written_since, held_max=10, batch_max=2).start()
+    one.pass_scans(3)
+    assert list(house.table.owner_of.values()).count(ONE) == 5
+    one.send(b"own")
+    one.until_published(b"own")

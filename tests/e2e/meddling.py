@@ -122,8 +122,10 @@ class MeddlingBus:
     def create_topics(self, topics: Sequence[TopicSpec]) -> Sequence[str]:
         return self._bus.create_topics(topics)
 
-    def written_since(self, records: Sequence[Outgoing], since_ms: int, timeout_seconds: float) -> Sequence[bool]:
-        return self._bus.written_since(records, since_ms, timeout_seconds)
+    def written_since(
+        self, records: Sequence[Outgoing], since_ms: int, timeout_seconds: float, before_ms: int | None = None
+    ) -> Sequence[bool]:
+        return self._bus.written_since(records, since_ms, timeout_seconds, before_ms)
 
     def check(self, timeout_seconds: float) -> None:
         self._bus.check(timeout_seconds)
@@ -166,6 +168,9 @@ class _Producer:
         outcomes = iter(self._producer.publish(sent, timeout_seconds) if sent else ())
         kept = Outcome(Published.ACKNOWLEDGED)
         return [next(outcomes) if trouble is None else kept for trouble in troubles]
+
+    def cut_off(self) -> bool:
+        return self._producer.cut_off()
 
     def close(self, timeout_seconds: float) -> None:
         self._producer.close(timeout_seconds)

@@ -108,6 +108,9 @@ class Refusing:
     def publish(self, records: Sequence[Outgoing], timeout_seconds: float) -> Sequence[Outcome]:
         return [Outcome(Published.REFUSED, "too large") for _ in records]
 
+    def cut_off(self) -> bool:
+        return False
+
     def close(self, timeout_seconds: float) -> None:
         """Nothing to close."""
 

@@ -156,6 +156,9 @@ class CutProducer:
             self._producer.publish(self._line.fault.says(record), timeout_seconds)
         return [Outcome(Published.ACKNOWLEDGED)] * len(records)
 
+    def cut_off(self) -> bool:
+        return self._producer.cut_off()
+
     def close(self, timeout_seconds: float) -> None:
         self._producer.close(timeout_seconds)
 

@@ -58,6 +58,12 @@ class Connecting(Generic[Client]):
             self._client = None
         self._discard(client)
 
+    def drop_any(self) -> None:
+        """As `drop`, whichever there is."""
+        client = self._client
+        if client is not None:
+            self.drop(client)
+
     def holds(self, client: Client) -> bool:
         """Whether it is neither dropped nor closed."""
         with self._changed:

@@ -11,7 +11,7 @@ Brokers should have `auto.create.topics.enable=false` all the same.
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal, TypeVar
 
 from ordersaga.bus import kafka_consumer, kafka_producer
@@ -19,7 +19,7 @@ from ordersaga.bus.bounded import bounded, in_background
 from ordersaga.bus.connecting import Connecting
 from ordersaga.bus.counters import Counters
 from ordersaga.bus.kafka_admin import AdminSession
-from ordersaga.bus.kafka_client import KafkaClients
+from ordersaga.bus.kafka_client import KafkaClients, ReaderSession
 from ordersaga.bus.kafka_consumer import KafkaConsumer
 from ordersaga.bus.kafka_producer import Identity, KafkaProducer, identity_of
 from ordersaga.bus.kafka_settings import KafkaSecurity, KafkaTimings
@@ -32,6 +32,7 @@ from ordersaga.bus.protocol import (
     Cluster,
     GroupMember,
     Outgoing,
+    Record,
     TopicSpec,
 )
 
@@ -136,13 +137,21 @@ class KafkaBus:
     def check(self, timeout_seconds: float) -> None:
         self._ask(AdminSession.partitions, timeout_seconds)
 
-    def written_since(self, records: Sequence[Outgoing], since_ms: int, timeout_seconds: float) -> Sequence[bool]:
+    def written_since(
+        self, records: Sequence[Outgoing], since_ms: int, timeout_seconds: float, before_ms: int | None = None
+    ) -> Sequence[bool]:
         until = time.monotonic() + timeout_seconds
         counts = self._ask(AdminSession.partitions, timeout_seconds)
         partitions = sorted({tp for record in records for tp in _where(record, counts)})
+        if not partitions:
+            return [False] * len(records)
         wanted = {identity_of(record) for record in records}
+
+        def read(reader: ReaderSession) -> Iterator[Record]:
+            return reader.read(partitions, since_ms, until, before_ms)
+
         try:
-            found = bounded(lambda: self._read(partitions, wanted, since_ms, until), until - time.monotonic())
+            found = bounded(lambda: self._find(wanted, read), until - time.monotonic())
         except BusError as error:
             raise BusUnavailable(str(error)) from error
         return [_counted(found, identity_of(record)) for record in records]
@@ -155,19 +164,16 @@ class KafkaBus:
         if admin is not None:
             in_background(admin.close)
 
-    def _read(
-        self, partitions: Sequence[tuple[str, int]], wanted: set[Identity], since_ms: int, until: float
-    ) -> Counter[Identity]:
+    def _find(self, wanted: set[Identity], read: Callable[[ReaderSession], Iterator[Record]]) -> Counter[Identity]:
         found: Counter[Identity] = Counter()
-        if partitions:
-            reader = self._clients.open_reader(f"{self._client_id}-reader")
-            try:
-                for record in reader.read(partitions, since_ms, until):
-                    identity = (record.topic, record.key or b"", record.value or b"", record.headers)
-                    if identity in wanted:
-                        found[identity] += 1
-            finally:
-                reader.close()
+        reader = self._clients.open_reader(f"{self._client_id}-reader")
+        try:
+            for record in read(reader):
+                identity = (record.topic, record.key or b"", record.value or b"", record.headers)
+                if identity in wanted:
+                    found[identity] += 1
+        finally:
+            reader.close()
         return found
 
     def _topic_exists(self, topic: str, timeout_seconds: float) -> bool:

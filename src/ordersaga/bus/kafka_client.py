@@ -34,7 +34,7 @@ with warnings.catch_warnings():
 from ordersaga.bus.bounded import bounded, in_background
 from ordersaga.bus.kafka_insides import ends_in_hand, join_to_the_end, let_sleep, see_what_has_arrived
 from ordersaga.bus.kafka_logging import CAUSES, cap_and_listen
-from ordersaga.bus.kafka_producer import Future, Refusal, one_line
+from ordersaga.bus.kafka_producer_session import Future, Refusal, one_line
 from ordersaga.bus.kafka_settings import (
     KafkaSecurity,
     KafkaTimings,
@@ -182,7 +182,6 @@ class ProducerSession:
         return Refusal(one_line(error), topic)
 
     def cut_off(self) -> None:
-        """Write nothing more. Does not block."""
         self._client._sender.force_close()
         in_background(self._tidy_up)
 
@@ -310,16 +309,21 @@ class _Listener(kafka.ConsumerRebalanceListener):  # type: ignore[misc]
 
 
 class ReaderSession:
-    """Reads partitions from a time on to the end that they have now, without a group."""
+    """Reads partitions from a time on, to another or to the end that they have now, without a group."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
 
-    def read(self, partitions: Sequence[TopicPartition], since_ms: int, until: float) -> Iterator[Record]:
+    def read(
+        self, partitions: Sequence[TopicPartition], since_ms: int, until: float, before_ms: int | None = None
+    ) -> Iterator[Record]:
         tps = [kafka.TopicPartition(topic, partition) for topic, partition in partitions]
         with translated():
             self._client.assign(tps)
             ends = self._client.end_offsets(tps, timeout_ms=_left_ms(until))
+            if before_ms is not None:
+                found = self._client.offsets_for_times(dict.fromkeys(tps, before_ms), timeout_ms=_left_ms(until))
+                ends |= {tp: first.offset for tp, first in found.items() if first is not None}
             starts = self._client.offsets_for_times(dict.fromkeys(tps, since_ms), timeout_ms=_left_ms(until))
             open_ends = {tp: ends[tp] for tp in tps if starts[tp] is not None and starts[tp].offset < ends[tp]}
             self._client.assign(list(open_ends))
@@ -329,10 +333,11 @@ class ReaderSession:
             with translated():
                 polled = self._client.poll(timeout_ms=min(_left_ms(until), 500))
                 for tp, batch in polled.items():
-                    yield from (_record(found) for found in batch if found.offset < ends[tp])
+                    yield from (_record(read) for read in batch if read.offset < ends[tp])
                 for tp in list(open_ends):
                     if (self._client.position(tp, timeout_ms=_left_ms(until)) or 0) >= open_ends[tp]:
                         del open_ends[tp]
+                        self._client.pause(tp)  # else it is read on while others are not done
 
     def close(self) -> None:
         self._client.close(autocommit=False, timeout_ms=1_000)

@@ -7,9 +7,9 @@ handed to it. Four things are added to it:
   at any later moment. It is remembered here; publishing the same record again waits for that first attempt instead of
   sending a second.
 * **A client that is beyond help is dropped**: one that was refused a record (it refuses everything from then on), or
-  that had a record unacknowledged for `stuck_seconds`. It is cut off at once, so it writes nothing later than the
-  moment its last bytes take. What it had not acknowledged is *in doubt*: before such a record is sent again, the log
-  is read, and what is found there is acknowledged and not sent.
+  that had a record unacknowledged for `stuck_seconds`; and any, by `cut_off`. It is cut off at once, so it writes
+  nothing later than the moment its last bytes take. What it had not acknowledged is *in doubt*: before such a record
+  is sent again, the log is read, and what is found there is acknowledged and not sent.
 * **The bad record of a batch is found** by sending halves. Only that one is `REFUSED`.
 * **Lanes**: after a record that is not acknowledged, later ones of its lane in the same call are held back wherever
   they have not been sent with it; what was sent after all says truthfully what became of it.
@@ -19,20 +19,20 @@ what is unknown is handed over again before what follows it. The non-promise: a 
 the very moment in which the log is read back may write a cut-off attempt afterwards; and what was handed to another
 producer, or before a restart, is not known here (`Bus.written_since` finds it).
 
-This module knows no client: `Session` is what it needs of one, and `bus.kafka` provides it.
+This module knows no client: `kafka_producer_session` says what it needs of one, and `bus.kafka` provides it.
 """
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from threading import Lock
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, get_args
 
 import structlog
 
 from ordersaga.bus.connecting import Connecting
 from ordersaga.bus.counters import Counters
+from ordersaga.bus.kafka_producer_session import Future, Session, one_line, succeeded
 from ordersaga.bus.partitioner import partition_of
 from ordersaga.bus.protocol import BusError, BusUnavailable, Headers, Outcome, Outgoing, Published
 
@@ -53,51 +53,12 @@ CALM_SECONDS = 0.3
 """A broker that answers has, after this, handled the last bytes of a client that was dropped before."""
 
 
-class Future(Protocol):
-    is_done: bool
-    exception: BaseException | None
-
-
-class Session(Protocol):
-    """One client. Its own clock runs: what was sent is retried until acknowledged, refused, or the client dropped."""
-
-    @property
-    def fatal(self) -> bool:
-        """It will acknowledge nothing any more."""
-
-    def partition_count(self, topic: str) -> int:
-        """Raises `BusUnavailable`."""
-
-    def gathering(self) -> AbstractContextManager[None]:
-        """What is sent within may stay here until `wait`."""
-
-    def send(self, record: Outgoing, partition: int | None) -> Future:
-        """Raises `BusError` where nothing was sent."""
-
-    def wait(self, futures: Sequence[Future], until: float) -> None:
-        """Send at once what waits for company, and return when all are done or `until` (monotonic) has passed."""
-
-    def refusal(self, future: Future) -> "Refusal | None":
-        """What a broker said for good about this record, or about another that was with this client."""
-
-    def cut_off(self) -> None:
-        """Write nothing more. Does not block."""
-
-    def close(self, timeout_seconds: float) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    reason: str
-    topic: str | None = None
-    """Set where no record of this topic would fare better."""
-
-
 @dataclass(slots=True)
 class Attempt:
     future: Future
     since_ms: int
     sent_at: float
+    client: Session
 
 
 class KafkaProducer:
@@ -124,8 +85,9 @@ class KafkaProducer:
         """Still with the client, no longer waited for."""
         self._in_doubt: dict[Identity, int] = {}
         """Lost with a dropped client, and since when to look for them in the log."""
-        self._calm_at: float | None = 0.0
-        """When what a dropped client had sent has been handled; None until a broker has answered again."""
+        self._calm_with: Session | None = None
+        self._calm_at = 0.0
+        """When what was sent by those before this client has been handled."""
 
     def publish(self, records: Sequence[Outgoing], timeout_seconds: float) -> Sequence[Outcome]:
         until = time.monotonic() + timeout_seconds
@@ -144,9 +106,13 @@ class KafkaProducer:
             self._remember(call)
             self._lock.release()
 
+    def cut_off(self) -> bool:
+        self._connecting.drop_any()
+        with_it = [attempt for attempts in list(self._unresolved.values()) for attempt in list(attempts)]
+        return bool(self._in_doubt) or not all(succeeded(attempt.future) for attempt in with_it)
+
     def close(self, timeout_seconds: float) -> None:
-        client = self._connecting.close()
-        if client is not None:
+        if (client := self._connecting.close()) is not None:
             client.close(timeout_seconds)
 
     def _refuse_the_hopeless(self, call: "_Call", until: float) -> None:
@@ -160,25 +126,27 @@ class KafkaProducer:
 
     def _drop_what_is_beyond_help(self, until: float) -> None:
         client = self._connecting.get(until - time.monotonic())
+        self._doubt_the_lost()
+        waiting = [a.sent_at for attempts in self._unresolved.values() for a in attempts if not a.future.is_done]
         if client.fatal:
             self._drop(client, "fatal")
-        elif self._unresolved:
-            waiting = [a.sent_at for attempts in self._unresolved.values() for a in attempts if not a.future.is_done]
-            if waiting and time.monotonic() - min(waiting) > self._stuck_seconds:
-                self._drop(client, "stuck")
-            else:
-                self._doubt(lambda attempt: attempt.future.is_done and not succeeded(attempt.future))
+        elif waiting and time.monotonic() - min(waiting) > self._stuck_seconds:
+            self._drop(client, "stuck")
 
     def _drop(self, client: Session, cause: Cause) -> None:
         self._counters.add(f"producer_rebuilds.{cause}")
         _log.warning("kafka.producer_replaced", cause=cause, unacknowledged=len(self._unresolved))
         self._connecting.drop(client)
-        self._calm_at = None
-        self._doubt(lambda attempt: not succeeded(attempt.future))
+        self._doubt_the_lost()
 
-    def _doubt(self, is_lost: Callable[[Attempt], bool]) -> None:
+    def _is_lost(self, attempt: Attempt) -> bool:
+        """Nothing more is to be heard of it."""
+        ended = attempt.future.is_done or not self._connecting.holds(attempt.client)
+        return ended and not succeeded(attempt.future)
+
+    def _doubt_the_lost(self) -> None:
         for identity, attempts in list(self._unresolved.items()):
-            if any(is_lost(attempt) for attempt in attempts):
+            if any(self._is_lost(attempt) for attempt in attempts):
                 self._in_doubt[identity] = min(attempt.since_ms for attempt in attempts)
                 del self._unresolved[identity]
 
@@ -187,9 +155,9 @@ class KafkaProducer:
         doubtful = [i for i in call.open() if identity_of(call.records[i]) in self._in_doubt] if self._in_doubt else []
         if not doubtful:
             return
-        self._connecting.get(until - time.monotonic())
-        if self._calm_at is None:
-            self._calm_at = time.monotonic() + CALM_SECONDS
+        client = self._connecting.get(until - time.monotonic())
+        if self._calm_with is not client:
+            self._calm_with, self._calm_at = client, time.monotonic() + CALM_SECONDS
         time.sleep(max(0.0, min(self._calm_at, until) - time.monotonic()))
         records = [call.records[index] for index in doubtful]
         since_ms = min(self._in_doubt[identity_of(record)] for record in records)
@@ -211,6 +179,8 @@ class KafkaProducer:
     ) -> tuple[Session, list[int]]:
         """Send, wait, acknowledge; which of them failed."""
         client = self._connecting.get(until - time.monotonic())
+        if time.monotonic() >= until:
+            raise BusUnavailable("no time is left")
         with client.gathering():
             attempts = self._send(call, client, indices, isolated)
         client.wait([attempt.future for attempt in attempts.values()], until)
@@ -242,7 +212,7 @@ class KafkaProducer:
             except BusError as error:
                 call.give_up(index, f"not sent: {error}")
             else:
-                attempts[index] = Attempt(future, since_ms, now)
+                attempts[index] = Attempt(future, since_ms, now, client)
         return attempts
 
     def _count(self, client: Session, topic: str, counts: dict[str, int]) -> int:
@@ -317,7 +287,7 @@ class KafkaProducer:
             if call.outcomes[index] is not None:
                 continue
             identity = identity_of(call.records[index])
-            if attempt.future.is_done and not succeeded(attempt.future):
+            if self._is_lost(attempt):
                 self._in_doubt[identity] = attempt.since_ms
             else:
                 self._unresolved.setdefault(identity, []).append(attempt)
@@ -376,14 +346,6 @@ def size_bytes(record: Outgoing) -> int:
     """What it takes in a batch at most: the record, and the batch around it."""
     headers = sum(len(name.encode()) + len(value) + 10 for name, value in record.headers)
     return len(record.key) + len(record.value) + headers + 100
-
-
-def succeeded(future: Future) -> bool:
-    return future.is_done and future.exception is None
-
-
-def one_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}".replace("\n", " ")[:300]
 
 
 def _bound(remembered: dict[Identity, Any]) -> None:

@@ -3,7 +3,9 @@
 Typed where it is configured, so that a misspelt option is found before a client repeats its value in an error.
 """
 
+import socket
 import ssl
+import struct
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -72,6 +74,12 @@ def producer_settings(compression: Literal["gzip"] | None, record_bytes_max: int
         "compression_type": compression,
         "max_request_size": max(1_048_576, record_bytes_max + 1_000),
         "max_block_ms": 2_000,
+        # A client that is cut off takes back what waits in its sockets: a network that heals would deliver it.
+        "socket_options": [
+            (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+            (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+            (socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)),
+        ],
         "metrics_enabled": False,
     }
 

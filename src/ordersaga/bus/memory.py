@@ -8,6 +8,7 @@ It is deterministic: no randomness, no polling, and no clock but the injected on
 wait). Nothing survives the process.
 """
 
+import math
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from threading import Condition
@@ -96,12 +97,17 @@ class MemoryBus:
             self._changed.notify_all()
             return [spec.name for spec in missing]
 
-    def written_since(self, records: Sequence[Outgoing], since_ms: int, timeout_seconds: float) -> Sequence[bool]:
+    def written_since(
+        self, records: Sequence[Outgoing], since_ms: int, timeout_seconds: float, before_ms: int | None = None
+    ) -> Sequence[bool]:
         """Two equal records asked for are there when the log has two."""
+        until_ms = math.inf if before_ms is None else before_ms
         with self._changed:
             topics = {record.topic for record in records} & self._log.keys()
             logs = [log for topic in topics for log in self._log[topic]]
-            found = Counter(identity_of(record) for log in logs for record in log if record.timestamp_ms >= since_ms)
+            found = Counter(
+                identity_of(record) for log in logs for record in log if since_ms <= record.timestamp_ms < until_ms
+            )
         answers = []
         for record in records:
             identity = identity_of(record)
@@ -169,6 +175,10 @@ class MemoryProducer:
         if self._closed:
             return [Outcome(Published.UNKNOWN, "not sent: the producer is closed")] * len(records)
         return self._bus._publish(records)
+
+    def cut_off(self) -> bool:
+        """What was handed over is in the log."""
+        return False
 
     def close(self, timeout_seconds: float) -> None:
         self._closed = True

@@ -115,7 +115,16 @@ class Producer(Protocol):
         producer, as after a crash, knows nothing of it: ask `Bus.written_since` first where a repeat is not harmless.
         """
 
-    def close(self, timeout_seconds: float) -> None: ...
+    def cut_off(self) -> bool:
+        """Write nothing more of what was handed over and not acknowledged, and say whether there is such. What was on
+        its way already may still arrive.
+
+        Does not block, and from any thread: a `publish` that waits ends, and one that comes sends anew, as after
+        `UNKNOWN`. For who may no longer publish what others publish now.
+        """
+
+    def close(self, timeout_seconds: float) -> None:
+        """Writes what was handed over, as far as the time goes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,11 +202,15 @@ class Bus(Protocol):
         `BusUnavailable`, `BusRefused`.
         """
 
-    def written_since(self, records: Sequence[Outgoing], since_ms: int, timeout_seconds: float) -> Sequence[bool]:
+    def written_since(
+        self, records: Sequence[Outgoing], since_ms: int, timeout_seconds: float, before_ms: int | None = None
+    ) -> Sequence[bool]:
         """For each record, whether the same (topic, key, value, headers) was written since then (Unix time).
 
-        This reads all of the topics' partitions concerned from `since_ms` on. A producer that is alive may still write
-        a record after this said no. Raises `BusUnavailable`, also when reading takes longer than the timeout.
+        This reads all of the topics' partitions concerned from `since_ms` on, to their end or to `before_ms`: spans
+        that meet leave nothing out. A topic that does not exist has nothing to read. A producer that is alive may
+        still write a record after this said no. Raises `BusUnavailable`, also when reading takes longer than the
+        timeout.
         """
 
     def check(self, timeout_seconds: float) -> None:

@@ -4,9 +4,15 @@ A process that died between an acknowledgement and the delete has left a row tha
 twice may do it twice, so where the bus can say what was written since a moment, rows that were taken over wait here for
 its answer. Reading a log takes its time, so this has a thread of its own. The promise: nothing is handed out that the
 log had when it was read. The non-promise: a broker may still append what the dead process sent last.
+
+The log of each topic is read from its end backwards, a span at a time, and a row is handed out as soon as that has
+come to its age. So a row that was refused for days holds up none that is younger, and what was read is not read again.
+A span that takes too long is tried again as a shorter one.
 """
 
+from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from threading import Lock
 
 import structlog
@@ -18,11 +24,16 @@ from ordersaga.delivery.messages import OutboxRow
 
 _log = structlog.get_logger(__name__)
 
-WasWritten = Callable[[Sequence[Outgoing], int, float], Sequence[bool]]
-"""`Bus.written_since`: for each record, whether it is in the log since then (Unix time in ms), within so many seconds.
+WasWritten = Callable[[Sequence[Outgoing], int, float, int | None], Sequence[bool]]
+"""`Bus.written_since`: for each record, whether it is in the log since then (Unix time in ms), within so many seconds,
+and before then.
 """
 
 _LOOK_UP_SECONDS = 30.0
+_LONG_SECONDS = 2.0
+"""A span that was read in less is followed by one twice as long. Whoever comes meanwhile waits for its end."""
+_SPAN_FIRST_MS = 300_000
+_SPAN_LEAST_MS = 10_000
 _CLOCKS_DIFFER_MS = 60_000
 """How far the clock that stamps records may be behind the database's."""
 
@@ -40,52 +51,120 @@ class LookUp(Looped):
         """Each row that is added goes to one of the callbacks: its id to `written`, or itself to `missing`."""
         self._was_written = was_written
         self._written, self._missing = written, missing
+        self._clock = clock
         self._randomness = randomness
         self._lock = Lock()
-        self._rows: dict[int, OutboxRow] = {}
+        self._searches: deque[_Search] = deque()
+        """They take turns. What comes is first."""
         self._failures = 0
-        self._last_error = ""
         self._loop = Loop("relay-look-up", self._turn, clock=clock, randomness=randomness)
 
     def health(self) -> Health:
-        if self._failures:
-            return Health(name=self._loop.name, healthy=False, detail=self._last_error)
-        return self._loop.health()
+        """Old rows may wait, and this is said; where a topic's log cannot be read at all, young ones do."""
+        with self._lock:
+            failing = [search for search in self._searches if search.error]
+        if not failing:
+            return self._loop.health()
+        told = f"{sum(len(search.rows) for search in failing)} rows wait for a look at the log: {failing[0].error}"
+        return Health(
+            name=self._loop.name,
+            healthy=self._loop.health().healthy and all(search.has_begun for search in failing),
+            detail=told,
+        )
 
     def add(self, rows: Sequence[OutboxRow]) -> None:
+        by_topic: dict[str, dict[int, OutboxRow]] = {}
+        for row in rows:
+            by_topic.setdefault(row.topic, {})[row.row_id] = row
+        added = {row.row_id for row in rows}
         with self._lock:
-            self._rows.update((row.row_id, row) for row in rows)
+            for search in self._searches:
+                # A row that was taken over once more, under another owner, is looked up for that one.
+                search.let_go(added)
+            self._searches.extendleft(_Search(of_topic) for of_topic in by_topic.values())
         self._loop.wake()
 
     def held(self) -> Sequence[int]:
         """The rows that wait here: nobody may publish them yet."""
         with self._lock:
-            return list(self._rows)
+            return [row_id for search in self._searches for row_id in search.rows]
 
     def _turn(self) -> None:
-        with self._lock:
-            rows = list(self._rows.values())
-        if not rows:
+        search, rows = self._next()
+        if search is None:
             self._loop.pause(None)
             return
-        since_ms = min(row.created_ms or 0 for row in rows) - _CLOCKS_DIFFER_MS
+        since_ms = search.since_ms(rows, int(self._clock.now().timestamp() * 1000))
+        began = self._clock.monotonic()
         try:
-            answers = self._was_written([row.record() for row in rows], since_ms, _LOOK_UP_SECONDS)
+            answers = self._was_written(
+                [row.record() for row in rows], since_ms, _LOOK_UP_SECONDS, search.read_back_to_ms
+            )
         except BusUnavailable as error:
-            self._failed(error)
+            self._failed(search, error)
             return
         self._failures = 0
         pairs = list(zip(rows, answers, strict=True))
-        self._written([row.row_id for row, is_written in pairs if is_written])
-        self._missing([row for row, is_written in pairs if not is_written])
+        written = [row for row, is_written in pairs if is_written]
+        missing = [row for row, is_written in pairs if not is_written and _written_after_ms(row) >= since_ms]
+        self._written([row.row_id for row in written])
+        self._missing(missing)
+        took_seconds = self._clock.monotonic() - began
         with self._lock:
-            for row in rows:
-                # A row that was taken over once more meanwhile, under another owner, stays.
-                if self._rows.get(row.row_id) is row:
-                    del self._rows[row.row_id]
+            search.let_go({row.row_id for row in [*written, *missing]})
+            search.went_back(since_ms, took_seconds)
+        if search.rows:
+            # What is old has time: half of it belongs to everything else that this process does.
+            self._loop.pause(took_seconds)
 
-    def _failed(self, error: BusUnavailable) -> None:
+    def _next(self) -> "tuple[_Search | None, Sequence[OutboxRow]]":
+        with self._lock:
+            self._searches = deque(search for search in self._searches if search.rows)
+            if not self._searches:
+                return None, ()
+            self._searches.rotate(-1)
+            search = self._searches[-1]
+            return search, list(search.rows.values())
+
+    def _failed(self, search: "_Search", error: BusUnavailable) -> None:
         self._failures += 1
-        self._last_error = str(error)[:500]
-        _log.warning("relay.look_up_failed", error=self._last_error, in_a_row=self._failures)
+        search.failed(str(error)[:500])
+        _log.warning("relay.look_up_failed", rows=len(search.rows), error=search.error, in_a_row=self._failures)
         self._loop.pause(backoff_seconds(self._failures, first=0.1, most=5.0, randomness=self._randomness))
+
+
+@dataclass(slots=True, eq=False)
+class _Search:
+    """Rows of one topic that were added together, and how far the log was read back for them."""
+
+    rows: dict[int, OutboxRow]
+    read_back_to_ms: int | None = None
+    span_ms: int = _SPAN_FIRST_MS
+    error: str = ""
+
+    @property
+    def has_begun(self) -> bool:
+        return self.read_back_to_ms is not None
+
+    def since_ms(self, rows: Sequence[OutboxRow], now_ms: int) -> int:
+        """Where the next span begins; it ends where the last one began. None begins before all rows were written."""
+        end_ms = now_ms if self.read_back_to_ms is None else self.read_back_to_ms
+        return max(min(map(_written_after_ms, rows)), end_ms - self.span_ms)
+
+    def let_go(self, row_ids: set[int]) -> None:
+        for row_id in row_ids & self.rows.keys():
+            del self.rows[row_id]
+
+    def went_back(self, to_ms: int, took_seconds: float) -> None:
+        self.read_back_to_ms = to_ms
+        self.error = ""
+        if took_seconds < _LONG_SECONDS:
+            self.span_ms *= 2
+
+    def failed(self, error: str) -> None:
+        self.error = error
+        self.span_ms = max(_SPAN_LEAST_MS, self.span_ms // 2)
+
+
+def _written_after_ms(row: OutboxRow) -> int:
+    return (row.created_ms or 0) - _CLOCKS_DIFFER_MS

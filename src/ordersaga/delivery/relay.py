@@ -4,7 +4,8 @@ Whoever has committed rows offers them; they go out from memory at once, without
 from it on their own acknowledgement. The promise: every committed row is published at least once, records of one lane
 (a key on a topic) in order, also when processes die, answers get lost or the bus is away. The non-promise: that it is
 published once only. A crash between acknowledgement and delete, an acknowledgement that was lost, or a process that was
-frozen past its lease publish a row twice.
+frozen past its lease publish a row twice. One that runs on without a network does not: what its client has not sent by
+the end of the lease is never sent.
 
 A row that the bus refuses stays in the outbox, blocks its lane only, and is tried again every `refused_retry_seconds`:
 a missing topic or a right may be mended. Rows that memory does not hold (more than `held_max`, a COMMIT whose answer
@@ -12,7 +13,6 @@ was lost, a dead process) are found by a scan.
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from threading import Condition
 from uuid import UUID
 
@@ -23,6 +23,7 @@ from ordersaga.delivery import failpoints
 from ordersaga.delivery.background import Health, Loop
 from ordersaga.delivery.clock import Clock, Randomness, SystemClock, SystemRandom, backoff_seconds
 from ordersaga.delivery.lanes import Lanes
+from ordersaga.delivery.lease import Lease, LeaseEnd
 from ordersaga.delivery.look_up import WasWritten
 from ordersaga.delivery.message_names import about
 from ordersaga.delivery.messages import OutboxRow
@@ -62,7 +63,7 @@ class Relay:
         self._offered: list[Sequence[OutboxRow]] = []
         self._offered_rows = 0
         self._gone_ids: list[int] = []
-        self._lease: _Lease | None = None
+        self._lease: Lease | None = None
         self._drain_until: float | None = None
         self._overflowed = False
         """Rows were offered and not kept. Until a scan has fetched them none is kept, lest one wait for those."""
@@ -79,6 +80,7 @@ class Relay:
         self._last_error = ""
 
         self._loop = Loop("relay", self._turn, clock=self._clock, randomness=self._randomness, on_end=self._end)
+        self._lease_end = LeaseEnd(self._cut_off, clock=self._clock, randomness=self._randomness)
         self._upkeep = Upkeep(
             outbox,
             leased=self._on_lease,
@@ -113,6 +115,7 @@ class Relay:
         return self._overflowed or len(self._lanes) + self._offered_rows >= self._pace.held_max
 
     def start(self) -> None:
+        self._lease_end.start()
         self._upkeep.start()
         self._loop.start()
 
@@ -127,8 +130,8 @@ class Relay:
             return self._leased(now)
 
     def stop(self, timeout_seconds: float) -> bool:
-        """Publish what is held, as far as the time goes; then delete what was acknowledged and leave the rest to others
-        at once.
+        """Publish what is held, as far as the time goes; then delete what was acknowledged and leave the rest to
+        others: at once, or when the lease has run out where something may still be on its way.
         """
         end = self._clock.monotonic() + timeout_seconds
         with self._changed:
@@ -139,12 +142,15 @@ class Relay:
             self._loop.request_stop()
         ended = self._loop.join(end - self._clock.monotonic())
         self._loop.request_stop()
-        # A send that hangs may still succeed: then the lease must run out by itself before others publish the same
-        # rows.
-        return self._upkeep.stop(max(0.5, end - self._clock.monotonic()), release=ended) and ended
+        # What hangs, or is on its way without an answer, may still succeed: then the lease must run out by itself
+        # before others publish the same rows. What the client has not sent it must not send when it is closed.
+        in_doubt = self._cut_off()
+        self._lease_end.stop(0.0)
+        release = ended and not in_doubt
+        return self._upkeep.stop(max(0.5, end - self._clock.monotonic()), release=release) and ended
 
     def health(self) -> Health:
-        for part in (self._loop.health(), self._upkeep.health()):
+        for part in (self._loop.health(), upkeep := self._upkeep.health()):
             if not part.healthy:
                 return Health(name="relay", healthy=False, detail=f"{part.name}: {part.detail}")
         if not self._leased(self._clock.monotonic()):
@@ -152,9 +158,8 @@ class Relay:
         if self._outage:
             return Health(name="relay", healthy=False, detail=f"nothing is acknowledged: {self._last_error}")
         blocked = self._lanes.blocked
-        return Health(
-            name="relay", healthy=True, detail=f"{blocked} lanes blocked: {self._last_error}" if blocked else ""
-        )
+        odd = (f"{blocked} lanes blocked: {self._last_error}" if blocked else "", upkeep.detail)
+        return Health(name="relay", healthy=True, detail="; ".join(filter(None, odd)))
 
     def figures(self) -> RelayFigures:
         oldest_at, now = self._oldest_at, self._clock.monotonic()
@@ -177,9 +182,13 @@ class Relay:
 
     def _on_lease(self, owner: UUID | None, until: float) -> None:
         with self._changed:
-            self._lease = None if owner is None else _Lease(owner, until)
+            self._lease = None if owner is None else Lease(owner, until)
             self._tell()
             self._changed.notify_all()
+        if owner is None:
+            self._cut_off()
+        else:
+            self._lease_end.move_to(until)
 
     def _on_found(self, rows: Sequence[OutboxRow], more: bool) -> None:
         with self._changed:
@@ -216,6 +225,9 @@ class Relay:
         self._lanes.retry(now)
         if self._lanes.ready and self._leased(now):
             self._publish(self._lanes.take(self._pace.batch_max))
+            if not self._leased(self._clock.monotonic()):
+                # It took longer than it was to: what it began after the end is cut off too.
+                self._cut_off()
         self._oldest_at = self._lanes.oldest_at
         self._ask_upkeep()
         if self._drained():
@@ -258,7 +270,7 @@ class Relay:
 
     def _leased(self, now: float) -> bool:
         lease = self._lease
-        return lease is not None and now < lease.until
+        return lease is not None and lease.seconds_left(now) > 0
 
     def _drained(self) -> bool:
         """While stopping: nothing is left that could go out in time."""
@@ -300,9 +312,17 @@ class Relay:
             return [Outcome(Published.UNKNOWN, f"{type(error).__name__}: {error}")] * len(rows)
 
     def _seconds_to_publish(self) -> float:
-        if self._drain_until is None:
-            return self._pace.publish_timeout_seconds
-        return min(self._pace.publish_timeout_seconds, max(0.1, self._drain_until - self._clock.monotonic()))
+        """Not beyond the lease: others may publish these rows then."""
+        now, lease, until = self._clock.monotonic(), self._lease, self._drain_until
+        most = self._pace.publish_timeout_seconds if until is None else max(0.1, until - now)
+        return min(self._pace.publish_timeout_seconds, most, 0.0 if lease is None else lease.seconds_left(now))
+
+    def _cut_off(self) -> bool:
+        """Whatever the client has not sent stays unsent. Whether that may be something."""
+        in_doubt = self._producer.cut_off()
+        if in_doubt:
+            _log.warning("relay.cut_off", error="what was not acknowledged is not sent any more")
+        return in_doubt
 
     def _delay(self, failed: Sequence[tuple[OutboxRow, Outcome]]) -> None:
         now = self._clock.monotonic()
@@ -358,9 +378,3 @@ class Relay:
     def _end(self) -> None:
         with self._changed:
             self._closed = True
-
-
-@dataclass(frozen=True, slots=True)
-class _Lease:
-    owner: UUID
-    until: float

@@ -100,9 +100,11 @@ class Upkeep:
     def health(self) -> Health:
         if self._failures:
             return Health(name=self._loop.name, healthy=False, detail=self.last_error)
-        if self._look_up is not None and not (health := self._look_up.health()).healthy:
-            return health
-        return self._loop.health()
+        mine = self._loop.health()
+        if self._look_up is None or not mine.healthy:
+            return mine
+        looking = self._look_up.health()
+        return mine if looking.healthy and not looking.detail else looking
 
     @property
     def undeleted(self) -> int:
@@ -218,13 +220,16 @@ class Upkeep:
             return
         known, older_than_seconds, limit = scan
         unsure, self._unsure = self._unsure, True
-        taken = self._outbox.take_over(limit)
+        looked_up = self._look_up.held() if self._look_up is not None else ()
+        limit_to_look_up = max(0, limit - len(looked_up))
+        taken = self._outbox.take_over(limit_to_look_up)
         if taken:
             failpoints.hit(AFTER_TAKE_OVER)
             _log.info("relay.took_over", rows=len(taken))
             self._publish_again(taken)
-        known = [*known, *(row.row_id for row in taken), *(self._look_up.held() if self._look_up is not None else ())]
-        left = self._outbox.left_behind(known, older_than_seconds=older_than_seconds, limit=limit)
+        known = [*known, *(row.row_id for row in taken), *looked_up]
+        limit_left = limit_to_look_up if unsure else limit
+        left = self._outbox.left_behind(known, older_than_seconds=older_than_seconds, limit=limit_left)
         with self._lock:
             if self._scan is scan:
                 self._scan = None
@@ -232,8 +237,8 @@ class Upkeep:
             self._publish_again(left)
         else:
             self._hand_out(left)
-        self._unsure = unsure and len(left) >= limit
-        if max(len(taken), len(left)) >= limit:
+        self._unsure = unsure and len(left) >= limit_left
+        if len(taken) >= limit_to_look_up > 0 or len(left) >= limit_left > 0:
             self._found((), True)
 
     def _publish_again(self, rows: Sequence[OutboxRow]) -> None:

@@ -139,6 +139,9 @@ class _TracedProducer:
                 failed(span, others[0])
             return outcomes
 
+    def cut_off(self) -> bool:
+        return self._producer.cut_off()
+
     def close(self, timeout_seconds: float) -> None:
         self._producer.close(timeout_seconds)
 
