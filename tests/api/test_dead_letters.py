@@ -67,6 +67,27 @@ def test_a_letter_is_replayed_once_the_bug_is_mended(stage: Stage, failing: pyte
     assert refused.status_code == 409 and "replayed by night-shift" in refused.json()["detail"]
 
 
+def test_a_saga_does_not_move_without_what_it_has_to_say(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bug of ours in writing messages, after the decision."""
+
+    def broken(*_: Any, **__: Any) -> Any:
+        raise ZeroDivisionError("a bug")
+
+    def commands() -> int:
+        return sum(row.topic.endswith("_commands") for row in stage.published)
+
+    saga_id = stage.place()
+    before, sent = stage.client.get(f"/sagas/{saga_id}").json(), commands()
+    monkeypatch.setattr(turn, "to_records", broken)
+    stage.handler.records([created(saga_id)])
+    assert stage.client.get(f"/sagas/{saga_id}").json() == before and commands() == sent
+    (found,) = letters(stage)
+    assert found["reason"] == "decide_failed"
+    monkeypatch.undo()
+    assert stage.client.post(f"/dead-letters/{found['id']}/replay", json=BY).status_code == 200
+    assert stage.client.get(f"/sagas/{saga_id}").json()["order_id"] == "o-1" and commands() > sent
+
+
 def test_a_letter_that_nobody_needs_is_discarded_and_still_shown_when_asked_for(stage: Stage) -> None:
     stage.handler.records([record(b"x", 1), record(b"y", 2)])
     newest = letters(stage)[0]["id"]

@@ -241,13 +241,16 @@ class Turn:
 
     def _note(self, before: AnyInstance | None, decision: Decision, cause: str, told: dict[str, Any]) -> None:
         instance = decision.instance
+        # First what may fail by a fault of ours: a saga must not move without what it has to say.
+        records = to_records(decision.messages, instance, self.topics, self.loaded.now, self.parent_of)
+        entry = HistoryEntry(revision=instance.revision, cause=cause, body=_body(decision, told))
         self.facts += facts_of(before, instance)
         moved = self._moved.get(instance.saga_id)
         if moved is None:
             moved = self._moved[instance.saga_id] = _Moved(before, instance)
         moved.after = instance
-        moved.history.append(HistoryEntry(revision=instance.revision, cause=cause, body=_body(decision, told)))
-        moved.messages += to_records(decision.messages, instance, self.topics, self.loaded.now, self.parent_of)
+        moved.history.append(entry)
+        moved.messages += records
         if self.parent_of is not None:
             self.transitions.append((before, instance))
 
