@@ -31,7 +31,8 @@ def audit(
         for one in found:
             wish = one.wish
             of = f" {wish.saga_id}" if wish.saga_id else ""
-            told = f"{wish.verb}{of} by {wish.actor} ({wish.role}): {wish.reason}: {wish.outcome}"
+            who = f"{wish.verb}{of} by {wish.actor} ({wish.role})"
+            told = ": ".join(filter(None, (who, wish.reason, wish.outcome)))
             typer.echo(f"{one.id:>6}  {one.at:%Y-%m-%d %H:%M:%S}  {printable(' '.join(told.split()))}")
         if not found:
             typer.echo("none")

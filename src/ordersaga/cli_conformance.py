@@ -76,7 +76,7 @@ def conformance(
 
     Exit code 1 where it was not seen to have all that its kind promises; what was not tried was not seen.
 
-    Example: ordersaga conformance payment --kafka broker:9092 --url http://payment:8083 --restart ./restart-payment
+    Example: ordersaga conformance payment --kafka broker:9092 --url http://payment:8093 --restart ./restart-payment
     """
     with told_in_one_line():
         if show:

@@ -7,7 +7,7 @@ process runs, within half a minute.
 import getpass
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -38,10 +38,11 @@ Why = Annotated[str, typer.Option(help="Why; kept in the history.")]
 
 
 Statuses = Annotated[list[str] | None, typer.Option("--status", help="Only these; may be repeated. Default: all.")]
+Kind = Annotated[str | None, typer.Option("--saga", help="Only those of this kind, such as create_order.")]
 Step = Annotated[str | None, typer.Option(help="Only those that last went to this step.")]
 ItsReason = Annotated[str | None, typer.Option("--reason", help="Only those with this reason.")]
 Customer = Annotated[str | None, typer.Option(help="Only those of this customer.")]
-Order = Annotated[str | None, typer.Option(help="Only the one of this order.")]
+Order = Annotated[str | None, typer.Option(help="Only those of this order.")]
 Attention = Annotated[bool, typer.Option("--attention", help="Only those that a person should look at.")]
 Since = Annotated[str | None, typer.Option(help="Begun then or later, such as 2026-01-31T09:00:00Z.")]
 Until = Annotated[str | None, typer.Option(help="Begun before.")]
@@ -54,6 +55,7 @@ Oldest = Annotated[bool, typer.Option("--oldest", help="Oldest first.")]
 def list_sagas(
     *,
     status: Statuses = None,
+    saga: Kind = None,
     step: Step = None,
     reason: ItsReason = None,
     customer: Customer = None,
@@ -78,6 +80,7 @@ def list_sagas(
             attention=attention,
             archived=archived,
             oldest_first=oldest,
+            saga=saga,
             step=step,
             reason=reason,
             customer_id=customer,
@@ -102,6 +105,7 @@ def list_sagas(
 def export(
     *,
     status: Statuses = None,
+    saga: Kind = None,
     step: Step = None,
     reason: ItsReason = None,
     customer: Customer = None,
@@ -126,6 +130,7 @@ def export(
             attention=attention,
             archived=archived,
             oldest_first=oldest,
+            saga=saga,
             step=step,
             reason=reason,
             customer_id=customer,
@@ -285,6 +290,8 @@ def _step_in(saga_id: UUID, env_file: Path | None, act: "Callable[[Verbs], Decis
         if decision.verdict is Verdict.REFUSED:
             typer.echo(f"ordersaga: this cannot be done: {decision.why}", err=True)
             raise typer.Exit(1)
+        if decision.verdict is not Verdict.APPLIED:
+            typer.echo(f"ordersaga: there was nothing to do: {decision.why}", err=True)
         typer.echo(printable(_line(view(decision.instance))))
 
 
@@ -307,7 +314,7 @@ def _line(saga: "SagaView") -> str:
     marks = [saga.reason.value if saga.reason else "", "accepted" if saga.accepted else ""]
     marks += ["attention" if saga.attention else "", "resolved" if saga.resolved else ""]
     said = "  ".join(filter(None, marks))
-    where = f"{saga.status:12}  {saga.current_step or '-':20}"
+    where = f"{saga.saga:14}  {saga.status:12}  {saga.current_step or '-':20}"
     return f"{saga.id}  {saga.created_at:%Y-%m-%d %H:%M:%S}  {where}{said}".rstrip()
 
 
@@ -334,10 +341,14 @@ def _state(saga: "SagaView") -> Iterator[str]:
 def _timeline(history: "Sequence[StoredHistory]", began: datetime) -> Iterator[str]:
     for entry in history:
         sent = ", ".join(str(one["type"]) for one in entry.body.get("sent", ()))
-        who = f" by {entry.body['actor']}: {entry.body.get('why', '')}" if "actor" in entry.body else ""
+        who = f" by {_who(entry.body)}" if "actor" in entry.body else ""
         seconds = (entry.at - began).total_seconds()
         line = f"{entry.revision:>4}  {seconds:>10.3f} s  {entry.cause}{who}  {entry.body.get('status', '')}"
         yield line + (f"  sent {sent}" if sent else "")
+
+
+def _who(body: Mapping[str, Any]) -> str:
+    return ": ".join(filter(None, (str(body["actor"]), str(body.get("why", "")))))
 
 
 def _no_such(saga_id: UUID) -> NoReturn:

@@ -87,7 +87,7 @@ def test_the_table_has_every_route_that_the_application_serves(stage: Stage) -> 
         for method in getattr(handler, "http_methods", ())
         if method != "OPTIONS"
     }
-    assert served == TABLE
+    assert served == TABLE, "say in TABLE for whom a new route is, and in ROUTES of test_edges.py that it is there"
 
 
 @pytest.mark.parametrize("route", TABLE, ids=lambda route: f"{route[1]} {route[0]}")

@@ -122,7 +122,7 @@ def test_a_page_may_begin_before_a_saga(stage: Stage, many: list[str]) -> None:
 
 def test_a_search_keeps_its_conditions_from_page_to_page(stage: Stage, many: list[str]) -> None:
     stage.client.post(f"/sagas/{many[3]}/cancel")
-    query = "status=STARTED&step=CREATE_ORDER&since=2026-01-01T00:00:00Z&order=oldest&page_size=2"
+    query = "status=STARTED&saga=create_order&step=CREATE_ORDER&since=2026-01-01T00:00:00Z&order=oldest&page_size=2"
     url, seen = f"/sagas?{query}", []
     while url:
         answer = stage.client.get(url)
@@ -130,6 +130,7 @@ def test_a_search_keeps_its_conditions_from_page_to_page(stage: Stage, many: lis
         seen += ids(answer)
         url = answer.headers.get("link", "").removesuffix('>; rel="next"').removeprefix("<")
     assert seen[-6:] == [one for one in reversed(many) if one != many[3]]
+    assert ids(stage.client.get("/sagas?saga=complete_order")) == []
     counted = stage.client.get("/sagas/count?status=STARTED&step=CREATE_ORDER")
     assert counted.json() == {"count": len(seen), "is_least": False}
 

@@ -40,6 +40,8 @@ def test_sagas_are_listed_newest_first_by_status(database_url: str, stage: Stage
     _, listed, _ = sagas(database_url, "list")
     assert [line.split()[0] for line in listed.splitlines()] == [str(newer), str(saga_id)]
     assert sagas(database_url, "list", "--status", "FAILED") == (0, "none\n", "")
+    assert sagas(database_url, "list", "--saga", "complete_order") == (0, "none\n", "")
+    assert sagas(database_url, "list", "--saga", "create_order")[1] == listed
     code, _, error = sagas(database_url, "list", "--status", "LOST")
     assert code == 2 and "must be one of STARTED" in error and "not 'LOST'" in error
 

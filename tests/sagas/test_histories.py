@@ -8,9 +8,12 @@ change log what will be different for sagas under way.
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
+from ordersaga.as_set import sagas_of
 from ordersaga.model import complete_order
 from ordersaga.model.create_order import definition_of, stage_of
 from ordersaga.model.stage import Stage
@@ -18,7 +21,9 @@ from ordersaga.orchestrator.core.definition import Kind
 from ordersaga.orchestrator.core.instance import Status
 from ordersaga.orchestrator.sagas.complete_order import COMPLETE_ORDER
 from ordersaga.orchestrator.sagas.create_order import CREATE_ORDER
+from ordersaga.settings import Settings
 from ordersaga.testing.histories import SAGAS, Line, read, replayed
+from ordersaga.wire.topics import Participant
 
 FOLDER = Path(__file__).with_name("histories")
 RECORDED = {name: read(FOLDER / f"{name}_1.jsonl.gz") for name in SAGAS}
@@ -48,6 +53,9 @@ def test_the_histories_show_every_status_and_every_input(saga: str) -> None:
 
 
 def test_every_version_of_a_saga_that_is_begun_has_histories() -> None:
+    settings: Any = {f"participant_{one.value}": "full" for one in Participant}
+    begun = {one.name for one in sagas_of(Settings(database_url=SecretStr("postgresql://nowhere"), **settings))}
+    assert begun == set(SAGAS), "SAGAS in testing/histories.py, and a line in the Makefile"
     assert [(one.name, one.version) for one in (CREATE_ORDER, COMPLETE_ORDER)] == [(name, 1) for name in SAGAS]
 
 

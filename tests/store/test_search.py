@@ -105,6 +105,14 @@ def test_every_condition_alone_and_with_others(
             assert store.count(search) == SagaCount(count=len(wanted), is_least=False)
 
 
+def test_by_kind(store: Store, many: list[AnyInstance]) -> None:
+    failed = frozenset({Status.FAILED})
+    found = all_pages(store, Search(statuses=failed, saga="trial"), 10)
+    assert found == all_pages(store, Search(statuses=failed), 10) != []
+    assert all_pages(store, Search(statuses=failed, saga="another"), 10) == []
+    assert store.count(Search(saga="another")).count == 0 < store.count(Search(saga="trial")).count
+
+
 def test_by_order(store: Store, many: list[AnyInstance]) -> None:
     assert all_pages(store, Search(order_id="o-4"), 10) == [many[4].saga_id]
     assert all_pages(store, Search(order_id="o-4", customer_id="c-2"), 10) == []

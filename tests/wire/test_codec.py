@@ -47,6 +47,8 @@ def encoded(body: Message, **changes: Any) -> bytes:
 
 
 def test_there_is_a_sample_of_every_type() -> None:
+    missing = sorted(set(DECODERS) - set(PAYLOADS))
+    assert not missing, f"add a sample of {', '.join(missing)} to tests/wire/samples.py"
     assert set(PAYLOADS) == set(DECODERS)
 
 

@@ -279,4 +279,6 @@ def write(path: Path, histories: Iterable[list[Line]]) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 3 or sys.argv[1] not in SAGAS:
+        sys.exit(f"which saga ({', '.join(SAGAS)}; SAGAS has them), and into which file?")
     write(Path(sys.argv[2]), chosen(SAGAS[sys.argv[1]]))

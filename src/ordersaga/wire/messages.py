@@ -359,7 +359,7 @@ def type_of(message: Message) -> str:
     name = TYPE_OF.get(type(message))
     if name is not None:
         return name
-    assert isinstance(message, SagaStatusChanged), "every other message has a name of its own"
+    assert isinstance(message, SagaStatusChanged), f"{type(message).__name__} has no name: add it to a table here"
     return f"saga.{message.status.lower()}"
 
 

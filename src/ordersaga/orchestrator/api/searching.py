@@ -28,11 +28,15 @@ _STATUSES = {"items": {"type": "string", "enum": list(Status.__members__)}}
 _REASONS = {"enum": list(Reason.__members__)}
 _ORDERS = {"enum": ["newest", "oldest"]}
 _KEPT = frozenset(
-    ("status", "step", "reason", "customer_id", "order_id", "attention", "archived", "since", "until", "text", "order")
-)
+    (
+        "status", "saga", "step", "reason", "customer_id", "order_id", "attention", "archived", "since", "until",
+        "text", "order",
+    )
+)  # fmt: skip
 """Of a query, for the next page."""
 
 Statuses = Annotated[list[str] | None, QueryParameter(description="Only these", schema_extra=_STATUSES)]
+Kind = Annotated[str | None, QueryParameter(description="Of this kind, such as `create_order`")]
 Step = Annotated[str | None, QueryParameter(description="The step that they last went to")]
 ItsReason = Annotated[str | None, QueryParameter(description="Why they did not complete", schema_extra=_REASONS)]
 Customer = Annotated[str | None, QueryParameter(description="Of this customer")]
@@ -53,6 +57,7 @@ class CountView(Struct, frozen=True, kw_only=True):
 def asked_for(
     *,
     status: Statuses = None,
+    saga: Kind = None,
     step: Step = None,
     reason: ItsReason = None,
     customer_id: Customer = None,
@@ -69,6 +74,7 @@ def asked_for(
         attention=attention,
         archived=archived,
         conditions={
+            "saga": saga,
             "step": step,
             "reason": reason,
             "customer_id": customer_id,
@@ -150,7 +156,7 @@ def search_of(
     """From texts, as people write them. Raises `WireError`, which names the condition."""
     if unknown := [one for one in statuses if one not in Status.__members__]:
         raise WireError("status", f"must be one of {', '.join(Status)}, not {unknown[0][:40]!r}")
-    for name in ("step", "customer_id", "order_id", "text"):
+    for name in ("saga", "step", "customer_id", "order_id", "text"):
         value = conditions.get(name)
         if value is not None and not 0 < len(value) <= TEXT_CHARS_MAX:
             raise WireError(name, f"must have 1 to {TEXT_CHARS_MAX} characters")
@@ -161,6 +167,7 @@ def search_of(
         raise WireError("reason", f"must be one of {', '.join(Reason)}")
     return Search(
         statuses=frozenset(map(Status, statuses)),
+        saga=conditions.get("saga"),
         step=conditions.get("step"),
         reason=Reason(reason) if reason is not None else None,
         customer_id=conditions.get("customer_id"),

@@ -38,3 +38,4 @@ EXPLANATIONS: dict[Reason, str] = {
     Reason.DELIVERY_REJECTED: "The delivery could not be recorded. Our support team is looking into it.",
     Reason.CAPTURE_REFUSED: "The card could not be charged for the order. Our support team is looking into it.",
 }
+assert EXPLANATIONS.keys() == set(Reason), f"a sentence is missing: {set(Reason) - EXPLANATIONS.keys()}"

@@ -18,6 +18,8 @@ class Search:
 
     statuses: frozenset[Status] = frozenset()
     """One of these."""
+    saga: str | None = None
+    """The kind: the name of its definition."""
     step: str | None = None
     """The step that it last went to."""
     reason: Reason | None = None
@@ -37,7 +39,7 @@ class Search:
     def narrows(self) -> bool:
         """Whether something is checked one by one, beside what the index finds."""
         by_index = [self.customer_id, self.order_id, self.reason, self.statuses, self.attention]
-        return self.text is not None or self.step is not None or sum(map(bool, by_index)) > 1
+        return any((self.text, self.step, self.saga)) or sum(map(bool, by_index)) > 1
 
 
 EVERYTHING = Search()
@@ -48,6 +50,7 @@ def meets(search: Search, one: Instance[Any]) -> bool:
     person = one.data.personal
     wanted = [
         (search.statuses, one.status in search.statuses),
+        (search.saga, one.saga == search.saga),
         (search.step, one.step == search.step),
         (search.reason, one.reason is search.reason),
         (search.customer_id, getattr(person, "customer_id", None) == search.customer_id),

@@ -31,6 +31,7 @@ def count_statement(search: Search) -> bytes:
 def parameters(search: Search, *, limit: int, looked_max: int, after: UUID | None) -> dict[str, object]:
     return {
         "statuses": sorted(status.value for status in search.statuses) or None,
+        "saga": search.saga,
         "step": search.step,
         "reason": search.reason.value if search.reason else None,
         "customer_id": search.customer_id,

@@ -51,10 +51,11 @@ SELECT s.* FROM unnest((:statuses)::text[]) wanted (status) CROSS JOIN LATERAL (
 SELECT s.* FROM sagas s WHERE s.id >= :since AND s.id < :until AND s.id {beyond} :after
 ORDER BY s.id {way} LIMIT :looked_max;
 
--- name: filter(statuses, step, reason, order_id, attention, customer_id, text)
+-- name: filter(statuses, saga, step, reason, order_id, attention, customer_id, text)
 -- What is not given holds for all.
 SELECT s.* FROM looked s
 WHERE ((:statuses)::text[] IS NULL OR s.status = ANY ((:statuses)::text[]))
+    AND ((:saga)::text IS NULL OR s.saga = :saga)
     AND ((:step)::text IS NULL OR s.step = :step)
     AND ((:reason)::text IS NULL OR s.reason = :reason)
     AND ((:order_id)::text IS NULL OR s.order_id = :order_id)
