@@ -72,7 +72,8 @@ def run(
             if time.monotonic() - told_at > 1:
                 told_at = time.monotonic()
                 typer.echo(f"{done.moved} sagas so far", err=True)
-        weeks = f", {len(done.dropped)} weeks of history dropped" if done.dropped else ""
+        count = len(done.dropped)
+        weeks = f", {count} {'week' if count == 1 else 'weeks'} of history dropped, empty by now" if count else ""
         filed = f", {done.filed} put into files" if done.filed else ""
         forgotten = f", {done.forgotten} forgotten" if done.forgotten else ""
         said = f"{done.moved} sagas archived{weeks}{filed}{forgotten}"
