@@ -1,6 +1,6 @@
 """Ten times more than it can do: what is refused, what becomes slower, and how soon it is over.
 
-    python -m bench.overload [--times 10] [--seconds 60] [--svg PATH]
+    python -m bench.overload [--times 10] [--seconds 60] [--together] [--svg PATH]
 
 First what the system can do is measured, 512 in flight. Then orders come at half of that for a while, at ten times of
 it for a minute, and at half of it again, whatever becomes of them: see `bench.flood`. Meanwhile the memory of the
@@ -10,7 +10,8 @@ It behaves (`ok`) when whoever is not served is told so with 429 or 503 and `Ret
 of it; when memory ends where it was; when the orders that come after are as quick as those before within ten seconds.
 Its figures: a table to standard error, then one line of JSON to standard output.
 
-Who asks is on the same two cores, so what the system can do meanwhile is less than without.
+The orchestrator is two processes, one that takes orders and one that does the rest; `--together`: one. Who asks is on
+the same two cores, so what the system can do meanwhile is less than without.
 """
 
 import argparse
@@ -76,7 +77,7 @@ class Watch:
                 self.samples.append(
                     {
                         "second": round(time.monotonic() - self._begun, 1),
-                        "rss_mib": rss_mib(self._stage.orchestrators[0].pid),
+                        "rss_mib": max(rss_mib(one.pid) for one in self._stage.orchestrators),
                         "under_way": found[0],
                         "outbox_rows": found[1],
                         "answers_unread": sum(bus.group_lag(GROUP).values()),
@@ -85,11 +86,11 @@ class Watch:
                 )
 
 
-def measure(times: float, seconds: int) -> dict[str, Any]:
+def measure(times: float, seconds: int, *, together: bool = False) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="ordersaga-bench-") as name:
         directory = Path(name)
         directory.chmod(0o755)
-        with Stage(directory, participants="light") as stage:
+        with Stage(directory, participants="light", apart=not together) as stage:
             stage.saga(2000, IN_FLIGHT, warm_up=False)
             can = stage.saga(ORDERS, IN_FLIGHT, warm_up=False).sagas_per_second
             _say(f"it can {can:.0f} a second; now {times:g} times that for {seconds} s ...")
@@ -210,9 +211,10 @@ def main() -> int:
     )
     parser.add_argument("--times", type=float, default=10.0, help="of what it can do")
     parser.add_argument("--seconds", type=int, default=60, help="how long")
+    parser.add_argument("--together", action="store_true", help="one process takes orders and does the rest")
     parser.add_argument("--svg", type=Path, help="where to draw it")
     asked = parser.parse_args()
-    report = measure(asked.times, asked.seconds)
+    report = measure(asked.times, asked.seconds, together=asked.together)
     if asked.svg:
         shaded = (CALM_SECONDS / 60, (CALM_SECONDS + asked.seconds) / 60)
         asked.svg.write_text(drawn(f"{asked.times:g} times what it can do, shaded", curves(report), shaded=shaded))
