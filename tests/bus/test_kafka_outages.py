@@ -52,6 +52,13 @@ def numbers(records: list[Record], key: bytes) -> list[int]:
     return [int(record.value or b"") for record in records if record.key == key]
 
 
+def all_ten_are_there_once(bus: KafkaBus, group: str, topic: str) -> None:
+    with member(bus, group, topic) as consumer:
+        assert len(read(consumer, 10)) == 10
+        assert nothing_comes(consumer)
+    bus.close(5)
+
+
 def test_an_unknown_record_that_is_published_again_is_written_once(
     breakable: KafkaCluster, bus: KafkaBus, group: str
 ) -> None:
@@ -70,10 +77,7 @@ def test_an_unknown_record_that_is_published_again_is_written_once(
     publish_until_acknowledged(producer, numbered(topic, 5, 5))
 
     assert not bus.counters["producer_rebuilds.stuck"]
-    with member(bus, group, topic) as consumer:
-        assert len(read(consumer, 10)) == 10
-        assert nothing_comes(consumer)
-    bus.close(5)
+    all_ten_are_there_once(bus, group, topic)
 
 
 def test_what_a_stuck_producer_wrote_after_all_is_found_and_not_written_again(
@@ -97,10 +101,7 @@ def test_what_a_stuck_producer_wrote_after_all_is_found_and_not_written_again(
     publish_until_acknowledged(producer, wanted)
 
     assert bus.counters["producer_records_found_written"] == 5
-    with member(bus, group, topic) as consumer:
-        assert len(read(consumer, 10)) == 10
-        assert nothing_comes(consumer)
-    bus.close(5)
+    all_ten_are_there_once(bus, group, topic)
 
 
 def test_what_a_producer_had_when_it_was_cut_off_is_written_once_at_most(
@@ -121,10 +122,7 @@ def test_what_a_producer_had_when_it_was_cut_off_is_written_once_at_most(
     publish_until_acknowledged(producer, wanted)
 
     assert not producer.cut_off()
-    with member(bus, group, topic) as consumer:
-        assert len(read(consumer, 10)) == 10
-        assert nothing_comes(consumer)
-    bus.close(5)
+    all_ten_are_there_once(bus, group, topic)
 
 
 def test_a_broker_killed_while_records_are_published_loses_and_doubles_none(

@@ -107,6 +107,13 @@ def test_an_operator_steps_in_with_a_name_and_a_reason(database_url: str, stage:
     assert sagas(database_url, "resolve", saga_id, "--who", "night", "--why", "seen")[1].rstrip().endswith("resolved")
 
 
+def test_where_there_is_nothing_to_do_it_says_so(database_url: str, saga_id: UUID) -> None:
+    first = sagas(database_url, "cancel", saga_id, "--why", "x")
+    assert first[0] == 0 and "nothing to do" not in first[2]
+    again = sagas(database_url, "cancel", saga_id, "--why", "x")
+    assert again[0] == 0 and "ordersaga: there was nothing to do: " in again[2]
+
+
 def test_what_cannot_be_done_is_told_in_a_line(database_url: str, saga_id: UUID) -> None:
     code, _, error = sagas(database_url, "settle", saga_id, "--undo", "eat_it", "--why", "x")
     assert (code, error) == (
