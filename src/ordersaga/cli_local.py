@@ -4,7 +4,6 @@ Real servers, without anything to install. Where they are goes into a file of se
 with `--env-file`. Not for production: one broker, no passwords, and only this machine is listened to.
 """
 
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Event
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ordersaga.cli_errors import fail, told_in_one_line
+from ordersaga.process import Signals
 
 if TYPE_CHECKING:
     from ordersaga.local.kafka import Kafka
@@ -43,22 +43,17 @@ def local(
     except ModuleNotFoundError as error:
         fail(f"this needs {error.name}: install it with pip install 'ordersaga[local]'", code=1)
     with told_in_one_line():
-        ended = _asked_to_end()
-        postgres = PostgresServer.start(directory / "postgres" if directory else None)
-        with postgres, KafkaCluster.start(directory=directory / "kafka" if directory else None) as kafka:
+        ended = Event()
+        with (
+            Signals(lambda _: ended.set()),  # first: servers end in good order in the middle of their start too
+            PostgresServer.start(directory / "postgres" if directory else None) as postgres,
+            KafkaCluster.start(directory=directory / "kafka" if directory else None) as kafka,
+        ):
             _write(write, "\n".join([*_settings(postgres, kafka, directory), ""]))
             typer.echo(f"ready: {write} says where PostgreSQL and Kafka are; Ctrl-C ends both")
             ended.wait()
         write.unlink(missing_ok=True)
         typer.echo(f"ended; the data are in {directory}" if directory else "ended; the data are gone")
-
-
-def _asked_to_end() -> Event:
-    """Before the servers start, so that they are ended in good order even in the middle of that."""
-    ended = Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: ended.set())
-    return ended
 
 
 def _write(file: Path, text: str) -> None:

@@ -8,11 +8,11 @@ import ctypes
 import gc
 import os
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Callable
-from types import FrameType
-from typing import Protocol
+from typing import Protocol, Self
 
 import structlog
 
@@ -25,6 +25,7 @@ HEAPS_MAX, TRIM_EVERY_SECONDS = 2, 60.0
 _M_ARENA_MAX = -8
 """Of glibc's mallopt."""
 STOPPED, FAILED, INSISTED = 0, 1, 130
+_ASKING = (signal.SIGTERM, signal.SIGINT)
 
 
 class Runnable(Protocol):
@@ -37,7 +38,13 @@ def run_until_signalled(what: Runnable, stop_timeout_seconds: float) -> int:
     """Returns the exit code. To be called on the main thread, since signals arrive there."""
     asked = threading.Event()
     give_back = few_heaps()
-    with _Signals(asked.set):
+
+    def came(count: int) -> None:
+        if count > 1:
+            os._exit(INSISTED)
+        asked.set()
+
+    with Signals(came):
         try:
             what.start()
             _collect_less_often()
@@ -88,24 +95,38 @@ def leave(exit_code: int) -> None:
     sys.exit(exit_code)
 
 
-class _Signals:
-    """While it is entered: the first signal calls `ask`, the second ends the process."""
+class Signals:
+    """While it is entered, each SIGTERM and SIGINT calls `came` with how many there were, on a thread of its own.
 
-    def __init__(self, ask: Callable[[], None]) -> None:
-        self._ask = ask
-        self._count = 0
+    A handler would not do: it runs on the main thread, and the system may hand a signal to any. Where the main one
+    waits for a lock, it hears of it at the end of that wait. The byte that the interpreter writes is there at once.
+    """
+
+    def __init__(self, came: Callable[[int], None]) -> None:
+        self._came = came
         self._before: dict[signal.Signals, object] = {}
+        self._heard, self._written = socket.socketpair()
+        self._written.setblocking(False)
+        self._thread = threading.Thread(target=self._listen, name="signals", daemon=True)
 
-    def __enter__(self) -> None:
-        for one in (signal.SIGTERM, signal.SIGINT):
-            self._before[one] = signal.signal(one, self._came)
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._wakeup_before = signal.set_wakeup_fd(self._written.fileno(), warn_on_full_buffer=False)
+        for one in _ASKING:
+            self._before[one] = signal.signal(one, lambda *_: None)
+        return self
 
     def __exit__(self, *_: object) -> None:
         for one, handler in self._before.items():
             signal.signal(one, handler)  # type: ignore[arg-type]
+        signal.set_wakeup_fd(self._wakeup_before)
+        self._written.close()
+        self._thread.join()
+        self._heard.close()
 
-    def _came(self, number: int, frame: FrameType | None) -> None:
-        self._count += 1
-        if self._count > 1:
-            os._exit(INSISTED)
-        self._ask()
+    def _listen(self) -> None:
+        count = 0
+        while numbers := self._heard.recv(64):
+            for _ in filter(_ASKING.__contains__, numbers):
+                count += 1
+                self._came(count)

@@ -250,9 +250,9 @@ def test_without_brokers_it_is_alive_and_not_ready_and_a_signal_ends_it_within_t
 def test_a_second_signal_ends_it_at_once(database_url: str, tmp_path: Path) -> None:
     with Serving(database_url, 1, tmp_path / "log") as serving:
         serving.wait_live()
-        serving.signal(signal.SIGINT)
-        serving.signal(signal.SIGINT)
-        assert serving.wait_ended(3) in (0, 130)
+        for one in (signal.SIGSTOP, signal.SIGTERM, signal.SIGINT, signal.SIGCONT):
+            serving.signal(one)  # both are there when it goes on, and of one kind they would be one
+        assert serving.wait_ended(60) == 130
 
 
 def test_a_port_that_is_taken_is_a_line_that_names_it(database_url: str, tmp_path: Path) -> None:
@@ -316,7 +316,7 @@ def test_with_read_only_it_answers_and_touches_nothing(database_url: str, unused
         serving.wait_live()
         assert serving.ask("/sagas") == (200, "[]")
         serving.signal(signal.SIGTERM)
-        assert serving.wait_ended(15) == 0
+        assert serving.wait_ended(60) == 0
     with psycopg.connect(database_url) as connection:
         found = connection.execute("SELECT count(*) FROM ordersaga.outbox_owners").fetchone()
     assert found == (0,), "nobody may publish"

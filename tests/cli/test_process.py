@@ -77,6 +77,30 @@ def test_the_second_signal_ends_it_in_the_middle_of_its_stop() -> None:
         assert monotonic() - begun < 10
 
 
+ELSEWHERE = """
+import signal, threading
+from ordersaga import process
+class Told:
+    def start(self):
+        self.tell_soon()
+    def stop(self, timeout_seconds):
+        print("asked", flush=True)
+        self.tell_soon()
+        return threading.Event().wait(50)
+    def tell_soon(self):
+        threading.Thread(target=self.tell).start()
+    def tell(self):
+        threading.Event().wait(0.5)  # until the main thread waits as well
+        signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+process.run_until_signalled(Told(), 60)
+"""
+
+
+def test_a_signal_that_the_system_hands_to_another_thread_is_heard_while_the_main_one_waits() -> None:
+    found = subprocess.run([sys.executable, "-c", ELSEWHERE], capture_output=True, text=True, timeout=40)
+    assert (found.returncode, found.stdout.splitlines()[-1]) == (130, "asked")
+
+
 def test_leaving_does_not_wait_for_a_thread_that_hangs() -> None:
     found = subprocess.run([sys.executable, "-c", HANGING], timeout=30)
     assert found.returncode == 3

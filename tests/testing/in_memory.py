@@ -182,10 +182,10 @@ class InMemory:
         return Subject(
             participant=self.participant,
             bus=self.bus,
-            answer_seconds=1.5,
-            quiet_seconds=0.3,
-            greeting_seconds=1.5,
-            recovery_seconds=5.0,
+            answer_seconds=20.0,
+            quiet_seconds=1.0,
+            greeting_seconds=20.0,
+            recovery_seconds=10.0,
             **how,
         )
 

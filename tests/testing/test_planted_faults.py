@@ -11,7 +11,7 @@ from ordersaga.wire.topics import Participant
 from tests.testing.in_memory import Fault, InMemory
 from tests.testing.planted import PLANTED, Planted
 
-AT_ONCE = 6
+AT_ONCE = 16
 """They wait more than they work."""
 
 
@@ -27,7 +27,7 @@ def reports() -> Iterator[Mapping[str, Future[Report]]]:
 def test_a_participant_with_one_fault_lacks_what_the_fault_takes_and_nothing_else(
     planted: Planted, reports: Mapping[str, Future[Report]]
 ) -> None:
-    report = reports[_name(planted)].result(100)
+    report = reports[_name(planted)].result(300)
     lacks = set(report.of(Result.LACKS))
     must = {planted.lacks, *planted.follows}
     assert must <= lacks <= must | planted.may_follow, "\n".join(report.lines())
@@ -48,7 +48,7 @@ def test_every_check_has_a_planted_fault() -> None:
 def test_a_reference_participant_has_every_property(
     participant: Participant, reports: Mapping[str, Future[Report]]
 ) -> None:
-    report = reports[participant.value].result(100)
+    report = reports[participant.value].result(300)
     assert report.of(Result.HAS) == [one.name for one in properties_of(participant)], "\n".join(report.lines())
     assert report.passed and report.left_standing == 0
     assert report.advice() == [f"Run it as full: ORDERSAGA_PARTICIPANT_{participant.name}=full."]
