@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ordersaga.cli_errors import fail, told_in_one_line
-from ordersaga.process import Signals
 
 if TYPE_CHECKING:
     from ordersaga.local.kafka import Kafka
@@ -37,6 +36,8 @@ def local(
 
     Example: ordersaga local --directory ~/ordersaga-data
     """
+    from ordersaga.process import Signals
+
     try:
         from ordersaga.local.kafka import KafkaCluster
         from ordersaga.local.postgres import PostgresServer

@@ -8,7 +8,7 @@ from threading import Event, Thread
 
 from ordersaga.bus.protocol import Bus, BusUnavailable, Consumer, Outcome, Outgoing, Producer, Published, Record
 
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 
 
 def numbered(topic: str, count: int, keys: int = 8) -> list[Outgoing]:

@@ -102,7 +102,7 @@ def test_a_ledger_that_cannot_be_read_is_not_read_again_at_once_and_holds_up_no_
             if next(asked) == 0:
                 raise LedgerUnreadable("a wrong password")
             going.set()
-            hangs.wait(20)
+            hangs.wait(100)
             return iter(())
 
     reconciler = Reconciler(Broken(), every_seconds=1.0)  # type: ignore[arg-type]
@@ -113,5 +113,5 @@ def test_a_ledger_that_cannot_be_read_is_not_read_again_at_once_and_holds_up_no_
     again.start()
     assert going.wait(20)
     began = time.monotonic()
-    assert again.stop(9) and time.monotonic() - began < 5, "it is cut off"
+    assert again.stop(90) and time.monotonic() - began < 30, "it is cut off"
     hangs.set()

@@ -11,6 +11,7 @@ from ordersaga.wire.topics import Participant
 from tests.testing.in_memory import Fault, InMemory
 from tests.testing.planted import PLANTED, Planted
 
+pytestmark = pytest.mark.timeout(400)
 AT_ONCE = 16
 """They wait more than they work."""
 
