@@ -19,7 +19,7 @@ from types import FrameType
 from typing import Any
 
 from ordersaga.demo.client import FINAL, Api, Unanswered
-from ordersaga.demo.scenes import SCENES, WINDOW_SECONDS, Scene, order_of
+from ordersaga.demo.scenes import LONGER_WINDOW_SECONDS, SCENES, Scene, order_of
 from ordersaga.demo.stage import OneProcess, RealParts, Stage
 from ordersaga.demo.telling import Teller
 
@@ -138,7 +138,7 @@ def _stay(stage: Stage, teller: Teller, interrupted: Event) -> None:
     teller.say(
         f"\nPlace an order yourself:\n\n  curl -s {stage.url}/orders -H 'content-type: application/json' \\\n"
         f"       -d '{json.dumps(order_of('alice'))}'\n\n"
-        f"It is cancelled {WINDOW_SECONDS} s after it is confirmed, since no runner takes it.\n"
+        f"It is cancelled {LONGER_WINDOW_SECONDS} s after it is confirmed, since no runner takes it.\n"
         f"The API is described at {stage.url}/schema\n"
         "c and Enter kills the orchestrator in the middle of an order and starts it again;\n"
         "Ctrl-C ends the demo and removes its data."

@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
-WINDOW_SECONDS = 6
-"""How long an order of the demo may be accepted."""
+WINDOW_SECONDS, LONGER_WINDOW_SECONDS = 6, 60
+"""How long an order of the demo may be accepted; and one that was under way when the orchestrator was killed, or comes
+after that: nobody accepts while it starts.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ordersaga.demo.client import Api
-from ordersaga.demo.scenes import WINDOW_SECONDS
+from ordersaga.demo.scenes import LONGER_WINDOW_SECONDS, WINDOW_SECONDS
 from ordersaga.local.kafka import Kafka, open_kafka
 from ordersaga.local.ports import free_ports
 from ordersaga.local.postgres import Postgres, open_postgres
@@ -21,7 +21,6 @@ PARTICIPANTS = ("order", "user", "payment", "timer", "notification")
 IMPATIENT = {
     "ORDERSAGA_STEP_TIMEOUT_SECONDS": "3",
     "ORDERSAGA_OUTBOX_LEASE_SECONDS": "2",
-    "ORDERSAGA_ACCEPTANCE_WINDOW_SECONDS": str(WINDOW_SECONDS),
     "ORDERSAGA_LOG_LEVEL": "WARNING",
     **{f"ORDERSAGA_PARTICIPANT_{name.upper()}": "full" for name in PARTICIPANTS},
 }
@@ -39,7 +38,7 @@ class Stage(Protocol):
         """SIGKILL to the orchestrator."""
 
     def restart(self) -> None:
-        """Start the orchestrator again and wait until it is ready."""
+        """Start the orchestrator again, with the longer window from now on, and wait until it is ready."""
 
     def stop(self) -> None: ...
 
@@ -60,6 +59,7 @@ class OneProcess:
         self._directory = directory
         self._port, self._participants_port = free_ports(2)
         self._database: Postgres | None = None
+        self._environment: dict[str, str] = {}
         self._child: Process | None = None
 
     @property
@@ -72,20 +72,23 @@ class OneProcess:
 
     def start(self) -> None:
         self._database = open_postgres(self._directory / "postgres")
-        environment = {
+        self._environment = {
             "DATABASE_URL": self._database.create_database(),
             "ORDERSAGA_HTTP_PORT": str(self._port),
             "ORDERSAGA_PARTICIPANTS_HTTP_PORT": str(self._participants_port),
         }
-        self._child = _python("ordersaga.demo.child", environment, self._directory / "demo.log")
-        self.restart()
+        self._start(WINDOW_SECONDS)
 
     def crash(self) -> None:
         assert self._child
         self._child.kill()
 
     def restart(self) -> None:
-        assert self._child
+        self._start(LONGER_WINDOW_SECONDS)
+
+    def _start(self, window_seconds: int) -> None:
+        environment = self._environment | _window(window_seconds)
+        self._child = _python("ordersaga.demo.child", environment, self._directory / "demo.log")
         self._child.start()
         self._child.wait_ready(Api(self.url).ready, READY_SECONDS)
 
@@ -106,6 +109,7 @@ class RealParts:
         self._port, *self._participants_ports = free_ports(1 + len(PARTICIPANTS))
         self._database: Postgres | None = None
         self._kafka: Kafka | None = None
+        self._environment: dict[str, str] = {}
         self._orchestrator: Process | None = None
         self._participants: list[Process] = []
 
@@ -120,20 +124,19 @@ class RealParts:
     def start(self) -> None:
         self._kafka = open_kafka(directory=self._directory / "kafka")
         self._database = open_postgres(self._directory / "postgres")
-        environment = {
+        self._environment = {
             "DATABASE_URL": self._database.create_database(),
             "KAFKA_BOOTSTRAP_SERVERS": self._kafka.bootstrap_servers,
             "ORDERSAGA_HTTP_PORT": str(self._port),
             # With a name of its own a member that comes back has its partitions at once.
             "ORDERSAGA_INSTANCE_ID": "orchestrator-1",
         }
-        self._orchestrator = _python("ordersaga.cli", environment, self._directory / "serve.log", "serve")
-        self.restart()
+        self._start(WINDOW_SECONDS)
         for number, name in enumerate(PARTICIPANTS):
             log = self._directory / f"{name}.log"
             # One that runs alone listens at this port plus its number.
             own = {"ORDERSAGA_PARTICIPANTS_HTTP_PORT": str(self._participants_ports[number] - number - 1)}
-            process = _python("ordersaga.cli", environment | own, log, "participants", name)
+            process = _python("ordersaga.cli", self._environment | own, log, "participants", name)
             process.start()
             self._participants.append(process)
 
@@ -142,7 +145,11 @@ class RealParts:
         self._orchestrator.kill()
 
     def restart(self) -> None:
-        assert self._orchestrator
+        self._start(LONGER_WINDOW_SECONDS)
+
+    def _start(self, window_seconds: int) -> None:
+        environment = self._environment | _window(window_seconds)
+        self._orchestrator = _python("ordersaga.cli", environment, self._directory / "serve.log", "serve")
         self._orchestrator.start()
         self._orchestrator.wait_ready(Api(self.url).ready, READY_SECONDS)
 
@@ -153,6 +160,10 @@ class RealParts:
         for server in (self._database, self._kafka):
             if server:
                 server.stop()
+
+
+def _window(seconds: int) -> dict[str, str]:
+    return {"ORDERSAGA_ACCEPTANCE_WINDOW_SECONDS": str(seconds)}
 
 
 def _python(module: str, environment: Mapping[str, str], log: Path, *arguments: str) -> Process:
