@@ -42,9 +42,10 @@ class Api:
         found: list[dict[str, Any]] = self._ask("GET", "/sagas")
         return found
 
-    def ready(self) -> bool:
+    def ready(self, path: str = "/readyz") -> bool:
+        """Participants say it at `/health`."""
         try:
-            self._ask("GET", "/readyz")
+            self._ask("GET", path)
         except Unanswered:
             return False
         return True

@@ -76,9 +76,11 @@ def _play(scene: Scene, stage: Stage, teller: Teller) -> dict[str, Any]:
 def _acted_upon(scene: Scene, saga_id: str, stage: Stage, teller: Teller) -> None:
     """What people do once the order is confirmed."""
     with suppress(TimeoutError):
-        order_id = teller.ended(saga_id, "COMPLETED", SCENE_SECONDS)["order_id"]
+        saga = teller.ended(saga_id, "COMPLETED", SCENE_SECONDS)
+        if saga["status"] != "COMPLETED":
+            return
         if scene.accepted:
-            Api(stage.orders_url).accept(order_id, "runner-7")
+            Api(stage.orders_url).accept(saga["order_id"], "runner-7")
         if scene.cancelled:
             try:
                 Api(stage.url).cancel(saga_id, "changed my mind")

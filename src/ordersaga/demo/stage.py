@@ -7,6 +7,7 @@ Both stages are processes of this machine on 127.0.0.1, and end with the demo. W
 import os
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -25,7 +26,7 @@ IMPATIENT = {
     **{f"ORDERSAGA_PARTICIPANT_{name.upper()}": "full" for name in PARTICIPANTS},
 }
 """The reference participants recognise repeats; and nobody wants to wait long until a dead process counts as dead."""
-READY_SECONDS = 60.0
+READY_SECONDS = 120.0
 STOP_SECONDS = 12.0
 
 
@@ -139,6 +140,9 @@ class RealParts:
             process = _python("ordersaga.cli", self._environment | own, log, "participants", name)
             process.start()
             self._participants.append(process)
+        for process, port in zip(self._participants, self._participants_ports, strict=True):
+            participant = Api(f"http://127.0.0.1:{port}")
+            process.wait_ready(partial(participant.ready, "/health"), READY_SECONDS)
 
     def crash(self) -> None:
         assert self._orchestrator
