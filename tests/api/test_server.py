@@ -119,7 +119,7 @@ def test_a_client_that_sends_a_byte_now_and_then_is_cut_off_all_the_same() -> No
         begun = monotonic()
         client.settimeout(0.05)
         closed = False
-        while not closed and monotonic() - begun < 60:
+        while not closed and monotonic() - begun < 5:
             try:
                 client.sendall(b"G")
                 closed = client.recv(100) != b""
@@ -128,6 +128,7 @@ def test_a_client_that_sends_a_byte_now_and_then_is_cut_off_all_the_same() -> No
             except OSError:
                 closed = True
         assert closed
+        assert monotonic() - begun < 3
 
 
 def test_a_client_that_never_ends_its_body_is_cut_off() -> None:
@@ -332,8 +333,8 @@ def test_a_stop_is_quick_though_clients_keep_their_connections() -> None:
         assert b"200 OK" in idle.recv(4096)
         silent.sendall(b"GET /li")
         begun = monotonic()
-        assert server.stop(60)
-        assert monotonic() - begun < 20
+        assert server.stop(5)
+        assert monotonic() - begun < 2
 
 
 def test_a_stop_does_not_wait_for_a_request_that_hangs() -> None:
@@ -343,7 +344,7 @@ def test_a_stop_does_not_wait_for_a_request_that_hangs() -> None:
         assert gate.asked.acquire(timeout=10)
         begun = monotonic()
         assert server.stop(2)
-        assert monotonic() - begun < 20
+        assert monotonic() - begun < 2.5
         gate.go_on.set()
 
 

@@ -229,10 +229,10 @@ def test_a_poll_that_finds_nothing_returns_at_its_timeout(bus: Bus, topic: str, 
         read(consumer, 1)
         began = time.monotonic()
         assert not list(consumer.poll(10, 0.5))
-        assert 0.3 < time.monotonic() - began < 10
+        assert 0.3 < time.monotonic() - began < 1.5
         began = time.monotonic()
         assert not list(consumer.poll(10, 0))
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 0.5
 
 
 def test_a_waiting_poll_can_be_woken(bus: Bus, topic: str, group: str) -> None:

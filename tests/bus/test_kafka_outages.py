@@ -69,7 +69,7 @@ def test_an_unknown_record_that_is_published_again_is_written_once(
     try:
         began = time.monotonic()
         outcomes = producer.publish(numbered(topic, 5, 5), 0.5)
-        assert time.monotonic() - began < 20
+        assert time.monotonic() - began < 2
         assert published(outcomes) == [Published.UNKNOWN] * 5
     finally:
         breakable.nodes[0].thaw()
@@ -210,7 +210,7 @@ def test_what_is_built_without_a_broker_works_as_soon_as_there_is_one(
         assert outcome.published is Published.UNKNOWN and "not sent" in outcome.error
         with pytest.raises(BusUnavailable):
             consumer.poll(1, 0.5)
-        assert time.monotonic() - began < 20
+        assert time.monotonic() - began < 3
 
         breakable.nodes[0].start()
         breakable.nodes[0].wait_ready()
@@ -233,7 +233,7 @@ def test_closing_in_an_outage_takes_no_longer_than_allowed(breakable: KafkaClust
         consumer.close(1)
         producer.close(1)
         bus.close(1)
-        assert time.monotonic() - began < 20
+        assert time.monotonic() - began < 4
     finally:
         breakable.nodes[0].thaw()
 

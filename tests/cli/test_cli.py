@@ -316,7 +316,7 @@ def test_with_read_only_it_answers_and_touches_nothing(database_url: str, unused
         serving.wait_live()
         assert serving.ask("/sagas") == (200, "[]")
         serving.signal(signal.SIGTERM)
-        assert serving.wait_ended(60) == 0
+        assert serving.wait_ended(15) == 0
     with psycopg.connect(database_url) as connection:
         found = connection.execute("SELECT count(*) FROM ordersaga.outbox_owners").fetchone()
     assert found == (0,), "nobody may publish"

@@ -100,7 +100,7 @@ def test_a_frozen_server_is_given_up_in_time_wherever_it_freezes(server: Postgre
         try:
             with pytest.raises(StoreUnavailable):
                 ask()
-            assert monotonic() - began < DEADLINE_SECONDS + 20.0, ask.__name__
+            assert monotonic() - began < DEADLINE_SECONDS + 4.0, ask.__name__
         finally:
             server.thaw()
     until(lambda: answers(harmed), "the store is well again")
@@ -116,7 +116,7 @@ def test_a_frozen_server_is_not_well_and_saying_so_takes_no_longer_than_was_gran
         began = monotonic()
         with pytest.raises(StoreUnavailable):
             harmed.check(0.3)
-        assert monotonic() - began < 20.0
+        assert monotonic() - began < 3.0
     finally:
         server.thaw()
 
