@@ -126,7 +126,7 @@ PLANTED: tuple[Planted, ...] = (
         "wants the payment's id",
         "takes back without the id",
         f.deaf_once_answered(lambda said: f.is_a(said, REVERT, by_id=False)),
-        may_follow=frozenset({"ends alike in any order"}),
+        follows=frozenset({"ends alike in any order"}),
     ),
     plant(
         PAYMENT,
