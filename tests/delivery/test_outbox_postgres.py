@@ -16,6 +16,8 @@ from ordersaga.delivery.deadline import Deadline
 from ordersaga.delivery.outbox import TABLES_SQL, PostgresOutbox, write, written
 from ordersaga.delivery.outbox_protocol import OutboxUnavailable
 
+from tests.speaking import turns_of
+
 from .stage import ONE, TWO, Stage
 
 A, B = Outgoing("t", b"a", b"1"), Outgoing("t", b"b", b"2")
@@ -52,6 +54,17 @@ def waits_for_a_lock(url: str) -> bool:
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
         ).fetchone()
     return found is not None and found[0] > 0
+
+
+def test_what_was_acknowledged_is_deleted_in_one_round_trip(url: str) -> None:
+    with ConnectionPool(url, min_size=1, max_size=1, open=True) as pool:
+        outbox = living(pool, ONE)
+        row_ids = commit(url, ONE, A, B)
+        with pool.connection() as connection:
+            turns = turns_of(connection)
+        with turns as found:
+            outbox.acknowledged(row_ids)
+        assert found == ["F", "B"] and outbox.still_there(row_ids) == set()
 
 
 def test_rows_can_be_written_and_fetched_within_a_pipeline(url: str) -> None:

@@ -26,9 +26,36 @@ from ordersaga.orchestrator.store.recent import Recent
 from ordersaga.orchestrator.store.search import Search
 from ordersaga.orchestrator.store.searching import page_statement, parameters
 from tests.local.watching import until
+from tests.speaking import turns_of
 
 from .places import SCHEMA, PostgresPlace
-from .sagas import CODEC, PAST, AnyInstance, Person, begun, change, changed, new_id, saga, waiting_until, with_data
+from .sagas import (
+    CODEC,
+    PAST,
+    AnyInstance,
+    Person,
+    begin,
+    begun,
+    change,
+    changed,
+    message,
+    new_id,
+    saga,
+    waiting_until,
+    with_data,
+)
+
+
+def test_a_transaction_waits_for_the_server_three_times(postgres: PostgresPlace) -> None:
+    store, before = postgres.store(), saga()
+    begin(store, before)
+    with store.transaction() as transaction, turns_of(transaction._connection) as turns:  # type: ignore[attr-defined]
+        loaded = transaction.load(Lookup(saga_ids=[before.saga_id]))
+        after = changed(loaded.instances[before.saga_id], step="next")
+        transaction.save(Batch(changes=[change(before, after, message(after))]))
+        transaction._connection.commit()  # type: ignore[attr-defined]
+    assert turns == ["F", "B"] * 3
+
 
 # --- plans ----------------------------------------------------------------------------------------
 

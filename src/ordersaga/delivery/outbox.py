@@ -28,6 +28,7 @@ from ordersaga.delivery.clock import Randomness, SystemRandom
 from ordersaga.delivery.deadline import Deadline
 from ordersaga.delivery.messages import OutboxRow
 from ordersaga.delivery.outbox_protocol import LeaseLost, OutboxUnavailable, Pending
+from ordersaga.delivery.round_trip import round_trip
 
 _SQL_FOLDER = files("ordersaga.delivery") / "sql"
 _SQL = aiosql.from_str((_SQL_FOLDER / "outbox.sql").read_text(encoding="utf-8"), "psycopg")
@@ -44,7 +45,7 @@ register(psycopg.adapters)
 
 
 def write(cursor: Cursor[Any], records: Sequence[Outgoing], owner: UUID) -> None:
-    """Insert `records` in the caller's transaction, in their order. In pipeline mode this only queues the statement.
+    """Insert `records` in the caller's transaction, in their order. Within `round_trip` this only queues the statement.
 
     `owner` is `PostgresOutbox.owner` as of now. The cursor must not be used for anything else until `written` has read
     it.
@@ -174,17 +175,17 @@ class PostgresOutbox:
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection[Any]]:
-        """BEGIN, the statements and COMMIT travel together (pipeline), and all of it within the deadline."""
+        """BEGIN, the statements and COMMIT travel together, and all of it within the deadline."""
         try:
             with (
                 self._pool.connection(timeout=self._deadline.seconds) as connection,
                 self._deadline.guard(connection),
-                connection.pipeline(),
-                connection.transaction(),
+                round_trip(connection),
             ):
                 if self._schema is not None:
                     connection.execute("SELECT set_config('search_path', %s, true)", (self._schema,))
                 yield connection
+                connection.commit()
         except (psycopg.Error, PoolTimeout, PoolClosed) as error:
             raise OutboxUnavailable(f"{type(error).__name__}: {error}".strip()) from error
 

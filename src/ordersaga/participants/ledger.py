@@ -21,6 +21,7 @@ from ordersaga.bus.protocol import Headers, Outgoing, Record
 from ordersaga.delivery import outbox, pool
 from ordersaga.delivery.arrays import Array, Bytes, Texts, Uuids
 from ordersaga.delivery.messages import OutboxRow
+from ordersaga.delivery.round_trip import round_trip
 from ordersaga.participants.ledger_protocol import (
     Answer,
     BadAnswer,
@@ -132,7 +133,7 @@ class PostgresTransaction:
     def load(self, keys: Sequence[str], names: Sequence[tuple[str, str]], message_ids: Sequence[UUID]) -> Known:
         """The rows under `keys` and those with `names` (column and value), and what was answered to `message_ids`."""
         wanted: dict[str, Array] = {name: Texts([v for n, v in names if n == name]) for name in self._form.names}
-        with self.connection.pipeline():
+        with round_trip(self.connection):
             rows = self.connection.execute(self._form.load, {"keys": Texts(keys), **wanted})
             said = self.connection.execute(_text("answers"), {"message_ids": Uuids(message_ids)})
         found = self._decoded(rows.fetchall())
@@ -158,7 +159,7 @@ class PostgresTransaction:
     ) -> Sequence[OutboxRow]:
         """What was done, what was answered for the first time, and what is to be sent."""
         cursor, saved = self.connection.cursor(), self.connection.cursor()
-        with self.connection.pipeline():
+        with round_trip(self.connection):
             if rows:
                 # In one order everywhere: hosts that meet wait for each other, and not in a circle.
                 document = msgspec.json.encode(sorted(rows, key=lambda row: row.key)).decode()

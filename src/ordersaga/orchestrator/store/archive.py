@@ -14,6 +14,7 @@ import msgspec
 from psycopg_pool import ConnectionPool
 
 from ordersaga.delivery.arrays import Bytes, Integers, Json, Texts, Uuids
+from ordersaga.delivery.round_trip import round_trip
 from ordersaga.orchestrator.store.archive_files import NOTHING, ArchiveUnreadable, Directory, Line
 from ordersaga.orchestrator.store.archive_protocol import Archived, Moved
 from ordersaga.orchestrator.store.connections import AnyConnection, Connections, Row, statements
@@ -54,7 +55,7 @@ class PostgresArchive:
             ids = [saga_id for (saga_id,) in connection.execute(SQL["lock_old"], wanted)]
             if ids:
                 found = connection.execute(SQL["read"], {"ids": Uuids(ids)}).fetchall()
-                with connection.pipeline():
+                with round_trip(connection):
                     connection.execute(SQL["add"], _columns(found))
                     connection.execute(SQL["remove"], {"ids": Uuids(ids)})
         return Moved(count=len(ids), last=ids[-1] if len(ids) == limit else None)
@@ -107,7 +108,7 @@ def bring_back(connection: AnyConnection, wanted: Lookup, directory: Directory |
         "order_ids": Texts(list(wanted.order_ids)),
         "payment_ids": Texts(list(wanted.payment_ids)),
     }
-    with connection.pipeline():
+    with round_trip(connection):
         connection.execute(SQL["keep_still"])
         taking = connection.execute(SQL["take"], values)
     taken = taking.fetchall()
@@ -115,7 +116,7 @@ def bring_back(connection: AnyConnection, wanted: Lookup, directory: Directory |
         return 0
     lines = [line_in(row) for row in taken if row[_FILE] is None] + _filed(connection, taken, directory)
     personals = [bytes(line.personal) for line in lines if line.is_personal]
-    with connection.pipeline():
+    with round_trip(connection):
         connection.execute(SQL["put_back"], {"rows": Json([bytes(line.state) for line in lines])})
         connection.execute(SQL["put_back_history"], {"rows": Json([bytes(line.history) for line in lines])})
         if personals:

@@ -19,6 +19,7 @@ from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
 from ordersaga.delivery import arrays, pool
 from ordersaga.delivery.deadline import Deadline
+from ordersaga.delivery.round_trip import round_trip
 from ordersaga.orchestrator.store.protocol import StoreUnavailable
 from ordersaga.orchestrator.store.sqlstates import as_ours, commit_failed, one_line
 
@@ -122,10 +123,11 @@ class Connections:
         deadline = self._deadline
         if timeout_seconds is not None:
             deadline = self._others.setdefault(timeout_seconds, Deadline(timeout_seconds))
-        with self._guarded(deadline, timeout_seconds) as connection, connection.pipeline():
-            self.enter(connection)
-            cursor = connection.execute(statement, values)
-            connection.commit()
+        with self._guarded(deadline, timeout_seconds) as connection:
+            with round_trip(connection):
+                self.enter(connection)
+                cursor = connection.execute(statement, values)
+                connection.commit()
             return cursor.fetchall()
 
     def enter(self, connection: AnyConnection) -> None:

@@ -2,9 +2,9 @@
 
     BEGIN, lock in the order of ids, personal data, now    ->  decide  ->  write all tables  ->  COMMIT
 
-Within a round trip the statements travel together (pipeline). The count of rows that were moved is looked at before
-COMMIT, which is why that is a round trip of its own: a batch with a stale row commits nothing. When the answer to
-COMMIT is lost nobody knows whether it took place: that is `CommitUnknown`, and loading again tells.
+Within a round trip the statements travel together (`delivery.round_trip`). The count of rows that were moved is looked
+at before COMMIT, which is why that is a round trip of its own: a batch with a stale row commits nothing. When the
+answer to COMMIT is lost nobody knows whether it took place: that is `CommitUnknown`, and loading again tells.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -21,6 +21,7 @@ from psycopg_pool import ConnectionPool
 from ordersaga.delivery import outbox
 from ordersaga.delivery.arrays import Array, Texts, Transactions, Uuids
 from ordersaga.delivery.messages import OutboxRow
+from ordersaga.delivery.round_trip import round_trip
 from ordersaga.orchestrator.store import in_flight, rows
 from ordersaga.orchestrator.store.archive import bring_back
 from ordersaga.orchestrator.store.archive_files import Directory
@@ -339,7 +340,7 @@ class PostgresTransaction:
     def _round_trip(self) -> Iterator[None]:
         """All statements of the block travel together; every error as one of ours."""
         try:
-            with self._connection.pipeline():
+            with round_trip(self._connection):
                 if not self._entered:
                     self._connections.enter(self._connection)
                     self._entered = True

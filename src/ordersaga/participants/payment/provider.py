@@ -15,6 +15,7 @@ import aiosql
 from psycopg_pool import ConnectionPool
 
 from ordersaga.delivery.arrays import Array, Bigints, Texts
+from ordersaga.delivery.round_trip import round_trip
 
 _SQL = aiosql.from_str((files("ordersaga.participants.payment") / "provider.sql").read_text("utf-8"), "psycopg")
 TEST_CARDS = {
@@ -178,8 +179,9 @@ class SandboxProvider:
 
     def _ask(self, name: str, columns: Mapping[str, Array]) -> list[tuple[Any, ...]]:
         """BEGIN, the statement and COMMIT travel together."""
-        with self._pool.connection() as connection, connection.pipeline(), connection.transaction():
+        with self._pool.connection() as connection, round_trip(connection):
             cursor = connection.execute(getattr(_SQL, name).sql, columns)
+            connection.commit()
         found: list[tuple[Any, ...]] = cursor.fetchall()
         return found
 
