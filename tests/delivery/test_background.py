@@ -1,5 +1,6 @@
 """A loop takes turns until it is stopped, and outlives turns that fail."""
 
+import os
 from threading import Event
 
 import pytest
@@ -130,5 +131,20 @@ def test_pauses_grow_to_a_limit_and_are_spread(attempt: int, most: float) -> Non
 
 def test_the_system_clock_is_aware_and_the_system_random_is_in_range() -> None:
     assert SystemClock().now().tzinfo is not None
-    assert len(SystemRandom().bytes(16)) == 16
+    random = SystemRandom()
+    drawn = [random.bytes(size) for size in [16] * 100 + [3, 5000]]
+    assert [len(one) for one in drawn] == [16] * 100 + [3, 5000] and len(set(drawn)) == 102
     assert 1.0 <= SystemRandom().uniform(1.0, 2.0) <= 2.0
+
+
+def test_a_fork_draws_other_bytes_than_its_parent() -> None:
+    random = SystemRandom()
+    random.bytes(16)
+    near, far = os.pipe()
+    if not (child := os.fork()):
+        os.write(far, random.bytes(16))
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert os.read(near, 16) != random.bytes(16)
+    os.close(near)
+    os.close(far)

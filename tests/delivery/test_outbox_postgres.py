@@ -15,7 +15,6 @@ from ordersaga.bus.protocol import Outgoing
 from ordersaga.delivery.deadline import Deadline
 from ordersaga.delivery.outbox import TABLES_SQL, PostgresOutbox, write, written
 from ordersaga.delivery.outbox_protocol import OutboxUnavailable
-
 from tests.speaking import turns_of
 
 from .stage import ONE, TWO, Stage

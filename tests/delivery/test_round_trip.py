@@ -5,7 +5,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from psycopg import Connection, Pipeline
+from psycopg import Connection
 
 from ordersaga.delivery.round_trip import INSIDES, round_trip
 from tests.speaking import turns_of
@@ -64,20 +64,28 @@ def test_results_are_there_after_the_block_and_within_it(connection: Connection[
 
 
 def test_the_first_error_is_raised_and_nothing_after_it_is_done(connection: Connection[Any]) -> None:
-    with pytest.raises(psycopg.errors.UniqueViolation), round_trip(connection):
-        connection.execute("insert into things values (1, 'told')")
-        connection.execute("insert into things values (1, 'twice')")
-        connection.execute("insert into nowhere values (1)")
-        connection.commit()
+    def whole() -> None:
+        with round_trip(connection):
+            connection.execute("insert into things values (1, 'told')")
+            connection.execute("insert into things values (1, 'twice')")
+            connection.execute("insert into nowhere values (1)")
+            connection.commit()
+
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        whole()
     assert connection.info.transaction_status == psycopg.pq.TransactionStatus.INERROR
     connection.rollback()
     assert connection.execute("select count(*) from things").fetchone() == (0,)
 
 
 def test_an_error_of_the_block_itself_comes_out_and_nothing_is_kept(connection: Connection[Any]) -> None:
-    with pytest.raises(ZeroDivisionError), round_trip(connection):
-        connection.execute("insert into things values (1, 'told')")
-        raise ZeroDivisionError
+    def whole() -> None:
+        with round_trip(connection):
+            connection.execute("insert into things values (1, 'told')")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        whole()
     connection.rollback()
     assert connection.execute("select count(*) from things").fetchone() == (0,)
 
@@ -97,7 +105,6 @@ def test_a_server_that_goes_is_an_error_of_the_connection(connection: Connection
         until(lambda: other.execute(gone, [connection.info.backend_pid]).fetchone() == (0,), "it is gone")
     with pytest.raises(psycopg.OperationalError), round_trip(connection):
         connection.execute("select 1")
-        connection.commit()
     assert connection.broken
 
 
@@ -105,4 +112,4 @@ def test_a_pipeline_of_the_library_is_as_it_was_afterwards(connection: Connectio
     with round_trip(connection):
         connection.execute("select 1")
     with connection.pipeline() as pipeline:
-        assert isinstance(pipeline, Pipeline) and not {"_sync_gen", "_communicate_gen"} & vars(pipeline).keys()
+        assert not {"_sync_gen", "_communicate_gen"} & vars(pipeline).keys()

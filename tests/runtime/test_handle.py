@@ -191,7 +191,7 @@ def test_an_event_that_comes_while_its_id_is_being_learnt_is_not_kept_beside_it(
             loaded = transaction.load(Lookup(saga_ids={saga_id}))
             turn = Turn(stage.sagas, Topics(), loaded)
             turn.read(Letter(created, decode_event(created.value)))  # type: ignore[arg-type]
-            learnt = turn.learnt()
+            learnt = turn.learnt
             turn.catch_up(transaction.claim(learnt), learnt)
             learning.set()
             until(lambda: stage.one(WAITING) == 1, "the other waits for the id")

@@ -49,11 +49,11 @@ from .sagas import (
 def test_a_transaction_waits_for_the_server_three_times(postgres: PostgresPlace) -> None:
     store, before = postgres.store(), saga()
     begin(store, before)
-    with store.transaction() as transaction, turns_of(transaction._connection) as turns:  # type: ignore[attr-defined]
+    with store.transaction() as transaction, turns_of(transaction._connection) as turns:
         loaded = transaction.load(Lookup(saga_ids=[before.saga_id]))
         after = changed(loaded.instances[before.saga_id], step="next")
         transaction.save(Batch(changes=[change(before, after, message(after))]))
-        transaction._connection.commit()  # type: ignore[attr-defined]
+        transaction._connection.commit()
     assert turns == ["F", "B"] * 3
 
 

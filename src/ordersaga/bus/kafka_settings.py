@@ -9,6 +9,8 @@ import struct
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from ordersaga.bus.kafka_selector import KafkaSelector
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KafkaSecurity:
@@ -51,6 +53,7 @@ def common_settings(bootstrap_servers: str, security: KafkaSecurity, timings: Ka
         "reconnect_backoff_max_ms": 1_000,
         "metadata_max_age_ms": 60_000,
         "security_protocol": security.protocol,
+        "selector": KafkaSelector,
     }
     if security.protocol.endswith("SSL"):
         settings["ssl_context"] = security.ssl_context

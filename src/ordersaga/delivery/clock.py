@@ -9,8 +9,10 @@ import random
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from threading import Condition, Thread
+from threading import Condition, Lock, Thread
 from typing import Protocol
+
+_BYTES_TOGETHER = 640
 
 
 class Running(Protocol):
@@ -59,11 +61,21 @@ class SystemClock:
 
 
 class SystemRandom:
+    """The system's, asked for many bytes at once: after each call a thread waits for the interpreter, which costs more
+    than the bytes. Safe to use from several threads.
+    """
+
     def __init__(self) -> None:
         self._random = random.SystemRandom()
+        self._lock = Lock()
+        self._kept, self._kept_by = b"", 0
 
     def bytes(self, n: int) -> bytes:
-        return os.urandom(n)
+        with self._lock:
+            if len(self._kept) < n or self._kept_by != os.getpid():  # a fork must not give out the same
+                self._kept, self._kept_by = os.urandom(max(n, _BYTES_TOGETHER)), os.getpid()
+            found, self._kept = self._kept[:n], self._kept[n:]
+            return found
 
     def uniform(self, a: float, b: float) -> float:
         return self._random.uniform(a, b)

@@ -118,7 +118,7 @@ class Handler:
             turn.read(letter)
         turn.dead += intake.dead
         known: set[str] = set()
-        while learnt := {name: saga_id for name, saga_id in turn.learnt().items() if name not in known}:
+        while learnt := {name: saga_id for name, saga_id in turn.learnt.items() if name not in known}:
             turn.catch_up(transaction.claim(learnt) if claims else (), learnt)
             known |= learnt.keys()
         return turn

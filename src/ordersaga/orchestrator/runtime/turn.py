@@ -101,6 +101,8 @@ class Turn:
     """Where traces are kept: which span a message belongs to."""
     transitions: list[tuple[AnyInstance | None, AnyInstance]] = field(default_factory=list)
     """Kept where traces are."""
+    learnt: dict[str, UUID] = field(default_factory=dict)
+    """The ids of orders and payments that sagas have learnt in this turn."""
     _moved: dict[UUID, _Moved] = field(default_factory=dict)
 
     def begin(self, new: New) -> AnyInstance:
@@ -123,19 +125,6 @@ class Turn:
         elif not saga_ids:
             self._nobodys(letter)
         self._hand_to(saga_ids, letter)
-
-    def learnt(self) -> dict[str, UUID]:
-        """The ids of orders and payments that sagas have learnt in this turn."""
-        found = {}
-        for saga_id, moved in self._moved.items():
-            before, after = moved.before, moved.after
-            if before is not None and before.data is after.data:
-                continue
-            for name in REFERENCES:
-                known = getattr(after.data, name, None)
-                if known and (before is None or getattr(before.data, name, None) != known):
-                    found[reference_to(name, known)] = saga_id
-        return found
 
     def catch_up(self, claimed: Sequence[EarlyEvent], learnt: Mapping[str, UUID]) -> None:
         """What came before an id was known concerns a saga now: what was kept, and what this turn was about to keep."""
@@ -221,7 +210,7 @@ class Turn:
             keys=self.keys,
             sums=sums_of(self.facts),
             rearmed=self.rearmed,
-            learnt=self.learnt().keys(),
+            learnt=self.learnt.keys(),
         )
 
     def _changes(self) -> list[Change]:
@@ -245,6 +234,8 @@ class Turn:
         records = to_records(decision.messages, instance, self.topics, self.loaded.now, self.parent_of)
         entry = HistoryEntry(revision=instance.revision, cause=cause, body=_body(decision, told))
         self.facts += facts_of(before, instance)
+        if before is None or before.data is not instance.data:
+            self._learn(before, instance)
         moved = self._moved.get(instance.saga_id)
         if moved is None:
             moved = self._moved[instance.saga_id] = _Moved(before, instance)
@@ -253,6 +244,12 @@ class Turn:
         moved.messages += records
         if self.parent_of is not None:
             self.transitions.append((before, instance))
+
+    def _learn(self, before: AnyInstance | None, after: AnyInstance) -> None:
+        for name in REFERENCES:
+            known = getattr(after.data, name, None)
+            if known and (before is None or getattr(before.data, name, None) != known):
+                self.learnt[reference_to(name, known)] = after.saga_id
 
 
 def _body(decision: Decision, told: dict[str, Any]) -> dict[str, Any]:
