@@ -198,7 +198,15 @@ class World:
             Circuits(silences_max=self.silences_max, seconds=clock.monotonic),
             Admission(AdmissionLimits()),
         )
-        bulletin = Bulletin(self.board, circuits, admission, every_seconds=5.0, clock=clock, randomness=chance)
+        bulletin = Bulletin(
+            self.board,
+            circuits,
+            admission,
+            every_seconds=5.0,
+            behind_every_seconds=5.0,
+            clock=clock,
+            randomness=chance,
+        )
         handler = Handler(store, self.sagas, relay.offer, topics=TOPICS, counting=Counting(), gate=circuits)
         looking = DeadlineSettings(every_seconds=1.0)
         deadlines = Deadlines(store, handler, looking, clock=clock, randomness=chance)

@@ -144,7 +144,7 @@ def orchestrator(settings: Settings, bus: Bus, run: Run = EVERYTHING) -> App:
         _worker(settings, bus, handler, relay, name, pausing=pausing, tracing=tracing) if "worker" in only else None
     )
     admission = _admission(settings, worker)
-    bulletin = Bulletin(database.board(), circuits, admission, pausing, process=name)
+    bulletin = Bulletin(database.board(), circuits, admission, pausing, process=name, takes_orders="api" in only)
     parts: list[Background] = [relay, bulletin, *([beginnings] if "api" in only else [])] if run.changes else []
     if "deadlines" in only:
         parts += _by_the_clock(settings, database, store, handler, letters=letters, worker=worker, pausing=pausing)

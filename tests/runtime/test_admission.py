@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from ordersaga.delivery.clock import SystemClock
 from ordersaga.delivery.outbox_memory import MemoryTable
 from ordersaga.orchestrator.runtime.admission import Admission, AdmissionLimits, NotAdmitted
 from ordersaga.orchestrator.runtime.bulletin import Bulletin
@@ -77,6 +78,46 @@ def test_who_falls_behind_says_so_to_the_others_and_says_when_it_is_over() -> No
     assert refuses() == [True, True]
     behind[0] = 0.0
     assert refuses() == [False, False], "at once: it does not wait for what it said itself to be old"
+
+
+@pytest.mark.parametrize("takes_orders", [True, False])
+def test_whoever_takes_orders_learns_between_two_readings_that_another_falls_behind(takes_orders: bool) -> None:
+    """The rest of the board is read once a second, since it costs what is under way."""
+
+    class Counted(MemoryBoard):
+        reads = looks = 0
+
+        def read(self, most: int, *, process: str = "") -> Posted:
+            self.reads += 1
+            return super().read(most, process=process)
+
+        def behind(self, *, process: str = "") -> float:
+            self.looks += 1
+            return super().behind(process=process)
+
+    class Watch(SystemClock):
+        seconds = 100.0
+
+        def monotonic(self) -> float:
+            return self.seconds
+
+    board, watch = Counted(MemoryTables(outbox=MemoryTable())), Watch()
+    admission = Admission(AdmissionLimits())
+    found = Bulletin(
+        board, Circuits(silences_max=5), admission, process="api",
+        takes_orders=takes_orders, behind_every_seconds=0.0, clock=watch,
+    )  # fmt: skip
+    found.turn()
+    board.set_switch(taken=False, by="op-7", why="later")
+    board.tell_behind("worker", 3.0)
+    for _ in range(3):
+        watch.seconds += 0.25
+        found.turn()
+    assert (board.reads, board.looks) == (1, 3 * takes_orders)
+    assert admission.falls_behind() is takes_orders and "stopped" not in admission.health().detail
+    watch.seconds += 0.25
+    found.turn()
+    assert board.reads == 2 and admission.falls_behind() and "stopped" in admission.health().detail
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,7 @@ def test_a_process_that_falls_behind_is_known_to_the_others(board: Board) -> Non
     board.tell_behind("one", 2.5)
     board.tell_behind("two", 0.5)
     assert board.read(10).behind_seconds == board.read(10, process="two").behind_seconds == 2.5
+    assert board.behind() == board.behind(process="two") == 2.5 and board.behind(process="one") == 0.5
     assert board.read(10, process="one").behind_seconds == 0.5, "how it is itself it knows better"
     board.tell_behind("one", 0.0)
     assert board.read(10).behind_seconds == 0.5
@@ -67,9 +68,9 @@ def test_what_a_process_said_counts_for_a_while_only_and_the_dead_are_forgotten(
     for process, seconds_ago in (("dead", 61), ("frozen", 6)):
         board.tell_behind(process, 9.0)
         _is_older(pool, process, seconds_ago)
-    assert board.read(10).behind_seconds == 0.0
+    assert board.read(10).behind_seconds == board.behind() == 0.0
     board.tell_behind("living", 1.5)
-    assert board.read(10).behind_seconds == 1.5
+    assert board.read(10).behind_seconds == board.behind() == 1.5
     with pool.connection() as connection:
         assert connection.execute("SELECT process FROM behind ORDER BY 1").fetchall() == [("frozen",), ("living",)]
     pool.close()

@@ -5,7 +5,7 @@ is under way is never touched.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ordersaga.delivery.background import Health
 from ordersaga.orchestrator.store.board_protocol import Posted
@@ -51,6 +51,10 @@ class Admission:
 
     def learn(self, posted: Posted) -> None:
         self._posted = posted
+
+    def learn_behind(self, seconds: float) -> None:
+        """How long what comes now waits in another process: the rest is as it was."""
+        self._posted = replace(self._posted, behind_seconds=seconds)
 
     @property
     def behind_seconds(self) -> float:

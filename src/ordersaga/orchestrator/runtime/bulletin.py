@@ -1,4 +1,8 @@
-"""Reads the board and writes on it, about once a second: the one loop between circuits, switches and the database."""
+"""Reads the board and writes on it, about once a second: the one loop between circuits, switches and the database.
+
+Who falls behind is told and looked for several times a second: a door that learns of it late lets in a rush that lasts
+many times as long.
+"""
 
 import structlog
 
@@ -10,6 +14,7 @@ from ordersaga.orchestrator.runtime.pausing import Pausing
 from ordersaga.orchestrator.store.board_protocol import SHOWN_MAX, Board, Troubled
 
 EVERY_SECONDS = 1.0
+BEHIND_EVERY_SECONDS = 0.25
 TELL_EVERY_SECONDS = 600.0
 _log = structlog.get_logger(__name__)
 
@@ -25,24 +30,40 @@ class Bulletin(Looped):
         pausing: Pausing | None = None,
         *,
         process: str = "",
+        takes_orders: bool = True,
         every_seconds: float = EVERY_SECONDS,
+        behind_every_seconds: float = BEHIND_EVERY_SECONDS,
         clock: Clock | None = None,
         randomness: Randomness | None = None,
     ) -> None:
-        """`process`: the name of this one, other than that of any other."""
+        """`process`: the name of this one, other than that of any other. `takes_orders`: whether it matters to this one
+        that others fall behind.
+        """
         self._board = board
         self._circuits = circuits
         self._admission = admission
         self._pausing = pausing or Pausing()
         self._process = process
         self._told_behind = 0.0
-        self._every_seconds = every_seconds
+        self._takes_orders = takes_orders
+        self._every_seconds, self._behind_every_seconds = every_seconds, behind_every_seconds
+        self._read_at = 0.0
         self._clock = clock or SystemClock()
         self._troubled = Troubled()
         self._tell_again_at = 0.0
         self._loop = Loop("bulletin", self.turn, clock=self._clock, randomness=randomness, restart_most_seconds=5.0)
 
     def turn(self) -> None:
+        self._tell_behind(self._admission.behind_seconds)
+        now = self._clock.monotonic()
+        if now >= self._read_at:
+            self._read()
+            self._read_at = now + self._every_seconds
+        elif self._takes_orders:
+            self._admission.learn_behind(self._board.behind(process=self._process))
+        self._loop.pause(min(self._every_seconds, self._behind_every_seconds))
+
+    def _read(self) -> None:
         silent, answered = self._circuits.take_news()
         if silent or answered:
             try:
@@ -50,13 +71,11 @@ class Bulletin(Looped):
             except Exception:
                 self._circuits.untold(silent, answered)
                 raise
-        self._tell_behind(self._admission.behind_seconds)
         posted = self._board.read(self._admission.count_to, process=self._process)
         self._circuits.learn(posted.silences)
         self._admission.learn(posted)
         self._pausing.learn(posted)
         self._tell_people(posted.troubled)
-        self._loop.pause(self._every_seconds)
 
     def people_needed(self) -> Health:
         """Healthy always: the process is. The detail says what waits for a person."""

@@ -66,6 +66,10 @@ class PostgresBoard:
             troubled=Troubled(failed=failed, attention=attention, dead_letters=dead_letters, orphans=orphans),
         )
 
+    def behind(self, *, process: str = "") -> float:
+        ((seconds,),) = self._ask(_SQL["behind"], {"process": process, "behind_for_seconds": BEHIND_FOR_SECONDS})
+        return float(seconds)
+
     def set_switch(self, *, taken: bool, by: str, why: str) -> Switch:
         ((at,),) = self._ask(_SQL["set_admission"], {"taken": taken, "by": by, "why": why})
         return Switch(taken=taken, by=by, why=why, at=at.astimezone(UTC))

@@ -74,6 +74,10 @@ class MemoryBoard:
                 troubled=troubled,
             )
 
+    def behind(self, *, process: str = "") -> float:
+        with self._lock:
+            return self._behind_but(process)
+
     def set_switch(self, *, taken: bool, by: str, why: str) -> Switch:
         with self._lock:
             self._switch = Switch(taken=taken, by=by, why=why, at=self._now())

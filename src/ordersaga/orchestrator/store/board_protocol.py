@@ -1,8 +1,8 @@
 """What processes tell each other through the database, besides the sagas: who answers nobody, whether orders are taken
 and answers read, and who falls behind.
 
-A process learns of it about once a second. Nothing here is needed for a saga to be right; it keeps an outage from
-becoming thousands of doubts, and a rush from becoming one.
+A process learns of it about once a second, of who falls behind sooner. Nothing here is needed for a saga to be right;
+it keeps an outage from becoming thousands of doubts, and a rush from becoming one.
 """
 
 from collections.abc import Collection, Mapping
@@ -95,6 +95,9 @@ class Board(Protocol):
 
     def read(self, most: int, *, process: str = "") -> Posted:
         """`most`: how far to count; `process`: who asks, and knows itself how it is. Raises `StoreError`."""
+
+    def behind(self, *, process: str = "") -> float:
+        """`Posted.behind_seconds` alone, which costs next to nothing whatever is under way. Raises `StoreError`."""
 
     def set_switch(self, *, taken: bool, by: str, why: str) -> Switch: ...
 

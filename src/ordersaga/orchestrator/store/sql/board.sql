@@ -29,6 +29,11 @@ INSERT INTO behind (process, seconds, at) VALUES (:process, :seconds, clock_time
 ON CONFLICT (process) DO UPDATE SET seconds = excluded.seconds, at = excluded.at
 RETURNING process;
 
+-- name: behind(process, behind_for_seconds)
+-- How far the others are behind, at most.
+SELECT coalesce(max(seconds), 0) FROM behind
+WHERE process <> :process AND at > clock_timestamp() - make_interval(secs => :behind_for_seconds);
+
 -- name: under_way(most, shown, process, behind_for_seconds)
 -- Whether orders are taken, and how much there is to do: counted as far as matters.
 SELECT
