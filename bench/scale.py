@@ -61,7 +61,7 @@ SETTINGS = {
     "ORDERSAGA_STEP_TIMEOUT_SECONDS": "3600",
     "ORDERSAGA_ARCHIVE_AFTER_DAYS": "0",  # nothing is moved before we say so
 }
-_WAITED = re.compile(r"acquired \w+ on .+? after ([0-9.]+) ms")
+_WAITED = re.compile(r"acquired (\w+ on .+?) after ([0-9.]+) ms")
 
 
 class Scale:
@@ -313,8 +313,13 @@ def _lock_waits(log: Path, start: int) -> dict[str, Any]:
     """From the server's log, from this byte on: it names whoever got a lock after 5 ms or more of waiting."""
     with log.open("rb") as file:
         file.seek(start)
-        waits = [float(found[1]) for found in _WAITED.finditer(file.read().decode(errors="replace"))]
-    return {"count": len(waits), "longest_ms": max(waits, default=0.0)}
+        found = _WAITED.findall(file.read().decode(errors="replace"))
+    waits = sorted(((float(after), what) for what, after in found), reverse=True)
+    return {
+        "count": len(waits),
+        "longest_ms": waits[0][0] if waits else 0.0,
+        "longest_for": [what for _, what in waits[:5]],
+    }
 
 
 def _beside(found: Mapping[str, Sequence[Measured]], name: str) -> dict[str, Any]:
