@@ -1,5 +1,6 @@
 """It tells the library what the plain one tells it, with fewer calls to the system."""
 
+import fcntl
 import selectors
 import socket
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from ordersaga.bus.kafka_selector import KafkaSelector
 from ordersaga.bus.kafka_settings import KafkaSecurity, KafkaTimings, common_settings
 
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
+HIGH = 800
 
 
 @pytest.fixture
@@ -80,7 +82,7 @@ def test_the_error_that_says_no_does_not_quote_the_socket(selector: KafkaSelecto
 
 @pytest.mark.parametrize("taken_out", [True, False], ids=["taken out", "registered"])
 def test_a_descriptor_that_is_used_again_belongs_to_its_new_socket(selector: KafkaSelector, taken_out: bool) -> None:
-    old, far = socket.socketpair()
+    old, far = numbered_pair(HIGH)
     number = old.fileno()
     selector.register(old, READ, "old")
     if taken_out:
@@ -89,14 +91,21 @@ def test_a_descriptor_that_is_used_again_belongs_to_its_new_socket(selector: Kaf
     if not taken_out:  # as the library does: it asks for the key of what is closed, and takes it out
         assert selector.get_key(old).data == "old"
         selector.unregister(old)
-    others = [socket.socketpair() for _ in range(2)]
-    new, its = next(pair for pair in others if number in (pair[0].fileno(), pair[1].fileno()))
-    new, its = (new, its) if new.fileno() == number else (its, new)
-    selector.register(new, READ, "new")
-    its.send(b"1")
-    assert ready(selector) == {(number, "new", READ)}
-    for one in (far, *(each for pair in others for each in pair)):
-        one.close()
+    far.close()
+    new, far = numbered_pair(number)
+    with new, far:
+        assert new.fileno() == number
+        selector.register(new, READ, "new")
+        far.send(b"1")
+        assert ready(selector) == {(number, "new", READ)}
+        selector.unregister(new)
+
+
+def numbered_pair(least: int) -> tuple[socket.socket, socket.socket]:
+    """The first has a descriptor that nothing else in the process comes to."""
+    near, far = socket.socketpair()
+    with near:
+        return socket.socket(fileno=fcntl.fcntl(near.fileno(), fcntl.F_DUPFD_CLOEXEC, least)), far
 
 
 @pytest.mark.parametrize("seed", range(30))
