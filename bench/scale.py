@@ -204,6 +204,8 @@ class Scale:
                 beside.append(self.stage.saga(self.orders, IN_FLIGHT, warm_up=False))
                 moved = self._one("SELECT count(*) FROM archive") - before
                 _say(f"  {moved:,} moved: {_told(beside[-1])}")
+            if running.returncode:
+                raise RuntimeError(f"`ordersaga archive run` ended with {running.returncode}")
         seconds = time.monotonic() - begun
         after = self.stage.saga(self.orders, IN_FLIGHT)
         one = self._ids_of("SELECT saga_id FROM archive ORDER BY random() LIMIT 1")
