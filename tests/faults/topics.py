@@ -12,12 +12,14 @@ from uuid import uuid4
 import psycopg
 
 from ordersaga.bus.kafka import KafkaBus
-from ordersaga.bus.protocol import Outgoing, Record
+from ordersaga.bus.protocol import BusUnavailable, Outgoing, Record
 from ordersaga.wire.codec import Envelope, decode_announcement, decode_command
 from ordersaga.wire.errors import WireError
 from ordersaga.wire.topics import Topics
+from tests.faults.lasting import lasts
 
 READ_SECONDS = 120.0
+READ_AGAIN_SECONDS = 30.0
 
 
 @dataclass
@@ -106,7 +108,20 @@ def _records(bus: KafkaBus, topics: Sequence[str]) -> Iterator[Record]:
 
 
 def read_since(bootstrap_servers: str, topic: str, since_ms: int) -> list[Record]:
-    """What was written to a topic since then (Unix time), by the broker's clock."""
+    """What was written to a topic since then (Unix time), by the broker's clock. A broker that breaks meanwhile is asked
+    again.
+    """
+    until = monotonic() + READ_AGAIN_SECONDS
+    while True:
+        try:
+            return _read_since(bootstrap_servers, topic, since_ms)
+        except BusUnavailable:
+            if monotonic() > until:
+                raise
+            lasts(0.5)
+
+
+def _read_since(bootstrap_servers: str, topic: str, since_ms: int) -> list[Record]:
     with _bus(bootstrap_servers) as bus:
         partitions = [(topic, number) for number in range(bus.partitions()[topic])]
         reader = bus._clients.open_reader("reads-lately")
