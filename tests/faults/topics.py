@@ -108,9 +108,7 @@ def _records(bus: KafkaBus, topics: Sequence[str]) -> Iterator[Record]:
 
 
 def read_since(bootstrap_servers: str, topic: str, since_ms: int) -> list[Record]:
-    """What was written to a topic since then (Unix time), by the broker's clock. A broker that breaks meanwhile is asked
-    again.
-    """
+    """What was written to a topic since then (Unix time), by the broker's clock. Brokers that break are asked again."""
     until = monotonic() + READ_AGAIN_SECONDS
     while True:
         try:
