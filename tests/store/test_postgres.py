@@ -145,6 +145,24 @@ def test_a_search_goes_by_the_index_that_leaves_the_fewest(
     assert [node["Relation Name"] for node in plan if node["Node Type"] == "Seq Scan"] == []
 
 
+@pytest.mark.parametrize("oldest_first", [False, True])
+@pytest.mark.parametrize("index", ["sagas_pkey", "sagas_status"])
+def test_a_page_far_in_begins_where_the_one_before_ended(
+    filled: psycopg.Connection[Any], index: str, oldest_first: bool
+) -> None:
+    """Not with the first of all: 19,000 entries of the index are 90 of its pages and more."""
+    search = dataclasses.replace(SEARCHES[index], oldest_first=oldest_first)
+    far = f"SELECT id FROM sagas ORDER BY id {'ASC' if oldest_first else 'DESC'} OFFSET 19000 LIMIT 1"
+    (after,) = filled.execute(far.encode()).fetchone() or ()
+    values = parameters(search, limit=10, looked_max=10, after=after)
+    explain = b"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + page_statement(search)
+    found = filled.execute(explain, values).fetchone()
+    assert found is not None
+    plan = next(node for node in nodes(found[0][0]["Plan"]) if node.get("Index Name") == index)
+    assert plan["Actual Rows"] * plan["Actual Loops"] >= 10
+    assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < 40
+
+
 def test_moving_a_saga_touches_its_row_by_its_key(filled: psycopg.Connection[Any]) -> None:
     one = saga()
     columns = rows.moved_columns([change(one, changed(one))] * 32, CODEC)

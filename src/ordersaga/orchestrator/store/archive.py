@@ -201,8 +201,7 @@ class ArchiveReads:
         source = "archived_by_id"
         if search.order_id is not None or search.customer_id is not None:
             source = "archived_by_order" if search.order_id is not None else "archived_by_customer"
-        way, beyond = (b"ASC", b">") if search.oldest_first else (b"DESC", b"<")
-        statement = SQL[source].replace(b"{way}", way).replace(b"{beyond}", beyond)
+        statement = SQL[source].replace(b"{way}", b"ASC" if search.oldest_first else b"DESC")
         rows = self._ask(statement, parameters(search, limit=0, looked_max=looked_max, after=after))
         kept = {row[0]: line_in(row) for row in rows if row[_FILE] is None}
         if filed := [row for row in rows if row[_FILE] is not None]:

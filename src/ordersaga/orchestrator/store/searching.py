@@ -29,6 +29,7 @@ def count_statement(search: Search) -> bytes:
 
 
 def parameters(search: Search, *, limit: int, looked_max: int, after: UUID | None) -> dict[str, object]:
+    first, before = _between(search, after)
     return {
         "statuses": sorted(status.value for status in search.statuses) or None,
         "saga": search.saga,
@@ -38,23 +39,32 @@ def parameters(search: Search, *, limit: int, looked_max: int, after: UUID | Non
         "order_id": search.order_id,
         "attention": search.attention,
         "text": search.text,
-        "since": first_id_at(search.since) if search.since else _FIRST_ID,
-        "until": first_id_at(search.until) if search.until else _LAST_ID,
-        "after": after or (_FIRST_ID if search.oldest_first else _LAST_ID),
+        "first": first,
+        "before": before,
         "limit": limit,
         "looked_max": looked_max,
     }
 
 
+def _between(search: Search, after: UUID | None) -> tuple[UUID, UUID]:
+    """The first id that may be on the page that follows `after`, and the one that all of it are below."""
+    first = first_id_at(search.since) if search.since else _FIRST_ID
+    before = first_id_at(search.until) if search.until else _LAST_ID
+    if after is None:
+        return first, before
+    if search.oldest_first:
+        return max(first, UUID(int=min(after.int + 1, _LAST_ID.int))), before
+    return first, min(before, after)
+
+
 def _put_together(name: str, search: Search) -> bytes:
-    way, back, beyond = (b"ASC", b"DESC", b">") if search.oldest_first else (b"DESC", b"ASC", b"<")
+    way, back = (b"ASC", b"DESC") if search.oldest_first else (b"DESC", b"ASC")
     statement = _SQL[name]
     for place, part in (
         (b"{looked}", _SQL[_source_of(search)]),
         (b"{filter}", _SQL["filter"]),
         (b"{way}", way),
         (b"{back}", back),
-        (b"{beyond}", beyond),
     ):
         statement = statement.replace(place, part.rstrip(b"; \n"))
     return statement

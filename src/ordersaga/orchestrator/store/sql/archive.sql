@@ -113,20 +113,20 @@ ORDER BY c.relname;
 -- Whether it was dropped; see the function.
 SELECT drop_history_week(:name, :first, :past, :most);
 
--- name: archived_by_id(since, until, after, looked_max)
--- {way} is ASC or DESC, {beyond} is < or >.
+-- name: archived_by_id(first, before, looked_max)
+-- {way} is ASC or DESC.
 SELECT saga_id, saga, version, status, order_id, payment_id, archived_at, state, history, personal, file, block, digest
-FROM archive WHERE saga_id >= :since AND saga_id < :until AND saga_id {beyond} :after
+FROM archive WHERE saga_id >= :first AND saga_id < :before
 ORDER BY saga_id {way} LIMIT :looked_max;
 
--- name: archived_by_order(order_id, since, until, after, looked_max)
--- {way} is ASC or DESC, {beyond} is < or >.
+-- name: archived_by_order(order_id, first, before, looked_max)
+-- {way} is ASC or DESC.
 SELECT saga_id, saga, version, status, order_id, payment_id, archived_at, state, history, personal, file, block, digest
-FROM archive WHERE saga_id >= :since AND saga_id < :until AND saga_id {beyond} :after AND order_id = :order_id
+FROM archive WHERE saga_id >= :first AND saga_id < :before AND order_id = :order_id
 ORDER BY saga_id {way} LIMIT :looked_max;
 
--- name: archived_by_customer(customer_id, since, until, after, looked_max)
--- {way} is ASC or DESC, {beyond} is < or >.
+-- name: archived_by_customer(customer_id, first, before, looked_max)
+-- {way} is ASC or DESC.
 SELECT saga_id, saga, version, status, order_id, payment_id, archived_at, state, history, personal, file, block, digest
-FROM archive WHERE saga_id >= :since AND saga_id < :until AND saga_id {beyond} :after AND customer_id = :customer_id
+FROM archive WHERE saga_id >= :first AND saga_id < :before AND customer_id = :customer_id
 ORDER BY saga_id {way} LIMIT :looked_max;

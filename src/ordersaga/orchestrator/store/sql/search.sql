@@ -1,5 +1,6 @@
 -- Searching. `page` and `count` are put together: {looked} is one of the sources, {filter} the filter; {way} and {back}
--- are ASC or DESC, {beyond} is < or >.
+-- are ASC or DESC. A source has one bound on each side: of two, a comparison of pairs begins at the one that is written
+-- first, however far that is from the other.
 
 -- name: page(limit)
 -- How many were looked at, the last of these, then what was found; one row with nulls where nothing was.
@@ -15,40 +16,39 @@ ORDER BY f.id {way};
 WITH looked AS MATERIALIZED ({looked})
 SELECT (SELECT count(*) FROM looked), (SELECT count(*) FROM ({filter}) s);
 
--- name: by_customer(customer_id, since, until, after, looked_max)
+-- name: by_customer(customer_id, first, before, looked_max)
 -- Source.
 SELECT s.* FROM saga_personal o JOIN sagas s ON s.id = o.saga_id
-WHERE o.customer_id = :customer_id AND o.saga_id >= :since AND o.saga_id < :until AND o.saga_id {beyond} :after
+WHERE o.customer_id = :customer_id AND o.saga_id >= :first AND o.saga_id < :before
 ORDER BY o.saga_id {way} LIMIT :looked_max;
 
--- name: by_order(order_id, since, until, after, looked_max)
+-- name: by_order(order_id, first, before, looked_max)
 -- Source.
-SELECT s.* FROM sagas s WHERE s.order_id = :order_id AND s.id >= :since AND s.id < :until AND s.id {beyond} :after
+SELECT s.* FROM sagas s WHERE s.order_id = :order_id AND s.id >= :first AND s.id < :before
 ORDER BY s.id {way} LIMIT :looked_max;
 
--- name: by_reason(reason, since, until, after, looked_max)
+-- name: by_reason(reason, first, before, looked_max)
 -- Source.
-SELECT s.* FROM sagas s WHERE s.reason = :reason AND s.id >= :since AND s.id < :until AND s.id {beyond} :after
+SELECT s.* FROM sagas s WHERE s.reason = :reason AND s.id >= :first AND s.id < :before
 ORDER BY s.id {way} LIMIT :looked_max;
 
--- name: by_attention(since, until, after, looked_max)
+-- name: by_attention(first, before, looked_max)
 -- Source.
-SELECT s.* FROM sagas s WHERE s.attention AND NOT s.resolved AND s.id >= :since AND s.id < :until AND s.id {beyond} :after
+SELECT s.* FROM sagas s WHERE s.attention AND NOT s.resolved AND s.id >= :first AND s.id < :before
 ORDER BY s.id {way} LIMIT :looked_max;
 
--- name: by_status(statuses, since, until, after, looked_max)
+-- name: by_status(statuses, first, before, looked_max)
 -- Source. Of each status so many, from its own part of the index. The comparison of pairs and the order by both columns
 -- leave no other index to choose: by the ids alone, the few sagas of a rare status would be looked for among all.
 SELECT s.* FROM unnest((:statuses)::text[]) wanted (status) CROSS JOIN LATERAL (
     SELECT * FROM sagas one
-    WHERE (one.status, one.id) >= (wanted.status, (:since)::uuid) AND (one.status, one.id) < (wanted.status, (:until)::uuid)
-        AND (one.status, one.id) {beyond} (wanted.status, (:after)::uuid)
+    WHERE (one.status, one.id) >= (wanted.status, (:first)::uuid) AND (one.status, one.id) < (wanted.status, (:before)::uuid)
     ORDER BY one.status {way}, one.id {way} LIMIT :looked_max
 ) s ORDER BY s.id {way} LIMIT :looked_max;
 
--- name: by_id(since, until, after, looked_max)
+-- name: by_id(first, before, looked_max)
 -- Source.
-SELECT s.* FROM sagas s WHERE s.id >= :since AND s.id < :until AND s.id {beyond} :after
+SELECT s.* FROM sagas s WHERE s.id >= :first AND s.id < :before
 ORDER BY s.id {way} LIMIT :looked_max;
 
 -- name: filter(statuses, saga, step, reason, order_id, attention, customer_id, text)
