@@ -268,6 +268,17 @@ def test_lag_counts_what_waits_in_partitions_whose_turn_has_not_come(bus: Bus, t
             delivered += len(read(consumer, 1))
 
 
+def test_lag_counts_what_came_while_nothing_was_asked_for(bus: Bus, topic: str, group: str) -> None:
+    """A client that has much in hand asks for no more, and knew of no more."""
+    with member(bus, group, topic) as consumer:
+        publish(bus, *numbered(topic, 60, keys=60))
+        read(consumer, 60)  # from here on it knows where each partition ends
+        publish(bus, *numbered(topic, 60, keys=60))
+        read(consumer, 1)
+        publish(bus, *numbered(topic, 300, keys=60))
+        eventually(lambda: sum(consumer.lag().values()) == 359, "the lag is that of all that is there")
+
+
 def test_closing_ends_a_waiting_poll_and_twice_is_once(bus: Bus, topic: str, group: str) -> None:
     publish(bus, Outgoing(topic, b"k", b"1"))
     consumer = bus.consumer(group=group, topics=[topic], client_id="c")

@@ -32,7 +32,7 @@ with warnings.catch_warnings():
     from kafka.record import util as record_util
 
 from ordersaga.bus.bounded import bounded, in_background
-from ordersaga.bus.kafka_insides import ends_in_hand, join_to_the_end, let_sleep, see_what_has_arrived
+from ordersaga.bus.kafka_insides import Ends, join_to_the_end, let_sleep, see_what_has_arrived
 from ordersaga.bus.kafka_logging import CAUSES, cap_and_listen
 from ordersaga.bus.kafka_producer_session import Future, Refusal, one_line
 from ordersaga.bus.kafka_settings import (
@@ -206,6 +206,7 @@ class ConsumerSession:
         self._client, self._paused = client, False
         self._moved: set[Any] = set()
         self._moved_lock = Lock()
+        self._ends = Ends(client._fetcher)
         for topic in topics:
             # A member that joins before it knows the partitions is given none, and has to join again.
             client.partitions_for_topic(topic)
@@ -227,8 +228,6 @@ class ConsumerSession:
         return [_record(found) for batch in polled.values() for found in batch]
 
     def moved(self) -> set[TopicPartition]:
-        if not self._moved:
-            return set()
         with self._moved_lock:
             moved, self._moved = self._moved, set()
         return {tuple(tp) for tp in moved}
@@ -255,8 +254,9 @@ class ConsumerSession:
             self._client.commit_async(_as_kafka(offsets), callback=answered)
 
     def lag(self) -> Offsets:
-        found, newer = {}, ends_in_hand(self._client._fetcher)
-        for tp in self._client.assignment():
+        found, assigned = {}, self._client.assignment()
+        newer = self._ends.look(assigned)
+        for tp in assigned:
             with contextlib.suppress(errors.KafkaError):  # taken away meanwhile
                 known = self._client.highwater(tp)
                 end = known if known is None else max(known, newer.get(tp, 0))

@@ -3,8 +3,8 @@
 A test compares the names with the library that is installed.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any
 
 INSIDES = (  # a test compares them with the library
@@ -18,9 +18,14 @@ INSIDES = (  # a test compares them with the library
     "KafkaConsumer._fetcher._completed_fetches",
     "KafkaConsumer._fetcher._paused_completed_fetches",
     "KafkaConsumer._fetcher._fetch_futures",
+    "KafkaConsumer._fetcher._manager.call_soon",
+    "KafkaConsumer._fetcher._send_list_offsets_requests",
     "KafkaConsumer._coordinator.need_rejoin",
     "KafkaConsumer._coordinator.rejoining",
 )
+
+_LATEST = -1
+"""In a question for offsets: where the next record will be."""
 
 
 def see_what_has_arrived(fetcher: Any, done: Any) -> None:
@@ -38,12 +43,32 @@ def see_what_has_arrived(fetcher: Any, done: Any) -> None:
     fetcher.send_fetches = send_fetches
 
 
-def ends_in_hand(fetcher: Any) -> dict[Any, int]:
-    """Where each partition ended when the answers were written that this client has and has not looked into. What its
-    public face says is older: it learns the end of a partition when it comes to hand out its records.
+class Ends:
+    """Where partitions end by now. What the client's public face says is older: it learns the end of a partition when
+    it comes to hand out its records, and of one of which it has much in hand it asks for nothing more.
     """
-    answers = [*fetcher._completed_fetches.copy(), *fetcher._paused_completed_fetches.copy().values()]
-    return {answer.topic_partition: int(answer.partition_data.high_watermark) for answer in answers}
+
+    def __init__(self, fetcher: Any) -> None:
+        self._fetcher = fetcher
+        self._asked: Any = None
+        self._told: dict[Any, int] = {}
+
+    def look(self, partitions: Collection[Any]) -> Mapping[Any, int]:
+        """As of the answers that the client has not looked into, and as brokers told whoever looked before. Waits for
+        nobody: it asks them anew, for whoever looks next.
+        """
+        fetcher, asked = self._fetcher, self._asked
+        if asked is None or asked.is_done:
+            if asked is not None:
+                self._told = {tp: end.offset for tp, end in asked.value[0].items()} if asked.succeeded() else {}
+            wanted = dict.fromkeys(partitions, _LATEST)
+            with suppress(RuntimeError):  # the client is closed
+                self._asked = fetcher._manager.call_soon(fetcher._send_list_offsets_requests, wanted)
+        found = dict(self._told)
+        for answer in [*fetcher._completed_fetches.copy(), *fetcher._paused_completed_fetches.copy().values()]:
+            tp, end = answer.topic_partition, int(answer.partition_data.high_watermark)
+            found[tp] = max(end, found.get(tp, end))
+        return found
 
 
 def join_to_the_end(coordinator: Any) -> None:
