@@ -221,9 +221,18 @@ class Scale:
             "orders_per_second": {"without": round(others, 1), "beside": round(rate, 1)},
             "orders_lost_percent": round(100 * (1 - rate / others), 1),
             "p99_ms": {"without": without.p99_ms, "beside": max(run.p99_ms for run in whole)},
-            "lock_waits_over_5_ms": _lock_waits(log, start),
+            "lock_waits_over_5_ms": self._named(_lock_waits(log, start)),
             "restore_seconds": round(time.monotonic() - restoring, 2),
         }
+
+    def _named(self, waits: dict[str, Any]) -> dict[str, Any]:
+        """The server's log has the numbers of relations."""
+
+        def name(found: re.Match[str]) -> str:
+            return str(self._one("SELECT %s::oid::regclass", int(found[1])))
+
+        told = [re.sub(r"relation (\d+) of database \d+", name, one) for one in waits["longest_for"]]
+        return waits | {"longest_for": told}
 
     def _accept(self, ids: Sequence[UUID]) -> None:
         """A runner takes each."""

@@ -6,8 +6,8 @@ from bench.curves import Curve, drawn
 from bench.figures import quantiles_ms
 from bench.hour import ALLOWED, SERIES, judged
 from bench.overload import recovered_after
-from bench.peers.ratios import OURS, ratios, ratios_table, wanted
-from bench.processes import table
+from bench.peers.ratios import OURS, ratios, ratios_table, table, wanted
+from bench.processes import table as table_of_processes
 
 
 def seconds(*medians: float | None) -> list[dict[str, object]]:
@@ -70,17 +70,32 @@ def test_what_is_nearly_nothing_may_double() -> None:
     assert growing(outbox_rows=[5.0 + minute * (ALLOWED["rows"] / 60) for minute in range(30)]) == []
 
 
-def test_ours_beside_each_of_the_others_at_the_same_level() -> None:
-    rows = [{"peer": OURS, "in_flight": level, "per_second": 400.0} for level in (8, 128, 512)]
-    rows += [{"peer": "other", "in_flight": level, "per_second": rate} for level, rate in ((8, 100.0), (128, 50.0))]
+def test_ours_right_before_and_after_each_of_the_others_at_the_same_level() -> None:
+    """A machine that was half as fast in the middle was so for all who ran then."""
+    of_8 = [(OURS, 400.0), ("other", 100.0), (OURS, 200.0), ("slow", 15.0), (OURS, 100.0)]
+    rows = [{"peer": peer, "in_flight": 8, "turn": n, "per_second": rate} for n, (peer, rate) in enumerate(of_8)]
+    rows += [{"peer": OURS, "in_flight": 512, "turn": 0, "per_second": 800.0}]
     found = ratios(rows)
-    assert found == {"other": {8: 4.0, 128: 8.0}}
-    assert ratios_table(found)[-1] == "| other | 4 times | 8 times |"
+    assert found == {"other": {8: 3.0}, "slow": {8: 10.0}}
+    assert ratios_table(found)[-1] == "| slow | 10 times |"
+
+
+def test_the_turns_of_one_are_told_as_their_mean() -> None:
+    figures = {"peer": OURS, "in_flight": 8, "p50_ms": 10.0, "p99_ms": 20.0, "all_cpu_ms": 1.0}
+    lines = table([figures | {"turn": 0, "per_second": 100.0}, figures | {"turn": 2, "per_second": 200.0}])
+    assert lines[2:] == [f"| {OURS} | 8 | 150 | 10 | 20 | 1.0 |"]
+
+
+def test_ours_is_measured_before_and_after_each_of_the_others() -> None:
+    assert wanted([8], ["dbos", "restate", OURS], []) == [
+        (OURS, 8, 0), ("dbos", 8, 1), (OURS, 8, 2), ("restate", 8, 3), (OURS, 8, 4), (OURS, 512, 0),
+    ]  # fmt: skip
 
 
 def test_what_is_measured_already_is_not_measured_again() -> None:
-    known = [{"peer": "dbos", "in_flight": 8}]
-    assert wanted([8, 32], ["dbos", OURS], known) == [(OURS, 8), ("dbos", 32), (OURS, 32), (OURS, 512)]
+    known = [{"peer": "dbos", "in_flight": 8, "turn": 1}]
+    plan = [(OURS, 8, 0), (OURS, 8, 2), (OURS, 32, 0), ("dbos", 32, 1), (OURS, 32, 2), (OURS, 512, 0)]
+    assert wanted([8, 32], ["dbos", OURS], known) == plan
 
 
 def test_quantiles_are_of_the_measured_and_none_of_nothing() -> None:
@@ -91,7 +106,7 @@ def test_quantiles_are_of_the_measured_and_none_of_nothing() -> None:
 def test_a_row_for_each_number_of_processes_says_how_many_cores_were_busy() -> None:
     cpu = {"orchestrator": 1.0, "postgresql": 0.5, "kafka": 0.2, "participants": 0.3}
     row = {"processes": 2, "in_flight": 128, "sagas_per_second": 500.0, "p50_ms": 200.0, "p99_ms": 300.0}
-    lines = table([row | {"cpu_ms": cpu, "cores_busy": {"all": 1.5}, "transactions": 0.8}])
+    lines = table_of_processes([row | {"cpu_ms": cpu, "cores_busy": {"all": 1.5}, "transactions": 0.8}])
     assert "| 2 | 128 | 500 | 200 ms | 300 ms | 1.00, 0.50, 0.20, 2.00 ms | 1.50 of" in lines[-1]
 
 

@@ -6,8 +6,9 @@ DBOS (Python, its state in PostgreSQL) runs the steps inside its own process: no
 its own server) calls a second service for each step. Temporal (Python, its own server, PostgreSQL) runs each step as an
 activity. Ours sends each step through Kafka to another process; it is two itself, one that takes orders and one that
 does the rest, and is measured at 512 in flight too. Each is installed from its registry, once, into the cache, and
-measured for the same seconds; a fresh database or folder each. What cannot be installed is said and left out: `npm` is
-needed for Restate's server, `go` to build Temporal's (some minutes, once).
+measured for the same seconds; a fresh database or folder each. Ours runs before and after each of the others: how they
+compare is of the mean of these two, since a machine may be half as fast a few minutes later. What cannot be installed
+is said and left out: `npm` is needed for Restate's server, `go` to build Temporal's (some minutes, once).
 
 `--results` keeps what is measured, a line each: what is there already is not measured again, so a long run can be done
 in pieces. Prints tables in Markdown, the second with how many times as many as each of the others, and one line of
@@ -223,11 +224,12 @@ def main() -> int:
     if asked.results and asked.results.exists():
         rows = [json.loads(line) for line in asked.results.read_text().splitlines()]
     parts, missing = Parts(), set()
-    for name, level in wanted([int(one) for one in asked.levels.split(",")], asked.only.split(","), rows):
+    for name, level, turn in wanted([int(one) for one in asked.levels.split(",")], asked.only.split(","), rows):
         if name in missing:
             continue
         try:
-            rows.append({"peer": name, "in_flight": level} | measured(parts, name, level, asked.seconds))
+            found = measured(parts, name, level, asked.seconds)
+            rows.append({"peer": name, "in_flight": level, "turn": turn} | found)
         except temporal.CannotBuild as error:
             missing.add(name)
             _say(str(error))
@@ -236,9 +238,9 @@ def main() -> int:
         if asked.results:
             with asked.results.open("a") as kept:
                 kept.write(json.dumps(rows[-1]) + "\n")
-    found = ratios(rows)
-    print("\n".join([*table(rows), *(["", *ratios_table(found)] if found else [])]))
-    print(json.dumps({"rows": rows, "times": found, "machine": machine(find_postgres_parts().version)}), flush=True)
+    times = ratios(rows)
+    print("\n".join([*table(rows), *(["", *ratios_table(times)] if times else [])]))
+    print(json.dumps({"rows": rows, "times": times, "machine": machine(find_postgres_parts().version)}), flush=True)
     return 0
 
 
