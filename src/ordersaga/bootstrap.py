@@ -139,7 +139,8 @@ def orchestrator(settings: Settings, bus: Bus, run: Run = EVERYTHING) -> App:
     counting = Counting(measures.facts)
     circuits, pausing = _circuits(settings), _pausing(settings, bus, measures)
     handler = Handler(store, sagas, relay.offer, topics=topics, counting=counting, gate=circuits, spans=spans)
-    beginnings, letters = Beginnings(handler), DeadLetters(store, handler)
+    beginnings = Beginnings(handler, gather_seconds=settings.orders_gather_seconds)
+    letters = DeadLetters(store, handler)
     worker = (
         _worker(settings, bus, handler, relay, name, pausing=pausing, tracing=tracing) if "worker" in only else None
     )

@@ -189,6 +189,13 @@ class Settings(SmokeSettings):
         description="How long a batch waits for company, where company is to be expected: at four records in this time"
         " or more. Below that rate nothing waits.",
     )
+    orders_gather_seconds: float = Field(
+        0.025,
+        ge=0,
+        le=1,
+        description="How long new orders wait for company, to begin in one transaction, where company is to be"
+        " expected: at two orders in this time or more. Below that rate none waits.",
+    )
     worker_poll_timeout_seconds: Seconds = Field(
         0.5,
         description="How long a poll waits for a record. Records come at once; this bounds how fast a stop is noticed.",

@@ -30,6 +30,22 @@ def test_orders_that_wait_begin_in_one_transaction(stage: Stage) -> None:
     assert len(transactions) == 1
 
 
+def test_orders_that_come_one_after_the_other_are_waited_for_unless_it_is_to_stop(stage: Stage) -> None:
+    """How long is told by the clock alone (test_gathering): here too long to be waited for."""
+    transactions: list[int] = []
+    beginnings = Beginnings(stage.handler, gather_seconds=30)
+    first = [beginnings.begin(new()) for _ in range(5)]
+    with armed(BEFORE_COMMIT, lambda: transactions.append(1)):
+        beginnings.start()
+        for one in first:  # nobody is known to come: at once
+            one.result(20)
+        later = [beginnings.begin(new()) for _ in range(3)]
+        assert beginnings.stop(5)
+        assert all(one.result(0) for one in later)
+    assert len(transactions) == 2
+    assert stage.one("select count(*) from sagas") == 8
+
+
 def test_an_order_that_cannot_be_stored_fails_alone(stage: Stage) -> None:
     beginnings = Beginnings(stage.handler)
     begun = [beginnings.begin(new("c\0" if number == 4 else "c")) for number in range(10)]

@@ -153,8 +153,9 @@ def test_a_page_far_in_begins_where_the_one_before_ended(
     """Not with the first of all: 19,000 entries of the index are 90 of its pages and more."""
     search = dataclasses.replace(SEARCHES[index], oldest_first=oldest_first)
     far = f"SELECT id FROM sagas ORDER BY id {'ASC' if oldest_first else 'DESC'} OFFSET 19000 LIMIT 1"
-    (after,) = filled.execute(far.encode()).fetchone() or ()
-    values = parameters(search, limit=10, looked_max=10, after=after)
+    after = filled.execute(far.encode()).fetchone()
+    assert after is not None
+    values = parameters(search, limit=10, looked_max=10, after=after[0])
     explain = b"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + page_statement(search)
     found = filled.execute(explain, values).fetchone()
     assert found is not None

@@ -126,6 +126,13 @@ class Loop:
                 self._clock.wait(self._changed, left)
             self._awake = False
 
+    def rest(self, seconds: float) -> None:
+        """Unlike `pause` it is not cut short by `wake`, only by a stop."""
+        until = self._clock.monotonic() + seconds
+        with self._changed:
+            while not self._stopping and (left := until - self._clock.monotonic()) > 0:
+                self._clock.wait(self._changed, left)
+
     def health(self) -> Health:
         if self._gave_up:
             return Health(name=self.name, healthy=False, detail=f"gave up: {self.last_error}")
@@ -166,22 +173,17 @@ class Loop:
                 )
             else:
                 _log.exception("background.turn_failed", loop=self.name, in_a_row=self._failures_in_row)
-            self._rest()
+            self._pause_before_restart()
 
-    def _rest(self) -> None:
-        """Unlike `pause` it is not cut short by `wake`, so that a busy neighbour does not turn a failing loop into a
-        hot one.
-        """
+    def _pause_before_restart(self) -> None:
+        """A rest, so that a busy neighbour does not turn a failing loop into a hot one."""
         seconds = backoff_seconds(
             self._failures_in_row,
             first=self._restart_first_seconds,
             most=self._restart_most_seconds,
             randomness=self._randomness,
         )
-        until = self._clock.monotonic() + seconds
-        with self._changed:
-            while not self._stopping and (left := until - self._clock.monotonic()) > 0:
-                self._clock.wait(self._changed, left)
+        self.rest(seconds)
 
 
 class Looped:

@@ -1,9 +1,9 @@
 """Orders that come in at the same time begin in one transaction.
 
 A transaction costs about the same for one saga as for fifty, so whoever wants to begin one hands it in and waits; a
-single thread takes all that have come meanwhile and begins them together. Alone, an order waits for nobody. The promise
-is that of a transaction: when `begin` returns, the saga is in the database. What one order holds cannot make the others
-fail.
+single thread takes all that have come meanwhile and begins them together. Where orders come one after the other, each
+just too late for the one before, they wait a moment for company; alone, an order waits for nobody. The promise is that
+of a transaction: when `begin` returns, the saga is in the database. What one order holds cannot make the others fail.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,6 +15,8 @@ from typing import Any
 import structlog
 
 from ordersaga.delivery.background import Loop, Looped
+from ordersaga.delivery.clock import Clock, SystemClock
+from ordersaga.delivery.gathering import Gathering
 from ordersaga.orchestrator.core.instance import Instance
 from ordersaga.orchestrator.runtime.handle import Handler
 from ordersaga.orchestrator.runtime.turn import New
@@ -22,13 +24,19 @@ from ordersaga.orchestrator.store.protocol import BadRow, KeyTaken, StoreUnavail
 
 AnyInstance = Instance[Any]
 _log = structlog.get_logger(__name__)
+GATHER_LEAST = 2.0
+"""For fewer orders no time is given."""
 Waiting = tuple[New, "Future[AnyInstance]"]
 
 
 class Beginnings(Looped):
-    def __init__(self, handler: Handler, *, batch_max: int = 200) -> None:
+    def __init__(
+        self, handler: Handler, *, batch_max: int = 200, gather_seconds: float = 0.0, clock: Clock | None = None
+    ) -> None:
+        """`gather_seconds`: see `delivery.gathering`."""
         self._handler = handler
         self._batch_max = batch_max
+        self._gathering = Gathering(clock or SystemClock(), seconds=gather_seconds, least=GATHER_LEAST)
         self._lock = Lock()
         self._waiting: list[Waiting] = []
         self._ended = False
@@ -47,14 +55,21 @@ class Beginnings(Looped):
         return future
 
     def _turn(self) -> None:
+        if not self._waiting:
+            self._loop.pause(None)
+        if self._waiting and (seconds := self._gathering.wait_seconds()) > 0:
+            self._loop.rest(seconds)
+        self._take()
+
+    def _take(self) -> None:
         with self._lock:
             batch, self._waiting = self._waiting[: self._batch_max], self._waiting[self._batch_max :]
+        if batch:
+            self._gathering.took(len(batch))
         # One that was given up is not begun behind the back of whoever gave it up.
         batch = [(new, future) for new, future in batch if future.set_running_or_notify_cancel()]
         if batch:
             self._begin(batch)
-        else:
-            self._loop.pause(None)
 
     def _begin(self, batch: Sequence[Waiting]) -> None:
         try:
@@ -74,12 +89,11 @@ class Beginnings(Looped):
                 _settle(future, instance)
 
     def _end(self) -> None:
+        """Whoever was let in is not sent away."""
         with self._lock:
             self._ended = True
-            left, self._waiting = self._waiting, []
-        for _, future in left:
-            if future.set_running_or_notify_cancel():
-                _settle(future, StoreUnavailable("this process is stopping"))
+        while self._waiting:
+            self._take()
 
 
 def at_once(handler: Handler) -> "Callable[[New], Future[AnyInstance]]":
