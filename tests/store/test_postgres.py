@@ -22,7 +22,7 @@ from ordersaga.orchestrator.store import rows
 from ordersaga.orchestrator.store.connections import statements
 from ordersaga.orchestrator.store.postgres import PostgresStore, open_pool
 from ordersaga.orchestrator.store.protocol import Batch, Lookup
-from ordersaga.orchestrator.store.recent import Recent
+from ordersaga.orchestrator.store.recent import NO_SERVER, Recent
 from ordersaga.orchestrator.store.search import Search
 from ordersaga.orchestrator.store.searching import page_statement, parameters
 from tests.local.watching import until
@@ -73,7 +73,7 @@ FILLED = """
     ANALYZE
 """
 IDS = Uuids([UUID(int=n) for n in range(32)])
-KNOWN = {"ids": IDS, "written": Transactions([0] * 32)}
+KNOWN = {"ids": IDS, "written": Transactions([0] * 32), "server": NO_SERVER}
 REFERENCES = {"ids": IDS, "order_ids": Texts(["o-7", "o-8"]), "payment_ids": Texts(["p-9"])}
 DUE = {"known": Texts(["trial 1"]), "limit": 100}
 
@@ -289,11 +289,20 @@ def test_what_was_not_committed_is_not_remembered(postgres: PostgresPlace) -> No
 
 def test_no_more_are_remembered_than_there_is_room_for() -> None:
     recent, sagas = Recent(most=3), [waiting_until(saga(), PAST) for _ in range(5)]
-    recent.keep(1, sagas)
-    recent.keep(2, sagas[2:3])
-    recent.keep(3, [changed(sagas[4], outstanding=None)])
-    found = recent.of(one.saga_id for one in sagas)
+    recent.keep(1, PAST, sagas)
+    recent.keep(2, PAST, sagas[2:3])
+    recent.keep(3, PAST, [changed(sagas[4], outstanding=None)])
+    server, found = recent.of(one.saga_id for one in sagas)
+    assert server == PAST
     assert {saga_id: by for saga_id, (by, _) in found.items()} == {sagas[2].saga_id: 2, sagas[3].saga_id: 1}
+
+
+def test_what_was_written_on_another_server_is_forgotten() -> None:
+    recent, (older, newer) = Recent(), [waiting_until(saga(), PAST) for _ in range(2)]
+    recent.keep(7, PAST, [older])
+    recent.keep(3, PAST + timedelta(hours=1), [newer])
+    server, found = recent.of([older.saga_id, newer.saga_id])
+    assert server == PAST + timedelta(hours=1) and found.keys() == {newer.saga_id}
 
 
 def begin_at(place: PostgresPlace, moment: datetime) -> AnyInstance:

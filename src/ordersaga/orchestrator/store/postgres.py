@@ -9,7 +9,7 @@ answer to COMMIT is lost nobody knows whether it took place: that is `CommitUnkn
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Protocol
 from uuid import UUID
 
@@ -53,7 +53,7 @@ from ordersaga.orchestrator.store.protocol import (
     Unclaimed,
 )
 from ordersaga.orchestrator.store.read import Reads
-from ordersaga.orchestrator.store.recent import Recent, Written
+from ordersaga.orchestrator.store.recent import NO_SERVER, Recent, Written
 from ordersaga.orchestrator.store.references import references_of
 from ordersaga.orchestrator.store.search import EVERYTHING, Search
 from ordersaga.orchestrator.store.sqlstates import as_ours, one_line
@@ -103,7 +103,7 @@ class PostgresStore:
             )
             yield transaction
             assert not transaction.failed, "an error of the store was not let out of its transaction"
-        self._recent.keep(transaction.number, transaction.written)
+        self._recent.keep(transaction.number, transaction.server, transaction.written)
 
     def due(self, limit: int) -> Sequence[Due]:
         return self._reads.due(limit)
@@ -182,8 +182,8 @@ class PostgresTransaction:
     ) -> None:
         self._recent = recent
         self._directory = directory
-        self.number = 0
-        """The server's for this transaction, once it has written."""
+        self.number, self.server = 0, NO_SERVER
+        """The server's for this transaction, and when that was started, once it has written."""
         self.written: list[AnyInstance] = []
         self._connection = connection
         self._connections = connections
@@ -203,16 +203,18 @@ class PostgresTransaction:
 
     def _lock(self, wanted: Lookup, *, skip_locked: bool) -> tuple[Loaded, Lookup]:
         """What is in the hot tables, and what is not."""
-        saga_ids, known = list(wanted.saga_ids), self._recent.of(wanted.saga_ids)
-        values: dict[str, Array] = {"ids": Uuids(saga_ids)}
+        saga_ids, (server, known) = list(wanted.saga_ids), self._recent.of(wanted.saga_ids)
+        values: dict[str, Array | datetime] = {"ids": Uuids(saga_ids)}
+        is_anything = bool(saga_ids or wanted.order_ids or wanted.payment_ids)
         lock, personal = "lock_free" if skip_locked else "lock", "personal"
         if wanted.order_ids or wanted.payment_ids:
             values |= {"order_ids": Texts(list(wanted.order_ids)), "payment_ids": Texts(list(wanted.payment_ids))}
             lock, personal = lock + "_by_reference", "personal_by_reference"
         else:
             values["written"] = Transactions([known[one].by if one in known else 0 for one in saga_ids])
+            values["server"] = server
         with self._round_trip():
-            locked = self._execute(lock, values) if any(values.values()) else None
+            locked = self._execute(lock, values) if is_anything else None
             around = self._execute(personal, values)
         found = locked.fetchall() if locked else []
         missing = Lookup(
@@ -282,7 +284,7 @@ class PostgresTransaction:
         if 0 <= keys.rowcount < len(batch.keys):
             self.failed = True
             raise KeyTaken("a request key is there already")
-        ((self.number,),) = numbered.fetchall()
+        ((self.number, self.server),) = numbered.fetchall()
         self.written += [change.after for change in batch.changes]
         return outbox.written(outgoing, records)
 
@@ -333,7 +335,7 @@ class PostgresTransaction:
             if any(columns.values()):
                 self._execute(name, columns)
 
-    def _execute(self, name: str, values: Mapping[str, Array]) -> Cursor[Row]:
+    def _execute(self, name: str, values: Mapping[str, Array | datetime]) -> Cursor[Row]:
         return self._connection.execute(_SQL[name], values)
 
     @contextmanager

@@ -2,11 +2,15 @@
 
 Each is kept with the number of the transaction that wrote its row. PostgreSQL has that number in every row (`xmin`), so
 whoever locks the row sees whether it is still the very one that was written here: if anybody has touched it since, with
-a decision or by hand, it is read. Only sagas that wait for an answer are kept: theirs comes soon, and erasure of
-personal data leaves them alone. What is kept is bounded, the oldest goes first, and nothing is lost with it.
+a decision or by hand, it is read. A number is one server's: a standby that takes over without the last transactions
+gives their numbers out once more. So all are of one server, known by when it was started, and are read from another.
+
+Only sagas that wait for an answer are kept: theirs comes soon, and erasure of personal data leaves them alone. What is
+kept is bounded, the oldest goes first, and nothing is lost with it.
 """
 
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from itertools import islice
 from threading import Lock
 from typing import NamedTuple
@@ -16,6 +20,8 @@ from ordersaga.orchestrator.store.protocol import AnyInstance
 
 RECENT_MAX = 4_000
 """About 20 MB. More in flight are read from the database as they come."""
+
+NO_SERVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Written(NamedTuple):
@@ -30,15 +36,20 @@ class Recent:
     def __init__(self, most: int = RECENT_MAX) -> None:
         self._most = most
         self._lock = Lock()
+        self._server = NO_SERVER
         self._known: dict[UUID, Written] = {}
 
-    def of(self, saga_ids: Iterable[UUID]) -> Mapping[UUID, Written]:
-        known = self._known
-        return {saga_id: found for saga_id in saga_ids if (found := known.get(saga_id)) is not None}
-
-    def keep(self, by: int, instances: Iterable[AnyInstance]) -> None:
-        """After the transaction `by` has committed."""
+    def of(self, saga_ids: Iterable[UUID]) -> tuple[datetime, Mapping[UUID, Written]]:
+        """When the server was started on which they were written, and what is known of these."""
         with self._lock:
+            server, known = self._server, self._known
+            return server, {saga_id: found for saga_id in saga_ids if (found := known.get(saga_id)) is not None}
+
+    def keep(self, by: int, server: datetime, instances: Iterable[AnyInstance]) -> None:
+        """After the transaction `by` has committed, on the server that was started then."""
+        with self._lock:
+            if server != self._server:
+                self._server, self._known = server, {}
             for instance in instances:
                 self._known.pop(instance.saga_id, None)
                 if instance.outstanding is not None:

@@ -1,14 +1,16 @@
 -- One batch of sagas: load, decide, save. Everything is passed as arrays; a statement is sent only where it has rows.
 
--- name: lock(ids, written)
+-- name: lock(ids, written, server)
 -- In the order of ids, so that two batches cannot wait for each other. Without the state where the row is the one that
--- the transaction `written` left: then it is known.
-SELECT s.id, s.saga, s.version, CASE WHEN s.xmin <> k.by THEN s.state END, s.order_id, s.payment_id
+-- the transaction `written` left on the server that was started at `server`: then it is known.
+SELECT s.id, s.saga, s.version, CASE WHEN s.xmin <> k.by OR pg_postmaster_start_time() <> :server THEN s.state END,
+    s.order_id, s.payment_id
 FROM unnest(:ids, :written) k (id, by) JOIN sagas s ON s.id = k.id ORDER BY s.id FOR UPDATE OF s;
 
--- name: lock_free(ids, written)
+-- name: lock_free(ids, written, server)
 -- The same without those that another transaction holds.
-SELECT s.id, s.saga, s.version, CASE WHEN s.xmin <> k.by THEN s.state END, s.order_id, s.payment_id
+SELECT s.id, s.saga, s.version, CASE WHEN s.xmin <> k.by OR pg_postmaster_start_time() <> :server THEN s.state END,
+    s.order_id, s.payment_id
 FROM unnest(:ids, :written) k (id, by) JOIN sagas s ON s.id = k.id ORDER BY s.id FOR UPDATE OF s SKIP LOCKED;
 
 -- name: lock_by_reference(ids, order_ids, payment_ids)
@@ -23,7 +25,7 @@ SELECT id, saga, version, state, order_id, payment_id FROM sagas
 WHERE id = ANY (:ids) OR order_id = ANY (:order_ids) OR payment_id = ANY (:payment_ids)
 ORDER BY id FOR UPDATE SKIP LOCKED;
 
--- name: personal(ids, written)
+-- name: personal(ids, written, server)
 -- A statement of its own, after the locks are held: who waited for a lock gets the newest row of the table that is
 -- locked, but of a joined one what was there before the wait. With it comes the one clock that deadlines are compared
 -- with; there is a row for it even if nothing is found. Nothing of those whose state is known.
@@ -31,7 +33,7 @@ SELECT clock_timestamp(), p.saga_id, p.data
 FROM (VALUES (1)) always
 LEFT JOIN (
     unnest(:ids, :written) k (id, by)
-    JOIN sagas s ON s.id = k.id AND s.xmin <> k.by
+    JOIN sagas s ON s.id = k.id AND (s.xmin <> k.by OR pg_postmaster_start_time() <> :server)
     JOIN saga_personal p ON p.saga_id = k.id
 ) ON true;
 
@@ -66,8 +68,8 @@ FROM unnest(
 WHERE s.id = v.id AND s.revision = v.was;
 
 -- name: written_by()
--- The number that every row written by this transaction bears.
-SELECT pg_current_xact_id()::xid::text::bigint;
+-- The number that every row written by this transaction bears, and the server whose number it is.
+SELECT pg_current_xact_id()::xid::text::bigint, pg_postmaster_start_time();
 
 -- name: keep_personal(ids, customers, data)!
 -- What belongs to a person, where it changed.
