@@ -10,8 +10,8 @@ _M = 0x5BD1E995
 
 @lru_cache(maxsize=16_384)
 def partition_of(key: bytes, partitions: int) -> int:
-    """Cached: a saga's key comes back a dozen times, and the hash in Python costs twenty times the look-up. 4 MB when it
-    is full.
+    """Cached: a saga's key comes back a dozen times, and the hash in Python costs twenty times the look-up. Full, the
+    cache is 4 MB.
     """
     return (murmur2(key) & 0x7FFFFFFF) % partitions
 
