@@ -1,10 +1,12 @@
 """Brokers that ask for a password: a wrong one is named as the cause, and never repeated."""
 
 import logging
+import time
 
 import pytest
 
 from ordersaga.bus.kafka import KafkaBus, KafkaSecurity, KafkaTimings
+from ordersaga.bus.kafka_logging import Causes
 from ordersaga.bus.protocol import BusUnavailable
 from ordersaga.local.kafka import KafkaCluster
 from tests.bus.reading import eventually
@@ -36,6 +38,21 @@ def test_a_wrong_password_is_named_as_the_cause_and_not_repeated(caplog: pytest.
         eventually(lambda: "ECONNREFUSED" in failure_of(accepted), "the right password was not accepted")
         accepted.close(2)
     assert "secret" not in told + caplog.text + repr(security("wrong-c4n4ry-secret"))
+
+
+def test_the_time_out_of_a_later_try_is_not_taken_for_the_cause() -> None:
+    causes, cut_off = Causes(), "Connection lost: KafkaConnectionError: socket disconnected"
+
+    def said(*messages: str) -> str:
+        began = time.monotonic()
+        for message in messages:
+            causes.emit(logging.LogRecord("kafka.net", logging.ERROR, "", 0, message, None, None))
+        return causes.since(began)
+
+    too_late = "Connection lost: KafkaTimeoutError: SASL Authentication timed out"
+    assert said(cut_off, too_late, "Bootstrap failed: KafkaTimeoutError") == cut_off
+    assert said("SaslAuthenticationFailedError", cut_off, too_late) == "SaslAuthenticationFailedError"
+    assert said(too_late) == too_late, "where there is nothing else"
 
 
 def failure_of(bus: KafkaBus) -> str:

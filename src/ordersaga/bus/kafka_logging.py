@@ -7,7 +7,8 @@ import time
 from collections import deque
 
 TELLING = (("Sasl", "SSL", "certificate", "Authentication", "Handshake"), ("socket disconnected",), ("",))
-"""Most telling first: a refused password outranks the time-out of the try that followed it."""
+"""Most telling first: a refused password outranks the time-out of the try that followed it, in whatever words."""
+_TIMED_OUT = "timed out"
 
 
 class Causes(logging.Handler):
@@ -25,9 +26,8 @@ class Causes(logging.Handler):
     def since(self, began: float) -> str:
         """Why an attempt failed: the last of the most telling ones, or nothing."""
         messages = [message for at, message in reversed(self._messages.copy()) if at >= began]
-        return next(
-            (message for words in TELLING for message in messages if any(word in message for word in words)), ""
-        )
+        told = [message for message in messages if _TIMED_OUT not in message] or messages
+        return next((message for words in TELLING for message in told if any(word in message for word in words)), "")
 
 
 CAUSES = Causes()
