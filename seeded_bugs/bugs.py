@@ -236,9 +236,22 @@ RUNTIME = (
     Bug(
         name="what another process wrote since is not read",
         path=f"{ORCHESTRATOR}/store/sql/write.sql",
-        before="""CASE WHEN s.xmin <> k.by THEN s.state END, s.order_id, s.payment_id
+        before="""CASE WHEN s.xmin <> k.by OR pg_postmaster_start_time() <> :server THEN s.state END,
+    s.order_id, s.payment_id
 FROM unnest(:ids, :written) k (id, by) JOIN sagas s ON s.id = k.id ORDER BY s.id FOR UPDATE OF s;""",
-        after="""CASE WHEN k.by = '0'::xid THEN s.state END, s.order_id, s.payment_id
+        after="""CASE WHEN k.by = '0'::xid THEN s.state END,
+    s.order_id, s.payment_id
+FROM unnest(:ids, :written) k (id, by) JOIN sagas s ON s.id = k.id ORDER BY s.id FOR UPDATE OF s;""",
+        likely="store",
+    ),
+    Bug(
+        name="a row of a standby passes for that of the server before by its number",
+        path=f"{ORCHESTRATOR}/store/sql/write.sql",
+        before="""OR pg_postmaster_start_time() <> :server THEN s.state END,
+    s.order_id, s.payment_id
+FROM unnest(:ids, :written) k (id, by) JOIN sagas s ON s.id = k.id ORDER BY s.id FOR UPDATE OF s;""",
+        after="""OR :server > clock_timestamp() THEN s.state END,
+    s.order_id, s.payment_id
 FROM unnest(:ids, :written) k (id, by) JOIN sagas s ON s.id = k.id ORDER BY s.id FOR UPDATE OF s;""",
         likely="store",
     ),

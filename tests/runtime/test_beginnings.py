@@ -1,5 +1,7 @@
 """Orders that come in together begin together, and fail alone."""
 
+from threading import Event
+
 import pytest
 
 from ordersaga.delivery.failpoints import armed
@@ -44,6 +46,26 @@ def test_orders_that_come_one_after_the_other_are_waited_for_unless_it_is_to_sto
         assert all(one.result(0) for one in later)
     assert len(transactions) == 2
     assert stage.one("select count(*) from sagas") == 8
+
+
+def test_an_order_that_waits_for_another_is_begun_before_the_process_stops(stage: Stage) -> None:
+    in_hand, go_on = Event(), Event()
+
+    def hold() -> None:
+        in_hand.set()
+        assert go_on.wait(20)
+
+    beginnings = Beginnings(stage.handler)
+    with armed(BEFORE_COMMIT, hold):
+        first = beginnings.begin(new())
+        beginnings.start()
+        assert in_hand.wait(20)
+        second = beginnings.begin(new())
+        assert not beginnings.stop(0.0)
+        go_on.set()
+        assert first.result(20).saga_id != second.result(20).saga_id
+    assert beginnings.stop(5)
+    assert stage.one("select count(*) from sagas") == 2
 
 
 def test_an_order_that_cannot_be_stored_fails_alone(stage: Stage) -> None:

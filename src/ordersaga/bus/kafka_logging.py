@@ -7,7 +7,7 @@ import time
 from collections import deque
 
 TELLING = (("Sasl", "SSL", "certificate", "Authentication", "Handshake"), ("socket disconnected",), ("",))
-"""Most telling first: a refused password outranks the time-out of the try that followed it, in whatever words."""
+"""Most telling first."""
 _TIMED_OUT = "timed out"
 
 
@@ -24,7 +24,9 @@ class Causes(logging.Handler):
             self._messages.append((time.monotonic(), message))
 
     def since(self, began: float) -> str:
-        """Why an attempt failed: the last of the most telling ones, or nothing."""
+        """Why an attempt failed: the last of the most telling ones, or nothing. A try that ran out of time tells little
+        beside one that was refused.
+        """
         messages = [message for at, message in reversed(self._messages.copy()) if at >= began]
         told = [message for message in messages if _TIMED_OUT not in message] or messages
         return next((message for words in TELLING for message in told if any(word in message for word in words)), "")

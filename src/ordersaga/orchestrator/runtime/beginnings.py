@@ -15,7 +15,7 @@ from typing import Any
 import structlog
 
 from ordersaga.delivery.background import Loop, Looped
-from ordersaga.delivery.clock import Clock, SystemClock
+from ordersaga.delivery.clock import SystemClock
 from ordersaga.delivery.gathering import Gathering
 from ordersaga.orchestrator.core.instance import Instance
 from ordersaga.orchestrator.runtime.handle import Handler
@@ -30,13 +30,11 @@ Waiting = tuple[New, "Future[AnyInstance]"]
 
 
 class Beginnings(Looped):
-    def __init__(
-        self, handler: Handler, *, batch_max: int = 200, gather_seconds: float = 0.0, clock: Clock | None = None
-    ) -> None:
+    def __init__(self, handler: Handler, *, batch_max: int = 200, gather_seconds: float = 0.0) -> None:
         """`gather_seconds`: see `delivery.gathering`."""
         self._handler = handler
         self._batch_max = batch_max
-        self._gathering = Gathering(clock or SystemClock(), seconds=gather_seconds, least=GATHER_LEAST)
+        self._gathering = Gathering(SystemClock(), seconds=gather_seconds, least=GATHER_LEAST)
         self._lock = Lock()
         self._waiting: list[Waiting] = []
         self._ended = False
