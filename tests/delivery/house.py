@@ -72,9 +72,9 @@ class Process:
 class House:
     """What all processes share."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: MovableClock | None = None) -> None:
         self.stage = Stage()
-        self.clock = MovableClock()
+        self.clock = clock or MovableClock()
         self.table = MemoryTable(clock=self.clock)
         self.processes: list[Process] = []
 

@@ -62,6 +62,13 @@ class MovableClock(SystemClock):
                 condition.notify_all()
 
 
+class StandingClock(MovableClock):
+    """One that goes on by what the test adds and by nothing else."""
+
+    def monotonic(self) -> float:
+        return 1000.0 + self._ahead_seconds
+
+
 class SeededRandom:
     def __init__(self, seed: int) -> None:
         self._random = Random(seed)
@@ -154,6 +161,8 @@ class WatchedOutbox(MemoryOutbox):
     """Scans that ended."""
     beats = 0
     """Renewals that were tried."""
+    deletes = 0
+    """Statements that were to delete acknowledged rows."""
 
     def _ask(self, question: str) -> None:
         self.stage.tell()
@@ -176,6 +185,7 @@ class WatchedOutbox(MemoryOutbox):
 
     def acknowledged(self, row_ids: Sequence[int]) -> None:
         self._ask("acknowledged")
+        self.deletes += 1
         super().acknowledged(row_ids)
         self.stage.tell()
 

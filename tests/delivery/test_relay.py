@@ -56,6 +56,31 @@ def test_a_publication_does_not_wait_for_the_delete_of_the_one_before(house: Hou
     assert len(house.table.rows) == 2
 
 
+# --- when acknowledged rows are deleted ------------------------------------------------------------------------
+
+
+def test_a_row_that_is_acknowledged_alone_is_deleted_at_once(standing: House) -> None:
+    one = standing.process(ONE).start()
+    for value in (b"1", b"2", b"3"):
+        one.send(value)
+        standing.until_empty()
+
+
+def test_where_many_are_acknowledged_they_wait_a_moment_and_are_deleted_together(standing: House) -> None:
+    one = standing.process(ONE).start()
+    one.send(*(f"{number}".encode() for number in range(100)))
+    standing.until_empty()
+    deleted = one.outbox.deletes
+    one.send(b"x")
+    one.until(lambda: one.relay.figures().undeleted == 1, "a row waits to be deleted")
+    one.send(b"y")
+    one.until(lambda: one.relay.figures().undeleted == 2, "another waits with it")
+    assert one.outbox.deletes == deleted
+    standing.clock.advance(0.1)
+    standing.until_empty()
+    assert one.outbox.deletes == deleted + 1
+
+
 # --- the bus says no, or nothing -----------------------------------------------------------------------------
 
 

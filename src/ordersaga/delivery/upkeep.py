@@ -1,7 +1,8 @@
 """What the relay needs of the database, on a thread of its own, so that neither waits for the other.
 
 It renews the lease, deletes acknowledged rows, finds rows that nobody publishes, and asks whether rows of other owners
-are gone. Deletes wait a moment for company, since each costs a transaction. They go in the order of the
+are gone. Each delete costs a transaction, so where many are acknowledged deletes wait a moment for company; where few
+are they do not, since another process may hold the next row of the lane and wait for it. They go in the order of the
 acknowledgements: rows whose delete failed are in the next statement too, so a later row of a lane never leaves the
 outbox before an earlier one. A row that was acknowledged is never handed out again by this process, however often its
 delete fails.
@@ -16,6 +17,7 @@ import structlog
 from ordersaga.delivery import failpoints
 from ordersaga.delivery.background import Health, Loop
 from ordersaga.delivery.clock import Clock, Randomness, backoff_seconds
+from ordersaga.delivery.gathering import Gathering
 from ordersaga.delivery.look_up import LookUp, WasWritten
 from ordersaga.delivery.messages import OutboxRow
 from ordersaga.delivery.outbox_protocol import LeaseLost, Outbox, OutboxUnavailable
@@ -31,6 +33,8 @@ AFTER_TAKE_OVER = failpoints.declare("relay.after_take_over", "Rows of a dead ow
 _DELETE_MAX = 5_000
 _DELETE_AT_ONCE = 500
 _DELETE_WAIT_SECONDS = 0.05
+_DELETE_LEAST = 4.0
+"""For fewer rows no time is given."""
 _ASK_FIRST_SECONDS = 0.005
 _ASK_MOST_SECONDS = 0.5
 
@@ -61,6 +65,7 @@ class Upkeep:
         self._lock = Lock()
         self._undeleted: list[int] = []
         self._delete_at = 0.0
+        self._gathering = Gathering(clock, seconds=_DELETE_WAIT_SECONDS, least=_DELETE_LEAST)
         self._asked: set[int] = set()
         self._ask_at = 0.0
         self._ask_pause_seconds = _ASK_FIRST_SECONDS
@@ -190,6 +195,7 @@ class Upkeep:
             row_ids = self._undeleted[:_DELETE_MAX]
         if row_ids:
             failpoints.hit(BEFORE_DELETE)
+            self._gathering.took(len(row_ids))
             self._outbox.acknowledged(row_ids)
             failpoints.hit(AFTER_DELETE)
             with self._lock:
@@ -197,7 +203,7 @@ class Upkeep:
                 self._delete_at = self._when_to_delete()
 
     def _when_to_delete(self) -> float:
-        wait = _DELETE_WAIT_SECONDS if len(self._undeleted) < _DELETE_AT_ONCE else 0.0
+        wait = self._gathering.wait_seconds() if len(self._undeleted) < _DELETE_AT_ONCE else 0.0
         return self._clock.monotonic() + wait
 
     def _ask(self) -> None:
