@@ -148,14 +148,14 @@ class ProducerSession:
         return let_sleep(self._client._sender)
 
     def send(self, record: Outgoing, partition: int | None) -> Future:
+        headers = list(record.headers)
         try:
-            future: Future = self._client.send(
-                record.topic,
-                value=record.value,
-                key=record.key or None,
-                headers=list(record.headers),
-                partition=partition,
-            )
+            future: Future
+            if partition is None:
+                future = self._client.send(record.topic, value=record.value, headers=headers)
+            else:  # what `send` comes to where partition and size are known: the way there costs as much again
+                place = kafka.TopicPartition(record.topic, partition)
+                future, *_ = self._client._accumulator.append(place, None, record.key or None, record.value, headers)
             return future
         except errors.KafkaError as error:
             raise BusUnavailable(one_line(error)) from error

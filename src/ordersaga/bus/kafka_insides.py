@@ -11,6 +11,7 @@ INSIDES = (  # a test compares them with the library
     "KafkaProducer._sender.force_close",
     "KafkaProducer._sender.wakeup",
     "KafkaProducer._transaction_manager.has_fatal_error",
+    "KafkaProducer._accumulator.append",
     "KafkaProducer._accumulator.begin_flush",
     "KafkaProducer._accumulator._flushes_in_progress.decrement",
     "KafkaConsumer._client._manager.least_used_connections",
