@@ -148,8 +148,8 @@ class MachineConsumer:
     def assigned(self) -> Collection[TopicPartition]:
         return self._consumer.assigned()
 
-    def lag(self) -> Mapping[TopicPartition, int]:
-        return self._consumer.lag()
+    def lag(self, since: float | None = None) -> Mapping[TopicPartition, int]:
+        return self._consumer.lag(since)
 
     def close(self, timeout_seconds: float) -> None:
         """The dead say no goodbye: their group notices by itself."""

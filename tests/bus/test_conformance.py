@@ -254,6 +254,15 @@ def test_lag_counts_what_was_not_delivered(bus: Bus, topic: str, group: str) -> 
         assert sum(consumer.lag().values()) == 0
 
 
+def test_lag_tells_what_is_known_since_a_moment(bus: Bus, topic: str, group: str) -> None:
+    publish(bus, *numbered(topic, 60, keys=60))
+    with member(bus, group, topic) as consumer:
+        read(consumer, 60)
+        now = time.monotonic()
+        eventually(lambda: consumer.lag(now).keys() == set(consumer.assigned()), "every partition's end is known anew")
+        assert sum(consumer.lag(now).values()) == 0
+
+
 def test_lag_counts_what_waits_in_partitions_whose_turn_has_not_come(bus: Bus, topic: str, group: str) -> None:
     """The client has them already, and says nothing of them: of a line of 4,500 answers it told of 300."""
     count = 600

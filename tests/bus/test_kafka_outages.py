@@ -192,6 +192,29 @@ def test_a_consumer_lives_through_the_death_of_its_broker(breakable: KafkaCluste
     bus.close(5)
 
 
+def test_a_frozen_broker_has_told_no_end_since_it_froze(breakable: KafkaCluster, bus: KafkaBus, group: str) -> None:
+    topic = new_topic(bus)
+    assert all_acknowledged(bus.producer(client_id="p").publish(numbered(topic, 0, 5), 10))
+    with member(bus, group, topic) as consumer:
+
+        def told_since(moment: float) -> bool:
+            return not consumer.poll(10, 0.1) and set(consumer.lag(moment)) == set(consumer.assigned())
+
+        read(consumer, 5)
+        eventually(lambda: told_since(0.0), "told")
+        breakable.nodes[0].freeze()
+        try:
+            frozen_at = time.monotonic()
+            for _ in range(5):
+                assert not consumer.poll(10, 0.1), "which is no sign that there is nothing"
+                assert not consumer.lag(frozen_at)
+        finally:
+            breakable.nodes[0].thaw()
+        eventually(lambda: told_since(frozen_at), "told again")
+        assert sum(consumer.lag(frozen_at).values()) == 0
+    bus.close(5)
+
+
 def test_what_is_built_without_a_broker_works_as_soon_as_there_is_one(
     breakable: KafkaCluster, impatient: KafkaTimings, group: str
 ) -> None:

@@ -51,7 +51,7 @@ class Client:
         self.commits.append(offsets)
         done(offsets, self.commit_error)
 
-    def lag(self) -> Offsets:
+    def lag(self, since: float | None) -> Offsets:
         return {}
 
     def behind(self) -> bool:

@@ -218,23 +218,30 @@ class ListConsumer:
         self.committed = 0
         self.paused = False
         self._woken = False
-        self.polls_while_paused = 0
+        self.polls = self.polls_while_paused = 0
         self.closed = 0
         self.trouble: list[BusError] = []
         """Raised by the next polls, one each."""
+        self.deaf = False
+        """Polls return nothing though there is something: what was asked for is still on its way."""
+        self._known_at = 0.0
 
     def poll(self, max_records: int, timeout_seconds: float) -> Sequence[Record]:
         with self._stage.changed:
+            self.polls += 1
             if self.trouble:
                 raise self.trouble.pop(0)
             if self.paused:
                 self.polls_while_paused += 1
                 self._stage.tell()
                 return []
-            if self._position == len(self._records) and not self._woken:
+            if (self.deaf or self._position == len(self._records)) and not self._woken:
                 self._stage.changed.wait(min(timeout_seconds, 0.02))
             self._woken = False
-            self._known_end = len(self._records)
+            if self.deaf:
+                self._stage.tell()
+                return []
+            self._known_end, self._known_at = len(self._records), monotonic()
             found = self._records[self._position : self._position + max_records]
             self._position += len(found)
             return found
@@ -268,9 +275,11 @@ class ListConsumer:
     def assigned(self) -> frozenset[tuple[str, int]]:
         return frozenset({("in", 0)})
 
-    def lag(self) -> Mapping[tuple[str, int], int]:
+    def lag(self, since: float | None = None) -> Mapping[tuple[str, int], int]:
         """As the client does, it learns the end of the log with what it reads, and nothing while it is paused."""
-        return {} if self._known_end is None else {("in", 0): self._known_end - self._position}
+        if self._known_end is None or (since is not None and self._known_at <= since):
+            return {}
+        return {("in", 0): self._known_end - self._position}
 
     def close(self, timeout_seconds: float) -> None:
         self.closed += 1

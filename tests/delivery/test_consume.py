@@ -153,6 +153,23 @@ def test_after_an_outage_it_has_not_caught_up_before_what_came_meanwhile_is_hand
     assert seen[:3] == [False, False, False], "but for a batch"
 
 
+def test_after_an_outage_a_poll_that_returns_nothing_does_not_tell_that_there_is_nothing(desks: Desks) -> None:
+    desk = desks(numbers(2))
+    desk.loop.start()
+    desk.until_committed(2)
+    desk.until(lambda: desk.loop.caught_up)
+    desk.consumer.deaf = True
+    desk.consumer.trouble += [BusUnavailable("away")]
+    desk.until(lambda: not desk.loop.caught_up)
+    desk.consumer.add(numbers(1))
+    polls = desk.consumer.polls
+    desk.until(lambda: desk.consumer.polls > polls + 2, "it polls, and hears nothing")
+    assert not desk.loop.caught_up
+    desk.consumer.deaf = False
+    desk.until(lambda: desk.loop.caught_up)
+    assert desk.consumer.committed == 3
+
+
 def test_while_the_brokers_refuse_to_be_read_it_has_not_caught_up(desks: Desks) -> None:
     desk = desks(numbers(2))
     desk.loop.start()

@@ -253,10 +253,10 @@ class ConsumerSession:
         with translated():
             self._client.commit_async(_as_kafka(offsets), callback=answered)
 
-    def lag(self) -> Offsets:
+    def lag(self, since: float | None) -> Offsets:
         found, assigned = {}, self._client.assignment()
         newer = self._ends.look(assigned)
-        for tp in assigned:
+        for tp in assigned if since is None else assigned & self._ends.told_since(since):
             with contextlib.suppress(errors.KafkaError):  # taken away meanwhile
                 known = self._client.highwater(tp)
                 end = known if known is None else max(known, newer.get(tp, 0))

@@ -58,7 +58,7 @@ class Session(Protocol):
     def commit(self, offsets: Offsets, done: Callable[[Offsets, str], None]) -> None:
         """Does not wait. `done` is called in a later `poll` or `commit`, with an error or ''."""
 
-    def lag(self) -> Offsets: ...
+    def lag(self, since: float | None) -> Offsets: ...
 
     def behind(self) -> bool:
         """Whether there are records that were not delivered. Asks a broker."""
@@ -164,8 +164,8 @@ class KafkaConsumer:
     def assigned(self) -> Collection[TopicPartition]:
         return self._client.assigned() if self._client is not None else ()
 
-    def lag(self) -> Offsets:
-        return self._client.lag() if self._client is not None else {}
+    def lag(self, since: float | None = None) -> Offsets:
+        return self._client.lag(since) if self._client is not None else {}
 
     def close(self, timeout_seconds: float) -> None:
         until = time.monotonic() + timeout_seconds

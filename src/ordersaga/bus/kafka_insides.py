@@ -3,7 +3,9 @@
 A test compares the names with the library that is installed.
 """
 
+import time
 from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -52,6 +54,7 @@ class Ends:
     def __init__(self, fetcher: Any) -> None:
         self._fetcher = fetcher
         self._asked: Any = None
+        self._asked_at = self._told_of_at = 0.0
         self._told: dict[Any, int] = {}
 
     def look(self, partitions: Collection[Any]) -> Mapping[Any, int]:
@@ -62,14 +65,20 @@ class Ends:
         if asked is None or asked.is_done:
             if asked is not None:
                 self._told = {tp: end.offset for tp, end in asked.value[0].items()} if asked.succeeded() else {}
+                self._told_of_at = self._asked_at
             wanted = dict.fromkeys(partitions, _LATEST)
             with suppress(RuntimeError):  # the client is closed
+                self._asked_at = time.monotonic()
                 self._asked = fetcher._manager.call_soon(fetcher._send_list_offsets_requests, wanted)
         found = dict(self._told)
         for answer in [*fetcher._completed_fetches.copy(), *fetcher._paused_completed_fetches.copy().values()]:
             tp, end = answer.topic_partition, int(answer.partition_data.high_watermark)
             found[tp] = max(end, found.get(tp, end))
         return found
+
+    def told_since(self, moment: float) -> AbstractSet[Any]:
+        """The partitions of which a broker told where they end when it was asked after `moment`."""
+        return self._told.keys() if self._told_of_at > moment else frozenset()
 
 
 def join_to_the_end(coordinator: Any) -> None:

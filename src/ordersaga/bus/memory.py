@@ -240,7 +240,7 @@ class MemoryConsumer:
         with self._changed:
             return tuple(self._member.positions)
 
-    def lag(self) -> Mapping[TopicPartition, int]:
+    def lag(self, since: float | None = None) -> Mapping[TopicPartition, int]:
         with self._changed:
             return {tp: self._end(tp) - position for tp, position in self._member.positions.items()}
 

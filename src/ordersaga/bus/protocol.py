@@ -93,8 +93,12 @@ class Consumer(Protocol):
     def assigned(self) -> Collection[tuple[str, int]]:
         """The (topic, partition) pairs that are this member's, as far as it knows."""
 
-    def lag(self) -> Mapping[tuple[str, int], int]:
-        """Records not yet delivered, per assigned (topic, partition), as far as known without asking a broker."""
+    def lag(self, since: float | None = None) -> Mapping[tuple[str, int], int]:
+        """Records not yet delivered, per assigned (topic, partition), as far as known without waiting for a broker.
+
+        `since`, on the clock of `time.monotonic`: only of those partitions of which a broker was asked after that
+        moment where they end, and has answered. Asking is begun by any call.
+        """
 
     def close(self, timeout_seconds: float) -> None:
         """Leave the group. Idempotent, and from any thread; returns within the timeout whatever the brokers do. A

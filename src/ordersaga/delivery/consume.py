@@ -93,6 +93,8 @@ class ConsumeLoop:
         self._trouble = ""
         self._caught_up = self._listens = False
         """`_listens`: it was polled since anything was in the way. Before that nobody knows what came meanwhile."""
+        self._lost_at: float | None = None
+        """When anything was in the way last. What the consumer knew then of how much there is may be old."""
         self._crowded = False
         self._large = batch_max * CROWDED_SHARE
         self._backlog = Backlog(self._clock, lambda: sum(consumer.lag().values()), large=self._large)
@@ -170,11 +172,12 @@ class ConsumeLoop:
     def _lose_track(self) -> None:
         """Nothing is read for a while, or nothing of it can be handled: answers may come meanwhile."""
         self._caught_up = self._listens = False
+        self._lost_at = self._clock.monotonic()
 
     def _look_how_far(self) -> None:
         """Before it has partitions, and knows where each of them ends, it has heard nothing."""
         if self._listens and not self._caught_up and (assigned := set(self._consumer.assigned())):
-            lag = self._consumer.lag()
+            lag = self._consumer.lag(self._lost_at)
             self._caught_up = assigned <= lag.keys() and sum(lag.values()) <= self._batch_max
 
     def _work(self, records: Sequence[Record]) -> None:
