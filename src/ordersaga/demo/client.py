@@ -55,8 +55,8 @@ class Api:
         try:
             text = json.dumps(body) if body is not None else None
             connection.request(method, path, text, {"Content-Type": "application/json", **(headers or {})})
-            answer = connection.getresponse()
-            content = answer.read()
+            with connection.getresponse() as answer:
+                content = answer.read()
             if answer.status >= 400:
                 told = content.decode(errors="replace")[:300]
                 raise Unanswered(f"{method} {path}: {answer.status} {told}", _detail(content))

@@ -53,8 +53,8 @@ class Service:
         try:
             text = json.dumps(body) if body is not None else None
             connection.request(method, self._parts.path + path, text, self._headers(text, headers or {}))
-            answer = connection.getresponse()
-            content = answer.read(_BODY_BYTES_MAX)
+            with connection.getresponse() as answer:
+                content = answer.read(_BODY_BYTES_MAX)
             return Answer(answer.status, json.loads(content) if content else None)
         except ValueError:
             raise Unanswered(f"{self.url}{path} answers, but not as ordersaga does: this is another service") from None

@@ -108,8 +108,8 @@ def ask(
     target = (address.path.rstrip("/") + path or "/") + (f"?{address.query}" if address.query else "")
     try:
         connection.request(method, target, None if body is None else json.dumps(body), headers)
-        answer = connection.getresponse()
-        content = answer.read()
+        with connection.getresponse() as answer:
+            content = answer.read()
     except (OSError, HTTPException, ValueError) as error:
         raise MeansFailed(f"{method} {url}{path}: {error}") from error
     finally:
