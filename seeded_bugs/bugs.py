@@ -299,6 +299,13 @@ FROM unnest(:ids, :written) k (id, by) JOIN sagas s ON s.id = k.id ORDER BY s.id
         likely="delivery",
     ),
     Bug(
+        name="after an outage a poll that came back empty counts as silence",
+        path=f"{DELIVERY}/consume.py",
+        before="lag = self._consumer.lag(self._lost_at)",
+        after="lag = self._consumer.lag()",
+        likely="delivery",
+    ),
+    Bug(
         name="the relay takes no answer for an acknowledgement",
         path=f"{DELIVERY}/relay.py",
         before="if all(outcome.published is Published.ACKNOWLEDGED for outcome in outcomes):",
