@@ -153,7 +153,7 @@ class ProducerSession:
             future: Future
             if partition is None:
                 future = self._client.send(record.topic, value=record.value, headers=headers)
-            else:  # what `send` comes to where partition and size are known: the way there costs as much again
+            else:  # what `send` comes to where partition and size are known: the way there costs half as much
                 place = kafka.TopicPartition(record.topic, partition)
                 future, *_ = self._client._accumulator.append(place, None, record.key or None, record.value, headers)
             return future

@@ -68,8 +68,9 @@ class Ends:
                 self._told_of_at = self._asked_at
             wanted = dict.fromkeys(partitions, _LATEST)
             with suppress(RuntimeError):  # the client is closed
-                self._asked_at = time.monotonic()
+                now = time.monotonic()
                 self._asked = fetcher._manager.call_soon(fetcher._send_list_offsets_requests, wanted)
+                self._asked_at = now
         found = dict(self._told)
         for answer in [*fetcher._completed_fetches.copy(), *fetcher._paused_completed_fetches.copy().values()]:
             tp, end = answer.topic_partition, int(answer.partition_data.high_watermark)
