@@ -50,7 +50,7 @@ ENGINE = (
     ),
     Bug(
         name="a cancel by hand is taken for a confirmation",
-        path=f"{CORE}/answers.py",
+        path=f"{CORE}/undo_answers.py",
         before="if not _undo_sent(definition, record, undo) or _not_an_answer(definition, record, undo, seen):",
         after="if not undo.unasked_is_request and not _undo_sent(definition, record, undo):",
     ),
@@ -61,6 +61,18 @@ ENGINE = (
         after="return False",
     ),
     Bug(
+        name="a reversal that overtakes its acceptance is forgotten",
+        path=f"{CORE}/observe.py",
+        before="        if said(record, seen.stamp) is record:\n            return Unmoved(Verdict.REPEATED, \"open already\")",
+        after="        return Unmoved(Verdict.REPEATED, \"open already\")",
+    ),
+    Bug(
+        name="a failure of what a person has seen to is not told",
+        path=f"{CORE}/decide.py",
+        before="if record.status is Status.FAILED and before.status is not Status.FAILED:",
+        after="if False:",
+    ),
+    Bug(
         name="a late success is dropped",
         path=f"{CORE}/answers.py",
         before="    known = record.steps[step.name]\n    data = definition.remember",
@@ -69,9 +81,9 @@ ENGINE = (
     ),
     Bug(
         name="a shared undo is sent once for each step",
-        path=f"{CORE}/answers.py",
-        before="known.became not in (Became.DONE, Became.IN_DOUBT):\n            continue\n        own = ",
-        after="known.became is not Became.DONE or record is not before:\n            continue\n        own = ",
+        path=f"{CORE}/undo_answers.py",
+        before="known.became not in (Became.DONE, Became.IN_DOUBT):\n            continue\n        if step.opens",
+        after="known.became is not Became.DONE or record is not before:\n            continue\n        if step.opens",
     ),
     Bug(
         name="a cancel wins over an acceptance",
@@ -111,7 +123,7 @@ ENGINE = (
     ),
     Bug(
         name="a confirmation for a repeat's order is taken for the order's own",
-        path=f"{CORE}/answers.py",
+        path=f"{CORE}/undo_answers.py",
         before="if named is not None and named in _extras(definition, record, undo):",
         after="if False:",
     ),

@@ -158,6 +158,24 @@ def test_an_acceptance_with_an_id_like_ours_finds_its_saga_all_the_same(stage: S
     assert stage.get(saga_id).closed
 
 
+def test_what_is_undone_by_hand_under_an_id_like_ours_finds_its_saga_and_holds_up_nobody(stage: Stage) -> None:
+    saga_id, other = stage.begin(), stage.begin()
+    settle(stage, saga_id, ALL)
+    released = record(m.PaymentReleased(payment_id="p-1", status="REVERTED"), new_saga_id())
+    stage.handler.records([released, stage.answer(other, CREATED)])
+    assert stage.get(saga_id).status is Status.CANCELLING
+    assert stage.get(other).step == "GET_USER_DATA"
+
+
+def test_an_answer_for_a_saga_that_is_not_there_is_no_other_sagas(stage: Stage) -> None:
+    saga_id = stage.begin()
+    settle(stage, saga_id, ALL)
+    before = stage.get(saga_id)
+    stage.handler.records([record(AUTHORIZED, new_saga_id())])
+    assert stage.get(saga_id) == before
+    assert stage.one("select count(*) from orphans") == 1
+
+
 def test_an_event_that_overtakes_the_answer_with_its_id_is_kept_until_that_comes(
     stage: Stage,
 ) -> None:

@@ -288,3 +288,80 @@ def test_a_second_hold_that_no_command_can_name_is_for_a_person() -> None:
 
 def test_the_same_authorization_again_is_a_repeat() -> None:
     order(steps_done=5).hear(AUTHORIZED).expect_verdict(Verdict.REPEATED)
+
+
+def test_a_reversal_that_overtakes_its_acceptance_leaves_the_order_open() -> None:
+    story = order(steps_done=5).hear(GIVEN_BACK, stamp=NOON + timedelta(seconds=9))
+    story.hear(ACCEPTED, stamp=NOON + timedelta(seconds=5)).expect_verdict(Verdict.LATE).waits(Status.COMPLETED)
+    assert not story.saga.closed and story.saga.window_due_at
+
+
+def test_a_reversal_that_comes_first_gives_the_order_its_five_minutes_and_once() -> None:
+    story = order(steps_done=5).after(1790).hear(GIVEN_BACK, stamp=NOON + timedelta(seconds=1780))
+    assert story.saga.window_due_at == story.now + timedelta(minutes=5)
+    story.after(60).hear(GIVEN_BACK, stamp=NOON + timedelta(seconds=1780)).expect_verdict(Verdict.REPEATED)
+
+
+def test_of_two_acceptances_the_later_counts_and_a_reversal_between_them_is_late() -> None:
+    story = order(steps_done=5, kinds=BARE).hear(ACCEPTED, stamp=NOON + timedelta(seconds=5))
+    story.hear(m.OrderAccepted(order_id="o-1", runner_id="r-2"), stamp=NOON + timedelta(seconds=20))
+    story.hear(GIVEN_BACK, stamp=NOON + timedelta(seconds=9)).expect_verdict(Verdict.LATE)
+    assert story.saga.closed and story.saga.accepted and story.saga.accepted.runner_id == "r-2"
+    story.hear(ACCEPTED, stamp=NOON + timedelta(seconds=5)).expect_verdict(Verdict.LATE)
+
+
+def test_an_acceptance_that_is_older_than_a_repeated_update_is_late() -> None:
+    story = order(steps_done=5, kinds=BARE).hear(OPENED, stamp=NOON + timedelta(seconds=9))
+    story.hear(ACCEPTED, stamp=NOON + timedelta(seconds=7)).expect_verdict(Verdict.LATE)
+    assert not story.saga.closed
+
+
+def test_a_cancel_that_was_refused_for_an_acceptance_which_is_over_is_asked_for_again() -> None:
+    refused = m.OrderCancellationFailed(order_id="o-1", status="ACCEPTED", error="ORDER_ACCEPTED")
+    story = order(steps_done=5).cancel().expect(m.CancelOrder, to=Participant.ORDER)
+    story.hear(ACCEPTED, stamp=NOON + timedelta(seconds=5)).hear(GIVEN_BACK, stamp=NOON + timedelta(seconds=9))
+    story.sent.clear()
+    story.hear(refused, stamp=NOON + timedelta(seconds=6)).waits(Status.CANCELLING)
+    story.silence().expect(m.CancelOrder, to=Participant.ORDER).reply(CANCELLED).reply(RELEASED)
+
+
+def test_a_reversal_that_is_older_than_the_refusal_of_a_cancel_is_late() -> None:
+    refused = m.OrderCancellationFailed(order_id="o-1", status="ACCEPTED", error="ORDER_ACCEPTED")
+    story = order(steps_done=5).cancel().hear(refused, stamp=NOON + timedelta(seconds=9))
+    story.hear(GIVEN_BACK, stamp=NOON + timedelta(seconds=7)).expect_verdict(Verdict.LATE)
+    assert story.saga.closed
+
+
+def test_a_cancel_that_an_update_overtook_is_asked_for_again() -> None:
+    out = story.saga.outstanding
+    assert out and (out.step, out.attempt) == ("CREATE_ORDER", 1)
+    story = order(steps_done=3, kinds=BARE).expect(m.UpdateOrderStatus, to=Participant.ORDER).cancel()
+    story.expect(m.CancelOrder, to=Participant.ORDER).hear(OPENED, stamp=NOON + timedelta(seconds=6))
+    story.hear(CANCELLED, stamp=NOON + timedelta(seconds=5)).step("UPDATE_ORDER_STATUS", Became.DONE)
+    story.step("CREATE_ORDER", Became.UNDONE).expect(m.CancelOrder, to=Participant.ORDER).waits(Status.CANCELLING)
+    story.hear(CANCELLED, stamp=NOON + timedelta(seconds=5)).expect_verdict(Verdict.REPEATED)
+    story.hear(CANCELLED, stamp=NOON + timedelta(seconds=8)).expect(m.RevertPayment, to=Participant.PAYMENT)
+
+
+def test_an_order_whose_money_went_back_while_a_runner_had_it_is_offered_to_no_other() -> None:
+    story = order(steps_done=5).hear(ACCEPTED).hear(RELEASED).after(60)
+    story.expect_notice(m.OrderConfirmedNotice).hear(GIVEN_BACK).expect(m.CancelOrder, to=Participant.ORDER)
+    story.reply(CANCELLED).expect(m.CancelTimer, to=Participant.TIMER).reply(TIMER_CANCELLED)
+    assert (story.saga.status, story.saga.reason) == (Status.CANCELLED, Reason.OPERATOR_REQUEST)
+
+
+def test_another_cancel_of_the_same_order_has_all_its_attempts() -> None:
+    story = order(steps_done=5).cancel().silence_until(Status.FAILED).hear(ACCEPTED)
+    story.hear(GIVEN_BACK).nobody_accepts()
+    assert story.saga.outstanding and story.saga.outstanding.attempt == 1
+
+
+def test_an_order_that_came_back_to_life_is_cancelled_with_fresh_attempts() -> None:
+    story = order(steps_done=5, kinds=BARE).cancel().silence().silence().silence().silence()
+    assert story.saga.outstanding and story.saga.outstanding.attempt == 3
+    story.hear(CANCELLED, stamp=NOON + timedelta(seconds=5)).hear(OPENED, stamp=NOON + timedelta(seconds=6))
+    story.hear(RELEASED)
+    assert story.saga.outstanding and (story.saga.outstanding.step, story.saga.outstanding.attempt) == (
+        "CREATE_ORDER",
+        1,
+    )

@@ -93,3 +93,40 @@ def test_a_second_order_is_settled_by_hand_while_the_first_one_stands() -> None:
     undone.hear(m.OrderCreated(order_id="o-3")).settle("cancel_order")
     _, second, third = undone.saga.steps["CREATE_ORDER"].effects
     assert (second.undone, second.settled, third.settled) == (True, False, True)
+
+
+def test_what_was_seen_to_is_new_again_when_it_fails() -> None:
+    story = order(steps_done=5).resolve().nobody_accepts().reply(CANCELLED)
+    assert story.saga.resolved and story.saga.status is Status.CANCELLING
+    story.silence_until(Status.FAILED)
+    assert story.saga.resolved is None
+
+
+def test_what_was_seen_to_and_is_tried_again_is_new_when_it_fails_again() -> None:
+    story = stuck_on_the_money().resolve().retry()
+    assert story.saga.resolved
+    story.silence_until(Status.FAILED)
+    assert story.saga.resolved is None
+
+
+def test_a_cancel_that_may_win_over_a_runner_is_not_asked_for_again_by_hand() -> None:
+    accepted = m.OrderAccepted(order_id="o-1", runner_id="r-1")
+    story = order(steps_done=5, kinds=BARE).cancel().expect(m.CancelOrder, to=Participant.ORDER).hear(accepted)
+    story.retry().expect_verdict(Verdict.REFUSED).waits(Status.CANCELLING)
+    assert story.last.why == "a runner has the order"
+
+
+def test_a_repeated_answer_reopens_nothing_that_was_settled() -> None:
+    story = order(steps_done=5).cancel().reply(CANCELLED).silence_until(Status.FAILED).settle("revert_payment")
+    story.reply(TIMER_CANCELLED)
+    assert story.saga.status is Status.CANCELLED
+    story.sent.clear()
+    story.hear(AUTHORIZED).expect_verdict(Verdict.REPEATED).step("AUTHORIZE_PAYMENT", Became.SETTLED).expect_nothing()
+
+
+def test_a_second_effect_is_taken_back_though_the_first_was_settled() -> None:
+    story = order(steps_done=5).cancel().reply(CANCELLED).silence_until(Status.FAILED).settle("revert_payment")
+    story.reply(TIMER_CANCELLED)
+    story.sent.clear()
+    story.hear(m.PaymentAuthorized(payment_id="p-2", order_id="o-1", payment_intent_id="pi_2", status="AUTHORIZED"))
+    story.expect(m.RevertPayment, to=Participant.PAYMENT)

@@ -24,7 +24,7 @@ from datetime import timedelta
 
 from msgspec.structs import replace
 
-from ordersaga.orchestrator.core.definition import Kind
+from ordersaga.orchestrator.core.definition import Kind, Step
 from ordersaga.orchestrator.core.instance import (
     GOING_BACK,
     TAKEN_BACK,
@@ -36,7 +36,7 @@ from ordersaga.orchestrator.core.instance import (
     Stuck,
 )
 from ordersaga.orchestrator.core.reasons import Reason
-from ordersaga.orchestrator.core.recording import overdue, settle, unstuck, with_attention
+from ordersaga.orchestrator.core.recording import overdue, settle, unstuck, with_attention, with_fresh_attempts
 from ordersaga.orchestrator.core.sending import (
     Context,
     Outcome,
@@ -81,7 +81,10 @@ def _requested(c: Context) -> bool:
 
 def _cancel(c: Context, reason: Reason) -> Outcome:
     """The step that is under way is in doubt from now on; its answer is remembered when it comes."""
-    return Outcome(because(c, replace(give_up_command(let_go(c.record)), status=Status.CANCELLING), reason))
+    record = replace(give_up_command(let_go(c.record)), status=Status.CANCELLING)
+    for undo in c.definition.undos():
+        record = with_fresh_attempts(c.definition, record, undo)
+    return Outcome(because(c, record, reason))
 
 
 def _cancel_as_asked(c: Context) -> Outcome:
@@ -203,10 +206,12 @@ def _stands(c: Context) -> bool:
     """Whether the accepted order can be carried out: nothing that rules it out was sent, and all that it needs is
     done.
     """
-    paid = (
-        c.record.steps.get(step.name) for step in c.definition.steps if step.undo and step.undo.rules_out_completion
-    )
+    paid = (c.record.steps.get(step.name) for step in _paid_by(c))
     return not c.record.point_passed and all(step and step.became is Became.DONE for step in paid)
+
+
+def _paid_by(c: Context) -> list[Step]:
+    return [step for step in c.definition.steps if step.undo and step.undo.rules_out_completion]
 
 
 def _let_stand(c: Context) -> Outcome:
@@ -248,6 +253,12 @@ def _cancelled_after_all(c: Context) -> bool:
         step.became is Became.UNDONE and (undo := c.definition.step(step.name).undo) and undo.unasked_is_request
         for step in c.record.steps.values()
     )
+
+
+def _unpaid(c: Context) -> bool:
+    """What an open order stands on was taken back by hand, while a runner had it."""
+    known = (c.record.steps.get(step.name) for step in _paid_by(c))
+    return not c.record.closed and any(step is not None and step.became is Became.UNDONE for step in known)
 
 
 def _extra_needed(c: Context) -> bool:
@@ -359,6 +370,7 @@ TABLE: tuple[Row, ...] = (
     Row("every step is done", STARTED, _always, _complete),
     Row("nobody accepted in time", COMPLETED, _expired_open, _cancel_as_nobody_came),
     Row("the order was cancelled after all", COMPLETED, _cancelled_after_all, _cancel_as_called_off),
+    Row("given back when its money was", COMPLETED, _unpaid, _cancel_as_called_off),
     Row("what was done twice cannot be taken back", COMPLETED, _stuck, _give_up_extra),
     Row("found accepted, and it stands", TAKING_BACK | FAILED, lambda c: _found_accepted(c) and _stands(c), _let_stand),
     Row("found accepted, too late", TAKING_BACK, _found_accepted, _fail_accepted),

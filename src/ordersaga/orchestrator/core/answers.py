@@ -14,31 +14,30 @@ from uuid import UUID
 
 from msgspec.structs import replace
 
-from ordersaga.orchestrator.core.definition import Definition, Kind, Refusal, Step, Undo
+from ordersaga.orchestrator.core.definition import Definition, Refusal, Step
 from ordersaga.orchestrator.core.inputs import Happened, Verdict
-from ordersaga.orchestrator.core.instance import Acceptance, Became, Direction, Effect, Instance
+from ordersaga.orchestrator.core.instance import Became, Direction, Effect, Instance, StepRecord
 from ordersaga.orchestrator.core.recording import (
     Observation,
     Shown,
     Unmoved,
     answered,
     ask_later,
-    cancelled_by_hand,
     code_of,
     done_at_last,
     done_before_its_undo,
     extra_effect,
-    newer,
     no_longer_overdue,
     older,
     open_again,
     said,
-    undo_attempt_failed,
     which_came_last,
     with_attention,
+    with_fresh_attempts,
     with_step,
 )
-from ordersaga.orchestrator.core.repeats import may_come_again, told_of_repeats, undone_by_hand
+from ordersaga.orchestrator.core.repeats import told_of_repeats
+from ordersaga.orchestrator.core.undo_answers import effects_of, undo_refused, undone, undone_unasked
 from ordersaga.wire.ids import message_id
 from ordersaga.wire.messages import Event
 
@@ -74,9 +73,9 @@ def read_answer(definition: Definition, record: AnyInstance, seen: Happened, now
             else _refused(definition, record, role.step, seen, now)
         )
     return (
-        _undone(definition, record, role.step, seen)
+        undone(definition, record, role.step, seen, now)
         if role.confirms
-        else _undo_refused(definition, record, role.step, seen, now)
+        else undo_refused(definition, record, role.step, seen, now)
     )
 
 
@@ -95,7 +94,7 @@ def _gone(definition: Definition, record: AnyInstance, roles: Sequence[_Role], s
     known = getattr(record.data, undo.named_by, None)
     if known is None or named not in (None, known):
         return Unmoved(Verdict.STRAY, f"another {undo.named_by}")
-    return _undone_unasked(definition, record, undo, seen)
+    return undone_unasked(definition, record, undo, seen)
 
 
 @cache
@@ -123,7 +122,7 @@ def _ids_sent(definition: Definition, record: AnyInstance, role: _Role) -> set[U
         return {message_id(record.saga_id, role.step.name, Direction.DO)}
     undo = role.step.undo
     assert undo
-    effects = [effect for step in definition.steps_undone_by(undo) for effect in _effects(record, step)]
+    effects = [effect for step in definition.steps_undone_by(undo) for effect in effects_of(record, step)]
     named = {None, getattr(record.data, undo.named_by, None), *(effect.ids.get(undo.named_by) for effect in effects)}
     return {message_id(record.saga_id, role.step.name, Direction.UNDO, effect_id) for effect_id in named}
 
@@ -145,15 +144,11 @@ def _other_id(definition: Definition, record: AnyInstance, role: _Role, event: E
         known, said = getattr(record.data, name, None), getattr(event, name, None)
         if not known or not said or said == known:
             continue
-        extras = {effect.ids.get(name) for effect in _effects(record, maker)}
+        extras = {effect.ids.get(name) for effect in effects_of(record, maker)}
         makes_it = role.direction is Direction.DO and role.confirms and role.step is maker
         if said not in extras and not makes_it:
             return name
     return None
-
-
-def _effects(record: AnyInstance, step: Step) -> tuple[Effect, ...]:
-    return record.steps[step.name].effects if step.name in record.steps else ()
 
 
 def _done(definition: Definition, record: AnyInstance, step: Step, seen: Happened, now: datetime) -> Shown:
@@ -169,7 +164,7 @@ def _done(definition: Definition, record: AnyInstance, step: Step, seen: Happene
         if (value := getattr(seen.event, name, None) or getattr(data, name, None))
     }
     same = next((effect for effect in known.effects if effect.ids == ids), None)
-    if same is not None and known.became is Became.DONE and not same.undone:
+    if same is not None and not same.undone and _is_repeat(known, step, seen):
         return _done_again(definition, record, step, seen, now)
     if known.became is Became.UNDONE and (step.opens_window or step.nameless):
         if done_before_its_undo(definition, known, step, seen.stamp):
@@ -179,17 +174,27 @@ def _done(definition: Definition, record: AnyInstance, step: Step, seen: Happene
         return Unmoved(Verdict.LATE, "undone already")
     if known.effects and same is None:
         return Observation(extra_effect(record, step, ids))
-    done = _with_done(replace(answered(record, step.name, Direction.DO), data=data), step, ids, seen.stamp)
+    done = _with_done(definition, replace(answered(record, step.name, Direction.DO), data=data), step, ids, seen.stamp)
     done = done_at_last(definition, done, step, known.became)
     if step.opens_window and done.window_ends_at is None:
         done = replace(done, window_ends_at=now + timedelta(seconds=definition.window_seconds))
     if known.became is None and step.undo and older(seen.stamp, known.undone_at):
         # Taken back by hand before we even heard that it was done.
-        return _undone_unasked(definition, done, step.undo, replace(seen, stamp=known.undone_at))
+        return undone_unasked(definition, done, step.undo, replace(seen, stamp=known.undone_at))
     return Observation(done)
 
 
-def _with_done(record: AnyInstance, step: Step, ids: dict[str, str], stamp: datetime | None) -> AnyInstance:
+def _is_repeat(known: StepRecord, step: Step, seen: Happened) -> bool:
+    """Of a step that is done, or that an operator has settled: where the same ids say that it was done once more, the
+    stamp has to be a newer one.
+    """
+    once_more = (step.opens_window or step.nameless) and older(known.shown_at, seen.stamp)
+    return known.became is Became.DONE or (known.became is Became.SETTLED and not once_more)
+
+
+def _with_done(
+    definition: Definition, record: AnyInstance, step: Step, ids: dict[str, str], stamp: datetime | None
+) -> AnyInstance:
     known = record.steps[step.name]
     shown = replace(
         known,
@@ -201,14 +206,18 @@ def _with_done(record: AnyInstance, step: Step, ids: dict[str, str], stamp: date
         undo_attempts=0,
     )
     record = with_step(record, shown)
+    if known.became is Became.UNDONE and step.undo:
+        record = with_fresh_attempts(definition, record, step.undo)
     return said(record, stamp) if step.undo and step.undo.unasked_is_request else record
 
 
 def _done_again(definition: Definition, record: AnyInstance, step: Step, seen: Happened, now: datetime) -> Shown:
     """A repeat; but an order that was opened after a runner accepted it is open again."""
     accepted = record.accepted
-    if step.opens_window and accepted and accepted.stamp and seen.stamp and seen.stamp > accepted.stamp:
+    if step.opens_window and accepted and older(accepted.stamp, seen.stamp):
         return Observation(open_again(definition, record, seen.stamp, now))
+    if step.opens_window and said(record, seen.stamp) is not record:
+        return Observation(said(record, seen.stamp))
     return Unmoved(Verdict.REPEATED, "done already")
 
 
@@ -248,144 +257,3 @@ def _note_refusal(
     if step.point_of_no_return:
         record = replace(no_longer_overdue(record, step), committed=False)
     return with_attention(record, meaning.attention) if meaning.attention else record
-
-
-def _undone(definition: Definition, record: AnyInstance, step: Step, seen: Happened) -> Shown:
-    undo = step.undo
-    assert undo
-    if not undo.ask.expected(seen.event):
-        return Unmoved(Verdict.STRAY, "unexpected content")
-    named = getattr(seen.event, undo.named_by, None) or _effect_of(definition, record, step, seen.causation_id)
-    if named is not None and named in _extras(definition, record, undo):
-        return _extra_undone(definition, record, step, named, seen)
-    if undo.stands(seen.event):
-        return _found_accepted(record, step, seen)
-    if not _undo_sent(definition, record, undo) or _not_an_answer(definition, record, undo, seen):
-        return _undone_unasked(definition, record, undo, seen)
-    if undo.unasked_is_request and record.accepted:
-        if older(seen.stamp, record.accepted.stamp):
-            # Cancelled, brought back to life by a late update, and accepted since: the order lives.
-            after = answered(record, step.name, Direction.UNDO)
-            return Observation(after) if after is not record else Unmoved(Verdict.LATE, "accepted since")
-        record = replace(record, accepted=None)
-    if undo.unasked_is_request:
-        record = said(record, seen.stamp)
-    return _confirm_undo(definition, answered(record, step.name, Direction.UNDO), undo, named, seen.stamp)
-
-
-def _extras(definition: Definition, record: AnyInstance, undo: Undo) -> set[str | None]:
-    """The ids of what was done twice, so far as they tell it from the first."""
-    effects = [_effects(record, step) for step in definition.steps_undone_by(undo)]
-    own = {found[0].ids.get(undo.named_by) for found in effects if found}
-    return {effect.ids.get(undo.named_by) for found in effects for effect in found[1:]} - own
-
-
-def _extra_undone(definition: Definition, record: AnyInstance, step: Step, named: str, seen: Happened) -> Shown:
-    """It says nothing of the order that the saga is about."""
-    undo, out, before = step.undo, record.outstanding, record
-    assert undo
-    if out and out.effect_id == named:
-        record = answered(record, step.name, Direction.UNDO)
-    if undo.stands(seen.event):
-        record = with_attention(record, f"{named} was made by a repeat, and a runner has it")
-    for covered in definition.steps_undone_by(undo):
-        effects = _effects(record, covered)
-        if any(effect.ids.get(undo.named_by) == named and not effect.undone for effect in effects):
-            undone = tuple(
-                replace(effect, undone=True) if effect.ids.get(undo.named_by) == named else effect for effect in effects
-            )
-            record = with_step(record, replace(record.steps[covered.name], effects=undone))
-    return Observation(record) if record is not before else Unmoved(Verdict.REPEATED, "undone already")
-
-
-def _undo_sent(definition: Definition, record: AnyInstance, undo: Undo) -> bool:
-    covered = definition.steps_undone_by(undo)
-    out = record.outstanding
-    if out and out.direction is Direction.UNDO and out.step in {step.name for step in covered}:
-        return True  # also where the step was shown to be done since, and attempts are counted from there
-    known = [record.steps[step.name] for step in covered if step.name in record.steps]
-    return any(step.undo_attempts or any(effect.undo_attempts for effect in step.effects) for step in known)
-
-
-def _not_an_answer(definition: Definition, record: AnyInstance, undo: Undo, seen: Happened) -> bool:
-    """Somebody's own doing, or a repeat of it: a full participant's answer names its command, and no answer is older
-    than what it answers.
-    """
-    repeated = may_come_again(definition, record, definition.steps_undone_by(undo))
-    if not (undo.unasked_is_request or repeated) or seen.causation_id is not None:
-        return False
-    asked_at = record.requested.stamp if record.requested else None
-    return definition.kind_of(undo.ask) is Kind.FULL or (asked_at is not None and not newer(seen.stamp, asked_at))
-
-
-def _effect_of(definition: Definition, record: AnyInstance, step: Step, causation_id: UUID | None) -> str | None:
-    """The effect id of the undo command that `causation_id` names."""
-    assert step.undo
-    for covered in definition.steps_undone_by(step.undo):
-        for effect in _effects(record, covered):
-            effect_id = effect.ids.get(step.undo.named_by)
-            if effect_id and causation_id == message_id(record.saga_id, step.name, Direction.UNDO, effect_id):
-                return effect_id
-    return None
-
-
-def _confirm_undo(
-    definition: Definition, record: AnyInstance, undo: Undo, named: str | None, stamp: datetime | None
-) -> Shown:
-    """Mark as undone what the confirmation names; one that names nothing means the steps' own effects."""
-    before = record
-    for step in definition.steps_undone_by(undo):
-        known = record.steps.get(step.name)
-        if known is None or known.became not in (Became.DONE, Became.IN_DOUBT):
-            continue
-        own = known.effects[0].ids.get(undo.named_by) if known.effects else None
-        hit = [
-            named in (None, effect.ids.get(undo.named_by)) or (index == 0 and own is None)
-            for index, effect in enumerate(known.effects)
-        ]
-        effects = tuple(
-            replace(effect, undone=True) if is_hit else effect
-            for effect, is_hit in zip(known.effects, hit, strict=True)
-        )
-        became = Became.UNDONE if named is None or own is None or named == own else known.became
-        record = with_step(record, replace(known, became=became, effects=effects, undone_at=stamp or known.undone_at))
-    if record == before:
-        return Unmoved(Verdict.REPEATED, "undone already")
-    return Observation(record)
-
-
-def _undone_unasked(definition: Definition, record: AnyInstance, undo: Undo, seen: Happened) -> Shown:
-    """Somebody took it back by hand. A fact where it is one; a wish where the order might yet be revived by a command
-    under way.
-    """
-    if undo.unasked_is_request:
-        if older(seen.stamp, record.newest_stamp):
-            return Unmoved(Verdict.LATE, "older than what the service said since")
-        return cancelled_by_hand(definition, record, seen.stamp)
-    for step in definition.steps_undone_by(undo):
-        known = record.steps.get(step.name)
-        if known and known.became is None and seen.stamp and known.undone_at != seen.stamp:
-            return Observation(with_step(record, replace(known, undone_at=seen.stamp)))
-    undone = _confirm_undo(definition, record, undo, getattr(seen.event, undo.named_by, None), seen.stamp)
-    if isinstance(undone, Unmoved):
-        return undone
-    return undone_by_hand(definition, record, undone.record, undo, seen.stamp)
-
-
-def _undo_refused(definition: Definition, record: AnyInstance, step: Step, seen: Happened, now: datetime) -> Shown:
-    out, undo = record.outstanding, step.undo
-    assert undo
-    if out is None or (out.step, out.direction) != (step.name, Direction.UNDO):
-        return Unmoved(Verdict.LATE, "refused after it was settled")
-    if undo.stands(seen.event):
-        return _found_accepted(record, step, seen)
-    if out.backing_off:
-        return Unmoved(Verdict.REPEATED, "backing off already")
-    return Observation(
-        undo_attempt_failed(definition, record, step, str(getattr(seen.event, "error", "refused"))[:100], now)
-    )
-
-
-def _found_accepted(record: AnyInstance, step: Step, seen: Happened) -> Shown:
-    accepted = record.accepted or Acceptance(stamp=seen.stamp)
-    return Observation(replace(answered(record, step.name, Direction.UNDO), accepted=accepted))

@@ -122,9 +122,11 @@ def _status_changed(record: AnyInstance, previous: Status | None) -> Send:
 
 
 def _seen_to(definition: Definition, before: AnyInstance, record: AnyInstance) -> AnyInstance:
-    """What is new to be taken back lifts the mark that a person has seen to it."""
+    """What is new to be taken back, or cannot be, lifts the mark that a person has seen to it."""
     if record.resolved is None or record.resolved is not before.resolved:
         return record
+    if record.status is Status.FAILED and before.status is not Status.FAILED:
+        return replace(record, resolved=None)
     known = {(need.step, need.effect_id) for need in needs(definition, before)}
     new = {(need.step, need.effect_id) for need in needs(definition, record)} - known
     return replace(record, resolved=None) if new and record.status is not Status.STARTED else record

@@ -26,7 +26,7 @@ from ordersaga.orchestrator.core.inputs import (
     Verdict,
     WindowDeadline,
 )
-from ordersaga.orchestrator.core.instance import Acceptance, Became, Direction, Effect, Instance
+from ordersaga.orchestrator.core.instance import Acceptance, Became, Direction, Effect, Instance, Status
 from ordersaga.orchestrator.core.operators import resolve_asked, retry_asked, settle_asked
 from ordersaga.orchestrator.core.recording import (
     Observation,
@@ -129,9 +129,12 @@ def _expired(record: AnyInstance, now: datetime) -> Shown:
 
 
 def _accepted(definition: Definition, record: AnyInstance, seen: Happened) -> Shown:
-    if record.accepted is not None:
-        return Unmoved(Verdict.REPEATED, "accepted already")
     acceptance = Acceptance(runner_id=getattr(seen.event, "runner_id", None), stamp=seen.stamp)
+    if record.accepted is not None:
+        if said(record, seen.stamp) is record:
+            return Unmoved(Verdict.REPEATED, "accepted already")
+        # Given back and accepted again, and this came before the news of the first.
+        return Observation(said(replace(record, accepted=acceptance), seen.stamp))
     before, record = record.newest_stamp, said(replace(record, accepted=acceptance), seen.stamp)
     for step in definition.steps:
         known = record.steps.get(step.name)
@@ -148,5 +151,8 @@ def _accepted(definition: Definition, record: AnyInstance, seen: Happened) -> Sh
 
 def _reopened(definition: Definition, record: AnyInstance, seen: Happened, now: datetime) -> Shown:
     if record.accepted is None:
-        return Unmoved(Verdict.REPEATED, "open already")
+        if said(record, seen.stamp) is record:
+            return Unmoved(Verdict.REPEATED, "open already")
+        if record.status is not Status.COMPLETED:
+            return Observation(said(record, seen.stamp))
     return Observation(open_again(definition, record, seen.stamp, now))

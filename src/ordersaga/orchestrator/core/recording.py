@@ -157,6 +157,15 @@ def said(record: AnyInstance, stamp: datetime | None) -> AnyInstance:
     return replace(record, newest_stamp=stamp)
 
 
+def with_fresh_attempts(definition: Definition, record: AnyInstance, undo: Undo) -> AnyInstance:
+    """What was asked for before is no attempt at what is to be taken back now."""
+    for step in definition.steps_undone_by(undo):
+        known = record.steps.get(step.name)
+        if known and known.undo_attempts:
+            record = with_step(record, replace(known, undo_attempts=0))
+    return record
+
+
 def with_attention(record: AnyInstance, why: str) -> AnyInstance:
     if why in record.attention:
         return record

@@ -5,7 +5,7 @@ names an order or a payment that no saga knows yet), an orphan (an answer in our
 a dead letter (cannot be read). None is dropped without being counted.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -60,11 +60,30 @@ class Intake:
         `unasked` are the events that answer no command: whoever sends them may have ids of the same kind as ours, so a
         correlation id that looks like a saga's says nothing.
         """
+        return self._lookup(lambda letter: type(letter.envelope.body) in unasked)
+
+    def second_lookup(
+        self, loaded: Loaded, unasked: Collection[type[Message]], may_come_unasked: Callable[[Any], bool]
+    ) -> Lookup | None:
+        """Where a saga is named that is not there, by what may be of another's making as well (an answer to an undo):
+        then the id may be another's too, and order or payment tell. None: there is no such letter.
+        """
+
+        def lost(letter: Letter) -> bool:
+            saga_id = letter.envelope.saga_id
+            known = saga_id in loaded.instances or saga_id in loaded.unknown_versions
+            return not known and is_saga_id(saga_id) and may_come_unasked(letter.envelope.body)
+
+        if not any(type(letter.envelope.body) not in unasked and lost(letter) for letter in self.letters):
+            return None
+        return self._lookup(lambda letter: type(letter.envelope.body) in unasked or lost(letter))
+
+    def _lookup(self, also_by_reference: Callable[[Letter], bool]) -> Lookup:
         saga_ids, order_ids, payment_ids = set(), set(), set()
         for letter in self.letters:
             if is_saga_id(letter.envelope.saga_id):
                 saga_ids.add(letter.envelope.saga_id)
-                if type(letter.envelope.body) not in unasked:
+                if not also_by_reference(letter):
                     continue
             order_ids.add(getattr(letter.envelope.body, "order_id", None))
             payment_ids.add(getattr(letter.envelope.body, "payment_id", None))
