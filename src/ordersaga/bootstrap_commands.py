@@ -2,9 +2,9 @@
 whichever process runs.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from ordersaga.as_set import sagas_of, topic_specs, topics_of
@@ -59,6 +59,21 @@ def topics(settings: Settings, *, create: bool) -> Iterator[TopicFound]:
     for name in topics_of(settings).all():
         partitions, wanted = found.get(name), settings.kafka_partitions
         yield TopicFound(name=name, partitions=partitions, wanted=wanted, created=name in created)
+
+
+def read_again(settings: Settings, since: datetime) -> Mapping[str, int]:
+    """How many records of each topic the orchestrators read once more, which were written since then. Raises `BusError`
+    while one of them runs.
+    """
+    bus = kafka_bus(settings)
+    try:
+        found = bus.read_again(settings.kafka_group, int(since.timestamp() * 1000))
+    finally:
+        bus.close(2.0)
+    again = dict.fromkeys(topics_of(settings).answers(), 0)
+    for (topic, _), count in found.items():
+        again[topic] = again.get(topic, 0) + count
+    return again
 
 
 def migrate(settings: Settings) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""`ordersaga consumption`: whether what the services say is read, and turning that off and on.
+"""`ordersaga consumption`: whether what the services say is read, turning that off and on, and going back.
 
 Works on the database directly; every process learns of it within a second or two, and after a restart too.
 """
@@ -53,6 +53,37 @@ def resume(*, who: Who, why: Why = "resumed", env_file: EnvFile = None) -> None:
     """
     with told_in_one_line():
         typer.echo(_line(_board(env_file).set_pause(paused=False, by=who[:100], why=why[:500])))
+
+
+@app.command("read-again")
+def read_again(
+    *,
+    since: Annotated[str, typer.Option(help="When the backup was made, such as 2026-01-31T09:00:00Z.")],
+    who: Who,
+    why: Why,
+    env_file: EnvFile = None,
+) -> None:
+    """Let what the services said since a moment be read once more: after a restore, whose backup does not know of it.
+
+    No orchestrator may run. Consumption is paused by it: start one, then resume, and deadlines wait until all of it is
+    read. What is known already is recognised and changes nothing.
+
+    Example: ordersaga consumption read-again --since 2026-01-31T09:00:00Z --why "restored from the backup of nine"
+    """
+    with told_in_one_line():
+        from ordersaga import bootstrap_commands
+        from ordersaga.wire.times import parse_time
+
+        settings = read_settings(env_file, needs=("database_url", "kafka_bootstrap_servers"))
+        moment = parse_time(since, "since")
+        typer.echo(_line(bootstrap_commands.board(settings).set_pause(paused=True, by=who[:100], why=why[:500])))
+        again = bootstrap_commands.read_again(settings, moment)
+        for topic, count in again.items():
+            typer.echo(f"{topic:24} {count:,} records will be read again")
+        said = f"{sum(again.values())} records since {moment:%Y-%m-%dT%H:%M:%SZ}"
+        if problem := bootstrap_commands.noted(settings, verb="read again", by=who, why=why, outcome=said):
+            typer.echo(f"it is done, and not in the audit: {problem}", err=True)
+        typer.echo("start an orchestrator, then: ordersaga consumption resume")
 
 
 def _board(env_file: Path | None) -> "Board":

@@ -1,11 +1,13 @@
 """What every bus promises to the members of a group, over both implementations."""
 
+import time
 from collections.abc import Callable
 
 import pytest
 
 from ordersaga.bus.protocol import (
     Bus,
+    BusRefused,
     Consumer,
     FencedMember,
     Outgoing,
@@ -148,6 +150,25 @@ def test_how_far_a_group_is_behind_is_known_to_others(bus: Bus, topic: str, grou
         commit(consumer, read(consumer, 10)[:4])
     lag = bus.group_lag(group)
     assert sum(lag.values()) == 6 and {name for name, _ in lag} == {topic}
+
+
+def test_a_group_that_nobody_reads_for_is_set_back_to_a_moment(bus: Bus, topic: str, group: str) -> None:
+    assert bus.read_again(group, 0) == {}
+    publish(bus, *[Outgoing(topic, b"k", b"%d" % n) for n in range(4)])
+    with member(bus, group, topic) as consumer:
+        first = read(consumer, 4)
+        commit(consumer, first)
+        with pytest.raises(BusRefused, match="while somebody reads for it"):
+            bus.read_again(group, 0)
+    publish(bus, *[Outgoing(topic, b"k", b"%d" % n) for n in range(4, 6)])
+    eventually(lambda: bus.members(group) == [], "the member has left")
+    moment = first[2].timestamp_ms
+    expected = sum(record.timestamp_ms >= moment for record in first)
+    assert sum(bus.read_again(group, moment).values()) == expected
+    assert bus.read_again(group, int(time.time() * 1000) + 60_000) == {}, "never forward"
+    with member(bus, group, topic) as consumer:
+        found = read(consumer, expected + 2)
+        assert [record.value for record in found] == [b"%d" % n for n in range(4 - expected, 6)]
 
 
 def test_who_reads_for_a_group_is_known_to_others(bus: Bus, topic: str, group: str) -> None:

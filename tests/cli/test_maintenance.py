@@ -1,9 +1,17 @@
 """Maintenance and the switch of consumption at a terminal, while no service runs."""
 
+from uuid import uuid4
+
 import psycopg
 
+from ordersaga.bus.kafka import KafkaBus
+from ordersaga.bus.protocol import Outgoing
+from ordersaga.local.kafka import Kafka
 from ordersaga.orchestrator.store.migrate import migrate
+from ordersaga.settings import Settings, variable
+from tests.bus.reading import commit, read
 from tests.cli.test_cli import ordersaga
+from tests.waiting import until
 
 LEFT = """
 INSERT INTO ordersaga.sagas
@@ -43,3 +51,39 @@ def test_consumption_is_paused_and_resumed_with_a_name_and_a_reason(database_url
             ("night", "pause consumption", "a storm"),
             ("night", "resume consumption", "resumed"),
         ]
+
+
+def test_what_was_said_since_a_backup_is_read_again_and_deadlines_wait_for_it(
+    database_url: str, kafka_cluster: Kafka
+) -> None:
+    group, run = f"group-{uuid4().hex[:8]}", uuid4().hex[:8]
+    names = [name for name in Settings.model_fields if name.startswith("topic_")]
+    settings = {variable(name): f"{name.removeprefix('topic_')}-{run}" for name in names} | {
+        "DATABASE_URL": database_url,
+        "KAFKA_BOOTSTRAP_SERVERS": kafka_cluster.bootstrap_servers,
+        "ORDERSAGA_KAFKA_GROUP": group,
+        "ORDERSAGA_KAFKA_PARTITIONS": "1",
+    }
+    migrate(database_url, "ordersaga")
+    ordersaga("topics", "apply", **settings)
+    topic = settings["ORDERSAGA_TOPIC_ORDER_EVENTS"]
+    bus = KafkaBus(kafka_cluster.bootstrap_servers)
+    try:
+        producer = bus.producer(client_id="test")
+        producer.publish([Outgoing(topic, b"k", b"%d" % number) for number in range(5)], 20.0)
+        consumer = bus.consumer(group=group, topics=[topic], client_id="test")
+        commit(consumer, read(consumer, 5))
+        command = ("consumption", "read-again", "--who", "night", "--why", "restored", "--since")
+        refused = ordersaga(*command, "2026-01-31T09:00:00Z", **settings)
+        assert refused.returncode == 1 and "while somebody reads for it" in refused.stderr
+        consumer.close(5.0)
+        until(lambda: not bus.members(group), "the member has left")
+        assert ordersaga(*command, "nine", **settings).returncode != 0
+        done = ordersaga(*command, "2026-01-31T09:00:00Z", **settings)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith("consumption is paused: night at ")
+        assert f"{topic} 5 records will be read again" in " ".join(done.stdout.split())
+        assert bus.group_lag(group) == {(topic, 0): 5}
+    finally:
+        bus.close(2.0)
+    assert "5 records since 2026-01-31T09:00:00Z" in ordersaga("audit", **settings).stdout

@@ -113,6 +113,9 @@ class MeddlingBus:
     def describe(self) -> Cluster:
         return self._bus.describe()
 
+    def read_again(self, group: str, since_ms: int) -> Mapping[tuple[str, int], int]:
+        return self._bus.read_again(group, since_ms)
+
     def group_lag(self, group: str) -> Mapping[tuple[str, int], int]:
         return self._bus.group_lag(group)
 

@@ -119,6 +119,9 @@ class KafkaBus:
     def group_lag(self, group: str) -> Mapping[tuple[str, int], int]:
         return self._ask(lambda admin: admin.group_lag(group), ADMIN_TIMEOUT_SECONDS)
 
+    def read_again(self, group: str, since_ms: int) -> Mapping[tuple[str, int], int]:
+        return self._ask(lambda admin: admin.read_again(group, since_ms), ADMIN_TIMEOUT_SECONDS)
+
     def access(self, group: str) -> Access:
         """What we may do, as the brokers say it. Raises `BusUnavailable`, `BusRefused`."""
         return self._ask(lambda admin: admin.access(group), ADMIN_TIMEOUT_SECONDS)

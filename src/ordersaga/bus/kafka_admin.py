@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ordersaga.bus.kafka_client import ClientError, NoGroupYet, NotAllowed, broker_setting, translated, was_created
-from ordersaga.bus.protocol import Access, Cluster, GroupMember, TopicSpec, TopicState
+from ordersaga.bus.protocol import Access, BusRefused, Cluster, GroupMember, TopicSpec, TopicState
 
 _LATEST = -1
 """The end of a partition, as the protocol has it."""
@@ -43,6 +43,22 @@ class AdminSession:
             committed = self._client.list_group_offsets({group: None})[group]
             ends = self._client.list_partition_offsets(dict.fromkeys(committed, _LATEST)) if committed else {}
         return {tuple(tp): max(0, ends[tp].offset - found.offset) for tp, found in committed.items() if tp in ends}
+
+    def read_again(self, group: str, since_ms: int) -> dict[tuple[str, int], int]:
+        with translated():
+            committed = self._client.list_group_offsets({group: None})[group]
+            if not committed:
+                return {}
+            since = self._client.list_partition_offsets(dict.fromkeys(committed, since_ms))
+            back = {
+                tp: since[tp].offset
+                for tp, found in committed.items()
+                if tp in since and 0 <= since[tp].offset < found.offset
+            }
+            answers = self._client.reset_group_offsets(group, dict(back)) if back else {}
+        if refused := {str(one["error"].__name__) for one in answers.values() if one["error"].errno}:
+            raise BusRefused(f"the group {group} cannot be set back while somebody reads for it ({', '.join(refused)})")
+        return {tuple(tp): committed[tp].offset - answer["offset"] for tp, answer in answers.items()}
 
     def access(self, group: str) -> Access:
         with translated():

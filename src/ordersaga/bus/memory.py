@@ -81,6 +81,22 @@ class MemoryBus:
             committed = dict(found.committed) if found else {}
             return {tp: len(self._log[tp[0]][tp[1]]) - offset for tp, offset in committed.items()}
 
+    def read_again(self, group: str, since_ms: int) -> Mapping[TopicPartition, int]:
+        with self._changed:
+            found = self._groups.get(group)
+            if found is None:
+                return {}
+            if found.members:
+                raise BusRefused(f"the group {group} cannot be set back while somebody reads for it")
+            again = {}
+            for (topic, partition), offset in found.committed.items():
+                read = self._log[topic][partition][:offset]
+                first = next((record.offset for record in read if record.timestamp_ms >= since_ms), offset)
+                if first < offset:
+                    again[topic, partition] = offset - first
+                    found.committed[topic, partition] = first
+            return again
+
     def members(self, group: str) -> Sequence[GroupMember]:
         with self._changed:
             found = self._groups.get(group)

@@ -201,6 +201,13 @@ class Bus(Protocol):
     def members(self, group: str) -> Sequence[GroupMember]:
         """Who reads for a group now; nobody of one that does not exist. Raises `BusUnavailable`."""
 
+    def read_again(self, group: str, since_ms: int) -> Mapping[tuple[str, int], int]:
+        """Let a group that nobody reads for go back to what was written since then (Unix time), never forward. Returns
+        how many records of each partition it will read once more.
+
+        Raises `BusRefused` where somebody reads for it, `BusUnavailable`.
+        """
+
     def create_topics(self, topics: Sequence[TopicSpec]) -> Sequence[str]:
         """Create those that are missing and return their names; those that exist are left as they are. Raises
         `BusUnavailable`, `BusRefused`.
