@@ -333,8 +333,7 @@ def test_a_reversal_that_is_older_than_the_refusal_of_a_cancel_is_late() -> None
 
 
 def test_a_cancel_that_an_update_overtook_is_asked_for_again() -> None:
-    out = story.saga.outstanding
-    assert out and (out.step, out.attempt) == ("CREATE_ORDER", 1)
+    """The order service cancelled, then an update brought the order back to life; its words came the other way."""
     story = order(steps_done=3, kinds=BARE).expect(m.UpdateOrderStatus, to=Participant.ORDER).cancel()
     story.expect(m.CancelOrder, to=Participant.ORDER).hear(OPENED, stamp=NOON + timedelta(seconds=6))
     story.hear(CANCELLED, stamp=NOON + timedelta(seconds=5)).step("UPDATE_ORDER_STATUS", Became.DONE)
@@ -361,7 +360,5 @@ def test_an_order_that_came_back_to_life_is_cancelled_with_fresh_attempts() -> N
     assert story.saga.outstanding and story.saga.outstanding.attempt == 3
     story.hear(CANCELLED, stamp=NOON + timedelta(seconds=5)).hear(OPENED, stamp=NOON + timedelta(seconds=6))
     story.hear(RELEASED)
-    assert story.saga.outstanding and (story.saga.outstanding.step, story.saga.outstanding.attempt) == (
-        "CREATE_ORDER",
-        1,
-    )
+    out = story.saga.outstanding
+    assert out and (out.step, out.attempt) == ("CREATE_ORDER", 1)
