@@ -158,10 +158,12 @@ class PostgresStore:
         if version < NEWEST:
             raise SchemaMismatch(f"the schema is at version {version}, {NEWEST} is needed: run `ordersaga migrate`")
 
-    def upkeep(self) -> None:
-        self._reads.upkeep(_WEEKS_AHEAD)
+    def upkeep(self) -> bool:
+        self._reads.make_partitions(_WEEKS_AHEAD)
+        is_more = self._reads.forget()
         if off_by := in_flight.correct(self._connections):
             _log.warning("store.in_flight_corrected", sagas=off_by)
+        return is_more
 
     def close(self) -> None:
         self._connections.close()
