@@ -149,7 +149,7 @@ class Connections:
         try:
             connection = self._take(wait_seconds)
             try:
-                with deadline.guard(connection):
+                with deadline.guard(connection), pool.left_if_read_only(connection):
                     try:
                         yield connection
                     except BaseException:
