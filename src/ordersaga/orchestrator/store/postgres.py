@@ -103,7 +103,8 @@ class PostgresStore:
             )
             yield transaction
             assert not transaction.failed, "an error of the store was not let out of its transaction"
-        self._recent.keep(transaction.number, transaction.server, transaction.written)
+        if transaction.written:
+            self._recent.keep(transaction.number, transaction.server, transaction.written)
 
     def due(self, limit: int) -> Sequence[Due]:
         return self._reads.due(limit)
