@@ -273,9 +273,9 @@ class MachineStore:
         self._trouble.check()
         return self._store.get(saga_id)
 
-    def upkeep(self) -> None:
+    def upkeep(self) -> bool:
         self._trouble.check()
-        self._store.upkeep()
+        return self._store.upkeep()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)

@@ -27,8 +27,8 @@ class ConnectionSettings(BaseSettings):
     database_pooler: Literal["none", "transaction"] = Field(
         "none",
         description=(
-            "Whether something like pgbouncer in transaction mode stands before the database: then nothing is prepared"
-            " and nothing is set on a connection. None: prepared statements save a tenth of the database's work."
+            "Whether something like pgbouncer in transaction mode stands before the database: then nothing is prepared,"
+            " and limits are set in each transaction. None: prepared statements save a tenth of the database's work."
         ),
     )
     database_connections_max: int = Field(

@@ -5,7 +5,7 @@ from threading import Event
 
 import pytest
 
-from ordersaga.delivery.background import GiveUpError, Loop
+from ordersaga.delivery.background import Chore, GiveUpError, Loop
 from ordersaga.delivery.clock import SystemClock, SystemRandom, backoff_seconds
 
 from .stage import SeededRandom, Stage
@@ -64,6 +64,22 @@ def test_a_loop_is_well_again_as_soon_as_its_turn_has_done_its_work_however_long
     stage.until(lambda: loop.health().healthy, "it is well")
     assert len(turns) == 2
     assert loop.stop(5.0)
+
+
+def test_a_chore_that_has_more_to_do_rests_only_for_a_moment() -> None:
+    stage = Stage()
+    said: list[object] = []
+
+    def do() -> object:
+        said.append([True, True, 7][len(said)])
+        stage.tell()
+        return said[-1]
+
+    chore = Chore("test", do, every_seconds=86_400.0, again_seconds=0.001)
+    chore.start()
+    stage.until(lambda: len(said) == 3, "it is done again as long as there is more")
+    assert chore.health().healthy
+    assert chore.stop(5.0)
 
 
 def test_giving_up_ends_the_loop_and_its_health_says_why() -> None:

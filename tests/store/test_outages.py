@@ -10,6 +10,7 @@ import pytest
 from psycopg_pool import ConnectionPool
 
 from ordersaga.delivery.outbox import PostgresOutbox
+from ordersaga.delivery.outbox_protocol import OutboxUnavailable
 from ordersaga.local.postgres import PostgresServer
 from ordersaga.orchestrator.store.migrate import migrate
 from ordersaga.orchestrator.store.postgres import PostgresStore, open_pool
@@ -214,6 +215,32 @@ def test_a_database_that_only_reads_is_a_reason_to_try_again(postgres: PostgresP
     store = open_store(postgres.url)
     with pytest.raises(StoreUnavailable, match="25006"), store.transaction() as transaction:
         transaction.save(begun(saga()))
+    store.close()
+
+
+@pytest.mark.parametrize("who", ["store", "outbox"])
+def test_a_server_that_only_reads_is_left_for_one_that_may_stand_behind_its_name_by_now(
+    postgres: PostgresPlace, who: str
+) -> None:
+    one, database = saga(), postgres.url.rpartition("/")[2]
+    postgres.ask(f"ALTER DATABASE {database} SET default_transaction_read_only = on")
+    pool: ConnectionPool[Any] = open_pool(postgres.url, SCHEMA, size_max=1)
+    outbox = PostgresOutbox(pool, uuid4())
+    store = PostgresStore(pool, CODEC, outbox)
+
+    def write() -> None:
+        if who == "outbox":
+            outbox.register()
+            return
+        with store.transaction() as transaction:
+            transaction.load(Lookup(saga_ids=[one.saga_id]))
+            transaction.save(begun(one))
+
+    store.check(5.0)
+    postgres.ask(f"SET TRANSACTION READ WRITE; ALTER DATABASE {database} RESET default_transaction_read_only")
+    with pytest.raises((StoreUnavailable, OutboxUnavailable), match="read-only"):
+        write()
+    write()
     store.close()
 
 

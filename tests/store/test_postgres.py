@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from psycopg_pool import ConnectionPool
 
 from ordersaga.orchestrator.core.instance import Status
-from ordersaga.orchestrator.store.connections import statements
+from ordersaga.orchestrator.store.connections import Connections, statements
 from ordersaga.orchestrator.store.postgres import PostgresStore, open_pool
 from ordersaga.orchestrator.store.protocol import Batch, Lookup
 from ordersaga.orchestrator.store.search import Search
@@ -175,6 +175,28 @@ def test_behind_a_pooler_nothing_is_prepared_and_the_schema_is_entered_in_each_t
     with pool.connection() as connection:
         assert connection.execute("SHOW search_path").fetchone() == ('"$user", public',)
     store.close()
+
+
+LIMITS = (
+    "SELECT name, setting FROM pg_settings WHERE name IN ('statement_timeout', 'idle_in_transaction_session_timeout',"
+    " 'transaction_timeout', 'client_connection_check_interval')"
+)
+
+
+def test_behind_a_pooler_each_transaction_has_the_limits_that_connections_have_without_one(
+    postgres: PostgresPlace,
+) -> None:
+    with postgres.pool.connection() as connection:
+        wanted = dict(connection.execute(LIMITS).fetchall())
+    assert len(wanted) >= 3 and "0" not in wanted.values()
+    pool: ConnectionPool[Any] = open_pool(postgres.url, None, size_max=1, prepares=False)
+    connections = Connections(pool, 10.0, SCHEMA)
+    with connections.transaction() as connection:
+        connections.enter(connection)
+        assert dict(connection.execute(LIMITS).fetchall()) == wanted
+    with pool.connection() as connection:
+        assert set(dict(connection.execute(LIMITS).fetchall()).values()) == {"0"}, "nothing is left for others"
+    connections.close()
 
 
 def test_times_are_utc_whatever_the_database_thinks(postgres: PostgresPlace) -> None:

@@ -12,7 +12,7 @@ from ordersaga.orchestrator.store.recent import Recent
 from tests.local.watching import until
 
 from .places import PostgresPlace
-from .sagas import PAST, AnyInstance, begun, change, changed, saga, waiting_until
+from .sagas import PAST, AnyInstance, begun, change, changed, new_id, saga, waiting_until
 
 
 def load(store: PostgresStore, saga_id: UUID) -> AnyInstance:
@@ -30,6 +30,17 @@ def test_what_this_process_wrote_last_is_not_read_again(postgres: PostgresPlace)
         transaction.save(Batch(changes=[change(before, after := changed(before, step="TWO"))]))
     assert load(store, one.saga_id) is after
     assert load(postgres.store(), one.saga_id) == after, "as another process reads it"
+
+
+def test_a_transaction_that_writes_nothing_leaves_what_is_remembered(postgres: PostgresPlace) -> None:
+    store, one = postgres.store(), waiting_until(saga(), PAST)
+    with store.transaction() as transaction:
+        transaction.save(begun(one))
+    with store.transaction() as transaction:
+        transaction.load(Lookup(saga_ids=[new_id()]))
+    with store.transaction():
+        pass
+    assert load(store, one.saga_id) is one
 
 
 def test_what_waits_for_no_answer_is_not_remembered(postgres: PostgresPlace) -> None:

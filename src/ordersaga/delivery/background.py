@@ -204,14 +204,18 @@ class Looped:
 class Chore(Looped):
     """Something small that is done at once, and again after each rest."""
 
-    def __init__(self, name: str, do: Callable[[], object], *, every_seconds: float) -> None:
+    def __init__(
+        self, name: str, do: Callable[[], object], *, every_seconds: float, again_seconds: float = 60.0
+    ) -> None:
+        """`do`: where it says True there is more of it, and the rest is the short one, `again_seconds`."""
         self._do = do
         self._every_seconds = every_seconds
+        self._again_seconds = again_seconds
         self._loop = Loop(name, self._turn)
 
     def _turn(self) -> None:
-        self._do()
-        self._loop.pause(self._every_seconds)
+        is_more = self._do() is True
+        self._loop.pause(self._again_seconds if is_more else self._every_seconds)
 
 
 def _one_line(error: BaseException) -> str:

@@ -28,6 +28,7 @@ from ordersaga.delivery.clock import Randomness, SystemRandom
 from ordersaga.delivery.deadline import Deadline
 from ordersaga.delivery.messages import OutboxRow
 from ordersaga.delivery.outbox_protocol import LeaseLost, OutboxUnavailable, Pending
+from ordersaga.delivery.pool import left_if_read_only
 from ordersaga.delivery.round_trip import round_trip
 
 _SQL_FOLDER = files("ordersaga.delivery") / "sql"
@@ -180,6 +181,7 @@ class PostgresOutbox:
             with (
                 self._pool.connection(timeout=self._deadline.seconds) as connection,
                 self._deadline.guard(connection),
+                left_if_read_only(connection),
                 round_trip(connection),
             ):
                 if self._schema is not None:

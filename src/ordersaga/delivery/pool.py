@@ -5,10 +5,12 @@ minutes the next attempt may be two minutes away. So it tries for a moment only;
 connection makes it try again.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from psycopg import Connection
+from psycopg.errors import ReadOnlySqlTransaction
 from psycopg_pool import ConnectionPool
 
 _RECONNECT_SECONDS = 2.0
@@ -45,3 +47,16 @@ def open_pool(
     )
     pool.open(wait=False)
     return pool
+
+
+@contextmanager
+def left_if_read_only(connection: Connection[Any]) -> Iterator[None]:
+    """Around all use of a connection: one on which nothing can be written is used no more. A server that was the
+    primary may be back as a standby, and another stand behind the same name by now.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error.__cause__ or error, ReadOnlySqlTransaction):
+            connection.close()
+        raise

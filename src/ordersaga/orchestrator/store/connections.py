@@ -54,7 +54,8 @@ def open_pool(
     """Connections that find the schema's tables and hand JSON over as it is. Connects in the background.
 
     `prepares` off: no prepared statements, for poolers that hand each transaction to another connection. Those pass on
-    no settings either: `schema` None leaves them out, and the store is told the schema instead.
+    no settings either: `schema` None leaves them out, and the store is told the schema instead, and enters all of them
+    anew in each transaction.
 
     `timeout_seconds`: after which the server ends a statement, and from PostgreSQL 17 on a transaction.
     """
@@ -65,7 +66,7 @@ def open_pool(
         arrays.register(connection.adapters)
         if schema is not None and connection.info.server_version >= _HAS_TRANSACTION_TIMEOUT:
             connection.autocommit = True
-            connection.execute(_READ["end_after"], {"timeout": f"{int(timeout_seconds * 1000)}ms"})
+            connection.execute(_READ["end_after"], {"timeout": _milliseconds(timeout_seconds)})
             connection.autocommit = False
 
     return pool.open_pool(
@@ -81,11 +82,15 @@ def open_pool(
 
 def _options(schema: str, timeout_seconds: float) -> str:
     quoted = schema.replace('"', '""').replace("\\", "\\\\").replace(" ", "\\ ")
-    timeout_ms = int(timeout_seconds * 1000)
+    timeout = _milliseconds(timeout_seconds)
     return (
-        f'-c search_path="{quoted}" -c statement_timeout={timeout_ms}'
-        f" -c idle_in_transaction_session_timeout={timeout_ms} -c client_connection_check_interval=1000"
+        f'-c search_path="{quoted}" -c statement_timeout={timeout}'
+        f" -c idle_in_transaction_session_timeout={timeout} -c client_connection_check_interval=1000"
     )
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{int(seconds * 1000)}ms"
 
 
 class _RawJson(Loader):
@@ -106,9 +111,9 @@ def _has_hung_up(connection: AnyConnection) -> bool:
 
 class Connections:
     def __init__(self, pool: ConnectionPool[AnyConnection], timeout_seconds: float, schema: str | None) -> None:
-        """`schema`: to be entered anew in each transaction; None where the connections know it."""
+        """`schema`: to be entered anew in each transaction, with the limits; None where the connections know both."""
         self._pool = pool
-        self._schema = schema
+        self._entered = None if schema is None else {"schema": schema, "timeout": _milliseconds(timeout_seconds)}
         self._deadline = Deadline(timeout_seconds)
         self._others: dict[float, Deadline] = {}
 
@@ -132,8 +137,8 @@ class Connections:
 
     def enter(self, connection: AnyConnection) -> None:
         """First in each transaction."""
-        if self._schema is not None:
-            connection.execute(_READ["enter"], {"schema": self._schema})
+        if self._entered is not None:
+            connection.execute(_READ["enter"], self._entered)
 
     def close(self) -> None:
         self._pool.close(timeout=2.0)
@@ -144,7 +149,7 @@ class Connections:
         try:
             connection = self._take(wait_seconds)
             try:
-                with deadline.guard(connection):
+                with deadline.guard(connection), pool.left_if_read_only(connection):
                     try:
                         yield connection
                     except BaseException:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ordersaga.orchestrator.store.connections import Connections, Row, statements
+from ordersaga.orchestrator.store.parts import Parts
 
 _SQL = statements("in_flight.sql")
 LOOKED_MAX = 1_000
@@ -23,9 +24,9 @@ def counts(ask: Ask) -> Sequence[Row]:
     return ask(_SQL["counts"], {"looked_max": LOOKED_MAX})
 
 
-def fold(ask: Ask) -> None:
+def folding(connections: Connections) -> Parts:
     """Harmless at any time, by any number."""
-    ask(_SQL["fold"], {})
+    return Parts(connections, _SQL["fold"])
 
 
 def correct(connections: Connections) -> int:

@@ -88,12 +88,13 @@ class MemoryStore(MemoryReads):
     def check(self, timeout_seconds: float) -> None:
         self._check_open()
 
-    def upkeep(self) -> None:
+    def upkeep(self) -> bool:
         self._check_open()
         now = self._now()
         with self._tables.changed:
             for key in [key for key, (until, _) in self._tables.early.items() if until <= now]:
                 del self._tables.early[key]
+        return False
 
     def close(self) -> None:
         self._closed = True

@@ -24,7 +24,7 @@ from ordersaga.orchestrator.store.protocol import SchemaMismatch, StoreError, St
 from ordersaga.orchestrator.store.sqlstates import meaning_of, one_line
 
 _SQL = statements("migrate.sql")
-_PARTITIONS = statements("read.sql")["upkeep"]
+_PARTITIONS = statements("read.sql")["make_partitions"]
 _LOCK = "ordersaga.migrate"
 _LOCK_TIMEOUT = "10s"
 _CONNECT_SECONDS = 10

@@ -103,7 +103,8 @@ class PostgresStore:
             )
             yield transaction
             assert not transaction.failed, "an error of the store was not let out of its transaction"
-        self._recent.keep(transaction.number, transaction.server, transaction.written)
+        if transaction.written:
+            self._recent.keep(transaction.number, transaction.server, transaction.written)
 
     def due(self, limit: int) -> Sequence[Due]:
         return self._reads.due(limit)
@@ -158,10 +159,12 @@ class PostgresStore:
         if version < NEWEST:
             raise SchemaMismatch(f"the schema is at version {version}, {NEWEST} is needed: run `ordersaga migrate`")
 
-    def upkeep(self) -> None:
-        self._reads.upkeep(_WEEKS_AHEAD)
+    def upkeep(self) -> bool:
+        self._reads.make_partitions(_WEEKS_AHEAD)
+        is_more = self._reads.forget()
         if off_by := in_flight.correct(self._connections):
             _log.warning("store.in_flight_corrected", sagas=off_by)
+        return is_more
 
     def close(self) -> None:
         self._connections.close()

@@ -14,7 +14,7 @@ from ordersaga.delivery.deadline import Deadline
 from ordersaga.orchestrator.store.connections import AnyConnection, statements
 from ordersaga.orchestrator.store.sqlstates import one_line
 
-_SQL, _READ = statements("probe.sql"), statements("read.sql")
+_SQL, _READ, _MIGRATE = statements("probe.sql"), statements("read.sql"), statements("migrate.sql")
 _CONNECT_SECONDS = 5
 _LOCAL = ("", "localhost", "127.0.0.1", "::1")
 
@@ -83,7 +83,7 @@ def _look(connection: AnyConnection, schema: str) -> Probed:
 
 def _schema_version(connection: AnyConnection, schema: str) -> int | None:
     try:
-        connection.execute(_READ["enter"], {"schema": schema})
+        connection.execute(_MIGRATE["enter"], {"schema": schema})
         ((version,),) = connection.execute(_READ["schema_version"]).fetchall()
     except psycopg.errors.UndefinedTable:
         return 0

@@ -341,9 +341,10 @@ class Store(Protocol):
         `StoreUnavailable`, `SchemaMismatch`.
         """
 
-    def upkeep(self) -> None:
+    def upkeep(self) -> bool:
         """To be called daily by each process: makes room for the history of weeks to come, forgets what nobody will ask
-        for again. Harmless at any time.
+        for again. Whether more of that is left than a turn of some seconds does: then call again soon. Harmless at any
+        time.
         """
 
     def close(self) -> None:

@@ -16,6 +16,7 @@ from ordersaga.orchestrator.store.archive import ArchiveReads, history_in, saga_
 from ordersaga.orchestrator.store.archive_files import Directory
 from ordersaga.orchestrator.store.codec_protocol import InstanceCodec
 from ordersaga.orchestrator.store.connections import Connections, Row, statements
+from ordersaga.orchestrator.store.parts import Parts
 from ordersaga.orchestrator.store.protocol import (
     AnyInstance,
     DeadLetter,
@@ -44,6 +45,7 @@ from ordersaga.orchestrator.store.searching import (
 
 _SQL = statements("read.sql")
 _LETTERS = statements("dead_letters.sql")
+_FORGETTING = ("forget_keys", "forget_early", "forget_letters")
 _headers = msgspec.msgpack.Decoder(list[tuple[str, bytes]]).decode
 PAGE_MAX = 100
 ARCHIVED_LOOKED_MAX, ARCHIVED_PAGES_COUNTED_MAX = 500, 10
@@ -55,6 +57,7 @@ class Reads:
         self._ask = connections.ask
         self._archive = ArchiveReads(connections, directory)
         self._codec = codec
+        self._forgetting = [Parts(connections, _SQL[name]) for name in _FORGETTING]
 
     def due(self, limit: int) -> Sequence[Due]:
         known = Texts([f"{saga} {version}" for saga, version in self._codec.known])
@@ -182,8 +185,14 @@ class Reads:
         ((version,),) = self._ask(_SQL["schema_version"], {}, timeout_seconds=timeout_seconds)
         return int(version)
 
-    def upkeep(self, weeks_ahead: int) -> None:
-        self._ask(_SQL["upkeep"], {"weeks_ahead": weeks_ahead})
+    def make_partitions(self, weeks_ahead: int) -> None:
+        self._ask(_SQL["make_partitions"], {"weeks_ahead": weeks_ahead})
+
+    def forget(self) -> bool:
+        """What nobody will ask for again; whether more of it is left than a turn could do."""
+        for parts in self._forgetting:
+            parts.take_turn()
+        return any(parts.left for parts in self._forgetting)
 
     def _known(self, found: Sequence[Row]) -> list[AnyInstance]:
         """Decoded, without those of a saga or version that this process does not know."""

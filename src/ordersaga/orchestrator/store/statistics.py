@@ -7,6 +7,7 @@ from psycopg_pool import ConnectionPool
 
 from ordersaga.orchestrator.store import in_flight
 from ordersaga.orchestrator.store.connections import AnyConnection, Connections, statements
+from ordersaga.orchestrator.store.parts import Parts
 from ordersaga.orchestrator.store.statistics_protocol import By, Failure, InFlight, Period, Sum, Unfolded
 
 _SQL = statements("statistics.sql")
@@ -19,7 +20,9 @@ class PostgresStatistics:
         self, pool: ConnectionPool[AnyConnection], *, timeout_seconds: float = 10.0, schema: str | None = None
     ) -> None:
         """`pool` and `schema` as for `PostgresStore`; the pool is the store's to close."""
-        self._ask = Connections(pool, timeout_seconds, schema).ask
+        connections = Connections(pool, timeout_seconds, schema)
+        self._ask = connections.ask
+        self._sums, self._in_flight = Parts(connections, _SQL["fold"]), in_flight.folding(connections)
 
     def periods(self, since: datetime, until: datetime, by: By, details: Collection[str]) -> Sequence[Period]:
         wanted = {"since": since, "until": until, "details": list(details)}
@@ -47,9 +50,9 @@ class PostgresStatistics:
         ]
 
     def fold(self) -> int:
-        ((count,),) = self._ask(_SQL["fold"], {})
-        in_flight.fold(self._ask)
-        return int(count)
+        folded = self._sums.take_turn()
+        self._in_flight.take_turn()
+        return folded
 
     def unfolded(self) -> Unfolded:
         ((sums, oldest_seconds),) = self._ask(_SQL["unfolded"], {})

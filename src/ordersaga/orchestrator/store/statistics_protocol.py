@@ -83,6 +83,8 @@ class Statistics(Protocol):
         """Most frequent first, at most 50 causes."""
 
     def fold(self) -> int:
-        """Put what was appended into its hours; how many sums there were. Harmless at any time, by any number."""
+        """Put what was appended into its hours, as much as a turn of some seconds does; how many sums there were.
+        Harmless at any time, by any number.
+        """
 
     def unfolded(self) -> Unfolded: ...

@@ -1,16 +1,17 @@
 -- How many sagas are in flight: sums that each transaction adds to, folded every few seconds.
 
--- name: fold()
--- What another folds at this moment is passed over.
+-- name: fold(after, part_max)
+-- A part (see `parts.py`), as it lies there. What another folds at this moment is passed over.
 WITH mine AS (
-    SELECT ctid FROM in_flight_added FOR UPDATE SKIP LOCKED
+    SELECT ctid FROM in_flight_added WHERE ctid > coalesce((:after)::tid, '(0,0)') LIMIT :part_max FOR UPDATE SKIP LOCKED
 ), gone AS (
-    DELETE FROM in_flight_added USING mine WHERE in_flight_added.ctid = mine.ctid RETURNING status, step, count
+    DELETE FROM in_flight_added WHERE ctid = ANY (ARRAY(SELECT ctid FROM mine)) RETURNING status, step, count
+), folded AS (
+    INSERT INTO in_flight AS kept (status, step, count)
+    SELECT status, step, sum(count) FROM gone GROUP BY 1, 2 HAVING sum(count) <> 0 ORDER BY 1, 2
+    ON CONFLICT (status, step) DO UPDATE SET count = kept.count + excluded.count
 )
-INSERT INTO in_flight AS kept (status, step, count)
-SELECT status, step, sum(count) FROM gone GROUP BY 1, 2 HAVING sum(count) <> 0 ORDER BY 1, 2
-ON CONFLICT (status, step) DO UPDATE SET count = kept.count + excluded.count
-RETURNING status;
+SELECT count(*), max(ctid)::text FROM mine;
 
 -- name: counts(looked_max)
 -- Folded or not, and since when the oldest has been there. It is looked for among so many of each status, by their ids:

@@ -48,21 +48,55 @@ SELECT coalesce(max(version), 0) FROM schema_migrations;
 -- Once for each connection: how long a transaction may take, whatever its client does meanwhile.
 SELECT set_config('transaction_timeout', :timeout, false);
 
--- name: enter(schema)
--- For poolers that pass on no settings of a connection: the schema of one transaction.
-SELECT set_config('search_path', quote_ident(:schema), true);
+-- name: enter(schema, timeout)
+-- For poolers that pass on no settings of a connection: those of one transaction.
+SELECT
+    set_config('search_path', quote_ident(:schema), true),
+    set_config('statement_timeout', :timeout, true),
+    set_config('idle_in_transaction_session_timeout', :timeout, true),
+    set_config('client_connection_check_interval', '1s', true),
+    CASE WHEN current_setting('server_version_num')::int >= 170000 THEN set_config('transaction_timeout', :timeout, true) END;
 
 -- name: request(principal, key)
 -- What was wished for under a key.
 SELECT fingerprint, saga_id FROM idempotency_keys WHERE principal = :principal AND key = :key AND saga_id IS NOT NULL;
 
--- name: upkeep(weeks_ahead)
--- Room for the history of the weeks to come; what nobody will ask for again is forgotten.
-WITH keys AS (
-    DELETE FROM idempotency_keys WHERE created_at < statement_timestamp() - interval '2 days'
-), events AS (
-    DELETE FROM early_events WHERE kept_until < statement_timestamp()
-), letters AS (
-    DELETE FROM dead_letters WHERE settled_at < statement_timestamp() - interval '90 days'
-)
+-- name: make_partitions(weeks_ahead)
+-- Room for the history of the weeks to come.
 SELECT make_history_partitions(:weeks_ahead);
+
+-- name: forget_keys(after, part_max)
+-- A part of those that nobody will ask for again (see `parts.py`).
+WITH old AS (
+    SELECT ctid, created_at FROM idempotency_keys
+    WHERE created_at >= coalesce((:after)::timestamptz, '-infinity')
+        AND created_at < statement_timestamp() - interval '2 days'
+    ORDER BY created_at LIMIT :part_max FOR UPDATE SKIP LOCKED
+), gone AS (
+    DELETE FROM idempotency_keys WHERE ctid = ANY (ARRAY(SELECT ctid FROM old))
+)
+SELECT count(*), max(created_at) FROM old;
+
+-- name: forget_early(after, part_max)
+-- A part of those that nobody claimed in time.
+WITH old AS (
+    SELECT ctid, kept_until FROM early_events
+    WHERE kept_until >= coalesce((:after)::timestamptz, '-infinity') AND kept_until < statement_timestamp()
+    ORDER BY kept_until LIMIT :part_max FOR UPDATE SKIP LOCKED
+), gone AS (
+    DELETE FROM early_events WHERE ctid = ANY (ARRAY(SELECT ctid FROM old))
+)
+SELECT count(*), max(kept_until) FROM old;
+
+-- name: forget_letters(after, part_max)
+-- Those of a part that were settled long ago. By their ids: when they were settled is in no index.
+WITH part AS (
+    SELECT id, settled_at FROM dead_letters WHERE id > coalesce((:after)::bigint, 0) ORDER BY id LIMIT :part_max
+), old AS (
+    SELECT ctid FROM dead_letters
+    WHERE id = ANY (ARRAY(SELECT id FROM part WHERE settled_at < statement_timestamp() - interval '90 days'))
+    FOR UPDATE SKIP LOCKED
+), gone AS (
+    DELETE FROM dead_letters WHERE ctid = ANY (ARRAY(SELECT ctid FROM old))
+)
+SELECT count(*), max(id) FROM part;

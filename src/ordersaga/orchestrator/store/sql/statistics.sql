@@ -1,11 +1,11 @@
 -- What sagas did, hour by hour.
 
--- name: fold()
--- What another folds at this moment is passed over.
+-- name: fold(after, part_max)
+-- A part (see `parts.py`), as it lies there: it needs no index. What another folds at this moment is passed over.
 WITH mine AS (
-    SELECT ctid FROM statistics_added FOR UPDATE SKIP LOCKED
+    SELECT ctid FROM statistics_added WHERE ctid > coalesce((:after)::tid, '(0,0)') LIMIT :part_max FOR UPDATE SKIP LOCKED
 ), gone AS (
-    DELETE FROM statistics_added USING mine WHERE statistics_added.ctid = mine.ctid
+    DELETE FROM statistics_added WHERE ctid = ANY (ARRAY(SELECT ctid FROM mine))
     RETURNING at, saga, kind, label, count, microseconds
 ), folded AS (
     INSERT INTO statistics (bucket, saga, kind, label, count, microseconds)
@@ -14,7 +14,7 @@ WITH mine AS (
     ON CONFLICT (bucket, saga, kind, label)
     DO UPDATE SET count = statistics.count + excluded.count, microseconds = statistics.microseconds + excluded.microseconds
 )
-SELECT count(*) FROM gone;
+SELECT count(*), max(ctid)::text FROM mine;
 
 -- name: hours(since, until, details)
 -- Folded or not. Kinds that are details are told of the whole time and not of each hour.
