@@ -22,6 +22,7 @@ from ordersaga.orchestrator.store.archive_files import Directory
 from ordersaga.orchestrator.store.connections import open_pool
 from ordersaga.orchestrator.store.erasure import PostgresErasure
 from ordersaga.orchestrator.store.filing import Overtaken, PostgresFiling
+from ordersaga.orchestrator.store.protocol import StoreUnavailable
 from ordersaga.wire import messages as m
 from ordersaga.wire.codec import encode
 from tests.api.conftest import Stage, order
@@ -198,6 +199,28 @@ def test_what_comes_back_from_the_archive_meanwhile_is_not_passed_over(
     pool.close()
     published(url)
     assert erase(url).returncode == 0 and rows_with(url, CANARY) == {}
+
+
+def test_an_erasure_that_is_cut_off_after_its_files_leaves_no_words_to_the_next(
+    postgres_stage: Stage, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of whoever is in files the name is gone then, by which the next would find their history."""
+    ended(postgres_stage, CANARY)
+    assert (archive_all(url), file_all(url, tmp_path)) == (1, 1)
+    published(url)
+
+    def cut_off(*_: Any) -> None:
+        raise StoreUnavailable("the database is away")
+
+    pool = open_pool(url, SCHEMA, size_max=1)
+    with monkeypatch.context() as patched:
+        patched.setattr(PostgresErasure, "_live", cut_off)
+        with pytest.raises(StoreUnavailable):
+            PostgresErasure(pool, schema=SCHEMA, directory=Directory(tmp_path)).erase(CANARY, by="night", why="a test")
+    pool.close()
+    assert files_with(tmp_path, CANARY) == []
+    assert erase(url, ORDERSAGA_ARCHIVE_DIRECTORY=str(tmp_path)).returncode == 0
+    assert rows_with(url, CANARY) == {}
 
 
 def test_what_is_under_way_is_left_and_said(postgres_stage: Stage, url: str) -> None:

@@ -67,13 +67,14 @@ class PostgresErasure:
 
     def erase(self, customer_id: str, *, by: str, why: str) -> Erased:
         """Raises `StoreError`. Done before, it finds nothing; ended in the middle, it is to be done again."""
-        in_files = self._in_files(customer_id)
+        theirs = _Theirs(customer_id)
+        in_files = self._in_files(theirs)
         with self._connections.transaction() as connection:
             self._connections.enter(connection)
             found = connection.execute(_SQL["sagas_of"], {"customer": customer_id}).fetchall()
             ended = [saga_id for saga_id, under_way in found if not under_way]
-            self._live(connection, ended, customer_id)
-            archived = self._archived(connection, customer_id, in_files)
+            self._live(connection, ended, theirs)
+            archived = self._archived(connection, theirs)
             again = connection.execute(_SQL["sagas_of"], {"customer": customer_id}).fetchall()
             if any(not under_way for _, under_way in again):
                 raise Overtaken("something of theirs has come back from the archive meanwhile: ask again")
@@ -88,7 +89,7 @@ class PostgresErasure:
             ((writing,),) = connection.execute(FILES["is_writing"]).fetchall()
             erased = Erased(
                 sagas=len(ended),
-                archived=archived,
+                archived=archived + in_files,
                 records=records,
                 under_way=len(found) - len(ended),
                 waiting=letters + early + outgoing,
@@ -97,52 +98,59 @@ class PostgresErasure:
             connection.execute(_SQL["remember"], {"actor": by, "why": why, "outcome": _told(erased)})
         return erased
 
-    def _live(self, connection: AnyConnection, ids: list[UUID], customer_id: str) -> None:
-        values = {"ids": Uuids(ids), "customer": customer_id}
-        for name in ("erase_requested", "erase_history"):
-            connection.execute(_SQL[name], values)
+    def _live(self, connection: AnyConnection, ids: list[UUID], theirs: "_Theirs") -> None:
+        connection.execute(_SQL["erase_requested"], {"ids": Uuids(ids), "customer": theirs.customer_id})
+        theirs.history(connection, ids)
         connection.execute(_SQL["erase_personal"], {"ids": Uuids(ids)})
 
-    def _in_files(self, customer_id: str) -> Sequence[UUID]:
+    def _in_files(self, theirs: "_Theirs") -> int:
         if self._filing is not None:
-            return self._filing.erase(customer_id, lambda line: _scrubbed_line(line, customer_id))
-        if self._connections.ask(FILES["files_of"], {"customer": customer_id}):
+            return self._filing.erase(theirs)
+        if self._connections.ask(FILES["files_of"], {"customer": theirs.customer_id}):
             raise ArchiveUnreadable(
                 "files of the archive hold them: set ORDERSAGA_ARCHIVE_DIRECTORY to where those are"
             )
-        return []
+        return 0
 
-    def _archived(self, connection: AnyConnection, customer_id: str, in_files: Sequence[UUID]) -> int:
-        # Their history is still in its week too, until that is dropped.
-        connection.execute(_SQL["erase_history"], {"ids": Uuids(in_files), "customer": customer_id})
-        found = connection.execute(_SQL["archived"], {"customer": customer_id}).fetchall()
+    def _archived(self, connection: AnyConnection, theirs: "_Theirs") -> int:
+        customer = {"customer": theirs.customer_id}
+        found = connection.execute(_SQL["archived"], customer).fetchall()
         # Now that what is in no file is locked. (A row that was waited for and has gone into one is not among those.)
-        if connection.execute(FILES["files_of"], {"customer": customer_id}).fetchall():
+        if connection.execute(FILES["files_of"], customer).fetchall():
             raise Overtaken("something of theirs has gone into a file of the archive meanwhile: ask again")
         if found:
             ids, states, histories = zip(*found, strict=True)
             values = {
                 "ids": Uuids(ids),
-                "states": Bytes([_without(one, customer_id) for one in states]),
-                "histories": Bytes([_without(one, customer_id) for one in histories]),
+                "states": Bytes([theirs.left_of(one) for one in states]),
+                "histories": Bytes([theirs.left_of(one) for one in histories]),
             }
             connection.execute(_SQL["erase_archived"], values)
-            connection.execute(_SQL["erase_history"], {"ids": Uuids(ids), "customer": customer_id})
-        return len(found) + len(in_files)
+            # Their history is still in its week too, until that is dropped.
+            theirs.history(connection, ids)
+        return len(found)
 
 
-def _scrubbed_line(line: Line, customer_id: str) -> Line:
-    state, history = (
-        msgspec.Raw(msgspec.json.encode(_scrubbed(msgspec.json.decode(part), customer_id)))
-        for part in (line.state, line.history)
-    )
-    return msgspec.structs.replace(line, state=state, history=history, personal=msgspec.Raw(NOTHING))
+@dataclass(frozen=True, slots=True)
+class _Theirs:
+    """What is one customer's; see `filing.Scrubs`."""
 
+    customer_id: str
 
-def _without(compressed: bytes, customer_id: str) -> bytes:
-    """Compressed JSON in which `customer_id` asked for nothing."""
-    whole = zlib.decompress(compressed)
-    return zlib.compress(msgspec.json.encode(_scrubbed(msgspec.json.decode(whole), customer_id)))
+    def line(self, line: Line) -> Line:
+        state, history = (
+            msgspec.Raw(msgspec.json.encode(_scrubbed(msgspec.json.decode(part), self.customer_id)))
+            for part in (line.state, line.history)
+        )
+        return msgspec.structs.replace(line, state=state, history=history, personal=msgspec.Raw(NOTHING))
+
+    def history(self, connection: AnyConnection, ids: Sequence[UUID]) -> None:
+        connection.execute(_SQL["erase_history"], {"ids": Uuids(ids), "customer": self.customer_id})
+
+    def left_of(self, compressed: bytes) -> bytes:
+        """Of compressed JSON."""
+        whole = zlib.decompress(compressed)
+        return zlib.compress(msgspec.json.encode(_scrubbed(msgspec.json.decode(whole), self.customer_id)))
 
 
 def _scrubbed(part: Any, customer_id: str) -> Any:
