@@ -19,6 +19,7 @@ from psycopg_pool import ConnectionPool
 
 from ordersaga.delivery.arrays import Bytes, Integers, Texts, Uuids
 from ordersaga.orchestrator.store.archive import FILES as SQL
+from ordersaga.orchestrator.store.archive import SQL as ARCHIVE
 from ordersaga.orchestrator.store.archive import line_in
 from ordersaga.orchestrator.store.archive_files import (
     BLOCK_SAGAS,
@@ -160,11 +161,12 @@ class PostgresFiling:
             if not found:
                 return 0
             ((number, name),) = found
-            sagas = connection.execute(SQL["forget_sagas_of"], {"file": number}).rowcount
+            ids = [saga_id for (saga_id,) in connection.execute(SQL["forget_sagas_of"], {"file": number})]
+            connection.execute(ARCHIVE["forget_history"], {"ids": Uuids(ids)})
             connection.execute(SQL["forget_file"], {"id": number})
             connection.execute(SQL["counts_no_more"], {"name": name})
         self.sweep()
-        return sagas
+        return len(ids)
 
     def erase(self, scrubs: Scrubs) -> int:
         """Write every file anew that holds something of theirs; how many lines were changed. With its line each saga

@@ -22,3 +22,8 @@ BEGIN
     EXECUTE format('DROP TABLE %I', name);
     RETURN true;
 END $$;
+
+-- What is in no dated week, of sagas that have gone into the archive with it, or were forgotten for good. From now on it
+-- goes with its saga. Whoever brings one back meanwhile waits, and writes it anew.
+LOCK TABLE saga_history_other IN SHARE ROW EXCLUSIVE MODE;
+DELETE FROM saga_history_other h WHERE NOT EXISTS (SELECT FROM sagas s WHERE s.id = h.saga_id);
