@@ -16,11 +16,12 @@ from uuid import UUID
 import msgspec
 from psycopg_pool import ConnectionPool
 
-from ordersaga.delivery.arrays import Bytes, Uuids
+from ordersaga.delivery.arrays import Bytes, Integers, Json, Uuids
 from ordersaga.orchestrator.store.archive import FILES
 from ordersaga.orchestrator.store.archive_files import NOTHING, ArchiveUnreadable, Directory, Line
 from ordersaga.orchestrator.store.connections import AnyConnection, Connections, statements
 from ordersaga.orchestrator.store.filing import Overtaken, PostgresFiling
+from ordersaga.wire.codes import is_code
 
 _SQL = statements("erasure.sql")
 _ERASED = {"actor": "erased", "why": ""}
@@ -72,11 +73,11 @@ class PostgresErasure:
         with self._connections.transaction() as connection:
             self._connections.enter(connection)
             found = connection.execute(_SQL["sagas_of"], {"customer": customer_id}).fetchall()
-            ended = [saga_id for saga_id, under_way in found if not under_way]
+            ended = [(saga_id, state) for saga_id, under_way, state in found if not under_way]
             self._live(connection, ended, theirs)
             archived = self._archived(connection, theirs)
             again = connection.execute(_SQL["sagas_of"], {"customer": customer_id}).fetchall()
-            if any(not under_way for _, under_way in again):
+            if any(not under_way for _, under_way, _ in again):
                 raise Overtaken("something of theirs has come back from the archive meanwhile: ask again")
             principal = hashlib.sha256(customer_id.encode()).hexdigest()
             connection.execute(_SQL["forget_keys"], {"principal": principal})
@@ -98,8 +99,10 @@ class PostgresErasure:
             connection.execute(_SQL["remember"], {"actor": by, "why": why, "outcome": _told(erased)})
         return erased
 
-    def _live(self, connection: AnyConnection, ids: list[UUID], theirs: "_Theirs") -> None:
-        connection.execute(_SQL["erase_requested"], {"ids": Uuids(ids), "customer": theirs.customer_id})
+    def _live(self, connection: AnyConnection, ended: Sequence[tuple[UUID, bytes]], theirs: "_Theirs") -> None:
+        ids = [saga_id for saga_id, _ in ended]
+        states = Json([theirs.left_of(state) for _, state in ended])
+        connection.execute(_SQL["erase_states"], {"ids": Uuids(ids), "states": states})
         theirs.history(connection, ids)
         connection.execute(_SQL["erase_personal"], {"ids": Uuids(ids)})
 
@@ -122,8 +125,8 @@ class PostgresErasure:
             ids, states, histories = zip(*found, strict=True)
             values = {
                 "ids": Uuids(ids),
-                "states": Bytes([theirs.left_of(one) for one in states]),
-                "histories": Bytes([theirs.left_of(one) for one in histories]),
+                "states": Bytes([zlib.compress(theirs.left_of(zlib.decompress(one))) for one in states]),
+                "histories": Bytes([zlib.compress(theirs.left_of(zlib.decompress(one))) for one in histories]),
             }
             connection.execute(_SQL["erase_archived"], values)
             # Their history is still in its week too, until that is dropped.
@@ -133,41 +136,54 @@ class PostgresErasure:
 
 @dataclass(frozen=True, slots=True)
 class _Theirs:
-    """What is one customer's; see `filing.Scrubs`."""
+    """What is one customer's: what they asked for, in their words, and what services said of them; see
+    `filing.Scrubs`.
+    """
 
     customer_id: str
 
     def line(self, line: Line) -> Line:
-        state, history = (
-            msgspec.Raw(msgspec.json.encode(_scrubbed(msgspec.json.decode(part), self.customer_id)))
-            for part in (line.state, line.history)
-        )
+        state, history = (msgspec.Raw(self.left_of(part)) for part in (line.state, line.history))
         return msgspec.structs.replace(line, state=state, history=history, personal=msgspec.Raw(NOTHING))
 
     def history(self, connection: AnyConnection, ids: Sequence[UUID]) -> None:
-        connection.execute(_SQL["erase_history"], {"ids": Uuids(ids), "customer": self.customer_id})
+        found = connection.execute(_SQL["told_in_history"], {"ids": Uuids(ids)}).fetchall()
+        if found:
+            sagas, revisions, bodies = zip(*found, strict=True)
+            values = {
+                "sagas": Uuids(ids),
+                "ids": Uuids(sagas),
+                "revisions": Integers(revisions),
+                "bodies": Json([self.left_of(one) for one in bodies]),
+            }
+            connection.execute(_SQL["erase_history"], values)
 
-    def left_of(self, compressed: bytes) -> bytes:
-        """Of compressed JSON."""
-        whole = zlib.decompress(compressed)
-        return zlib.compress(msgspec.json.encode(_scrubbed(msgspec.json.decode(whole), self.customer_id)))
+    def left_of(self, document: bytes | msgspec.Raw) -> bytes:
+        """Of JSON."""
+        return msgspec.json.encode(self._left(msgspec.json.decode(document), ""))
 
+    def _left(self, part: Any, name: str) -> Any:
+        if isinstance(part, list):
+            return [self._left(one, name) for one in part]
+        if isinstance(part, dict):
+            kept = {key: self._left(one, key) for key, one in part.items()}
+            return kept | _ERASED if self._asked(part) else kept
+        return _ERASED["actor"] if isinstance(part, str) and self._is_told(name, part) else part
 
-def _scrubbed(part: Any, customer_id: str) -> Any:
-    if isinstance(part, list):
-        return [_scrubbed(one, customer_id) for one in part]
-    if not isinstance(part, dict):
-        return part
-    kept = {name: _scrubbed(one, customer_id) for name, one in part.items()}
-    return kept | _ERASED if _asked_by(part, customer_id) else kept
+    def _asked(self, part: dict[str, Any]) -> bool:
+        """Whoever is called a customer there is this one, under whatever name. And so is who gave their id beside the
+        name of a token.
+        """
+        actor = part.get("actor")
+        if not isinstance(actor, str):
+            return False
+        return part.get("role") == "customer" or actor == self.customer_id or actor.startswith(f"{self.customer_id} (")
 
-
-def _asked_by(part: dict[str, Any], customer_id: str) -> bool:
-    """As `erase_requested` says."""
-    actor = part.get("actor")
-    if not isinstance(actor, str):
-        return False
-    return part.get("role") == "customer" or actor == customer_id or actor.startswith(f"{customer_id} (")
+    def _is_told(self, name: str, text: str) -> bool:
+        """Whether a service said it, and more than a code. `attention` is ours, and may quote."""
+        if name in ("error", "refusal", "problem"):
+            return self.customer_id in text or not is_code(text)
+        return name == "attention" and self.customer_id in text
 
 
 def _needles(customer_id: str) -> list[bytes]:
