@@ -13,8 +13,10 @@ from ordersaga.tokens import Role, Tokens, new_token
 from ordersaga.web.access import Access, roles_of
 from ordersaga.web.problems import HANDLERS
 from ordersaga.web.rate import Rate
+from ordersaga.wire import messages as m
 from tests.api.conftest import Stage, order
 from tests.api.test_edges import NOBODY, ROUTES
+from tests.api.test_sagas import hear
 
 ALL, CUSTOMERS = frozenset(Role), frozenset({Role.CUSTOMER, Role.OPERATOR, Role.ADMIN})
 READERS, OPERATORS = frozenset({Role.VIEWER, Role.OPERATOR, Role.ADMIN}), frozenset({Role.OPERATOR, Role.ADMIN})
@@ -172,6 +174,19 @@ def test_a_customer_cancels_their_own_order_only(stage: Stage, guarded: TestClie
     assert stage.client.post(path, json={"who": "user-2"}).status_code == 403, "without tokens too"
     assert stage.client.get(f"/sagas/{saga_id}").json()["status"] == "STARTED"
     assert guarded.post(path, json={"who": "c4n4ry-user-1"}, headers=headers).status_code == 202
+
+
+def test_what_services_say_is_told_to_operators_and_not_to_customers(stage: Stage, guarded: TestClient[Any]) -> None:
+    saga_id = stage.place()
+    hear(stage, saga_id, m.OrderCreated(order_id=f"order-{saga_id}"))
+    card = m.PaymentInfo(stripe_customer_id="cus_1", payment_method_id="pm_1")
+    hear(stage, saga_id, m.PaymentInfoRetrieved(payment_info=card))
+    hear(stage, saga_id, m.PaymentFailed(error="THEIR_CODE"))
+    for role in Role:
+        found = guarded.get(f"/sagas/{saga_id}", headers=bearer(role)).json()
+        assert found["error"] == "The payment could not be processed. Please try again in a few minutes."
+        told = str(found).count("THEIR_CODE")
+        assert told == (0 if role is Role.CUSTOMER else 3), "in its step, its history, and why a person should look"
 
 
 def test_an_operator_gives_a_reason(stage: Stage, guarded: TestClient[Any]) -> None:

@@ -22,6 +22,7 @@ from ordersaga.orchestrator.store.archive_files import Directory
 from ordersaga.orchestrator.store.connections import open_pool
 from ordersaga.orchestrator.store.erasure import PostgresErasure
 from ordersaga.orchestrator.store.filing import Overtaken, PostgresFiling
+from ordersaga.orchestrator.store.protocol import StoreUnavailable
 from ordersaga.wire import messages as m
 from ordersaga.wire.codec import encode
 from tests.api.conftest import Stage, order
@@ -29,6 +30,7 @@ from tests.cli.test_cli import environment
 
 CANARY, OTHER = "canary-4711", "user-10"
 SCHEMA = "saga"
+PARTS = ("history", "steps", "attention")
 _offsets = count(1)
 
 
@@ -64,6 +66,24 @@ def ended(stage: Stage, customer_id: str, **by: str) -> str:
     assert stage.client.post(f"/sagas/{saga_id}/cancel", json=body).status_code == 202
     told(stage, saga_id, m.OrderCancelled(order_id=f"o-{saga_id}"))
     assert stage.client.get(f"/sagas/{saga_id}").json()["status"] == "CANCELLED"
+    return saga_id
+
+
+def spoken_of(stage: Stage, url: str, said: m.Event) -> str:
+    """An order of which a service says that, and that is taken back and seen to then."""
+    saga_id = place(stage, CANARY)
+    card = m.PaymentInfoRetrieved(payment_info=m.PaymentInfo(stripe_customer_id="cus_1", payment_method_id="pm_1"))
+    told(stage, saga_id, m.OrderCreated(order_id=f"o-{saga_id}"))
+    told(stage, saga_id, *([card, said] if isinstance(said, m.PaymentFailed) else [said]))
+    stage.client.post(f"/sagas/{saga_id}/cancel", json={"who": CANARY})
+    told(stage, saga_id, m.OrderCancelled(order_id=f"o-{saga_id}"))
+    assert stage.client.post(f"/sagas/{saga_id}/resolve", json={"who": "mia", "why": "seen"}).status_code == 202
+    assert stage.client.get(f"/sagas/{saga_id}").json()["status"] in ("CANCELLED", "COMPENSATED")
+    as_before = "UPDATE {} SET body = body || %s WHERE saga_id = %s AND cause LIKE '%%failed'"
+    with psycopg.connect(url) as connection:
+        # The version before kept the whole sentence.
+        kept = json.dumps({"event": {"error": getattr(said, "error", "")}})
+        connection.execute(sql.SQL(as_before).format(sql.Identifier(SCHEMA, "saga_history")), (kept, saga_id))
     return saga_id
 
 
@@ -178,6 +198,33 @@ def test_a_customers_words_are_erased_under_whatever_name_they_came(
     assert rows_with(url, CANARY) == {} and files_with(tmp_path, CANARY) == []
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        m.PaymentInfoFailed(error=f"Internal server error: Key (id)=({CANARY}) exists"),
+        m.PaymentInfoFailed(error=f"No card of {CANARY}"),
+        m.PaymentInfoFailed(error=CANARY),
+        m.PaymentFailed(error=f"declined {CANARY}"),
+    ],
+    ids=["passing", "refused", "one word", "with attention"],
+)
+def test_what_services_said_of_the_customer_is_erased(
+    postgres_stage: Stage, url: str, tmp_path: Path, said: m.Event
+) -> None:
+    spoken_of(postgres_stage, url, said)
+    assert (archive_all(url), file_all(url, tmp_path)) == (1, 1)
+    spoken_of(postgres_stage, url, said)
+    assert archive_all(url) == 1
+    live = spoken_of(postgres_stage, url, said)
+    before = postgres_stage.client.get(f"/sagas/{live}").json()
+    published(url)
+    found = erase(url, ORDERSAGA_ARCHIVE_DIRECTORY=str(tmp_path))
+    assert found.returncode == 0, found.stderr
+    assert rows_with(url, CANARY) == {} and files_with(tmp_path, CANARY) == []
+    after = postgres_stage.client.get(f"/sagas/{live}").json()
+    assert [len(after[part]) for part in PARTS] == [len(before[part]) for part in PARTS], "what happened stays"
+
+
 def test_what_comes_back_from_the_archive_meanwhile_is_not_passed_over(
     postgres_stage: Stage, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -198,6 +245,28 @@ def test_what_comes_back_from_the_archive_meanwhile_is_not_passed_over(
     pool.close()
     published(url)
     assert erase(url).returncode == 0 and rows_with(url, CANARY) == {}
+
+
+def test_an_erasure_that_is_cut_off_after_its_files_leaves_no_words_to_the_next(
+    postgres_stage: Stage, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of whoever is in files the name is gone then, by which the next would find their history."""
+    ended(postgres_stage, CANARY)
+    assert (archive_all(url), file_all(url, tmp_path)) == (1, 1)
+    published(url)
+
+    def cut_off(*_: Any) -> None:
+        raise StoreUnavailable("the database is away")
+
+    pool = open_pool(url, SCHEMA, size_max=1)
+    with monkeypatch.context() as patched:
+        patched.setattr(PostgresErasure, "_live", cut_off)
+        with pytest.raises(StoreUnavailable):
+            PostgresErasure(pool, schema=SCHEMA, directory=Directory(tmp_path)).erase(CANARY, by="night", why="a test")
+    pool.close()
+    assert files_with(tmp_path, CANARY) == []
+    assert erase(url, ORDERSAGA_ARCHIVE_DIRECTORY=str(tmp_path)).returncode == 0
+    assert rows_with(url, CANARY) == {}
 
 
 def test_what_is_under_way_is_left_and_said(postgres_stage: Stage, url: str) -> None:

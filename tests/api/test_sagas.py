@@ -72,6 +72,17 @@ def test_a_failed_saga_says_why_in_a_code_and_in_words_for_the_customer(stage: S
     assert found["waits_for"] is None
 
 
+def test_the_history_has_the_codes_of_services_and_none_of_their_sentences(stage: Stage) -> None:
+    saga_id = stage.place()
+    hear(stage, saga_id, m.OrderCreated(order_id=f"order-{saga_id}"))
+    hear(stage, saga_id, m.PaymentInfoFailed(error="Internal server error: Key (email)=(dora@example.com) exists"))
+    (passing,) = [one for one in saga(stage, saga_id)["history"] if one["cause"] == "user.payment_info_failed"]
+    assert "event" not in passing["body"] and "from" in passing["body"]
+    other = stage.place()
+    hear(stage, other, m.OrderCreationFailed(error="KITCHEN_CLOSED"))
+    assert saga(stage, other)["history"][-1]["body"]["event"] == {"error": "KITCHEN_CLOSED"}
+
+
 @pytest.mark.parametrize(
     "saga_id", [NOBODY, "7", "order-7", "' OR 1=1 --", NOBODY + "0", f"{{{NOBODY}}}", "urn:uuid:" + NOBODY, "%00"]
 )

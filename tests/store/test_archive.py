@@ -172,6 +172,7 @@ def test_what_has_been_in_the_archive_for_long_is_forgotten(place: Place, store:
     assert archive.forget(older_than=timedelta(0), limit=2) == 2
     assert [kept.saga_id for kept in archive.page()] == [one[-1].saga_id]
     assert store.get(one[0].saga_id) is None
+    assert [len(store.history(saga.saga_id)) for saga in one] == [0, 0, 1], "with all that it left behind"
 
 
 def test_the_history_of_a_week_is_dropped_once_its_sagas_are_archived(postgres: PostgresPlace) -> None:
@@ -194,6 +195,11 @@ def test_the_history_of_a_week_is_dropped_once_its_sagas_are_archived(postgres: 
     assert postgres.ask("SELECT saga_id FROM saga_history") == [(stays.saga_id,)]
     assert archive.restore(later.saga_id)
     assert {key: list(store.history(key)) for key in histories} == histories
+    assert archive.move(older_than=AGE, limit=10).count == 1
+    assert postgres.ask("SELECT saga_id FROM saga_history") == [(stays.saga_id,)], "no week holds it that could go"
+    assert {key: list(store.history(key)) for key in histories} == histories
+    assert archive.forget(older_than=timedelta(0), limit=10) == 2
+    assert {key: len(store.history(key)) for key in histories} == {goes.saga_id: 0, stays.saga_id: 1, later.saga_id: 0}
 
 
 def test_a_week_of_which_too_many_are_left_stays(postgres: PostgresPlace, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,6 +27,7 @@ def test_a_file_is_forgotten_once_all_in_it_is_old_enough(files: Files) -> None:
     assert files.filing.forget(older_than=timedelta(days=9)) == 0
     assert files.store.get(one.saga_id) is None
     assert files.store.get(other.saga_id) == other
+    assert (len(files.store.history(one.saga_id)), len(files.store.history(other.saga_id))) == (0, 1)
     assert len(list(files.path.iterdir())) == 2, "one file and its manifest"
     assert files.problems() == []
 

@@ -4,6 +4,7 @@ import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -162,6 +163,22 @@ def test_a_schema_that_is_older_than_the_code_is_no_schema_to_work_on(postgres: 
 def test_a_schema_that_is_newer_than_the_code_can_be_worked_on(postgres: PostgresPlace) -> None:
     postgres.ask("INSERT INTO schema_migrations (version, name) VALUES (%s, 'newer')", (NEWEST + 1,))
     postgres.store().check(5.0)
+
+
+def test_history_that_an_older_version_left_behind_for_ever_goes(database_url: str) -> None:
+    migrate(database_url, SCHEMA, known=migrations()[:12])
+    kept, left = UUID(int=1), UUID(int=2)
+    with psycopg.connect(database_url, options=f"-c search_path={SCHEMA}") as connection:
+        connection.execute(
+            "INSERT INTO sagas (id, saga, version, status, revision, attention, resolved, created_at, updated_at,"
+            " state) VALUES (%s, 'trial', 1, 'FAILED', 1, false, false, now(), now(), '{}')",
+            (kept,),
+        )
+        history = "INSERT INTO saga_history (saga_id, revision, cause, body) VALUES (%s, 1, 'started', '{}')"
+        connection.cursor().executemany(history, [(kept,), (left,)])
+    assert "0013_history" in migrate(database_url, SCHEMA)
+    with psycopg.connect(database_url, options=f"-c search_path={SCHEMA}") as connection:
+        assert connection.execute("SELECT saga_id FROM saga_history").fetchall() == [(kept,)]
 
 
 def test_migrations_are_numbered_without_a_gap() -> None:

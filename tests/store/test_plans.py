@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -34,6 +35,17 @@ FILLED = """
         SELECT id, 'c-' || row_number() OVER () % 500, to_jsonb(repeat('x', 500)) FROM sagas;
     INSERT INTO saga_history (saga_id, revision, cause, body) SELECT id, 1, 'started', '{}' FROM sagas;
     INSERT INTO deadlines (saga_id, kind, due_at) SELECT id, 'command', now() + interval '1 hour' FROM sagas;
+    ANALYZE
+"""
+WEEK = """
+    CREATE TABLE saga_history_20250106 PARTITION OF saga_history
+        FOR VALUES FROM ('01943924-0000-0000-0000-000000000000') TO ('01945d30-c400-0000-0000-000000000000');
+    INSERT INTO saga_history (saga_id, revision, cause, body)
+        SELECT first_id_of('2025-01-07Z'::timestamptz + n * interval '1 s'), 1, 'started', to_jsonb(repeat('x', 1000))
+        FROM generate_series(1, 20000) n;
+    INSERT INTO sagas (id, saga, version, status, revision, attention, resolved, created_at, updated_at, state)
+        SELECT saga_id, 'trial', 1, 'FAILED', 1, false, false, now(), now(), '{}' FROM saga_history_20250106
+        ORDER BY saga_id LIMIT 3;
     ANALYZE
 """
 IDS = Uuids([UUID(int=n) for n in range(32)])
@@ -142,6 +154,21 @@ def test_a_look_for_what_is_due_stops_at_the_first_that_is_not(filled: psycopg.C
     found = filled.execute(statement, DUE).fetchone()
     assert found is not None
     assert found[0][0]["Plan"]["Shared Hit Blocks"] + found[0][0]["Plan"]["Shared Read Blocks"] < 10
+
+
+def test_a_week_of_history_is_dropped_without_reading_it(filled: psycopg.Connection[Any]) -> None:
+    """All who write history wait meanwhile. It has 2,800 pages, and what stays is in one of them; some 800 reads are
+    of the catalogue.
+    """
+    drop = statements("archive.sql")["drop_week"]
+    with filled.transaction(force_rollback=True):
+        filled.execute(WEEK)
+        (week,) = filled.execute(statements("archive.sql")["weeks"], {"age": timedelta(days=90)}).fetchall()
+        values = dict(zip(("name", "first", "past"), week, strict=True)) | {"most": 1000}
+        found = filled.execute(b"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + drop, values).fetchone()
+        assert found is not None
+        assert found[0][0]["Plan"]["Shared Hit Blocks"] + found[0][0]["Plan"]["Shared Read Blocks"] < 2000
+        assert filled.execute("SELECT count(*) FROM saga_history_other").fetchone() == (3,)
 
 
 def test_a_step_that_changes_nothing_searched_for_touches_no_index(postgres: PostgresPlace) -> None:

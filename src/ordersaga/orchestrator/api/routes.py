@@ -26,6 +26,7 @@ from ordersaga.orchestrator.api.views import (
     CancelTaken,
     SagaDetail,
     VerbTaken,
+    for_customers,
     saga_detail,
 )
 from ordersaga.orchestrator.core.inputs import Decision, Verdict
@@ -45,13 +46,15 @@ SagaId = Annotated[str, PathParameter(description="A UUID, as `POST /orders` ans
     sync_to_thread=True,
     responses=documented(400, 404, 500, 503),
     summary="One saga, with its history",
+    description="With a customer's token without what services said: `refusal` is null, `attention` empty.",
     tags=["sagas"],
 )
-def get_saga(saga_id: SagaId, api: TheApi) -> SagaDetail:
+def get_saga(request: AnyRequest, saga_id: SagaId, api: TheApi) -> SagaDetail:
     instance = api.store.get(uuid_or_404(saga_id))
     if instance is None:
         raise no_such_saga()
-    return saga_detail(api.view(instance), api.store.history(instance.saga_id))
+    found, by = saga_detail(api.view(instance), api.store.history(instance.saga_id)), principal_of(request)
+    return for_customers(found) if by is not None and by.role is Role.CUSTOMER else found
 
 
 @post(

@@ -52,7 +52,9 @@ class StepView(Struct, frozen=True, kw_only=True):
     attempts: int
     undo_attempts: int
     effects: list[EffectView]
-    refusal: Annotated[str | None, Meta(description="The participant's code")]
+    refusal: Annotated[
+        str | None, Meta(description="Its participant's code, or how its sentence begins; for operators")
+    ]
 
 
 class WaitsFor(Struct, frozen=True, kw_only=True):
@@ -92,7 +94,9 @@ class SagaView(Struct, frozen=True, kw_only=True):
     acceptance_window_ends_at: datetime | None
     waits_for: WaitsFor | None
     steps: list[StepView]
-    attention: Annotated[list[str], Meta(description="Why a person should look, though the status is fine")]
+    attention: Annotated[
+        list[str], Meta(description="Why a person should look, though the status is fine; for operators")
+    ]
     stuck_step: Annotated[str | None, Meta(description="In FAILED: whose undo could not be confirmed")]
     resolved: bool
     revision: int
@@ -207,6 +211,18 @@ def saga_view(instance: AnyInstance, definition: Definition | None) -> SagaView:
 def saga_detail(view: SagaView, history: Sequence[StoredHistory]) -> SagaDetail:
     entries = [HistoryView(revision=one.revision, at=one.at, cause=one.cause, body=dict(one.body)) for one in history]
     return SagaDetail(**structs.asdict(view), history=entries)
+
+
+def for_customers(saga: SagaDetail) -> SagaDetail:
+    """Without what services say, which is told to operators: customers are told in our own words (contract B8)."""
+    steps = [structs.replace(step, refusal=None) for step in saga.steps]
+    history = [structs.replace(one, body=_unsaid(one.body)) for one in saga.history]
+    return structs.replace(saga, steps=steps, attention=[], history=history)
+
+
+def _unsaid(body: dict[str, Any]) -> dict[str, Any]:
+    ids = {name: value for name, value in body.get("event", {}).items() if name != "error"}
+    return {name: value for name, value in body.items() if name != "event"} | ({"event": ids} if ids else {})
 
 
 def _step(step: StepRecord) -> StepView:

@@ -44,6 +44,7 @@ from ordersaga.orchestrator.store.protocol import (
     due_of,
 )
 from ordersaga.orchestrator.store.references import reference_to
+from ordersaga.wire.codes import is_code
 from ordersaga.wire.messages import type_of
 from ordersaga.wire.topics import Participant, Topics
 
@@ -287,6 +288,6 @@ def _origin(letter: Letter) -> dict[str, Any]:
     ids = {
         name: value
         for name in ("order_id", "payment_id", "payment_intent_id", "error")
-        if (value := getattr(envelope.body, name, None))
+        if (value := getattr(envelope.body, name, None)) and (name != "error" or is_code(value))
     }
     return origin | {"event": ids} if ids else origin

@@ -1,7 +1,8 @@
 """The archive in PostgreSQL: one row per saga, each part of it compressed JSON, exactly as its table had it.
 
 The history that a saga leaves behind is not deleted row by row: it stays in the partition of its week, which is dropped
-as a whole once no other saga needs it.
+as a whole once no other saga needs it. What is in no week goes with its saga, and what is left when a saga is forgotten
+for good goes then.
 """
 
 import zlib
@@ -58,6 +59,7 @@ class PostgresArchive:
                 with round_trip(connection):
                     connection.execute(SQL["add"], _columns(found))
                     connection.execute(SQL["remove"], {"ids": Uuids(ids)})
+                    connection.execute(SQL["remove_weekless"], {"ids": Uuids(ids)})
         return Moved(count=len(ids), last=ids[-1] if len(ids) == limit else None)
 
     def drop_history(self, *, older_than: timedelta) -> Sequence[str]:
@@ -98,7 +100,9 @@ class PostgresArchive:
     def forget(self, *, older_than: timedelta, limit: int) -> int:
         with self._connections.transaction() as connection:
             self._connections.enter(connection)
-            return connection.execute(SQL["forget"], {"age": older_than, "limit": limit}).rowcount
+            ids = [saga_id for (saga_id,) in connection.execute(SQL["forget"], {"age": older_than, "limit": limit})]
+            connection.execute(SQL["forget_history"], {"ids": Uuids(ids)})
+        return len(ids)
 
 
 def bring_back(connection: AnyConnection, wanted: Lookup, directory: Directory | None) -> int:

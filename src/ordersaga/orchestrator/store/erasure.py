@@ -16,11 +16,12 @@ from uuid import UUID
 import msgspec
 from psycopg_pool import ConnectionPool
 
-from ordersaga.delivery.arrays import Bytes, Uuids
+from ordersaga.delivery.arrays import Bytes, Integers, Json, Uuids
 from ordersaga.orchestrator.store.archive import FILES
 from ordersaga.orchestrator.store.archive_files import NOTHING, ArchiveUnreadable, Directory, Line
 from ordersaga.orchestrator.store.connections import AnyConnection, Connections, statements
 from ordersaga.orchestrator.store.filing import Overtaken, PostgresFiling
+from ordersaga.wire.codes import is_code
 
 _SQL = statements("erasure.sql")
 _ERASED = {"actor": "erased", "why": ""}
@@ -67,15 +68,16 @@ class PostgresErasure:
 
     def erase(self, customer_id: str, *, by: str, why: str) -> Erased:
         """Raises `StoreError`. Done before, it finds nothing; ended in the middle, it is to be done again."""
-        in_files = self._in_files(customer_id)
+        theirs = _Theirs(customer_id)
+        in_files = self._in_files(theirs)
         with self._connections.transaction() as connection:
             self._connections.enter(connection)
             found = connection.execute(_SQL["sagas_of"], {"customer": customer_id}).fetchall()
-            ended = [saga_id for saga_id, under_way in found if not under_way]
-            self._live(connection, ended, customer_id)
-            archived = self._archived(connection, customer_id, in_files)
+            ended = [(saga_id, state) for saga_id, under_way, state in found if not under_way]
+            self._live(connection, ended, theirs)
+            archived = self._archived(connection, theirs)
             again = connection.execute(_SQL["sagas_of"], {"customer": customer_id}).fetchall()
-            if any(not under_way for _, under_way in again):
+            if any(not under_way for _, under_way, _ in again):
                 raise Overtaken("something of theirs has come back from the archive meanwhile: ask again")
             principal = hashlib.sha256(customer_id.encode()).hexdigest()
             connection.execute(_SQL["forget_keys"], {"principal": principal})
@@ -88,7 +90,7 @@ class PostgresErasure:
             ((writing,),) = connection.execute(FILES["is_writing"]).fetchall()
             erased = Erased(
                 sagas=len(ended),
-                archived=archived,
+                archived=archived + in_files,
                 records=records,
                 under_way=len(found) - len(ended),
                 waiting=letters + early + outgoing,
@@ -97,69 +99,91 @@ class PostgresErasure:
             connection.execute(_SQL["remember"], {"actor": by, "why": why, "outcome": _told(erased)})
         return erased
 
-    def _live(self, connection: AnyConnection, ids: list[UUID], customer_id: str) -> None:
-        values = {"ids": Uuids(ids), "customer": customer_id}
-        for name in ("erase_requested", "erase_history"):
-            connection.execute(_SQL[name], values)
+    def _live(self, connection: AnyConnection, ended: Sequence[tuple[UUID, bytes]], theirs: "_Theirs") -> None:
+        ids = [saga_id for saga_id, _ in ended]
+        states = Json([theirs.left_of(state) for _, state in ended])
+        connection.execute(_SQL["erase_states"], {"ids": Uuids(ids), "states": states})
+        theirs.history(connection, ids)
         connection.execute(_SQL["erase_personal"], {"ids": Uuids(ids)})
 
-    def _in_files(self, customer_id: str) -> Sequence[UUID]:
+    def _in_files(self, theirs: "_Theirs") -> int:
         if self._filing is not None:
-            return self._filing.erase(customer_id, lambda line: _scrubbed_line(line, customer_id))
-        if self._connections.ask(FILES["files_of"], {"customer": customer_id}):
+            return self._filing.erase(theirs)
+        if self._connections.ask(FILES["files_of"], {"customer": theirs.customer_id}):
             raise ArchiveUnreadable(
                 "files of the archive hold them: set ORDERSAGA_ARCHIVE_DIRECTORY to where those are"
             )
-        return []
+        return 0
 
-    def _archived(self, connection: AnyConnection, customer_id: str, in_files: Sequence[UUID]) -> int:
-        # Their history is still in its week too, until that is dropped.
-        connection.execute(_SQL["erase_history"], {"ids": Uuids(in_files), "customer": customer_id})
-        found = connection.execute(_SQL["archived"], {"customer": customer_id}).fetchall()
+    def _archived(self, connection: AnyConnection, theirs: "_Theirs") -> int:
+        customer = {"customer": theirs.customer_id}
+        found = connection.execute(_SQL["archived"], customer).fetchall()
         # Now that what is in no file is locked. (A row that was waited for and has gone into one is not among those.)
-        if connection.execute(FILES["files_of"], {"customer": customer_id}).fetchall():
+        if connection.execute(FILES["files_of"], customer).fetchall():
             raise Overtaken("something of theirs has gone into a file of the archive meanwhile: ask again")
         if found:
             ids, states, histories = zip(*found, strict=True)
             values = {
                 "ids": Uuids(ids),
-                "states": Bytes([_without(one, customer_id) for one in states]),
-                "histories": Bytes([_without(one, customer_id) for one in histories]),
+                "states": Bytes([zlib.compress(theirs.left_of(zlib.decompress(one))) for one in states]),
+                "histories": Bytes([zlib.compress(theirs.left_of(zlib.decompress(one))) for one in histories]),
             }
             connection.execute(_SQL["erase_archived"], values)
-            connection.execute(_SQL["erase_history"], {"ids": Uuids(ids), "customer": customer_id})
-        return len(found) + len(in_files)
+            # Their history is still in its week too, until that is dropped.
+            theirs.history(connection, ids)
+        return len(found)
 
 
-def _scrubbed_line(line: Line, customer_id: str) -> Line:
-    state, history = (
-        msgspec.Raw(msgspec.json.encode(_scrubbed(msgspec.json.decode(part), customer_id)))
-        for part in (line.state, line.history)
-    )
-    return msgspec.structs.replace(line, state=state, history=history, personal=msgspec.Raw(NOTHING))
+@dataclass(frozen=True, slots=True)
+class _Theirs:
+    """What is one customer's: what they asked for, in their words, and what services said of them; see
+    `filing.Scrubs`.
+    """
 
+    customer_id: str
 
-def _without(compressed: bytes, customer_id: str) -> bytes:
-    """Compressed JSON in which `customer_id` asked for nothing."""
-    whole = zlib.decompress(compressed)
-    return zlib.compress(msgspec.json.encode(_scrubbed(msgspec.json.decode(whole), customer_id)))
+    def line(self, line: Line) -> Line:
+        state, history = (msgspec.Raw(self.left_of(part)) for part in (line.state, line.history))
+        return msgspec.structs.replace(line, state=state, history=history, personal=msgspec.Raw(NOTHING))
 
+    def history(self, connection: AnyConnection, ids: Sequence[UUID]) -> None:
+        found = connection.execute(_SQL["told_in_history"], {"ids": Uuids(ids)}).fetchall()
+        if found:
+            sagas, revisions, bodies = zip(*found, strict=True)
+            values = {
+                "sagas": Uuids(ids),
+                "ids": Uuids(sagas),
+                "revisions": Integers(revisions),
+                "bodies": Json([self.left_of(one) for one in bodies]),
+            }
+            connection.execute(_SQL["erase_history"], values)
 
-def _scrubbed(part: Any, customer_id: str) -> Any:
-    if isinstance(part, list):
-        return [_scrubbed(one, customer_id) for one in part]
-    if not isinstance(part, dict):
-        return part
-    kept = {name: _scrubbed(one, customer_id) for name, one in part.items()}
-    return kept | _ERASED if _asked_by(part, customer_id) else kept
+    def left_of(self, document: bytes | msgspec.Raw) -> bytes:
+        """Of JSON."""
+        return msgspec.json.encode(self._left(msgspec.json.decode(document), ""))
 
+    def _left(self, part: Any, name: str) -> Any:
+        if isinstance(part, list):
+            return [self._left(one, name) for one in part]
+        if isinstance(part, dict):
+            kept = {key: self._left(one, key) for key, one in part.items()}
+            return kept | _ERASED if self._asked(part) else kept
+        return _ERASED["actor"] if isinstance(part, str) and self._is_told(name, part) else part
 
-def _asked_by(part: dict[str, Any], customer_id: str) -> bool:
-    """As `erase_requested` says."""
-    actor = part.get("actor")
-    if not isinstance(actor, str):
-        return False
-    return part.get("role") == "customer" or actor == customer_id or actor.startswith(f"{customer_id} (")
+    def _asked(self, part: dict[str, Any]) -> bool:
+        """Whoever is called a customer there is this one, under whatever name. And so is who gave their id beside the
+        name of a token.
+        """
+        actor = part.get("actor")
+        if not isinstance(actor, str):
+            return False
+        return part.get("role") == "customer" or actor == self.customer_id or actor.startswith(f"{self.customer_id} (")
+
+    def _is_told(self, name: str, text: str) -> bool:
+        """Whether a service said it, and more than a code. `attention` is ours, and may quote."""
+        if name in ("error", "refusal", "problem"):
+            return self.customer_id in text or not is_code(text)
+        return name == "attention" and self.customer_id in text
 
 
 def _needles(customer_id: str) -> list[bytes]:

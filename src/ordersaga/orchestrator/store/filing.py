@@ -8,16 +8,18 @@ there: whoever dies in the middle leaves a name behind, and the next one takes t
 row that changes meanwhile (its saga has come back, its customer is erased) makes that file count for nothing.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Protocol
 from uuid import UUID, uuid4
 
 from psycopg_pool import ConnectionPool
 
 from ordersaga.delivery.arrays import Bytes, Integers, Texts, Uuids
 from ordersaga.orchestrator.store.archive import FILES as SQL
+from ordersaga.orchestrator.store.archive import SQL as ARCHIVE
 from ordersaga.orchestrator.store.archive import line_in
 from ordersaga.orchestrator.store.archive_files import (
     BLOCK_SAGAS,
@@ -67,6 +69,18 @@ class ArchiveFile:
     last_id: UUID
     newest_at: datetime
     written_at: datetime
+
+
+class Scrubs(Protocol):
+    """How what is one customer's is taken out."""
+
+    @property
+    def customer_id(self) -> str: ...
+
+    def line(self, line: Line) -> Line: ...
+
+    def history(self, connection: AnyConnection, ids: Sequence[UUID]) -> None:
+        """What the database has of these sagas' history still."""
 
 
 class Overtaken(StoreError):
@@ -147,25 +161,27 @@ class PostgresFiling:
             if not found:
                 return 0
             ((number, name),) = found
-            sagas = connection.execute(SQL["forget_sagas_of"], {"file": number}).rowcount
+            ids = [saga_id for (saga_id,) in connection.execute(SQL["forget_sagas_of"], {"file": number})]
+            connection.execute(ARCHIVE["forget_history"], {"ids": Uuids(ids)})
             connection.execute(SQL["forget_file"], {"id": number})
             connection.execute(SQL["counts_no_more"], {"name": name})
         self.sweep()
-        return sagas
+        return len(ids)
 
-    def erase(self, customer_id: str, scrubbed: Callable[[Line], Line]) -> Sequence[UUID]:
-        """Write every file anew that holds something of theirs; the sagas whose lines were changed. Done before, it
-        finds nothing. `scrubbed`: a line without what is theirs. Raises `StoreError`, `ArchiveUnreadable`.
+    def erase(self, scrubs: Scrubs) -> int:
+        """Write every file anew that holds something of theirs; how many lines were changed. With its line each saga
+        loses the name by which it is found, so its history is seen to in the same transaction. Done before, it finds
+        nothing. Raises `StoreError`, `ArchiveUnreadable`.
         """
         self.sweep()
-        erased: list[UUID] = []
+        erased = 0
         for _ in range(_ATTEMPTS):
-            files = [number for (number,) in self._connections.ask(SQL["files_of"], {"customer": customer_id})]
+            files = [number for (number,) in self._connections.ask(SQL["files_of"], {"customer": scrubs.customer_id})]
             if not files:
                 return erased
             for number in files:
                 with suppress(Overtaken):
-                    erased += self._erase_in(number, customer_id, scrubbed)
+                    erased += self._erase_in(number, scrubs)
                 self.sweep()
         raise Overtaken("files of the archive are written by others at this moment: ask again")
 
@@ -224,14 +240,14 @@ class PostgresFiling:
         if connection.execute(SQL["leave_to_file"], left).rowcount != len(content.ids):
             raise Overtaken("a saga was changed while it was written to a file")
 
-    def _erase_in(self, number: int, customer_id: str, scrubbed: Callable[[Line], Line]) -> Sequence[UUID]:
+    def _erase_in(self, number: int, scrubs: Scrubs) -> int:
         found = self._connections.ask(SQL["one_file"], {"id": number})
         if not found:
-            return []
+            return 0
         old = _file_in(found[0])
-        theirs = self._connections.ask(SQL["theirs_in"], {"file": number, "customer": customer_id})
+        theirs = self._connections.ask(SQL["theirs_in"], {"file": number, "customer": scrubs.customer_id})
         stale: dict[UUID, int] = dict(self._connections.ask(SQL["stale_in"], {"file": number}))
-        anew = _Anew({saga_id: (block, digest) for saga_id, block, digest in theirs}, stale, scrubbed)
+        anew = _Anew({saga_id: (block, digest) for saga_id, block, digest in theirs}, stale, scrubs)
         name = _new_name()
         self._do("begin_rewrite", {"name": name, "seconds": WRITING_SECONDS_MAX})
         try:
@@ -244,7 +260,7 @@ class PostgresFiling:
                 self._give_up(name)
                 self.sweep()
             raise
-        return list(anew.theirs)
+        return len(anew.theirs)
 
     def _written_anew(self, old: ArchiveFile, anew: "_Anew") -> Sequence[tuple[bytes, int]]:
         try:
@@ -267,6 +283,7 @@ class PostgresFiling:
             "digests": Bytes([anew.digests[saga_id] for saga_id in anew.theirs]),
         }
         connection.execute(SQL["erase_in_file"], changed)
+        anew.scrubs.history(connection, list(anew.theirs))
         connection.execute(SQL["forget_stale"], {"file": old.id, "ids": Uuids(list(anew.stale))})
         connection.execute(SQL["counts_no_more"], {"name": old.name})
 
@@ -300,7 +317,7 @@ class _Anew:
     """Lines to change: in which block each is, and its digest."""
     stale: dict[UUID, int]
     """Lines to leave out: in which block."""
-    scrubbed: Callable[[Line], Line]
+    scrubs: Scrubs
     digests: dict[UUID, bytes] = field(default_factory=dict)
     """Of the lines that were changed."""
 
@@ -321,7 +338,7 @@ class _Anew:
             return None
         if one.id not in self.theirs:
             return line
-        anew = encoded(self.scrubbed(one))
+        anew = encoded(self.scrubs.line(one))
         self.digests[one.id] = digest_of(anew)
         return anew
 

@@ -34,6 +34,10 @@ SELECT * FROM unnest(
 -- Out of the hot tables. History stays until its week is dropped.
 DELETE FROM sagas WHERE id = ANY (:ids);
 
+-- name: remove_weekless(ids)!
+-- Their history in the partition that is never dropped: of what came back when its week was gone, or stayed behind.
+DELETE FROM saga_history_other WHERE saga_id = ANY (:ids);
+
 -- name: keep_still()
 -- While a transaction looks into the archive nobody moves sagas there: what it finds in neither place would else be on
 -- its way. Movers take it alone, before all else.
@@ -92,12 +96,16 @@ SELECT EXISTS (SELECT FROM archive WHERE order_id = (:order_id)::text)
 SELECT saga_id, saga, version, status, order_id, payment_id, archived_at, state, history, personal, file, block, digest
 FROM archive WHERE saga_id = :id;
 
--- name: forget(age, limit)!
--- For good. Files are forgotten as a whole.
+-- name: forget(age, limit)
+-- For good; which ones. Files are forgotten as a whole.
 DELETE FROM archive WHERE saga_id IN (
     SELECT saga_id FROM archive WHERE file IS NULL AND archived_at < statement_timestamp() - (:age)::interval
     ORDER BY saga_id LIMIT :limit
-);
+) RETURNING saga_id;
+
+-- name: forget_history(ids)!
+-- And what is left of them in a week that others keep: nobody would find it any more.
+DELETE FROM saga_history WHERE saga_id = ANY (:ids);
 
 -- name: weeks(age)
 -- Weeks of history that ended longer ago than that, with their bounds.

@@ -117,9 +117,9 @@ DELETE FROM archive_stale WHERE file = :file AND saga_id = ANY (:ids);
 SELECT id, name FROM archive_files WHERE newest_at < statement_timestamp() - (:age)::interval
 ORDER BY newest_at, id LIMIT 1 FOR UPDATE SKIP LOCKED;
 
--- name: forget_sagas_of(file)!
--- For good.
-DELETE FROM archive WHERE file = :file;
+-- name: forget_sagas_of(file)
+-- For good; which ones.
+DELETE FROM archive WHERE file = :file RETURNING saga_id;
 
 -- name: forget_file(id)!
 -- Nothing is read from it any more.

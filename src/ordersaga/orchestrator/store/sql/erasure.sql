@@ -4,7 +4,7 @@
 -- Theirs, locked, and whether each is under way still: it needs what is known of them.
 SELECT s.id, s.status IN ('STARTED', 'COMPENSATING', 'CANCELLING') OR EXISTS (
     SELECT FROM deadlines d WHERE d.saga_id = s.id
-)
+), s.state
 FROM sagas s JOIN saga_personal p ON p.saga_id = s.id
 WHERE p.customer_id = :customer ORDER BY s.id FOR UPDATE OF s;
 
@@ -12,21 +12,20 @@ WHERE p.customer_id = :customer ORDER BY s.id FOR UPDATE OF s;
 -- Live ones.
 DELETE FROM saga_personal WHERE saga_id = ANY (:ids);
 
--- name: erase_requested(ids, customer)!
--- Who asked for a cancel, and in which words: whoever is called a customer there is this one, under whatever name. And
--- so is who gave their id beside the name of a token.
-UPDATE sagas SET state = jsonb_set(state, '{requested}', state -> 'requested' || '{"actor": "erased", "why": ""}')
-WHERE id = ANY (:ids) AND (
-    state -> 'requested' ->> 'role' = 'customer' OR state -> 'requested' ->> 'actor' = :customer
-    OR starts_with(state -> 'requested' ->> 'actor', :customer || ' (')
-);
+-- name: erase_states(ids, states)!
+-- What they said, and what was said of them.
+UPDATE sagas s SET state = v.state FROM unnest(:ids, :states) v (saga_id, state) WHERE s.id = v.saga_id;
 
--- name: erase_history(ids, customer)!
--- The same.
-UPDATE saga_history SET body = body || '{"actor": "erased", "why": ""}'
-WHERE saga_id = ANY (:ids) AND (
-    body ->> 'role' = 'customer' OR body ->> 'actor' = :customer OR starts_with(body ->> 'actor', :customer || ' (')
-);
+-- name: told_in_history(ids)
+-- Where somebody asked for something, or a service refused.
+SELECT saga_id, revision, body FROM saga_history
+WHERE saga_id = ANY (:ids) AND (body ? 'actor' OR body -> 'event' ? 'error');
+
+-- name: erase_history(sagas, ids, revisions, bodies)!
+-- These entries. Named twice, so that no other week is looked into.
+UPDATE saga_history h SET body = v.body
+FROM unnest(:ids, :revisions, :bodies) v (saga_id, revision, body)
+WHERE h.saga_id = ANY (:sagas) AND h.saga_id = v.saga_id AND h.revision = v.revision;
 
 -- name: erase_audit(customer)!
 -- Where somebody stepped in under their id.
