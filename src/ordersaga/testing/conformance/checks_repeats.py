@@ -5,7 +5,7 @@ from contextlib import suppress
 from uuid import uuid4
 
 from ordersaga.testing.conformance.ear import Heard
-from ordersaga.testing.conformance.parts import opening
+from ordersaga.testing.conformance.parts import WHY, opening
 from ordersaga.testing.conformance.restarting import restart
 from ordersaga.testing.conformance.subject import Case, MeansFailed
 from ordersaga.testing.conformance.talk import Lacks, NotTried, Talk, shown
@@ -107,7 +107,9 @@ def _acceptance_kept(talk: Talk, case: Case, order_id: str) -> str:
 
 
 def tries_a_refused_undo_again(talk: Talk) -> str:
-    """Under one and the same `message_id`."""
+    """Under one and the same `message_id`. A timer service owes no refusal that could be had from outside: a cancel of
+    what it does not know came early, and is remembered.
+    """
     case = talk.case()
     effect_id = talk.effect_id(talk.done(case))
     undo, asked_id = talk.undo(case, effect_id), uuid4()
@@ -116,7 +118,8 @@ def tries_a_refused_undo_again(talk: Talk) -> str:
         refused = talk.ask(case, undo, message_id=asked_id)
     else:
         # An undo of something else: the only refusal that can be had from outside.
-        refused = talk.ask(case, _undo_of_something_else(undo), message_id=asked_id)
+        another = m.RevertPayment(reason=WHY, payment_id=f"pay-{uuid4().hex}", order_id=case.order_id)
+        refused = talk.ask(case, another, message_id=asked_id)
     if talk.is_good(undo, refused):
         raise NotTried(f"no undo of it was refused: {shown(refused)}")
     if talk.subject.participant is Participant.ORDER:
@@ -147,13 +150,6 @@ def given_back(talk: Talk, order_id: str) -> None:
         talk.subject.desk.give_back(order_id)
     except MeansFailed as error:
         raise NotTried(f"the order cannot be given back: {error}") from error
-
-
-def _undo_of_something_else(undo: m.Command) -> m.Command:
-    if isinstance(undo, m.RevertPayment):
-        return m.RevertPayment(reason=undo.reason, payment_id=f"pay-{uuid4().hex}", order_id=undo.order_id)
-    assert isinstance(undo, m.CancelTimer)
-    return m.CancelTimer(order_id=f"order-{uuid4().hex}", reason=undo.reason)
 
 
 def _steps(talk: Talk, case: Case) -> Iterator[m.Message]:

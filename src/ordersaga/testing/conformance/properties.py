@@ -274,7 +274,7 @@ PROPERTIES: tuple[Property, ...] = (
         says="A refused undo is not remembered: asked again under the same message_id, it is tried again.",
         why="Rule 3: whatever stood in its way may be gone. Remembered, it can never be taken back.",
         check=repeats.tries_a_refused_undo_again,
-        of=UNDOING,
+        of=(ORDER, PAYMENT),
     ),
     Property(
         name="ends alike in any order",
