@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Protocol, Self
 from uuid import uuid4
 
+from ordersaga.local.java import java_environment
 from ordersaga.local.kafka_parts import KafkaParts, find_kafka_parts, properties_text
 from ordersaga.local.kafka_wire import accepts_partitions, answers, listens
 from ordersaga.local.ports import free_ports, release_ports
@@ -220,7 +221,8 @@ def _node(
     configuration = home / f"node-{node_id}.properties"
     configuration.write_text(properties_text({**_properties(node_id, ports, _store(home, node_id)), **extra}))
     command = parts.command("kafka.Kafka", str(configuration), flags=[f"-Djava.io.tmpdir={scratch}"])
-    process = Process(f"Kafka node {node_id}", command, log_path=home / f"node-{node_id}.log", directory=home)
+    log_path, environment = home / f"node-{node_id}.log", java_environment()
+    process = Process(f"Kafka node {node_id}", command, log_path=log_path, env=environment, directory=home)
     encrypted = extra.get("listener.security.protocol.map", "").endswith("SSL")
     return KafkaNode(node_id, ports[node_id - 1], process, encrypted=encrypted)
 
