@@ -21,6 +21,7 @@ from ordersaga.local.kafka import KafkaCluster
 from ordersaga.local.ports import free_ports
 from ordersaga.local.postgres import PostgresServer
 from ordersaga.local.processes import Process
+from ordersaga.settings_reading import without_settings
 
 API = ("--only", "api")
 REST = ("--only", "worker", "--only", "deadlines", "--only", "status")
@@ -100,7 +101,7 @@ class Stage:
     def connect(self) -> None:
         """Where the processes find Kafka and the database, and how they are set."""
         self._environment = {
-            **os.environ,
+            **without_settings(os.environ),
             "DATABASE_URL": self.database_url,
             "KAFKA_BOOTSTRAP_SERVERS": self.kafka.bootstrap_servers,
             "ORDERSAGA_LOG_LEVEL": "WARNING",

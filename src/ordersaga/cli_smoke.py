@@ -4,6 +4,7 @@ has no other program to ask with.
 
 import json
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -53,12 +54,12 @@ def smoke(
         running = bootstrap_commands.smoke(settings, bus, orders=order).checks()
         found = []
         try:
-            for check in running:
-                found.append(check)
-                if not as_json:
-                    _tell(check)
+            with closing(running):
+                for check in running:
+                    found.append(check)
+                    if not as_json:
+                        _tell(check)
         finally:
-            running.close()
             bus.close(2.0)
     ok = not any(one.result == "failed" for one in found)
     typer.echo(json.dumps({"ok": ok, "checks": [_view(one) for one in found]}) if as_json else _summary(found))

@@ -72,6 +72,11 @@ def read(
     return settings
 
 
+def without_settings(environment: Mapping[str, str]) -> dict[str, str]:
+    """What is left of it without any name of ours: for a child process that is given all of its settings."""
+    return {name: value for name, value in environment.items() if not _is_ours(name)}
+
+
 def listing(settings: Settings) -> Iterator[str]:
     """Every setting: its value, and what it is for. A secret's value is not shown."""
     for name, info in Settings.model_fields.items():

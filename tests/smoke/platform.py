@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 from unittest.mock import patch
 
+import psycopg
+
 from ordersaga import bootstrap, bootstrap_commands, bootstrap_participants
 from ordersaga.bus.memory import MemoryBus
 from ordersaga.local.ports import free_ports
@@ -75,6 +77,16 @@ def platform(
 
 def wrong(found: Mapping[str, Check]) -> dict[str, Check]:
     return {what: one for what, one in found.items() if one.result is Result.FAILED}
+
+
+def names(found: dict[str, Check], result: Result) -> list[str]:
+    return [what for what, one in found.items() if one.result is result]
+
+
+def sagas(at: Platform) -> list[str]:
+    """The status of each."""
+    with psycopg.connect(at.settings.database_url.get_secret_value()) as connection:  # type: ignore[union-attr]
+        return [str(status) for (status,) in connection.execute("SELECT status FROM ordersaga.sagas ORDER BY id")]
 
 
 ALL_TOPICS = Topics().all()

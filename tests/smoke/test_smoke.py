@@ -5,7 +5,7 @@ names that, says what to look at, and places no order that would harm.
 import json
 import re
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import count
 from typing import Any
 
@@ -19,37 +19,17 @@ from ordersaga.bus.memory import MemoryBus
 from ordersaga.bus.protocol import BusUnavailable, GroupMember
 from ordersaga.cli import app
 from ordersaga.local.ports import free_ports
-from ordersaga.local.postgres import Postgres
 from ordersaga.orchestrator.store.migrate import migrate, migrations
-from ordersaga.smoke.check import Check, Result
+from ordersaga.smoke.check import Result
 from ordersaga.smoke.order import GIVEN_BACK
 from ordersaga.smoke.run import closed
 from ordersaga.tokens import Role, new_token
 from ordersaga.wire.topics import Participant
 from tests.cli.test_cli import ordersaga
-from tests.smoke.platform import ALL_TOPICS, Platform, platform, wrong
+from tests.smoke.platform import ALL_TOPICS, Platform, names, platform, sagas, wrong
 from tests.waiting import until
 
 ORDER_CHECKS = ["order placed", "order completed", "order cancelled", "payment voided", "payment service"]
-
-
-@pytest.fixture(scope="module")
-def healthy(postgres_server: Postgres) -> Iterator[Platform]:
-    """Shared by tests that harm nothing."""
-    url = postgres_server.create_database()
-    with platform(url, undo_timeout_seconds=1) as found:
-        yield found
-    postgres_server.drop_database(url)
-
-
-def names(found: dict[str, Check], result: Result) -> list[str]:
-    return [what for what, one in found.items() if one.result is result]
-
-
-def sagas(at: Platform) -> list[str]:
-    """The status of each."""
-    with psycopg.connect(at.settings.database_url.get_secret_value()) as connection:  # type: ignore[union-attr]
-        return [str(status) for (status,) in connection.execute("SELECT status FROM ordersaga.sagas ORDER BY id")]
 
 
 def test_where_nothing_is_wrong_everything_passes_and_nothing_stays_open(healthy: Platform) -> None:

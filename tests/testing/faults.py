@@ -225,6 +225,39 @@ def confirms_and_does_nothing(row: Any, asked: Asked, reply: Reply) -> Reply:
     return reply
 
 
+def answers_an_update_by_state(row: Any, asked: Asked, reply: Reply) -> Reply:
+    """Each time anew: what is CREATED, or further, is as it should be."""
+    match asked.command:
+        case m.UpdateOrderStatus(order_id=order_id) if row and row.status in ("CREATED", "ACCEPTED"):
+            told = m.OrderStatusUpdated(order_id=order_id, status="CREATED", saga_id=row.key)
+            return Reply(event=told, remembered=False)
+        case m.UpdateOrderStatus():
+            return replace(reply, remembered=False)
+    return reply
+
+
+def updates_whatever_is_not_cancelled(row: Any, asked: Asked, reply: Reply) -> Reply:
+    """UPDATE orders SET status = 'CREATED' WHERE status <> 'CANCELLED'."""
+    match asked.command:
+        case m.UpdateOrderStatus(order_id=order_id) if row and row.status != "CANCELLED":
+            told = m.OrderStatusUpdated(order_id=order_id, status="CREATED", saga_id=row.key)
+            return Reply(row=changed(row, status="CREATED", runner_id=None), event=told, remembered=False)
+    return reply
+
+
+def updates_and_says_what_it_said_first() -> Fault:
+    """It recognises repeats in what it says, and not in what it does."""
+    first: dict[str, str] = {}
+
+    def says(record: Outgoing) -> Sequence[Outgoing]:
+        said = json.loads(record.value)
+        if said["type"] == "order.status_updated":
+            said["timestamp"] = first.setdefault(said["correlation_id"], said["timestamp"])
+        return [changed(record, value=json.dumps(said).encode())]
+
+    return replace(decides(updates_whatever_is_not_cancelled)(), says=says)
+
+
 def brings_back_to_life(row: Any, asked: Asked, reply: Reply) -> Reply:
     match asked.command:
         case m.UpdateOrderStatus(order_id=order_id) if row and row.status == "CANCELLED":

@@ -29,6 +29,7 @@ from ordersaga.participants.service import Asked, By, Refused, Reply, ServiceSpe
 from ordersaga.participants.timer.service import expire
 from ordersaga.participants.user.service import answer_anyone
 from ordersaga.testing.conformance import Case, Effect, MeansFailed, Subject
+from ordersaga.wire import messages as m
 from ordersaga.wire.topics import Participant, Topics
 
 TOPICS = Topics()
@@ -172,6 +173,8 @@ class InMemory:
     bus: MemoryBus = field(default_factory=lambda: MemoryBus(topics=TOPICS.all()))
     tables: MemoryTables = field(default_factory=lambda: MemoryTables(outbox=MemoryTable()))
     provider: MemoryProvider = field(default_factory=MemoryProvider)
+    key: Callable[[str, m.Message], str] | None = None
+    """What it keeps its rows by; None: as the reference participant does."""
 
     def __post_init__(self) -> None:
         self._dying: list[Host] = []
@@ -221,7 +224,7 @@ class InMemory:
             rows = list(self.tables.rows.values())
         if self.participant is Participant.NOTIFICATION:
             return [Effect(effect_id=row.key, stands=True) for row in rows if row.customer_id == case.customer_id]
-        mine = [row for row in rows if row.key.startswith(case.saga_id)]
+        mine = [row for row in rows if row.key.startswith(case.saga_id) or row.key == case.order_id]
         if self.participant is Participant.PAYMENT:
             return [self._hold(row) for row in mine if row.payment_intent_id]
         standing = ("PENDING", "CREATED", "ACCEPTED", "STARTED")
@@ -255,4 +258,4 @@ class InMemory:
     def _spec(self) -> ServiceSpec:
         spec = SERVICES[self.participant]
         answer = answer_anyone if self.participant is Participant.USER else spec.answer
-        return replace(spec, answer=self.fault.answers(answer))
+        return replace(spec, answer=self.fault.answers(answer), key=self.key or spec.key)

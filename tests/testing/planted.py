@@ -122,6 +122,26 @@ PLANTED: tuple[Planted, ...] = (
     ),
     plant(PAYMENT, "stamps a repeat anew", "repeats its first time", f.says_of_the(2, f.new_time, AUTHORIZED)),
     plant(
+        ORDER,
+        "answers an update by its state",
+        "repeats its first time",
+        f.decides(f.answers_an_update_by_state),
+        follows=frozenset({"keeps an acceptance"}),
+    ),
+    plant(
+        ORDER,
+        "updates whatever is not cancelled",
+        "keeps an acceptance",
+        f.decides(f.updates_whatever_is_not_cancelled),
+        follows=frozenset({"repeats its first time"}),
+    ),
+    plant(
+        ORDER,
+        "takes a repeat of an update for one",
+        "keeps an acceptance",
+        f.updates_and_says_what_it_said_first,
+    ),
+    plant(
         PAYMENT,
         "wants the payment's id",
         "takes back without the id",
@@ -149,6 +169,7 @@ PLANTED: tuple[Planted, ...] = (
         "cancels what a runner has",
         "refuses where a runner was faster",
         f.decides(f.cancels_what_a_runner_has),
+        follows=frozenset({"keeps an acceptance"}),
     ),
     plant(PAYMENT, "stops at a bad time", "survives malformed records", f.dies_of(b"tomorrow")),
     plant(

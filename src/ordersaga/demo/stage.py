@@ -1,7 +1,9 @@
 """Where the demo plays: all in one process beside an embedded PostgreSQL, or real parts, a process each.
 
-Both stages are processes of this machine on 127.0.0.1, and end with the demo. What they have in common: `start`,
-`crash` (SIGKILL to the orchestrator), `restart`, `stop`, and the URL of the orchestrator's API.
+Both stages are processes of this machine on 127.0.0.1, and end with the demo. Whatever servers and settings the
+environment names, they have their own: a demo that joined a live cluster would read its answers and do its commands.
+What they have in common: `start`, `crash` (SIGKILL to the orchestrator), `restart`, `stop`, and the URL of the
+orchestrator's API.
 """
 
 import os
@@ -13,10 +15,11 @@ from typing import Protocol
 
 from ordersaga.demo.client import Api
 from ordersaga.demo.scenes import LONGER_WINDOW_SECONDS, WINDOW_SECONDS
-from ordersaga.local.kafka import Kafka, open_kafka
+from ordersaga.local.kafka import KafkaCluster
 from ordersaga.local.ports import free_ports
-from ordersaga.local.postgres import Postgres, open_postgres
+from ordersaga.local.postgres import PostgresServer
 from ordersaga.local.processes import Process
+from ordersaga.settings_reading import without_settings
 
 PARTICIPANTS = ("order", "user", "payment", "timer", "notification")
 IMPATIENT = {
@@ -59,7 +62,7 @@ class OneProcess:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._port, self._participants_port = free_ports(2)
-        self._database: Postgres | None = None
+        self._database: PostgresServer | None = None
         self._environment: dict[str, str] = {}
         self._child: Process | None = None
 
@@ -72,7 +75,7 @@ class OneProcess:
         return f"http://127.0.0.1:{self._participants_port}"
 
     def start(self) -> None:
-        self._database = open_postgres(self._directory / "postgres")
+        self._database = PostgresServer.start(self._directory / "postgres")
         self._environment = {
             "DATABASE_URL": self._database.create_database(),
             "ORDERSAGA_HTTP_PORT": str(self._port),
@@ -108,8 +111,8 @@ class RealParts:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._port, *self._participants_ports = free_ports(1 + len(PARTICIPANTS))
-        self._database: Postgres | None = None
-        self._kafka: Kafka | None = None
+        self._database: PostgresServer | None = None
+        self._kafka: KafkaCluster | None = None
         self._environment: dict[str, str] = {}
         self._orchestrator: Process | None = None
         self._participants: list[Process] = []
@@ -123,8 +126,8 @@ class RealParts:
         return f"http://127.0.0.1:{self._participants_ports[0]}"
 
     def start(self) -> None:
-        self._kafka = open_kafka(directory=self._directory / "kafka")
-        self._database = open_postgres(self._directory / "postgres")
+        self._kafka = KafkaCluster.start(directory=self._directory / "kafka")
+        self._database = PostgresServer.start(self._directory / "postgres")
         self._environment = {
             "DATABASE_URL": self._database.create_database(),
             "KAFKA_BOOTSTRAP_SERVERS": self._kafka.bootstrap_servers,
@@ -172,4 +175,4 @@ def _window(seconds: int) -> dict[str, str]:
 
 def _python(module: str, environment: Mapping[str, str], log: Path, *arguments: str) -> Process:
     argv = [sys.executable, "-m", module, *arguments]
-    return Process(log.stem, argv, env={**os.environ, **IMPATIENT, **environment}, log_path=log)
+    return Process(log.stem, argv, env={**without_settings(os.environ), **IMPATIENT, **environment}, log_path=log)

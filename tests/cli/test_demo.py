@@ -1,0 +1,67 @@
+"""`ordersaga demo` plays on servers of its own, whatever the environment of whoever starts it names."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ordersaga.demo.stage import OneProcess, RealParts, Stage
+from ordersaga.local.kafka import KafkaCluster
+from ordersaga.local.postgres import PostgresServer
+from ordersaga.local.processes import Process
+from ordersaga.settings_reading import read
+
+SOMEBODY_ELSES = {
+    "DATABASE_URL": "postgresql://saga@127.0.0.1:1/live",
+    "DATABASE_URL_FILE": "/run/secrets/database",
+    "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",
+    "ORDERSAGA_KAFKA_GROUP": "live-orchestrators",
+    "ORDERSAGA_TOPIC_ORDER_COMMANDS": "live_orders",
+    "ordersaga_http_port": "1",
+}
+OWN_DATABASE, OWN_BROKER = "postgresql://ordersaga@127.0.0.1:2/demo", "127.0.0.1:2"
+
+
+class OwnPostgres:
+    def create_database(self) -> str:
+        return OWN_DATABASE
+
+
+class OwnKafka:
+    bootstrap_servers = OWN_BROKER
+
+
+@pytest.fixture
+def children(monkeypatch: pytest.MonkeyPatch) -> list[Process]:
+    """Every process that a stage starts, none of which really is."""
+    started: list[Process] = []
+
+    def start(process: Process) -> Process:
+        started.append(process)
+        return process
+
+    def server(own: type[Any]) -> Callable[..., Any]:
+        return lambda *_, **__: own()
+
+    monkeypatch.setattr(KafkaCluster, "start", server(OwnKafka))
+    monkeypatch.setattr(PostgresServer, "start", server(OwnPostgres))
+    monkeypatch.setattr(Process, "start", start)
+    monkeypatch.setattr(Process, "wait_ready", lambda process, *_: process)
+    for name, value in SOMEBODY_ELSES.items():
+        monkeypatch.setenv(name, value)
+    return started
+
+
+@pytest.mark.parametrize(("stage_of", "count", "brokers"), [(OneProcess, 1, ""), (RealParts, 6, OWN_BROKER)])
+def test_the_demo_has_servers_and_settings_of_its_own_whatever_the_environment_names(
+    stage_of: Callable[[Path], Stage], count: int, brokers: str, children: list[Process], tmp_path: Path
+) -> None:
+    stage_of(tmp_path).start()
+    assert len(children) == count
+    for child in children:
+        environment = child.env or {}
+        assert not environment.items() & SOMEBODY_ELSES.items()
+        settings = read(environment=environment, needs=("database_url",))
+        assert settings.database_url and settings.database_url.get_secret_value() == OWN_DATABASE
+        assert (settings.kafka_bootstrap_servers or "") == brokers
