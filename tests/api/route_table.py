@@ -24,7 +24,8 @@ which there is something of everything (`tests/api/test_every_role.py`), whose a
 last column.
 
 A dot is a role that may; `anybody` needs no token. Who may not is answered 403, who has no token 401, who tries too
-many wrong ones 429; these are left out below. What a route is for stands in [Running it](running.md#http).
+many wrong ones 429, and so is `POST /orders` for a customer who orders too often; these are left out below. What a
+route is for stands in [Running it](running.md#http).
 
 | method | path | customer | viewer | operator | admin | answers |
 |---|---|---|---|---|---|---|"""

@@ -144,7 +144,7 @@ CASES: tuple[Case, ...] = (
         lambda: _order((CREATED, CARD)).reply(DECLINED).reply(CANCELLED),
     ),
     (
-        "The payment service is silent",
+        "A full payment service is silent",
         "Silence is no refusal: the step is in doubt, and it is undone like a finished one.",
         lambda: (
             _order((CREATED, CARD)).silence().silence().silence().silence().silence().reply(CANCELLED).reply(RELEASED)
@@ -209,7 +209,10 @@ CASES: tuple[Case, ...] = (
 HEAD = """# What happens when
 
 One picture per case. `S` is the saga; the notes on it are the rows of the engine's table that were passed
-(`orchestrator/core/advance.py`). `make pictures` draws them from the definition and the table; a test compares."""
+(`orchestrator/core/advance.py`). `make pictures` draws them from the definition and the table; a test compares.
+
+The services are *full* unless a title says *bare*; the default setting is bare. The note "the step is done" also begins
+the first step, and "a command is out" also stands for the pause before it is asked for again."""
 
 
 def page() -> str:
