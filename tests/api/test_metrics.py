@@ -120,7 +120,7 @@ def test_a_database_that_is_away_is_said_and_is_asked_for_no_more_than_that(
     store = memory_stage.api.store
     assert figures(memory_stage)["database_up", ()] == 1
 
-    def away(*_: object) -> NoReturn:
+    def away(*_: object, **__: object) -> NoReturn:
         raise StoreUnavailable("no connection to the database")
 
     monkeypatch.setattr(store, "check", away)
@@ -136,6 +136,18 @@ def test_a_database_that_is_away_is_said_and_is_asked_for_no_more_than_that(
     monkeypatch.setattr(MemoryOutbox, "pending", refused)
     found = figures(memory_stage)
     assert (found["database_up", ()], found["saga_stuck", ()]) == (0, 0), "what could be read is shown"
+
+
+def test_a_database_that_takes_nothing_in_is_said_and_all_is_shown_that_can_be_read(
+    memory_stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def check(_: float, *, to_write: bool) -> None:
+        if to_write:
+            raise StoreUnavailable("it can only be read")
+
+    monkeypatch.setattr(memory_stage.api.store, "check", check)
+    found = figures(memory_stage)
+    assert (found["database_up", ()], found["saga_stuck", ()], found["outbox_pending", ()]) == (0, 0, 0)
 
 
 def refused(_: MemoryOutbox) -> NoReturn:

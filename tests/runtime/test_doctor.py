@@ -20,7 +20,8 @@ from ordersaga.orchestrator.store.board_memory import MemoryBoard
 from ordersaga.orchestrator.store.codec import Codec
 from ordersaga.orchestrator.store.memory import MemoryStore
 from ordersaga.orchestrator.store.memory_tables import MemoryTables
-from ordersaga.orchestrator.store.protocol import SchemaMismatch, Standing, StoreUnavailable
+from ordersaga.orchestrator.store.protocol import SchemaMismatch, StoreUnavailable
+from ordersaga.orchestrator.store.standing import Standing
 from ordersaga.wire.topics import Participant, Topics
 
 

@@ -109,6 +109,8 @@ class Standing(Collector):
     group: str
     rebuilds: Mapping[str, int]
     """Clients of Kafka that were replaced, by kind and cause."""
+    changes: bool = True
+    """Otherwise the database is only to be read."""
 
     def collect(self) -> Iterator[Metric]:
         yield from self._counted()
@@ -121,11 +123,12 @@ class Standing(Collector):
         found: list[Metric] = []
         is_up = False
         with suppress(StoreError, OutboxUnavailable):
-            self.store.check(CHECK_SECONDS)
+            self.store.check(CHECK_SECONDS, to_write=False)
             found += self._sagas()
             found += self._outbox()
+            self.store.check(CHECK_SECONDS, to_write=self.changes)
             is_up = True
-        yield GaugeMetricFamily("database_up", "Whether this process has just read all that it shows of it", is_up)
+        yield GaugeMetricFamily("database_up", "Whether it can be used: all of this was read, and is written to", is_up)
         yield from found
 
     def _counted(self) -> Iterator[Metric]:

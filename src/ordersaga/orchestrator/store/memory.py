@@ -85,7 +85,7 @@ class MemoryStore(MemoryReads):
             if self._tables.deadlines.get((due.saga_id, due.kind)) == due.due_at:
                 self._tables.deadlines[due.saga_id, due.kind] = self._now() + timedelta(seconds=seconds)
 
-    def check(self, timeout_seconds: float) -> None:
+    def check(self, timeout_seconds: float, *, to_write: bool = True) -> None:
         self._check_open()
 
     def upkeep(self) -> None:

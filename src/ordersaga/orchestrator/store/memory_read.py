@@ -14,8 +14,6 @@ from ordersaga.orchestrator.store.protocol import (
     RequestKey,
     SagaCount,
     SagaPage,
-    Standing,
-    StoreCounts,
     StoredDeadLetter,
     StoredHistory,
     StoredOrphan,
@@ -23,6 +21,7 @@ from ordersaga.orchestrator.store.protocol import (
 )
 from ordersaga.orchestrator.store.read import PAGE_MAX
 from ordersaga.orchestrator.store.search import EVERYTHING, Search, meets
+from ordersaga.orchestrator.store.standing import Standing, StoreCounts
 
 
 class MemoryReads:

@@ -9,7 +9,7 @@ Two implementations: `store.postgres` and `store.memory`. One suite of tests run
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol
@@ -19,8 +19,9 @@ from msgspec import Struct
 
 from ordersaga.bus.protocol import Outgoing, Record
 from ordersaga.delivery.messages import OutboxRow
-from ordersaga.orchestrator.core.instance import Instance, Status
+from ordersaga.orchestrator.core.instance import Instance
 from ordersaga.orchestrator.store.search import EVERYTHING, Search
+from ordersaga.orchestrator.store.standing import Standing, StoreCounts
 from ordersaga.orchestrator.store.statistics_protocol import Sum
 
 AnyInstance = Instance[Any]
@@ -259,33 +260,6 @@ class StoredHistory:
     body: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoreCounts:
-    by_status: Mapping[Status, int] = field(default_factory=dict)
-    outbox_rows: int = 0
-    deadlines_due: int = 0
-    dead_letters: int = 0
-    """Those that are open."""
-    orphans: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
-    """How things stand, for those who watch."""
-
-    active: Mapping[tuple[str, str | None], int] = field(default_factory=dict)
-    """Sagas that have no outcome yet, by status and step."""
-    oldest_active_seconds: float = 0.0
-    failed: int = 0
-    """FAILED and not resolved."""
-    oldest_failed_seconds: float = 0.0
-    """Since the order, of these."""
-    attention: int = 0
-    dead_letters: int = 0
-    deadlines_due: int = 0
-    deadlines_late_seconds: float = 0.0
-
-
 class Store(Protocol):
     def transaction(self) -> AbstractContextManager[Transaction]:
         """Commits on leaving the block, rolls back on an exception.
@@ -336,8 +310,9 @@ class Store(Protocol):
 
     def standing(self) -> Standing: ...
 
-    def check(self, timeout_seconds: float) -> None:
-        """Return if the database answers now and its schema is one that this version can use. Raises
+    def check(self, timeout_seconds: float, *, to_write: bool = True) -> None:
+        """Return if the database answers now, its schema is one that this version can use and, unless it is only to be
+        read, it can be written to: it is no standby and has not just refused what was written. Raises
         `StoreUnavailable`, `SchemaMismatch`.
         """
 
@@ -355,7 +330,8 @@ class StoreError(Exception):
 
     StoreError
     ├── StoreUnavailable   not reachable, restarting, too busy, read-only, a deadlock: try again (retriable)
-    │   └── CommitUnknown  the answer to COMMIT was lost: find out by loading again (retriable)
+    │   ├── CommitUnknown  the answer to COMMIT was lost: find out by loading again (retriable)
+    │   └── WriteRefused   it answers and takes nothing in: no room on its disk, no right (retriable)
     ├── StaleWrite         an instance was changed since it was loaded: load it again, decide anew (retriable)
     ├── Unclaimed          an event is kept for an id that was learnt: claim it first, decide anew (retriable)
     ├── KeyTaken           a request key is there already: look what was wished for under it
@@ -371,6 +347,10 @@ class StoreUnavailable(StoreError):
 
 
 class CommitUnknown(StoreUnavailable):
+    pass
+
+
+class WriteRefused(StoreUnavailable):
     pass
 
 

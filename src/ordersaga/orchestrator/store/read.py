@@ -27,8 +27,6 @@ from ordersaga.orchestrator.store.protocol import (
     SagaPage,
     Settled,
     SettledAs,
-    Standing,
-    StoreCounts,
     StoredDeadLetter,
     StoredHistory,
     StoredOrphan,
@@ -41,6 +39,7 @@ from ordersaga.orchestrator.store.searching import (
     page_statement,
     parameters,
 )
+from ordersaga.orchestrator.store.standing import Standing, StoreCounts
 
 _SQL = statements("read.sql")
 _LETTERS = statements("dead_letters.sql")
@@ -178,9 +177,10 @@ class Reads:
             deadlines_late_seconds=late_seconds or 0.0,
         )
 
-    def schema_version(self, timeout_seconds: float) -> int:
-        ((version,),) = self._ask(_SQL["schema_version"], {}, timeout_seconds=timeout_seconds)
-        return int(version)
+    def condition(self, timeout_seconds: float) -> tuple[int, bool]:
+        """The schema's version, and whether it can only be read."""
+        ((version, is_read_only),) = self._ask(_SQL["condition"], {}, timeout_seconds=timeout_seconds)
+        return int(version), bool(is_read_only)
 
     def upkeep(self, weeks_ahead: int) -> None:
         self._ask(_SQL["upkeep"], {"weeks_ahead": weeks_ahead})

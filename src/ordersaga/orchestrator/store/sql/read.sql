@@ -40,9 +40,9 @@ SELECT
     (SELECT count(*) FROM deadlines WHERE due_at <= statement_timestamp()),
     (SELECT greatest(0, extract(epoch FROM statement_timestamp() - min(due_at)))::float8 FROM deadlines);
 
--- name: schema_version()
--- The newest migration that was applied.
-SELECT coalesce(max(version), 0) FROM schema_migrations;
+-- name: condition()
+-- The newest migration that was applied; and whether nothing can be written, as on a standby.
+SELECT coalesce(max(version), 0), current_setting('transaction_read_only') = 'on' FROM schema_migrations;
 
 -- name: end_after(timeout)
 -- Once for each connection: how long a transaction may take, whatever its client does meanwhile.
