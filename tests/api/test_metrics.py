@@ -36,6 +36,8 @@ NAMES = {
     "deadlines_due",
     "deadlines_lag_seconds",
     "dead_letters",
+    "dead_letters_open",
+    "orphans_open",
     "kafka_consumer_lag",
     "kafka_client_rebuilds",
     "database_up",
@@ -192,7 +194,7 @@ def test_every_name_in_the_alerts_and_on_the_dashboard_is_there(memory_stage: St
     counted = {f"{family.name}_total" for family in families if family.type == "counter"}
     binned = {f"{family.name}_bucket" for family in families if family.type == "histogram"}
     text = (Path(__file__).parents[2] / "deploy" / file).read_text("utf-8")
-    first = "saga|outbox|deadlines|dead_letters|kafka|database|consumption|reconcile"
+    first = "saga|outbox|deadlines|dead_letters|orphans|kafka|database|consumption|reconcile"
     asked = set(re.findall(rf"\b(?:{first})_[a-z_]+\b(?=[\[{{ )])", text))
     assert len(asked) >= 10
     assert asked <= plain | counted | binned

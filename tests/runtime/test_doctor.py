@@ -71,6 +71,7 @@ def test_all_is_well(doctor: Doctor) -> None:
         ("store", "standing", raises(StoreUnavailable("too slow")), "tables", "log"),
         ("store", "standing", lambda: Standing(deadlines_due=3, deadlines_late_seconds=90.0), "deadlines", "deadlines"),
         ("store", "standing", lambda: Standing(failed=1), "sagas", "sagas list --status FAILED"),
+        ("store", "standing", lambda: Standing(orphans=1), "orphans", "ordersaga orphans"),
         ("outbox", "pending", lambda: Pending(rows=7, oldest_age_seconds=600.0), "outbox", "brokers"),
         ("bus", "check", raises(BusUnavailable("wrong password")), "kafka", "KAFKA_BOOTSTRAP_SERVERS"),
         ("bus", "describe", lambda: Cluster({}, creates_topics=False), "topics", "ordersaga topics"),

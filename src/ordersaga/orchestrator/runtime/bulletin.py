@@ -90,8 +90,10 @@ class Bulletin(Looped):
     def _tell_people(self, troubled: Troubled) -> None:
         """When it has changed, and again and again while it lasts: nothing that is stuck is quiet."""
         now = self._clock.monotonic()
-        if (troubled.failed or troubled.attention) and (troubled != self._troubled or now >= self._tell_again_at):
-            _log.warning("sagas.need_a_person", failed=troubled.failed, attention=troubled.attention)
+        waits = troubled.failed or troubled.attention or troubled.orphans
+        if waits and (troubled != self._troubled or now >= self._tell_again_at):
+            counts = {"failed": troubled.failed, "attention": troubled.attention, "orphans": troubled.orphans}
+            _log.warning("sagas.need_a_person", **counts)
             self._tell_again_at = now + TELL_EVERY_SECONDS
         self._troubled = troubled
 

@@ -86,6 +86,9 @@ class Doctor:
         said = f"{standing.failed} FAILED, {standing.attention} with attention, {standing.dead_letters} dead letters"
         cure = "see `ordersaga sagas list --status FAILED`, `ordersaga dead-letters list` and the runbook"
         yield Finding(what="sagas", said=said, cure=cure if troubled else "")
+        if standing.orphans:
+            said = f"{standing.orphans} answers are for sagas that nobody knows"
+            yield Finding(what="orphans", said=said, cure="see `ordersaga orphans` and the runbook")
         for name, silence in sorted(posted.silences.items()):
             said = f"{name.value} has not answered {silence.commands} commands"
             yield Finding(what="participants", said=said, cure=f"look at the {name.value} service")

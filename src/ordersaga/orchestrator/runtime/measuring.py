@@ -164,6 +164,7 @@ class Standing(Collector):
             ("saga_oldest_stuck_age_seconds", "Of these, since the order", standing.oldest_failed_seconds),
             ("saga_attention", "Sagas that a person should look at, though the status is fine", standing.attention),
             ("dead_letters_open", "Records that could not be used and wait for a person", standing.dead_letters),
+            ("orphans_open", "Answers for sagas that nobody knows, which wait for a person", standing.orphans),
             ("deadlines_due", "Deadlines that have passed and wait", standing.deadlines_due),
             ("deadlines_lag_seconds", "How late the oldest of them is", standing.deadlines_late_seconds),
         ):

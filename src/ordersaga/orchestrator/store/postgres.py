@@ -151,8 +151,13 @@ class PostgresStore:
     def dead_letter(self, letter_id: int) -> StoredDeadLetter | None:
         return self._reads.dead_letter(letter_id)
 
-    def orphans(self, *, saga_id: UUID | None = None, limit: int = 100) -> Sequence[StoredOrphan]:
-        return self._reads.orphans(saga_id, limit)
+    def orphans(
+        self, *, saga_id: UUID | None = None, settled: bool = False, limit: int = 100, before: int | None = None
+    ) -> Sequence[StoredOrphan]:
+        return self._reads.orphans(saga_id, settled, limit, before)
+
+    def orphan(self, orphan_id: int) -> StoredOrphan | None:
+        return self._reads.orphan(orphan_id)
 
     def request(self, principal: str, key: str) -> RequestKey | None:
         return self._reads.request(principal, key)
@@ -315,6 +320,11 @@ class PostgresTransaction:
         with self._round_trip():
             settled = self._connection.execute(_LETTERS["settle"], values)
         return settled.rowcount == 1
+
+    def discard_orphan(self, orphan_id: int, by: str, why: str) -> bool:
+        with self._round_trip():
+            discarded = self._connection.execute(_LETTERS["discard_orphan"], {"id": orphan_id, "by": by, "why": why})
+        return discarded.rowcount == 1
 
     def _check_early(self, early: Sequence[EarlyEvent]) -> None:
         if not early:

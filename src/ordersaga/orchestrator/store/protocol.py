@@ -179,7 +179,7 @@ class SettledAs(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settled:
-    """What became of a dead letter."""
+    """What became of a dead letter, or of an orphan."""
 
     at: datetime
     how: SettledAs
@@ -199,8 +199,12 @@ class StoredDeadLetter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredOrphan:
+    """`settled` is None while it is open."""
+
+    id: int
     at: datetime
     orphan: Orphan
+    settled: Settled | None = None
 
 
 class Transaction(Protocol):
@@ -233,6 +237,9 @@ class Transaction(Protocol):
 
     def settle_dead_letter(self, letter_id: int, how: SettledAs, by: str, why: str) -> bool:
         """False where it was settled before, or is not there: nothing is changed then. Before or after `save`."""
+
+    def discard_orphan(self, orphan_id: int, by: str, why: str) -> bool:
+        """The same."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -300,8 +307,12 @@ class Store(Protocol):
 
     def dead_letter(self, letter_id: int) -> StoredDeadLetter | None: ...
 
-    def orphans(self, *, saga_id: UUID | None = None, limit: int = 100) -> Sequence[StoredOrphan]:
-        """Newest first, at most 100."""
+    def orphans(
+        self, *, saga_id: UUID | None = None, settled: bool = False, limit: int = 100, before: int | None = None
+    ) -> Sequence[StoredOrphan]:
+        """As `dead_letters`."""
+
+    def orphan(self, orphan_id: int) -> StoredOrphan | None: ...
 
     def request(self, principal: str, key: str) -> RequestKey | None:
         """What was wished for under a key, in the last two days."""

@@ -14,6 +14,7 @@ class StoreCounts:
     dead_letters: int = 0
     """Those that are open."""
     orphans: int = 0
+    """Likewise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,5 +30,6 @@ class Standing:
     """Since the order, of these."""
     attention: int = 0
     dead_letters: int = 0
+    orphans: int = 0
     deadlines_due: int = 0
     deadlines_late_seconds: float = 0.0

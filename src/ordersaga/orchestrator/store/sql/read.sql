@@ -27,7 +27,7 @@ SELECT
     (SELECT count(*) FROM outbox),
     (SELECT count(*) FROM deadlines WHERE due_at <= statement_timestamp()),
     (SELECT count(*) FROM dead_letters WHERE settled_at IS NULL),
-    (SELECT count(*) FROM orphans);
+    (SELECT count(*) FROM orphans WHERE settled_at IS NULL);
 
 -- name: troubles()
 -- What waits for a person or for a process.
@@ -37,6 +37,7 @@ SELECT
      WHERE status = 'FAILED' AND NOT resolved),
     (SELECT count(*) FROM sagas WHERE attention AND NOT resolved),
     (SELECT count(*) FROM dead_letters WHERE settled_at IS NULL),
+    (SELECT count(*) FROM orphans WHERE settled_at IS NULL),
     (SELECT count(*) FROM deadlines WHERE due_at <= statement_timestamp()),
     (SELECT greatest(0, extract(epoch FROM statement_timestamp() - min(due_at)))::float8 FROM deadlines);
 
@@ -64,5 +65,7 @@ WITH keys AS (
     DELETE FROM early_events WHERE kept_until < statement_timestamp()
 ), letters AS (
     DELETE FROM dead_letters WHERE settled_at < statement_timestamp() - interval '90 days'
+), strays AS (
+    DELETE FROM orphans WHERE settled_at < statement_timestamp() - interval '90 days'
 )
 SELECT make_history_partitions(:weeks_ahead);
