@@ -35,6 +35,7 @@ NAMES = {
     "outbox_oldest_age_seconds",
     "deadlines_due",
     "deadlines_lag_seconds",
+    "deadlines_failing",
     "dead_letters",
     "dead_letters_open",
     "orphans_open",

@@ -70,6 +70,7 @@ def test_all_is_well(doctor: Doctor) -> None:
         ("store", "check", raises(SchemaMismatch("no tables")), "database", "ordersaga migrate"),
         ("store", "standing", raises(StoreUnavailable("too slow")), "tables", "log"),
         ("store", "standing", lambda: Standing(deadlines_due=3, deadlines_late_seconds=90.0), "deadlines", "deadlines"),
+        ("store", "standing", lambda: Standing(deadlines_failing=1), "deadlines", "deadlines.failed"),
         ("store", "standing", lambda: Standing(failed=1), "sagas", "sagas list --status FAILED"),
         ("store", "standing", lambda: Standing(orphans=1), "orphans", "ordersaga orphans"),
         ("outbox", "pending", lambda: Pending(rows=7, oldest_age_seconds=600.0), "outbox", "brokers"),

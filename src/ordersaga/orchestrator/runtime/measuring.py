@@ -167,6 +167,11 @@ class Standing(Collector):
             ("orphans_open", "Answers for sagas that nobody knows, which wait for a person", standing.orphans),
             ("deadlines_due", "Deadlines that have passed and wait", standing.deadlines_due),
             ("deadlines_lag_seconds", "How late the oldest of them is", standing.deadlines_late_seconds),
+            (
+                "deadlines_failing",
+                "Deadlines that failed by a fault of ours: put off",
+                standing.deadlines_failing,
+            ),
         ):
             yield GaugeMetricFamily(name, text, value)
 

@@ -84,6 +84,7 @@ class MemoryStore(MemoryReads):
         with self._tables.changed:
             if self._tables.deadlines.get((due.saga_id, due.kind)) == due.due_at:
                 self._tables.deadlines[due.saga_id, due.kind] = self._now() + timedelta(seconds=seconds)
+                self._tables.failing.add((due.saga_id, due.kind))
 
     def check(self, timeout_seconds: float, *, to_write: bool = True) -> None:
         self._check_open()
@@ -291,6 +292,7 @@ class MemoryTransaction:
                 stored = StoredHistory(revision=entry.revision, at=at, cause=entry.cause, body=body)
                 self._tables.history.setdefault(saga_id, []).append(stored)
         for deadline, due in moved_deadlines(batch).items():
+            self._tables.failing.discard(deadline)
             if due is None:
                 self._tables.deadlines.pop(deadline, None)
             else:

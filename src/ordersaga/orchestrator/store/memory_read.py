@@ -132,6 +132,7 @@ class MemoryReads:
             instances = [one for row in tables.sagas.values() if (one := decoded(self._codec, row))]
             due = [one.due_at for one in self._passed()]
             open_letters = sum(one.settled is None for one in tables.dead_letters.values())
+            failing = len(tables.failing)
             open_orphans = sum(one.settled is None for one in tables.orphans.values())
         moving = [one for one in instances if one.status is Status.STARTED or one.status in GOING_BACK]
         unseen = [one for one in instances if one.resolved is None]
@@ -146,6 +147,7 @@ class MemoryReads:
             orphans=open_orphans,
             deadlines_due=len(due),
             deadlines_late_seconds=max(((now - due_at).total_seconds() for due_at in due), default=0.0),
+            deadlines_failing=failing,
         )
 
     def _check_open(self) -> None:

@@ -282,8 +282,8 @@ class Store(Protocol):
         """
 
     def put_off(self, due: Due, seconds: float) -> None:
-        """For what cannot be acted upon: it is due in so many seconds, by the database's clock. One that was moved or
-        cleared since it was found stays as it is.
+        """For what cannot be acted upon: it fails, and is due in so many seconds, by the database's clock. One that was
+        moved or cleared since it was found stays as it is.
         """
 
     def get(self, saga_id: UUID) -> AnyInstance | None:

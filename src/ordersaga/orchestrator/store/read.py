@@ -163,9 +163,8 @@ class Reads:
 
     def standing(self) -> Standing:
         active = in_flight.counts(self._ask)
-        ((failed, failed_seconds, attention, dead_letters, orphans, due, late_seconds),) = self._ask(
-            _SQL["troubles"], {}
-        )
+        (found,) = self._ask(_SQL["troubles"], {})
+        failed, failed_seconds, attention, dead_letters, orphans, due, late_seconds, failing = found
         return Standing(
             active={(status, step): count for status, step, count, _ in active},
             oldest_active_seconds=max((age for *_, age in active), default=0.0),
@@ -176,6 +175,7 @@ class Reads:
             orphans=orphans,
             deadlines_due=due,
             deadlines_late_seconds=late_seconds or 0.0,
+            deadlines_failing=failing,
         )
 
     def condition(self, timeout_seconds: float) -> tuple[int, bool]:

@@ -33,3 +33,5 @@ class Standing:
     orphans: int = 0
     deadlines_due: int = 0
     deadlines_late_seconds: float = 0.0
+    deadlines_failing: int = 0
+    """Those that failed by a fault of ours, or of their row, and were put off."""

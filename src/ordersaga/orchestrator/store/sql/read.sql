@@ -39,7 +39,8 @@ SELECT
     (SELECT count(*) FROM dead_letters WHERE settled_at IS NULL),
     (SELECT count(*) FROM orphans WHERE settled_at IS NULL),
     (SELECT count(*) FROM deadlines WHERE due_at <= statement_timestamp()),
-    (SELECT greatest(0, extract(epoch FROM statement_timestamp() - min(due_at)))::float8 FROM deadlines);
+    (SELECT greatest(0, extract(epoch FROM statement_timestamp() - min(due_at)))::float8 FROM deadlines),
+    (SELECT count(*) FROM deadlines WHERE failing_since IS NOT NULL);
 
 -- name: condition()
 -- The newest migration that was applied; and whether nothing can be written, as on a standby.
