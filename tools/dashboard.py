@@ -46,6 +46,8 @@ PANELS: tuple[tuple[str, str, dict[str, str], str], ...] = (
             "FAILED": "max(saga_stuck)",
             "attention": "max(saga_attention)",
             "dead letters": "max(dead_letters_open)",
+            "orphans": "max(orphans_open)",
+            "failing deadlines": "max(deadlines_failing)",
             "without the database": "sum(1 - database_up)",
         },
         "All of it is to be zero. The last are processes: where none reads the database, nothing else is known.",

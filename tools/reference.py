@@ -270,7 +270,7 @@ def commands() -> Iterator[tuple[str, Any]]:
         name, command = waiting.pop()
         below = getattr(command, "commands", {})
         waiting += [(f"{name} {word}", one) for word, one in below.items()]
-        if not below:
+        if not below or command.invoke_without_command:
             yield name, command
 
 

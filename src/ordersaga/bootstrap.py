@@ -153,9 +153,10 @@ def orchestrator(settings: Settings, bus: Bus, run: Run = EVERYTHING) -> App:
     if worker is not None:
         parts += [TopicWatch(bus, topics.all()), worker]
     besides = (circuits.health, admission.health, pausing.health, bulletin.people_needed)
-    service = Service(store, bus, parts, besides=besides)
+    service = Service(store, bus, parts, besides=besides, changes=run.changes)
     app = App(service, _prepared(settings, bus, run, service), store, counting, tracing)
-    metrics = exposition(measures, _standing(settings, bus, store=store, outbox=outbox, counting=counting))
+    standing = _standing(settings, bus, store=store, outbox=outbox, counting=counting, changes=run.changes)
+    metrics = exposition(measures, standing)
     watched = Watched(health=app.health, metrics=metrics, version=__version__)
     if "api" in only:
         verbs = Verbs(
@@ -301,10 +302,18 @@ def _worker(
     )
 
 
-def _standing(settings: Settings, bus: Bus, *, store: Store, outbox: Outbox, counting: Counting) -> Standing:
+def _standing(
+    settings: Settings, bus: Bus, *, store: Store, outbox: Outbox, counting: Counting, changes: bool
+) -> Standing:
     rebuilds = bus.counters if isinstance(bus, KafkaBus) else {}
     return Standing(
-        counting=counting, store=store, outbox=outbox, bus=bus, group=settings.kafka_group, rebuilds=rebuilds
+        counting=counting,
+        store=store,
+        outbox=outbox,
+        bus=bus,
+        group=settings.kafka_group,
+        rebuilds=rebuilds,
+        changes=changes,
     )
 
 

@@ -87,7 +87,7 @@ def letters(settings: Settings) -> tuple[Store, DeadLetters]:
     """What was set aside, without a process of its own: what a replay sends is published by whichever process runs."""
     sagas = sagas_of(settings)
     store = Database(settings, "command line", connections_max=1).store(sagas)
-    store.check(settings.database_timeout_seconds)
+    store.check(settings.database_timeout_seconds, to_write=False)
     handler = Handler(store, sagas, lambda rows: None, topics=topics_of(settings), counting=Counting())
     return store, DeadLetters(store, handler)
 
@@ -97,7 +97,7 @@ def at_a_terminal(settings: Settings) -> tuple[Store, Sagas, Verbs]:
     sagas = sagas_of(settings)
     database = Database(settings, "command line", connections_max=1)
     store = database.store(sagas)
-    store.check(settings.database_timeout_seconds)
+    store.check(settings.database_timeout_seconds, to_write=False)
     handler = Handler(store, sagas, lambda rows: None, topics=topics_of(settings), counting=Counting())
     return store, sagas, Verbs(handler, at_once(handler), SystemClock(), SystemRandom(), audit=database.audit())
 
@@ -220,5 +220,5 @@ def check_archive(settings: Settings) -> Iterator[Checked]:
 
 def _checked(settings: Settings) -> Database:
     database = Database(settings, "command line", connections_max=1)
-    database.store(sagas_of(settings)).check(settings.database_timeout_seconds)
+    database.store(sagas_of(settings)).check(settings.database_timeout_seconds, to_write=False)
     return database

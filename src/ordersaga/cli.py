@@ -244,6 +244,7 @@ def demo(
 
 
 app.add_typer(cli_letters.app, name="dead-letters")
+app.add_typer(cli_letters.orphans, name="orphans")
 app.add_typer(cli_orders.app, name="orders")
 app.add_typer(cli_consumption.app, name="consumption")
 app.add_typer(cli_maintenance.app, name="maintenance")
@@ -259,7 +260,6 @@ app.command()(cli_reconcile.reconcile)
 app.command()(cli_conformance.conformance)
 app.command()(cli_erase.erase)
 app.command()(cli_audit.audit)
-app.command("orphans")(cli_letters.orphans)
 
 
 say_exit_codes(app)

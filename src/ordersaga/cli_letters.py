@@ -6,16 +6,16 @@ They work on the database directly, so that they work while the API does not.
 import getpass
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from ordersaga.cli_errors import printable, read_settings, told_in_one_line
+from ordersaga.cli_errors import EXIT_CODES, printable, read_settings, told_in_one_line
 
 if TYPE_CHECKING:
     from ordersaga.orchestrator.runtime.dead_letters import DeadLetters
     from ordersaga.orchestrator.runtime.verbs import Actor
-    from ordersaga.orchestrator.store.protocol import Store, StoredDeadLetter
+    from ordersaga.orchestrator.store.protocol import Settled, Store, StoredDeadLetter, StoredOrphan
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -23,7 +23,9 @@ app = typer.Typer(
 
     Example: ordersaga dead-letters list""",
 )
+orphans = typer.Typer(epilog=EXIT_CODES)
 MOST = 100
+T = TypeVar("T")
 EnvFile = Annotated[Path | None, typer.Option(help="Read settings from this file too; the environment goes before.")]
 Reason = Annotated[str | None, typer.Option(help="Only those with this reason, such as unreadable or decide_failed.")]
 Ids = Annotated[list[int] | None, typer.Argument(help="As `list` says. None: all with the given --reason.")]
@@ -89,7 +91,7 @@ def replay(
     with told_in_one_line():
         store, letters = _opened(env_file)
         ids = _chosen(letter_ids, reason, lambda: store.dead_letters(reason=reason, limit=most))
-        _settle(ids, letters.replay, _by(who, why))
+        _settle(ids, letters.replay, _by(who, why), line=_line)
 
 
 @app.command()
@@ -105,13 +107,17 @@ def discard(
     with told_in_one_line():
         store, letters = _opened(env_file)
         ids = _chosen(letter_ids, reason, lambda: store.dead_letters(reason=reason, limit=most))
-        _settle(ids, letters.discard, _by(who, why))
+        _settle(ids, letters.discard, _by(who, why), line=_line)
 
 
-def orphans(
+@orphans.callback(invoke_without_command=True)
+def list_orphans(
+    context: typer.Context,
     *,
     saga_id: Annotated[str | None, typer.Option(help="Only those for this saga.")] = None,
+    settled: Annotated[bool, typer.Option(help="Those that were discarded too.")] = False,
     most: Annotated[int, typer.Option(help="How many, newest first.", min=1, max=MOST)] = 20,
+    before: Annotated[int | None, typer.Option(help="Only older ones than this, by its number.", min=1)] = None,
     env_file: EnvFile = None,
 ) -> None:
     """Answers for sagas that nobody knows: kept and shown, never acted upon by themselves.
@@ -120,19 +126,50 @@ def orphans(
     """
     from uuid import UUID
 
+    if context.invoked_subcommand is not None:
+        return
     with told_in_one_line():
         try:
             wanted = UUID(saga_id) if saga_id else None
         except ValueError:
             raise typer.BadParameter("must be a UUID", param_hint="--saga-id") from None
         store, _ = _opened(env_file)
-        found = store.orphans(saga_id=wanted, limit=most)
+        found = store.orphans(saga_id=wanted, settled=settled, limit=most, before=before)
         for one in found:
-            orphan = one.orphan
-            where = f"{orphan.topic}/{orphan.partition}@{orphan.offset}"
-            typer.echo(f"{one.at:%Y-%m-%d %H:%M:%S}  {orphan.saga_id}  {orphan.type}  {where}")
+            typer.echo(_orphan_line(one))
         if not found:
             typer.echo("none")
+
+
+@orphans.command("discard")
+def discard_orphans(
+    orphan_ids: Annotated[list[int] | None, typer.Argument(help="As the list says.")] = None,
+    *,
+    every: Annotated[bool, typer.Option("--all", help="All that there are.")] = False,
+    who: Who,
+    why: Why,
+    env_file: EnvFile = None,
+) -> None:
+    """Somebody has seen to them: they are counted no more, and forgotten after 90 days. Nothing is sent.
+
+    Exit code 1 where there is no such orphan.
+
+    Example: ordersaga orphans discard 17 18 --why "from the test environment"
+    """
+    with told_in_one_line():
+        if bool(orphan_ids) == every:
+            raise typer.BadParameter("say which: ids, or --all")
+        store, letters = _opened(env_file)
+        ids = iter(orphan_ids) if orphan_ids else _open_orphans(store)
+        _settle(ids, letters.discard_orphan, _by(who, why), line=_orphan_line, what="orphan")
+
+
+def _open_orphans(store: "Store") -> Iterator[int]:
+    """Newest first."""
+    before = None
+    while page := store.orphans(limit=MOST, before=before):
+        yield from (one.id for one in page)
+        before = page[-1].id
 
 
 def _opened(env_file: Path | None) -> "tuple[Store, DeadLetters]":
@@ -149,7 +186,14 @@ def _chosen(
     return iter(letter_ids or [one.id for one in listed()])
 
 
-def _settle(ids: Iterator[int], act: "Callable[[int, Actor], StoredDeadLetter | None]", by: "Actor") -> None:
+def _settle(
+    ids: Iterator[int],
+    act: "Callable[[int, Actor], T | None]",
+    by: "Actor",
+    *,
+    line: Callable[[T], str],
+    what: str = "dead letter",
+) -> None:
     """Each by itself; one that cannot be used is told of and holds up no other."""
     from ordersaga.orchestrator.runtime.dead_letters import CannotBeUsed, SettledBefore
 
@@ -163,9 +207,9 @@ def _settle(ids: Iterator[int], act: "Callable[[int, Actor], StoredDeadLetter | 
             continue
         if found is None:
             failed = True
-            typer.echo(_no_such(letter_id), err=True)
+            typer.echo(_no_such(letter_id, what), err=True)
             continue
-        typer.echo(_line(found))
+        typer.echo(line(found))
     if failed:
         raise typer.Exit(1)
 
@@ -177,16 +221,26 @@ def _by(who: str, why: str) -> "Actor":
 
 
 def _line(stored: "StoredDeadLetter") -> str:
-    letter, settled = stored.letter, stored.settled
-    became = f"  {settled.how.value} by {settled.by}: {settled.why}" if settled else ""
+    letter, became = stored.letter, _became(stored.settled)
     where = f"{letter.topic}/{letter.partition}@{letter.offset}"
     said = f"{letter.detail[:80]}{became}"
     return printable(f"{stored.id:>6}  {stored.at:%Y-%m-%d %H:%M:%S}  {letter.reason:16}  {where}  {said}")
+
+
+def _orphan_line(stored: "StoredOrphan") -> str:
+    orphan = stored.orphan
+    where = f"{orphan.topic}/{orphan.partition}@{orphan.offset}"
+    said = f"{orphan.saga_id}  {orphan.type}  {where}{_became(stored.settled)}"
+    return printable(f"{stored.id:>6}  {stored.at:%Y-%m-%d %H:%M:%S}  {said}")
+
+
+def _became(settled: "Settled | None") -> str:
+    return f"  {settled.how.value} by {settled.by}: {settled.why}" if settled else ""
 
 
 def _text(data: bytes | None) -> str:
     return printable("(none)" if data is None else data.decode("utf-8", "backslashreplace"))
 
 
-def _no_such(letter_id: int) -> str:
-    return f"ordersaga: there is no dead letter {letter_id}"
+def _no_such(letter_id: int, what: str = "dead letter") -> str:
+    return f"ordersaga: there is no {what} {letter_id}"

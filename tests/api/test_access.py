@@ -37,6 +37,7 @@ TABLE: Mapping[tuple[str, str], frozenset[Role]] = {
     ("/dead-letters/{letter_id}/replay", "post"): OPERATORS,
     ("/dead-letters/{letter_id}/discard", "post"): OPERATORS,
     ("/orphans", "get"): READERS,
+    ("/orphans/{orphan_id}/discard", "post"): OPERATORS,
     ("/admission", "get"): READERS,
     ("/admission/stop", "post"): OPERATORS,
     ("/admission/resume", "post"): OPERATORS,
@@ -70,7 +71,7 @@ def bearer(role: Role) -> dict[str, str]:
 
 
 def ask(client: TestClient[Any], path: str, method: str, headers: Mapping[str, str]) -> Any:
-    place = path.format(saga_id=NOBODY, order_id="nothing", letter_id=1, path="nothing")
+    place = path.format(saga_id=NOBODY, order_id="nothing", letter_id=1, orphan_id=1, path="nothing")
     if method == "get":
         return client.get(place, headers=dict(headers))
     return client.post(place, json=order() if path == "/orders" else BODY, headers=dict(headers))

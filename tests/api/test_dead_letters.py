@@ -124,6 +124,45 @@ def test_an_answer_for_a_saga_that_nobody_knows_is_shown_and_nothing_is_done(sta
     assert letters(stage) == []
 
 
+def strays(stage: Stage, count: int) -> None:
+    """Money that is held for sagas of which nobody knows."""
+    held = m.PaymentAuthorized(payment_id="p-1", order_id="o-1", payment_intent_id="i-1", status="AUTHORIZED")
+    for number in range(count):
+        unknown = f"019b7e6c-0000-7000-8000-{number:012}"
+        value = encode(held, correlation_id=unknown, timestamp=datetime.now(UTC), source="payment-service")
+        stage.handler.records([record(value, number)])
+
+
+@pytest.mark.parametrize("kind", ["memory_stage", "postgres_stage"])
+def test_a_list_of_orphans_says_where_it_goes_on(kind: str, request: pytest.FixtureRequest) -> None:
+    stage: Stage = request.getfixturevalue(kind)
+    strays(stage, 101)
+    first = stage.client.get("/orphans")
+    rest = stage.client.get(first.headers["Link"].partition(">")[0].lstrip("<"))
+    assert (len(first.json()), len(rest.json())) == (100, 1) and "Link" not in rest.headers
+    assert [one["offset"] for one in [*first.json(), *rest.json()]] == list(range(100, -1, -1))
+
+
+@pytest.mark.parametrize("kind", ["memory_stage", "postgres_stage"])
+def test_an_orphan_is_a_figure_until_somebody_has_seen_to_it(kind: str, request: pytest.FixtureRequest) -> None:
+    stage: Stage = request.getfixturevalue(kind)
+    assert "\norphans_open 0.0\n" in stage.client.get("/metrics").text
+    strays(stage, 1)
+    assert "\norphans_open 1.0\n" in stage.client.get("/metrics").text
+    (found,) = stage.client.get("/orphans").json()
+    assert found["settled"] is None
+    where = f"/orphans/{found['id']}/discard"
+    assert stage.client.post(where, json={"who": "x"}).status_code == 400
+    assert stage.client.post("/orphans/999/discard", json=BY).status_code == 404
+    done = stage.client.post(where, json=BY)
+    assert done.status_code == 200
+    assert done.json()["settled"] | {"at": ""} == {"at": "", "how": "discarded", "by": BY["who"], "why": BY["why"]}
+    assert stage.client.post(where, json=BY).json() == done.json(), "asking again is harmless"
+    assert "\norphans_open 0.0\n" in stage.client.get("/metrics").text
+    assert stage.client.get("/orphans").json() == []
+    assert stage.client.get("/orphans?settled=true").json() == [done.json()]
+
+
 def test_what_a_newer_version_began_is_parked_and_used_once_that_version_runs(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:

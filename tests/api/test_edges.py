@@ -28,6 +28,7 @@ ROUTES = {
     ("/dead-letters/{letter_id}/replay", "post"),
     ("/dead-letters/{letter_id}/discard", "post"),
     ("/orphans", "get"),
+    ("/orphans/{orphan_id}/discard", "post"),
     ("/admission", "get"),
     ("/admission/stop", "post"),
     ("/admission/resume", "post"),

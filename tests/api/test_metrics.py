@@ -35,7 +35,10 @@ NAMES = {
     "outbox_oldest_age_seconds",
     "deadlines_due",
     "deadlines_lag_seconds",
+    "deadlines_failing",
     "dead_letters",
+    "dead_letters_open",
+    "orphans_open",
     "kafka_consumer_lag",
     "kafka_client_rebuilds",
     "database_up",
@@ -120,7 +123,7 @@ def test_a_database_that_is_away_is_said_and_is_asked_for_no_more_than_that(
     store = memory_stage.api.store
     assert figures(memory_stage)["database_up", ()] == 1
 
-    def away(*_: object) -> NoReturn:
+    def away(*_: object, **__: object) -> NoReturn:
         raise StoreUnavailable("no connection to the database")
 
     monkeypatch.setattr(store, "check", away)
@@ -136,6 +139,18 @@ def test_a_database_that_is_away_is_said_and_is_asked_for_no_more_than_that(
     monkeypatch.setattr(MemoryOutbox, "pending", refused)
     found = figures(memory_stage)
     assert (found["database_up", ()], found["saga_stuck", ()]) == (0, 0), "what could be read is shown"
+
+
+def test_a_database_that_takes_nothing_in_is_said_and_all_is_shown_that_can_be_read(
+    memory_stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def check(_: float, *, to_write: bool) -> None:
+        if to_write:
+            raise StoreUnavailable("it can only be read")
+
+    monkeypatch.setattr(memory_stage.api.store, "check", check)
+    found = figures(memory_stage)
+    assert (found["database_up", ()], found["saga_stuck", ()], found["outbox_pending", ()]) == (0, 0, 0)
 
 
 def refused(_: MemoryOutbox) -> NoReturn:
@@ -180,7 +195,7 @@ def test_every_name_in_the_alerts_and_on_the_dashboard_is_there(memory_stage: St
     counted = {f"{family.name}_total" for family in families if family.type == "counter"}
     binned = {f"{family.name}_bucket" for family in families if family.type == "histogram"}
     text = (Path(__file__).parents[2] / "deploy" / file).read_text("utf-8")
-    first = "saga|outbox|deadlines|dead_letters|kafka|database|consumption|reconcile"
+    first = "saga|outbox|deadlines|dead_letters|orphans|kafka|database|consumption|reconcile"
     asked = set(re.findall(rf"\b(?:{first})_[a-z_]+\b(?=[\[{{ )])", text))
     assert len(asked) >= 10
     assert asked <= plain | counted | binned

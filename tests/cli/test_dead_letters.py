@@ -50,6 +50,30 @@ def test_a_letter_is_discarded_with_a_name_and_a_reason(letters: str) -> None:
     assert len(ordersaga("dead-letters", "list", "--settled", DATABASE_URL=letters).stdout.splitlines()) == 2
 
 
+def test_orphans_are_listed_page_by_page_and_discarded_with_a_name_and_a_reason(letters: str) -> None:
+    add = """
+        insert into ordersaga.orphans (topic, partition, "offset", saga_id, type, value)
+        select 'payment_events', 0, n, '019b7e6c-0000-7000-8000-000000000009', 'payment.authorized', '{}'
+        from generate_series(1, 103) n
+    """
+    with psycopg.connect(letters) as connection:
+        connection.execute(add)
+    listed = ordersaga("orphans", "--most", "2", DATABASE_URL=letters).stdout.splitlines()
+    assert [line.split()[5] for line in listed] == ["payment_events/0@103", "payment_events/0@102"]
+    older = ordersaga("orphans", "--most", "1", "--before", listed[-1].split()[0], DATABASE_URL=letters).stdout
+    assert older.split()[5] == "payment_events/0@101"
+    said = ("--who", "night", "--why", "a test")
+    done = ordersaga("orphans", "discard", listed[0].split()[0], "999", *said, DATABASE_URL=letters)
+    assert done.returncode == 1 and done.stderr.endswith("ordersaga: there is no orphan 999\n")
+    assert done.stdout.endswith("payment_events/0@103  discarded by night: a test\n")
+    assert ordersaga("orphans", "discard", "--why", "x", DATABASE_URL=letters).returncode == 2
+    rest = ordersaga("orphans", "discard", "--all", *said, DATABASE_URL=letters)
+    assert rest.returncode == 0 and len(rest.stdout.splitlines()) == 102
+    assert ordersaga("orphans", DATABASE_URL=letters).stdout == "none\n"
+    audit = ordersaga("audit", "--saga", "019b7e6c-0000-7000-8000-000000000009", DATABASE_URL=letters).stdout
+    assert "orphan 1 " in audit and "by night (operator): a test: discarded" in audit
+
+
 @pytest.mark.parametrize("arguments", [("replay", "--why", "x"), ("discard", "1", "--reason", "r", "--why", "x")])
 def test_one_says_which(letters: str, arguments: tuple[str, ...]) -> None:
     refused = ordersaga("dead-letters", *arguments, DATABASE_URL=letters)

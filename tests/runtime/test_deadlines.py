@@ -13,6 +13,8 @@ from ordersaga.orchestrator.core.instance import Became, Status
 from ordersaga.orchestrator.runtime import turn
 from ordersaga.orchestrator.runtime.deadlines import Deadlines, DeadlineSettings
 from ordersaga.orchestrator.runtime.handle import Handler
+from ordersaga.orchestrator.store.board import PostgresBoard
+from ordersaga.orchestrator.store.board_protocol import Troubled
 from ordersaga.orchestrator.store.protocol import Lookup, StoreUnavailable
 from ordersaga.wire import messages as m
 from tests.runtime.stage import Stage, settle
@@ -183,6 +185,30 @@ def test_one_saga_that_we_cannot_decide_on_holds_up_no_other(stage: Stage, monke
     stage.execute("update deadlines set due_at = '2020-01-01' where saga_id = %s", bad)
     _turn(stage)
     assert stage.get(bad).revision == 2, "a version without the fault goes on with it"
+
+
+def test_one_that_fails_is_a_figure_until_it_does_not(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is put off in the database, again and again, so it is never late; and an open order is in no other figure."""
+    saga_id = stage.begin()
+    settle(stage, saga_id, ALL)
+    _pass_time(stage, saga_id)
+    assert (stage.store.standing().deadlines_due, stage.store.standing().deadlines_failing) == (1, 0)
+
+    def fails(*_: Any) -> Any:
+        raise ValueError("a fault of ours")
+
+    monkeypatch.setattr(Handler, "deadlines", fails)
+    _turn(stage)
+    stage.execute("update deadlines set due_at = '2020-01-01'")
+    _turn(stage)
+    assert (stage.store.standing().deadlines_due, stage.store.standing().deadlines_failing) == (0, 1)
+    assert PostgresBoard(stage.pool).read(10).troubled == Troubled(deadlines=1)
+    monkeypatch.undo()
+    stage.execute("update deadlines set due_at = '2020-01-01'")
+    _turn(stage)
+    assert stage.get(saga_id).status is Status.CANCELLING
+    assert stage.store.standing().deadlines_failing == 0
+    assert PostgresBoard(stage.pool).read(10).troubled == Troubled()
 
 
 def test_one_saga_whose_row_is_damaged_holds_up_no_other(stage: Stage) -> None:

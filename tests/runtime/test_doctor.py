@@ -20,7 +20,8 @@ from ordersaga.orchestrator.store.board_memory import MemoryBoard
 from ordersaga.orchestrator.store.codec import Codec
 from ordersaga.orchestrator.store.memory import MemoryStore
 from ordersaga.orchestrator.store.memory_tables import MemoryTables
-from ordersaga.orchestrator.store.protocol import SchemaMismatch, Standing, StoreUnavailable
+from ordersaga.orchestrator.store.protocol import SchemaMismatch, StoreUnavailable
+from ordersaga.orchestrator.store.standing import Standing
 from ordersaga.wire.topics import Participant, Topics
 
 
@@ -69,7 +70,9 @@ def test_all_is_well(doctor: Doctor) -> None:
         ("store", "check", raises(SchemaMismatch("no tables")), "database", "ordersaga migrate"),
         ("store", "standing", raises(StoreUnavailable("too slow")), "tables", "log"),
         ("store", "standing", lambda: Standing(deadlines_due=3, deadlines_late_seconds=90.0), "deadlines", "deadlines"),
+        ("store", "standing", lambda: Standing(deadlines_failing=1), "deadlines", "deadlines.failed"),
         ("store", "standing", lambda: Standing(failed=1), "sagas", "sagas list --status FAILED"),
+        ("store", "standing", lambda: Standing(orphans=1), "orphans", "ordersaga orphans"),
         ("outbox", "pending", lambda: Pending(rows=7, oldest_age_seconds=600.0), "outbox", "brokers"),
         ("bus", "check", raises(BusUnavailable("wrong password")), "kafka", "KAFKA_BOOTSTRAP_SERVERS"),
         ("bus", "describe", lambda: Cluster({}, creates_topics=False), "topics", "ordersaga topics"),

@@ -43,6 +43,10 @@ def test_what_waits_for_a_person_is_counted_until_it_is_seen_to(stage: Stage) ->
     settle = "update dead_letters set settled_at = now(), settled_as = 'discarded', settled_by = '', settled_why = ''"
     stage.execute(settle)
     assert board.read(10).troubled == Troubled(orphans=1)
+    (orphan,) = stage.store.orphans()
+    with stage.store.transaction() as transaction:
+        assert transaction.discard_orphan(orphan.id, "somebody", "let go at the bank")
+    assert board.read(10).troubled == Troubled()
 
 
 def test_it_is_said_again_while_it_lasts_and_shown_in_the_health(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,3 +66,13 @@ def test_it_is_said_again_while_it_lasts_and_shown_in_the_health(stage: Stage, m
             found.turn()
     assert [line["event"] for line in lines] == ["sagas.need_a_person"] * 2
     assert found.people_needed().detail == "1 FAILED" and found.people_needed().healthy
+
+
+def test_an_answer_for_a_saga_that_nobody_knows_is_in_the_log(stage: Stage) -> None:
+    found = Bulletin(PostgresBoard(stage.pool), Circuits(silences_max=5), Admission(AdmissionLimits()), every_seconds=0)
+    stage.handler.records([record(m.OrderCreated(order_id="o-9"), new_saga_id())])
+    with capture_logs() as lines:
+        found.turn()
+        found.turn()
+    (line,) = [line for line in lines if line["event"] == "sagas.need_a_person"]
+    assert (line["orphans"], line["failed"]) == (1, 0)

@@ -322,6 +322,21 @@ def test_a_deadline_that_cannot_be_acted_upon_is_put_off_as_far_as_it_stands_whe
     assert list(store.due(10)) == [Due(one.saga_id, DeadlineKind.COMMAND, earlier)]
 
 
+def test_a_deadline_that_was_put_off_fails_until_it_is_where_it_belongs(store: Store) -> None:
+    one, other = waiting_until(saga(), PAST), waiting_until(saga(), PAST)
+    begin(store, one, other)
+    assert store.standing().deadlines_failing == 0
+    for each in (one, other):
+        store.put_off(Due(each.saga_id, DeadlineKind.COMMAND, PAST), 60.0)
+    assert (store.standing().deadlines_due, store.standing().deadlines_failing) == (0, 2)
+    with store.transaction() as transaction:
+        transaction.load(Lookup(saga_ids=[one.saga_id]))
+        transaction.save(Batch(rearmed=[Due(one.saga_id, DeadlineKind.COMMAND, FUTURE)]))
+    assert store.standing().deadlines_failing == 1
+    move(store, other.saga_id, lambda before: waiting_until(before, None))
+    assert store.standing().deadlines_failing == 0
+
+
 def test_what_is_due_comes_oldest_first_in_bounded_numbers_and_is_not_taken_by_looking(store: Store) -> None:
     sagas = [waiting_until(saga(), PAST + timedelta(seconds=second)) for second in (3, 1, 2, 4)]
     begin(store, *sagas)

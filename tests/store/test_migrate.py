@@ -184,3 +184,18 @@ def test_history_that_an_older_version_left_behind_for_ever_goes(database_url: s
 def test_migrations_are_numbered_without_a_gap() -> None:
     assert [migration.version for migration in migrations()] == list(range(1, NEWEST + 1))
     assert all(migration.name.startswith(f"{migration.version:04d}_") for migration in migrations())
+
+
+def test_orphans_that_were_there_before_they_had_numbers_are_numbered(database_url: str) -> None:
+    migrate(database_url, SCHEMA, known=[one for one in migrations() if one.version < 15])
+    add = f"""
+        INSERT INTO {SCHEMA}.orphans (topic, partition, "offset", saga_id, type, value)
+        SELECT 'payment_events', 0, n, gen_random_uuid(), 'payment.authorized', '' FROM generate_series(1, 3) n
+    """
+    with psycopg.connect(database_url) as connection:
+        connection.execute(add.encode())
+    migrate(database_url, SCHEMA)
+    with psycopg.connect(database_url) as connection:
+        connection.execute(add.replace("1, 3", "4, 4").encode())
+        found = connection.execute(f"SELECT id FROM {SCHEMA}.orphans WHERE settled_at IS NULL ORDER BY id".encode())
+        assert found.fetchall() == [(1,), (2,), (3,), (4,)], "the last by a process of the version before"

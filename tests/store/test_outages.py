@@ -13,7 +13,7 @@ from ordersaga.delivery.outbox import PostgresOutbox
 from ordersaga.delivery.outbox_protocol import OutboxUnavailable
 from ordersaga.local.postgres import PostgresServer
 from ordersaga.orchestrator.store.migrate import migrate
-from ordersaga.orchestrator.store.postgres import PostgresStore, open_pool
+from ordersaga.orchestrator.store.postgres import REFUSED_FOR_SECONDS, PostgresStore, open_pool
 from ordersaga.orchestrator.store.protocol import Batch, CommitUnknown, Lookup, SchemaMismatch, Store, StoreUnavailable
 from tests.local.watching import until
 
@@ -236,12 +236,72 @@ def test_a_server_that_only_reads_is_left_for_one_that_may_stand_behind_its_name
             transaction.load(Lookup(saga_ids=[one.saga_id]))
             transaction.save(begun(one))
 
-    store.check(5.0)
+    store.check(5.0, to_write=False)
     postgres.ask(f"SET TRANSACTION READ WRITE; ALTER DATABASE {database} RESET default_transaction_read_only")
     with pytest.raises((StoreUnavailable, OutboxUnavailable), match="read-only"):
         write()
     write()
     store.close()
+
+
+def test_a_database_that_only_reads_is_well_for_who_only_reads(postgres: PostgresPlace) -> None:
+    postgres.ask(f"ALTER DATABASE {postgres.url.rpartition('/')[2]} SET default_transaction_read_only = on")
+    store = open_store(postgres.url)
+    with pytest.raises(StoreUnavailable, match="only be read"):
+        store.check(2.0)
+    store.check(2.0, to_write=False)
+    store.close()
+
+
+REFUSED = """
+    CREATE FUNCTION {schema}.refused() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        RAISE EXCEPTION 'could not extend file' USING ERRCODE = '{sqlstate}';
+    END $$;
+    CREATE TRIGGER refused BEFORE INSERT ON {schema}.sagas FOR EACH ROW EXECUTE FUNCTION {schema}.refused()
+"""
+
+
+@pytest.mark.parametrize("sqlstate", ["53100", "58030", "42501"])
+def test_a_database_that_takes_nothing_in_is_not_well_until_it_does(postgres: PostgresPlace, sqlstate: str) -> None:
+    """Its disk is full, or we have lost our right: whoever only asks it is answered all the same."""
+    store = postgres.store()
+    postgres.ask(REFUSED.format(schema=SCHEMA, sqlstate=sqlstate).encode())
+    store.check(2.0)
+    with pytest.raises(StoreUnavailable, match=sqlstate), store.transaction() as transaction:
+        transaction.save(begun(saga()))
+    with store.transaction() as transaction:
+        transaction.load(Lookup())
+    with pytest.raises(StoreUnavailable, match=f"{sqlstate} could not extend file"):
+        store.check(2.0)
+    store.check(2.0, to_write=False)
+    postgres.ask(f"DROP TRIGGER refused ON {SCHEMA}.sagas")
+    with store.transaction() as transaction:
+        transaction.save(begun(saga()))
+    store.check(2.0)
+
+
+def test_a_database_that_took_nothing_in_is_tried_again_though_nobody_was_let_in_meanwhile(
+    postgres: PostgresPlace,
+) -> None:
+    now = [0.0]
+    store = PostgresStore(postgres.pool, CODEC, postgres.outbox, monotonic=lambda: now[0])
+    postgres.ask(REFUSED.format(schema=SCHEMA, sqlstate="53100").encode())
+    with pytest.raises(StoreUnavailable), store.transaction() as transaction:
+        transaction.save(begun(saga()))
+    now[0] = REFUSED_FOR_SECONDS - 0.1
+    with pytest.raises(StoreUnavailable):
+        store.check(2.0)
+    now[0] = REFUSED_FOR_SECONDS
+    store.check(2.0)
+
+
+@pytest.mark.parametrize("sqlstate", ["40001", "57014", "53200"])
+def test_what_passes_in_a_moment_is_no_word_on_the_database(postgres: PostgresPlace, sqlstate: str) -> None:
+    store = postgres.store()
+    postgres.ask(REFUSED.format(schema=SCHEMA, sqlstate=sqlstate).encode())
+    with pytest.raises(StoreUnavailable, match=sqlstate), store.transaction() as transaction:
+        transaction.save(begun(saga()))
+    store.check(2.0)
 
 
 def test_a_database_without_tables_says_what_to_do(database_url: str) -> None:

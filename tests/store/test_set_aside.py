@@ -151,6 +151,42 @@ def test_a_dead_letter_stays_open_when_the_transaction_that_settles_it_fails(pla
     assert found and found.settled is None
 
 
+def test_orphans_are_found_newest_first_and_page_by_page(place: Place) -> None:
+    store = place.store()
+    for offset in range(5):
+        put_aside(store, orphans=[orphan(offset)])
+    found = store.orphans()
+    assert [one.orphan.offset for one in found] == [4, 3, 2, 1, 0]
+    first = store.orphans(limit=2)
+    assert [one.orphan.offset for one in store.orphans(limit=2, before=first[-1].id)] == [2, 1]
+    assert store.orphan(found[0].id) == found[0] and found[0].settled is None and found[0].at.tzinfo is UTC
+    assert store.orphan(2**62) is None
+
+
+def test_an_orphan_is_discarded_once_and_says_by_whom(place: Place) -> None:
+    store = place.store()
+    put_aside(store, orphans=[orphan(1)])
+    put_aside(store, orphans=[orphan(2)])
+    newest, oldest = store.orphans()
+    with suppress(RuntimeError), store.transaction() as transaction:
+        transaction.discard_orphan(newest.id, "nobody", "nothing")
+        raise RuntimeError("whatever it is")
+    assert store.orphans() == [newest, oldest]
+    with store.transaction() as transaction:
+        assert transaction.discard_orphan(newest.id, "night-shift", "let go at the bank")
+    with store.transaction() as transaction:
+        assert not transaction.discard_orphan(newest.id, "somebody else", "late")
+        assert not transaction.discard_orphan(2**62, "somebody else", "nowhere")
+    found = store.orphan(newest.id)
+    assert found and found.settled
+    said = found.settled
+    assert (said.how, said.by, said.why) == (SettledAs.DISCARDED, "night-shift", "let go at the bank")
+    assert store.orphans() == [oldest] and store.orphans(settled=True) == [found, oldest]
+    assert store.counts().orphans == store.standing().orphans == 1
+    put_aside(store, orphans=[newest.orphan])
+    assert store.orphans() == [oldest], "delivered once more, it stays what it is"
+
+
 def test_orphans_are_found_by_their_saga(place: Place) -> None:
     store = place.store()
     mine, other = orphan(1), orphan(2)

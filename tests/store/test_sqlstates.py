@@ -5,7 +5,13 @@ from collections.abc import Iterator
 import pytest
 
 from ordersaga.orchestrator.store.connections import Connections
-from ordersaga.orchestrator.store.protocol import BadRow, CommitUnknown, StoreError, StoreUnavailable
+from ordersaga.orchestrator.store.protocol import (
+    BadRow,
+    CommitUnknown,
+    StoreError,
+    StoreUnavailable,
+    WriteRefused,
+)
 from ordersaga.orchestrator.store.sqlstates import MEANING, meaning_of
 
 from .places import SCHEMA, PostgresPlace
@@ -24,7 +30,8 @@ RAISED = {
     "40001": StoreUnavailable,
     "40P01": StoreUnavailable,
     "42P01": StoreUnavailable,
-    "53100": StoreUnavailable,
+    "42501": WriteRefused,
+    "53100": WriteRefused,
     "53200": StoreUnavailable,
     "53300": StoreUnavailable,
     "55P03": StoreUnavailable,
@@ -32,7 +39,7 @@ RAISED = {
     "57P01": StoreUnavailable,
     "57P02": StoreUnavailable,
     "57P03": StoreUnavailable,
-    "58030": StoreUnavailable,
+    "58030": WriteRefused,
     "XX000": StoreUnavailable,  # not in the table: nobody is blamed
 }
 

@@ -122,6 +122,8 @@ SAGAS = {
     "create_order": Told(stage_of=create_order.stage_of, in_passing=_OF_CREATE_ORDER, seeds=3_000),
     "complete_order": Told(stage_of=complete_order.stage_of, in_passing=_OF_COMPLETE_ORDER, seeds=400),
 }
+_MEASURED = frozenset({"first_sent_at"})
+"""What no decision depends on, and releases that wrote histories did not know."""
 _EVENTS = {name: kind for kind, name in TYPE_OF.items() if issubclass(kind, Event)}
 
 
@@ -239,10 +241,10 @@ def _plain(value: Any) -> Any:
 
 def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
     """What is new or has another value in `after`, None where it is gone."""
-    changed: dict[str, Any] = {name: None for name in before if name not in after}
+    changed: dict[str, Any] = {name: None for name in before if name not in after and name not in _MEASURED}
     for name, value in after.items():
         was = before.get(name)
-        if value != was:
+        if value != was and name not in _MEASURED:
             changed[name] = _changes(was, value) if isinstance(was, dict) and isinstance(value, dict) else value
     return changed
 

@@ -1,6 +1,6 @@
 """The routes of what was set aside: looked at, taken in once more, discarded."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated
 from urllib.parse import urlencode
 from uuid import UUID
@@ -45,10 +45,8 @@ def list_dead_letters(
         raise WireError("reason", "must not have the character NUL")
     size = min(page_size, PAGE_SIZE_MAX)
     found = api.store.dead_letters(reason=reason, settled=settled, limit=size, before=page_token)
-    headers = {}
-    if len(found) == size:
-        query = {"page_size": size, "page_token": found[-1].id, "settled": str(settled).lower()}
-        headers["Link"] = f'</dead-letters?{urlencode(query | ({"reason": reason} if reason else {}))}>; rel="next"'
+    more = {"settled": str(settled).lower(), **({"reason": reason} if reason else {})}
+    headers = _link("/dead-letters", size, found[-1].id, more) if len(found) == size else {}
     return Response([dead_letter_view(one) for one in found], headers=headers)
 
 
@@ -102,15 +100,46 @@ def discard_dead_letter(request: AnyRequest, letter_id: LetterId, body: RawBody,
     sync_to_thread=True,
     responses=documented(400, 500, 503),
     summary="Answers for sagas that nobody knows, newest first",
-    description="Kept and shown; nothing is ever undone because of one. After a restore they may be of living orders.",
+    description="Nothing is ever undone because of one. After a restore they may be of living orders. Open ones only, "
+    'unless asked. Where there is more, `Link: <...>; rel="next"` says where.',
     tags=["operators"],
 )
 def list_orphans(
     api: TheApi,
     saga_id: Annotated[UUID | None, QueryParameter(description="Only those for this saga")] = None,
+    settled: Annotated[bool, QueryParameter(description="Those that were discarded too")] = False,
+    page_token: Annotated[int | None, QueryParameter(description="From a `Link`", ge=1, le=_ID_MAX)] = None,
     page_size: PageSize = PAGE_SIZE_MAX,
-) -> list[OrphanView]:
-    return [orphan_view(one) for one in api.store.orphans(saga_id=saga_id, limit=min(page_size, PAGE_SIZE_MAX))]
+) -> Response[list[OrphanView]]:
+    size = min(page_size, PAGE_SIZE_MAX)
+    found = api.store.orphans(saga_id=saga_id, settled=settled, limit=size, before=page_token)
+    more = {"settled": str(settled).lower(), **({"saga_id": str(saga_id)} if saga_id else {})}
+    headers = _link("/orphans", size, found[-1].id, more) if len(found) == size else {}
+    return Response([orphan_view(one) for one in found], headers=headers)
+
+
+@post(
+    "/orphans/{orphan_id:int}/discard",
+    opt=FOR_OPERATORS,
+    status_code=200,
+    sync_to_thread=True,
+    operation_class=OperatorOperation,
+    responses=documented(400, 404, 413, 415, 500, 503),
+    summary="Somebody has seen to it",
+    description="It is counted no more, and forgotten after 90 days. Nothing is sent because of it.",
+    tags=["operators"],
+)
+def discard_orphan(request: AnyRequest, orphan_id: LetterId, body: RawBody, api: TheApi) -> OrphanView:
+    must_be_json(request)
+    found = api.letters.discard_orphan(orphan_id, operator_of(request, read_object(body)))
+    if found is None:
+        raise Refused(404, "no-such-orphan", "There is no orphan with this id.")
+    return orphan_view(found)
+
+
+def _link(path: str, size: int, last: int, more: Mapping[str, str]) -> dict[str, str]:
+    """Where a list goes on."""
+    return {"Link": f'<{path}?{urlencode({"page_size": size, "page_token": last, **more})}>; rel="next"'}
 
 
 def _settled(letter_id: int, by: Actor, act: Callable[[int, Actor], StoredDeadLetter | None]) -> DeadLetterView:
@@ -128,4 +157,4 @@ def _there(found: StoredDeadLetter | None) -> StoredDeadLetter:
     return found
 
 
-ROUTES = [list_dead_letters, get_dead_letter, replay_dead_letter, discard_dead_letter, list_orphans]
+ROUTES = [list_dead_letters, get_dead_letter, replay_dead_letter, discard_dead_letter, list_orphans, discard_orphan]

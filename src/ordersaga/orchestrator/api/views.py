@@ -9,7 +9,7 @@ from msgspec import Meta, Struct, structs
 from ordersaga.orchestrator.core.definition import Definition
 from ordersaga.orchestrator.core.instance import Became, Instance, Status, StepRecord
 from ordersaga.orchestrator.core.reasons import Reason
-from ordersaga.orchestrator.store.protocol import SettledAs, StoredDeadLetter, StoredHistory, StoredOrphan
+from ordersaga.orchestrator.store.protocol import Settled, SettledAs, StoredDeadLetter, StoredHistory, StoredOrphan
 
 AnyInstance = Instance[Any]
 
@@ -118,7 +118,7 @@ class SagaDetail(SagaView, frozen=True, kw_only=True):
 
 
 class SettledView(Struct, frozen=True, kw_only=True):
-    """What became of a dead letter, and by whom."""
+    """What became of a dead letter, or of an orphan, and by whom."""
 
     at: datetime
     how: SettledAs
@@ -146,6 +146,7 @@ class DeadLetterView(Struct, frozen=True, kw_only=True):
 class OrphanView(Struct, frozen=True, kw_only=True):
     """An answer for a saga that nobody knows."""
 
+    id: int
     at: datetime
     saga_id: str
     type: str
@@ -153,6 +154,7 @@ class OrphanView(Struct, frozen=True, kw_only=True):
     partition: int
     offset: int
     value: str
+    settled: SettledView | None
 
 
 class PartView(Struct, frozen=True, kw_only=True):
@@ -259,7 +261,7 @@ _VALUE_CHARS_MAX = 10_000
 
 
 def dead_letter_view(stored: StoredDeadLetter) -> DeadLetterView:
-    letter, settled = stored.letter, stored.settled
+    letter = stored.letter
     return DeadLetterView(
         id=stored.id,
         at=stored.at,
@@ -272,13 +274,14 @@ def dead_letter_view(stored: StoredDeadLetter) -> DeadLetterView:
         key=_text_of(letter.key),
         headers=[[name, _text_of(value) or ""] for name, value in letter.headers],
         value=_text_of(letter.value),
-        settled=SettledView(at=settled.at, how=settled.how, by=settled.by, why=settled.why) if settled else None,
+        settled=_settled_view(stored.settled),
     )
 
 
 def orphan_view(stored: StoredOrphan) -> OrphanView:
     orphan = stored.orphan
     return OrphanView(
+        id=stored.id,
         at=stored.at,
         saga_id=str(orphan.saga_id),
         type=orphan.type,
@@ -286,7 +289,12 @@ def orphan_view(stored: StoredOrphan) -> OrphanView:
         partition=orphan.partition,
         offset=orphan.offset,
         value=_text_of(orphan.value) or "",
+        settled=_settled_view(stored.settled),
     )
+
+
+def _settled_view(settled: Settled | None) -> SettledView | None:
+    return SettledView(at=settled.at, how=settled.how, by=settled.by, why=settled.why) if settled else None
 
 
 def _text_of(data: bytes | None) -> str | None:

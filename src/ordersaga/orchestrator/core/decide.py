@@ -97,7 +97,7 @@ def _advanced(
         record, resting = outcome.record, outcome.rest
         assert len(passed) <= 2 * len(TABLE), f"the table does not come to rest: {passed}"
     record = _with_end(before, _seen_to(definition, before, record), now)
-    return Decision(instance=record, messages=tuple(messages), rows=tuple(passed))
+    return Decision(instance=_since_the_first(before, record), messages=tuple(messages), rows=tuple(passed))
 
 
 def _first_that_applies(context: Context) -> Row | None:
@@ -130,6 +130,16 @@ def _seen_to(definition: Definition, before: AnyInstance, record: AnyInstance) -
     known = {(need.step, need.effect_id) for need in needs(definition, before)}
     new = {(need.step, need.effect_id) for need in needs(definition, record)} - known
     return replace(record, resolved=None) if new and record.status is not Status.STARTED else record
+
+
+def _since_the_first(before: AnyInstance, record: AnyInstance) -> AnyInstance:
+    """What is sent once more bears when it was sent first."""
+    was, out = before.outstanding, record.outstanding
+    if was is None or out is None or was.sent_at >= out.sent_at:
+        return record
+    if (was.step, was.direction) != (out.step, out.direction):
+        return record
+    return replace(record, outstanding=replace(out, first_sent_at=was.first_sent_at or was.sent_at))
 
 
 def _with_end(before: AnyInstance, record: AnyInstance, now: datetime) -> AnyInstance:

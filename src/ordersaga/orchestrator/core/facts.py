@@ -73,6 +73,7 @@ def _answered(out: Outstanding, after: AnyInstance) -> Iterator[Fact]:
     became = step.became if step else None
     if out.direction is Direction.UNDO and became not in (Became.UNDONE, Became.SETTLED):
         became = None
-    seconds = ((after.updated_at or out.sent_at) - out.sent_at).total_seconds()
+    began_at = out.first_sent_at or out.sent_at
+    seconds = ((after.updated_at or began_at) - began_at).total_seconds()
     outcome = became.value if became else GIVEN_UP
     yield StepEnded(after.saga, out.step, out.direction, outcome, max(0.0, seconds))

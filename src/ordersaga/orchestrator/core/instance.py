@@ -99,11 +99,14 @@ class Outstanding(Struct, frozen=True, kw_only=True, omit_defaults=True):
     message_id: UUID
     attempt: int
     sent_at: datetime
+    """This attempt."""
     due_at: datetime
     """When silence counts; while backing off, when the next attempt goes out."""
     backing_off: bool = False
     effect_id: str | None = None
     """Which effect an undo names, where it names one."""
+    first_sent_at: datetime | None = None
+    """The first attempt, where this is another. For those who measure: no decision depends on it."""
 
 
 class Acceptance(Struct, frozen=True, kw_only=True, omit_defaults=True):

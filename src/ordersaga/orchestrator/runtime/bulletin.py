@@ -90,8 +90,10 @@ class Bulletin(Looped):
     def _tell_people(self, troubled: Troubled) -> None:
         """When it has changed, and again and again while it lasts: nothing that is stuck is quiet."""
         now = self._clock.monotonic()
-        if (troubled.failed or troubled.attention) and (troubled != self._troubled or now >= self._tell_again_at):
-            _log.warning("sagas.need_a_person", failed=troubled.failed, attention=troubled.attention)
+        counts = {"failed": troubled.failed, "attention": troubled.attention}
+        counts |= {"orphans": troubled.orphans, "deadlines": troubled.deadlines}
+        if any(counts.values()) and (troubled != self._troubled or now >= self._tell_again_at):
+            _log.warning("sagas.need_a_person", **counts)
             self._tell_again_at = now + TELL_EVERY_SECONDS
         self._troubled = troubled
 
@@ -102,6 +104,7 @@ def _in_words(troubled: Troubled) -> str:
         "with attention": troubled.attention,
         "dead letters": troubled.dead_letters,
         "orphans": troubled.orphans,
+        "failing deadlines": troubled.deadlines,
     }
     return ", ".join(
         f"{count if count < SHOWN_MAX else f'{SHOWN_MAX} or more'} {what}" for what, count in counts.items() if count

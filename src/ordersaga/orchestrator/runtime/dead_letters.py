@@ -9,7 +9,7 @@ import structlog
 from ordersaga.orchestrator.runtime.handle import Handler
 from ordersaga.orchestrator.runtime.verbs import Actor
 from ordersaga.orchestrator.store.archive_files import ArchiveUnreadable
-from ordersaga.orchestrator.store.protocol import BadRow, SettledAs, Store, StoredDeadLetter
+from ordersaga.orchestrator.store.protocol import BadRow, SettledAs, Store, StoredDeadLetter, StoredOrphan
 
 _log = structlog.get_logger(__name__)
 PARKED = ("unknown_version", ArchiveUnreadable.parked_as)
@@ -64,6 +64,17 @@ class DeadLetters:
             transaction.settle_dead_letter(letter_id, SettledAs.DISCARDED, by.name, by.reason)
         _log.info("dead_letters.discarded", letter=letter_id, by=by.name, why=by.reason)
         return self._store.dead_letter(letter_id)
+
+    def discard_orphan(self, orphan_id: int, by: Actor) -> StoredOrphan | None:
+        """The same for an orphan that somebody has seen to. Nothing is sent because of it."""
+        found = self._store.orphan(orphan_id)
+        if found is None or found.settled:
+            return found
+        with self._store.transaction() as transaction:
+            transaction.discard_orphan(orphan_id, by.name, by.reason)
+        saga_id = str(found.orphan.saga_id)
+        _log.info("orphans.discarded", orphan=orphan_id, saga_id=saga_id, by=by.name, why=by.reason)
+        return self._store.orphan(orphan_id)
 
     def try_parked(self) -> int:
         """Take in once more what could not be used for a reason that may have passed; returns how many could be now."""

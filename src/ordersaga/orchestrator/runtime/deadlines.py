@@ -10,7 +10,8 @@ nothing: deadlines wait for them, though not for long. And where many are due at
 answers to those before are worked off, so that an order that comes meanwhile is not behind all of them.
 
 One that fails by a fault of ours, or of its row, is said in the log and put off for minutes, in the database, so that
-no process comes upon it in each of its batches. What depends on something that is away is tried again as it is.
+no process comes upon it in each of its batches. It is then never late, so the database counts it while it fails. What
+depends on something that is away is tried again as it is.
 """
 
 from collections.abc import Callable, Sequence

@@ -81,11 +81,17 @@ class Doctor:
         if late and posted.pause is not None and posted.pause.paused:
             said += f"; reading is paused: {posted.pause.by}: {posted.pause.why}"
             cure = "`ordersaga consumption resume`, when it is time"
-        yield Finding(what="deadlines", said=said, cure=cure if late else "")
+        if standing.deadlines_failing:
+            said += f"; {standing.deadlines_failing} fail and are put off"
+            cure = "see `deadlines.failed` in the log and the runbook"
+        yield Finding(what="deadlines", said=said, cure=cure if late or standing.deadlines_failing else "")
         troubled = standing.failed or standing.attention or standing.dead_letters
         said = f"{standing.failed} FAILED, {standing.attention} with attention, {standing.dead_letters} dead letters"
         cure = "see `ordersaga sagas list --status FAILED`, `ordersaga dead-letters list` and the runbook"
         yield Finding(what="sagas", said=said, cure=cure if troubled else "")
+        if standing.orphans:
+            said = f"{standing.orphans} answers are for sagas that nobody knows"
+            yield Finding(what="orphans", said=said, cure="see `ordersaga orphans` and the runbook")
         for name, silence in sorted(posted.silences.items()):
             said = f"{name.value} has not answered {silence.commands} commands"
             yield Finding(what="participants", said=said, cure=f"look at the {name.value} service")

@@ -109,6 +109,8 @@ class Standing(Collector):
     group: str
     rebuilds: Mapping[str, int]
     """Clients of Kafka that were replaced, by kind and cause."""
+    changes: bool = True
+    """Otherwise the database is only to be read."""
 
     def collect(self) -> Iterator[Metric]:
         yield from self._counted()
@@ -121,11 +123,12 @@ class Standing(Collector):
         found: list[Metric] = []
         is_up = False
         with suppress(StoreError, OutboxUnavailable):
-            self.store.check(CHECK_SECONDS)
+            self.store.check(CHECK_SECONDS, to_write=False)
             found += self._sagas()
             found += self._outbox()
+            self.store.check(CHECK_SECONDS, to_write=self.changes)
             is_up = True
-        yield GaugeMetricFamily("database_up", "Whether this process has just read all that it shows of it", is_up)
+        yield GaugeMetricFamily("database_up", "Whether it can be used: all of this was read, and is written to", is_up)
         yield from found
 
     def _counted(self) -> Iterator[Metric]:
@@ -161,8 +164,14 @@ class Standing(Collector):
             ("saga_oldest_stuck_age_seconds", "Of these, since the order", standing.oldest_failed_seconds),
             ("saga_attention", "Sagas that a person should look at, though the status is fine", standing.attention),
             ("dead_letters_open", "Records that could not be used and wait for a person", standing.dead_letters),
+            ("orphans_open", "Answers for sagas that nobody knows, which wait for a person", standing.orphans),
             ("deadlines_due", "Deadlines that have passed and wait", standing.deadlines_due),
             ("deadlines_lag_seconds", "How late the oldest of them is", standing.deadlines_late_seconds),
+            (
+                "deadlines_failing",
+                "Deadlines that failed by a fault of ours: put off",
+                standing.deadlines_failing,
+            ),
         ):
             yield GaugeMetricFamily(name, text, value)
 

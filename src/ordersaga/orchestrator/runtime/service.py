@@ -36,15 +36,22 @@ class Report:
 
 class Service:
     def __init__(
-        self, store: Store, bus: Bus, parts: Sequence[Background], *, besides: Sequence[Callable[[], Health]] = ()
+        self,
+        store: Store,
+        bus: Bus,
+        parts: Sequence[Background],
+        *,
+        besides: Sequence[Callable[[], Health]] = (),
+        changes: bool = True,
     ) -> None:
         """`parts` are started in order and stopped in reverse: give the relay first, the worker last. `besides`: what
-        else there is to say.
+        else there is to say. `changes`: whether a database that can only be read is not enough.
         """
         self._store = store
         self._bus = bus
         self._parts = parts
         self._besides = besides
+        self._changes = changes
         self._started: list[Background] = []
 
     def start(self) -> None:
@@ -71,7 +78,7 @@ class Service:
 
     def _database(self, timeout_seconds: float) -> Health:
         try:
-            self._store.check(timeout_seconds)
+            self._store.check(timeout_seconds, to_write=self._changes)
         except StoreError as error:
             return Health(name="database", healthy=False, detail=str(error))
         return Health(name="database", healthy=True)

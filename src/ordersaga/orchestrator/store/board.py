@@ -54,7 +54,10 @@ class PostgresBoard:
         asked = {"most": most, "shown": SHOWN_MAX, "process": process, "behind_for_seconds": BEHIND_FOR_SECONDS}
         (found,) = self._ask(_SQL["under_way"], asked)
         started, going_back, outbox_rows, behind_seconds, *more = found
-        failed, attention, dead_letters, orphans, taken, by, why, at, *pause = more
+        failed, attention, dead_letters, orphans, deadlines, taken, by, why, at, *pause = more
+        troubled = Troubled(
+            failed=failed, attention=attention, dead_letters=dead_letters, orphans=orphans, deadlines=deadlines
+        )
         return Posted(
             silences=silences,
             switch=None if at is None else Switch(taken=taken, by=by, why=why, at=at.astimezone(UTC)),
@@ -63,7 +66,7 @@ class PostgresBoard:
             going_back=going_back,
             outbox_rows=outbox_rows,
             behind_seconds=behind_seconds,
-            troubled=Troubled(failed=failed, attention=attention, dead_letters=dead_letters, orphans=orphans),
+            troubled=troubled,
         )
 
     def behind(self, *, process: str = "") -> float:

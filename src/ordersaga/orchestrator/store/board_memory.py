@@ -54,12 +54,14 @@ class MemoryBoard:
             states = [(row.status, msgspec.json.decode(row.state)) for row in tables.sagas.values()]
             unseen = [(status, state) for status, state in states if not state.get("resolved")]
             letters = sum(one.settled is None for one in tables.dead_letters.values())
-            orphans = len(tables.orphans)
+            orphans = sum(one.settled is None for one in tables.orphans.values())
+            failing = len(tables.failing)
         troubled = Troubled(
             failed=min(SHOWN_MAX, sum(status is Status.FAILED for status, _ in unseen)),
             attention=min(SHOWN_MAX, sum(bool(state.get("attention")) for _, state in unseen)),
             dead_letters=min(SHOWN_MAX, letters),
             orphans=min(SHOWN_MAX, orphans),
+            deadlines=min(SHOWN_MAX, failing),
         )
         with self._lock:
             silences = {name: silence for name, silence in self._silences.items() if silence.commands}

@@ -52,6 +52,8 @@ class Troubled:
     attention: int = 0
     dead_letters: int = 0
     orphans: int = 0
+    deadlines: int = 0
+    """Those that fail."""
 
 
 SHOWN_MAX = 1_000

@@ -84,8 +84,9 @@ class MemoryStore(MemoryReads):
         with self._tables.changed:
             if self._tables.deadlines.get((due.saga_id, due.kind)) == due.due_at:
                 self._tables.deadlines[due.saga_id, due.kind] = self._now() + timedelta(seconds=seconds)
+                self._tables.failing.add((due.saga_id, due.kind))
 
-    def check(self, timeout_seconds: float) -> None:
+    def check(self, timeout_seconds: float, *, to_write: bool = True) -> None:
         self._check_open()
 
     def upkeep(self) -> bool:
@@ -122,6 +123,8 @@ class MemoryTransaction:
         self._claimed: dict[str, None] = {}
         self._taken: list[EarlyEvent] = []
         self._settled: dict[int, tuple[SettledAs, str, str]] = {}
+        self._discarded: dict[int, tuple[str, str]] = {}
+        """Orphans."""
 
     def load(self, wanted: Lookup, *, skip_locked: bool = False) -> Loaded:
         instances, unknown, references = {}, set(), set()
@@ -171,6 +174,14 @@ class MemoryTransaction:
         self._settled[letter_id] = (how, by, why)
         return True
 
+    def discard_orphan(self, orphan_id: int, by: str, why: str) -> bool:
+        with self._tables.changed:
+            open_ones = [one.id for one in self._tables.orphans.values() if one.settled is None]
+        if orphan_id not in open_ones:
+            return False
+        self._discarded[orphan_id] = (by, why)
+        return True
+
     def commit(self) -> None:
         assert not self._failed, "an error of the store was not let out of its transaction"
         at = self._now()
@@ -180,14 +191,21 @@ class MemoryTransaction:
             for one in self._taken:
                 self._tables.early.pop((one.topic, one.partition, one.offset), None)
             self._tables.sagas.update(self._sagas)
-            for key, one_letter in self._tables.dead_letters.items():
-                if (wish := self._settled.get(one_letter.id)) and one_letter.settled is None:
-                    settled = Settled(at=at, how=wish[0], by=wish[1], why=wish[2])
-                    self._tables.dead_letters[key] = dataclasses.replace(one_letter, settled=settled)
+            self._settle(at)
             for batch, rows in self._saved:
                 self._write_around(batch, at)
                 # Last, since whoever looks at the outbox sees it at once.
                 rows.extend(self._tables.outbox.write(records_of(batch), self._owner.owner))
+
+    def _settle(self, at: datetime) -> None:
+        for key, letter in self._tables.dead_letters.items():
+            if (wish := self._settled.get(letter.id)) and letter.settled is None:
+                settled = Settled(at=at, how=wish[0], by=wish[1], why=wish[2])
+                self._tables.dead_letters[key] = dataclasses.replace(letter, settled=settled)
+        for place, orphan in self._tables.orphans.items():
+            if (said := self._discarded.get(orphan.id)) and orphan.settled is None:
+                settled = Settled(at=at, how=SettledAs.DISCARDED, by=said[0], why=said[1])
+                self._tables.orphans[place] = dataclasses.replace(orphan, settled=settled)
 
     def end(self) -> None:
         """Let go of what is held, whether it was committed or not."""
@@ -275,6 +293,7 @@ class MemoryTransaction:
                 stored = StoredHistory(revision=entry.revision, at=at, cause=entry.cause, body=body)
                 self._tables.history.setdefault(saga_id, []).append(stored)
         for deadline, due in moved_deadlines(batch).items():
+            self._tables.failing.discard(deadline)
             if due is None:
                 self._tables.deadlines.pop(deadline, None)
             else:
@@ -285,7 +304,7 @@ class MemoryTransaction:
             key = (dead.topic, dead.partition, dead.offset, dead.timestamp_ms)
             self._tables.dead_letters.setdefault(key, stored_letter)
         for one in batch.orphans:
-            stored_orphan = StoredOrphan(at=at, orphan=one)
+            stored_orphan = StoredOrphan(id=len(self._tables.orphans) + 1, at=at, orphan=one)
             self._tables.orphans.setdefault((one.topic, one.partition, one.offset, one.saga_id), stored_orphan)
         for early in batch.early:
             self._tables.early.setdefault((early.topic, early.partition, early.offset), (at + EARLY_KEPT_FOR, early))

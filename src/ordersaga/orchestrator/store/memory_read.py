@@ -14,8 +14,6 @@ from ordersaga.orchestrator.store.protocol import (
     RequestKey,
     SagaCount,
     SagaPage,
-    Standing,
-    StoreCounts,
     StoredDeadLetter,
     StoredHistory,
     StoredOrphan,
@@ -23,6 +21,7 @@ from ordersaga.orchestrator.store.protocol import (
 )
 from ordersaga.orchestrator.store.read import PAGE_MAX
 from ordersaga.orchestrator.store.search import EVERYTHING, Search, meets
+from ordersaga.orchestrator.store.standing import Standing, StoreCounts
 
 
 class MemoryReads:
@@ -96,11 +95,19 @@ class MemoryReads:
         with self._tables.changed:
             return next((one for one in self._tables.dead_letters.values() if one.id == letter_id), None)
 
-    def orphans(self, *, saga_id: UUID | None = None, limit: int = 100) -> Sequence[StoredOrphan]:
+    def orphans(
+        self, *, saga_id: UUID | None = None, settled: bool = False, limit: int = 100, before: int | None = None
+    ) -> Sequence[StoredOrphan]:
         self._check_open()
         with self._tables.changed:
-            found = [one for one in self._tables.orphans.values() if saga_id in (None, one.orphan.saga_id)]
-        return found[::-1][: max(1, min(limit, PAGE_MAX))]
+            found = [one for one in self._tables.orphans.values() if settled or one.settled is None]
+        found = [one for one in found if saga_id in (None, one.orphan.saga_id) and (before is None or one.id < before)]
+        return sorted(found, key=lambda one: -one.id)[: max(1, min(limit, PAGE_MAX))]
+
+    def orphan(self, orphan_id: int) -> StoredOrphan | None:
+        self._check_open()
+        with self._tables.changed:
+            return next((one for one in self._tables.orphans.values() if one.id == orphan_id), None)
 
     def request(self, principal: str, key: str) -> RequestKey | None:
         self._check_open()
@@ -115,7 +122,7 @@ class MemoryReads:
                 outbox_rows=len(self._tables.outbox.rows),
                 deadlines_due=len(self._passed()),
                 dead_letters=sum(one.settled is None for one in self._tables.dead_letters.values()),
-                orphans=len(self._tables.orphans),
+                orphans=sum(one.settled is None for one in self._tables.orphans.values()),
             )
 
     def standing(self) -> Standing:
@@ -125,6 +132,8 @@ class MemoryReads:
             instances = [one for row in tables.sagas.values() if (one := decoded(self._codec, row))]
             due = [one.due_at for one in self._passed()]
             open_letters = sum(one.settled is None for one in tables.dead_letters.values())
+            failing = len(tables.failing)
+            open_orphans = sum(one.settled is None for one in tables.orphans.values())
         moving = [one for one in instances if one.status is Status.STARTED or one.status in GOING_BACK]
         unseen = [one for one in instances if one.resolved is None]
         failed = [one for one in unseen if one.status is Status.FAILED]
@@ -135,8 +144,10 @@ class MemoryReads:
             oldest_failed_seconds=max(((now - one.created_at).total_seconds() for one in failed), default=0.0),
             attention=sum(bool(one.attention) for one in unseen),
             dead_letters=open_letters,
+            orphans=open_orphans,
             deadlines_due=len(due),
             deadlines_late_seconds=max(((now - due_at).total_seconds() for due_at in due), default=0.0),
+            deadlines_failing=failing,
         )
 
     def _check_open(self) -> None:

@@ -45,6 +45,8 @@ class MemoryTables:
     sagas: dict[UUID, SagaRow] = field(default_factory=dict)
     history: dict[UUID, list[StoredHistory]] = field(default_factory=dict)
     deadlines: dict[tuple[UUID, DeadlineKind], datetime] = field(default_factory=dict)
+    failing: set[tuple[UUID, DeadlineKind]] = field(default_factory=set)
+    """Deadlines that were put off."""
     dead_letters: dict[tuple[str, int, int, int], StoredDeadLetter] = field(default_factory=dict)
     orphans: dict[tuple[str, int, int, UUID], StoredOrphan] = field(default_factory=dict)
     early: dict[tuple[str, int, int], tuple[datetime, EarlyEvent]] = field(default_factory=dict)

@@ -7,9 +7,10 @@ at before COMMIT, which is why that is a round trip of its own: a batch with a s
 answer to COMMIT is lost nobody knows whether it took place: that is `CommitUnknown`, and loading again tells.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from time import monotonic
 from typing import Protocol
 from uuid import UUID
 
@@ -44,19 +45,20 @@ from ordersaga.orchestrator.store.protocol import (
     SchemaMismatch,
     SettledAs,
     StaleWrite,
-    Standing,
-    StoreCounts,
     StoredDeadLetter,
     StoredHistory,
     StoredOrphan,
     StoreError,
+    StoreUnavailable,
     Unclaimed,
+    WriteRefused,
 )
 from ordersaga.orchestrator.store.read import Reads
 from ordersaga.orchestrator.store.recent import NO_SERVER, Recent, Written
 from ordersaga.orchestrator.store.references import references_of
 from ordersaga.orchestrator.store.search import EVERYTHING, Search
 from ordersaga.orchestrator.store.sqlstates import as_ours, one_line
+from ordersaga.orchestrator.store.standing import Standing, StoreCounts
 
 __all__ = ["PostgresStore", "PostgresTransaction", "open_pool"]
 
@@ -64,6 +66,10 @@ _log = structlog.get_logger(__name__)
 _SQL = statements("write.sql")
 _LETTERS = statements("dead_letters.sql")
 _WEEKS_AHEAD = 8
+REFUSED_FOR_SECONDS = 90.0
+"""So long what was refused is held against the database, unless something is taken in meanwhile: where nobody is let in
+nothing is tried. Longer than the minute after which the alert comes.
+"""
 _NOTHING = Lookup(saga_ids=set(), order_ids=set(), payment_ids=set())
 
 
@@ -84,6 +90,7 @@ class PostgresStore:
         timeout_seconds: float = 10.0,
         schema: str | None = None,
         directory: Directory | None = None,
+        monotonic: Callable[[], float] = monotonic,
     ) -> None:
         """`pool`: of `open_pool`. `schema`: where its connections do not know it themselves. `directory`: of the
         archive's files.
@@ -94,16 +101,24 @@ class PostgresStore:
         self._directory = directory
         self._reads = Reads(self._connections, codec, directory)
         self._recent = Recent()
+        self._monotonic = monotonic
+        self._refused: tuple[float, str] | None = None
+        """When, and in which words, what was written was last refused; None where something was taken in since."""
 
     @contextmanager
     def transaction(self) -> Iterator["PostgresTransaction"]:
-        with self._connections.transaction() as connection:
-            transaction = PostgresTransaction(
-                connection, self._connections, self._codec, self._owner, self._recent, directory=self._directory
-            )
-            yield transaction
-            assert not transaction.failed, "an error of the store was not let out of its transaction"
+        try:
+            with self._connections.transaction() as connection:
+                transaction = PostgresTransaction(
+                    connection, self._connections, self._codec, self._owner, self._recent, directory=self._directory
+                )
+                yield transaction
+                assert not transaction.failed, "an error of the store was not let out of its transaction"
+        except WriteRefused as error:
+            self._refused = self._monotonic(), str(error)
+            raise
         if transaction.written:
+            self._refused = None
             self._recent.keep(transaction.number, transaction.server, transaction.written)
 
     def due(self, limit: int) -> Sequence[Due]:
@@ -136,8 +151,13 @@ class PostgresStore:
     def dead_letter(self, letter_id: int) -> StoredDeadLetter | None:
         return self._reads.dead_letter(letter_id)
 
-    def orphans(self, *, saga_id: UUID | None = None, limit: int = 100) -> Sequence[StoredOrphan]:
-        return self._reads.orphans(saga_id, limit)
+    def orphans(
+        self, *, saga_id: UUID | None = None, settled: bool = False, limit: int = 100, before: int | None = None
+    ) -> Sequence[StoredOrphan]:
+        return self._reads.orphans(saga_id, settled, limit, before)
+
+    def orphan(self, orphan_id: int) -> StoredOrphan | None:
+        return self._reads.orphan(orphan_id)
 
     def request(self, principal: str, key: str) -> RequestKey | None:
         return self._reads.request(principal, key)
@@ -148,16 +168,22 @@ class PostgresStore:
     def standing(self) -> Standing:
         return self._reads.standing()
 
-    def check(self, timeout_seconds: float) -> None:
+    def check(self, timeout_seconds: float, *, to_write: bool = True) -> None:
         """A schema that is newer than this version passes: newer ones only add while workers of this one may run."""
         try:
-            version = self._reads.schema_version(timeout_seconds)
+            version, is_read_only = self._reads.condition(timeout_seconds)
         except StoreError as error:
             if isinstance(error.__cause__, psycopg.errors.UndefinedTable):
                 raise SchemaMismatch("the database has no tables of ordersaga: run `ordersaga migrate`") from error
             raise
         if version < NEWEST:
             raise SchemaMismatch(f"the schema is at version {version}, {NEWEST} is needed: run `ordersaga migrate`")
+        if not to_write:
+            return
+        if is_read_only:
+            raise StoreUnavailable("it can only be read: a standby, or default_transaction_read_only is on")
+        if (refused := self._refused) and self._monotonic() - refused[0] < REFUSED_FOR_SECONDS:
+            raise WriteRefused(f"it takes nothing in: {refused[1]}")
 
     def upkeep(self) -> bool:
         self._reads.make_partitions(_WEEKS_AHEAD)
@@ -296,6 +322,11 @@ class PostgresTransaction:
         with self._round_trip():
             settled = self._connection.execute(_LETTERS["settle"], values)
         return settled.rowcount == 1
+
+    def discard_orphan(self, orphan_id: int, by: str, why: str) -> bool:
+        with self._round_trip():
+            discarded = self._connection.execute(_LETTERS["discard_orphan"], {"id": orphan_id, "by": by, "why": why})
+        return discarded.rowcount == 1
 
     def _check_early(self, early: Sequence[EarlyEvent]) -> None:
         if not early:

@@ -84,7 +84,7 @@ def _look(connection: AnyConnection, schema: str) -> Probed:
 def _schema_version(connection: AnyConnection, schema: str) -> int | None:
     try:
         connection.execute(_MIGRATE["enter"], {"schema": schema})
-        ((version,),) = connection.execute(_READ["schema_version"]).fetchall()
+        ((version, _),) = connection.execute(_READ["condition"]).fetchall()
     except psycopg.errors.UndefinedTable:
         return 0
     except psycopg.errors.InsufficientPrivilege:

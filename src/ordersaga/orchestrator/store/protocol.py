@@ -9,7 +9,7 @@ Two implementations: `store.postgres` and `store.memory`. One suite of tests run
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol
@@ -19,8 +19,9 @@ from msgspec import Struct
 
 from ordersaga.bus.protocol import Outgoing, Record
 from ordersaga.delivery.messages import OutboxRow
-from ordersaga.orchestrator.core.instance import Instance, Status
+from ordersaga.orchestrator.core.instance import Instance
 from ordersaga.orchestrator.store.search import EVERYTHING, Search
+from ordersaga.orchestrator.store.standing import Standing, StoreCounts
 from ordersaga.orchestrator.store.statistics_protocol import Sum
 
 AnyInstance = Instance[Any]
@@ -178,7 +179,7 @@ class SettledAs(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settled:
-    """What became of a dead letter."""
+    """What became of a dead letter, or of an orphan."""
 
     at: datetime
     how: SettledAs
@@ -198,8 +199,12 @@ class StoredDeadLetter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredOrphan:
+    """`settled` is None while it is open."""
+
+    id: int
     at: datetime
     orphan: Orphan
+    settled: Settled | None = None
 
 
 class Transaction(Protocol):
@@ -233,6 +238,9 @@ class Transaction(Protocol):
     def settle_dead_letter(self, letter_id: int, how: SettledAs, by: str, why: str) -> bool:
         """False where it was settled before, or is not there: nothing is changed then. Before or after `save`."""
 
+    def discard_orphan(self, orphan_id: int, by: str, why: str) -> bool:
+        """The same."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SagaPage:
@@ -259,33 +267,6 @@ class StoredHistory:
     body: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoreCounts:
-    by_status: Mapping[Status, int] = field(default_factory=dict)
-    outbox_rows: int = 0
-    deadlines_due: int = 0
-    dead_letters: int = 0
-    """Those that are open."""
-    orphans: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
-    """How things stand, for those who watch."""
-
-    active: Mapping[tuple[str, str | None], int] = field(default_factory=dict)
-    """Sagas that have no outcome yet, by status and step."""
-    oldest_active_seconds: float = 0.0
-    failed: int = 0
-    """FAILED and not resolved."""
-    oldest_failed_seconds: float = 0.0
-    """Since the order, of these."""
-    attention: int = 0
-    dead_letters: int = 0
-    deadlines_due: int = 0
-    deadlines_late_seconds: float = 0.0
-
-
 class Store(Protocol):
     def transaction(self) -> AbstractContextManager[Transaction]:
         """Commits on leaving the block, rolls back on an exception.
@@ -301,8 +282,8 @@ class Store(Protocol):
         """
 
     def put_off(self, due: Due, seconds: float) -> None:
-        """For what cannot be acted upon: it is due in so many seconds, by the database's clock. One that was moved or
-        cleared since it was found stays as it is.
+        """For what cannot be acted upon: it fails, and is due in so many seconds, by the database's clock. One that was
+        moved or cleared since it was found stays as it is.
         """
 
     def get(self, saga_id: UUID) -> AnyInstance | None:
@@ -326,8 +307,12 @@ class Store(Protocol):
 
     def dead_letter(self, letter_id: int) -> StoredDeadLetter | None: ...
 
-    def orphans(self, *, saga_id: UUID | None = None, limit: int = 100) -> Sequence[StoredOrphan]:
-        """Newest first, at most 100."""
+    def orphans(
+        self, *, saga_id: UUID | None = None, settled: bool = False, limit: int = 100, before: int | None = None
+    ) -> Sequence[StoredOrphan]:
+        """As `dead_letters`."""
+
+    def orphan(self, orphan_id: int) -> StoredOrphan | None: ...
 
     def request(self, principal: str, key: str) -> RequestKey | None:
         """What was wished for under a key, in the last two days."""
@@ -336,8 +321,9 @@ class Store(Protocol):
 
     def standing(self) -> Standing: ...
 
-    def check(self, timeout_seconds: float) -> None:
-        """Return if the database answers now and its schema is one that this version can use. Raises
+    def check(self, timeout_seconds: float, *, to_write: bool = True) -> None:
+        """Return if the database answers now, its schema is one that this version can use and, unless it is only to be
+        read, it can be written to: it is no standby and has not just refused what was written. Raises
         `StoreUnavailable`, `SchemaMismatch`.
         """
 
@@ -356,7 +342,8 @@ class StoreError(Exception):
 
     StoreError
     ├── StoreUnavailable   not reachable, restarting, too busy, read-only, a deadlock: try again (retriable)
-    │   └── CommitUnknown  the answer to COMMIT was lost: find out by loading again (retriable)
+    │   ├── CommitUnknown  the answer to COMMIT was lost: find out by loading again (retriable)
+    │   └── WriteRefused   it answers and takes nothing in: no room on its disk, no right (retriable)
     ├── StaleWrite         an instance was changed since it was loaded: load it again, decide anew (retriable)
     ├── Unclaimed          an event is kept for an id that was learnt: claim it first, decide anew (retriable)
     ├── KeyTaken           a request key is there already: look what was wished for under it
@@ -372,6 +359,10 @@ class StoreUnavailable(StoreError):
 
 
 class CommitUnknown(StoreUnavailable):
+    pass
+
+
+class WriteRefused(StoreUnavailable):
     pass
 
 

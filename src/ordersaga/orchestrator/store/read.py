@@ -4,7 +4,7 @@ A row shows what was committed a moment ago; whoever wants to act on it loads it
 """
 
 from collections.abc import Sequence
-from datetime import UTC
+from datetime import UTC, datetime
 from uuid import UUID
 
 import msgspec
@@ -28,8 +28,6 @@ from ordersaga.orchestrator.store.protocol import (
     SagaPage,
     Settled,
     SettledAs,
-    Standing,
-    StoreCounts,
     StoredDeadLetter,
     StoredHistory,
     StoredOrphan,
@@ -42,10 +40,11 @@ from ordersaga.orchestrator.store.searching import (
     page_statement,
     parameters,
 )
+from ordersaga.orchestrator.store.standing import Standing, StoreCounts
 
 _SQL = statements("read.sql")
 _LETTERS = statements("dead_letters.sql")
-_FORGETTING = ("forget_keys", "forget_early", "forget_letters")
+_FORGETTING = ("forget_keys", "forget_early", "forget_letters", "forget_orphans")
 _headers = msgspec.msgpack.Decoder(list[tuple[str, bytes]]).decode
 PAGE_MAX = 100
 ARCHIVED_LOOKED_MAX, ARCHIVED_PAGES_COUNTED_MAX = 500, 10
@@ -142,15 +141,13 @@ class Reads:
         found = self._ask(_LETTERS["get"], {"id": letter_id}) if letter_id < 2**63 else []
         return _dead_letter(found[0]) if found else None
 
-    def orphans(self, saga_id: UUID | None, limit: int) -> Sequence[StoredOrphan]:
-        wanted = {"saga_id": saga_id, "limit": _page_of(limit)}
-        return [
-            StoredOrphan(
-                at=at.astimezone(UTC),
-                orphan=Orphan(saga_id=whose, type=kind, topic=topic, partition=partition, offset=offset, value=value),
-            )
-            for whose, kind, topic, partition, offset, value, at in self._ask(_LETTERS["orphans"], wanted)
-        ]
+    def orphans(self, saga_id: UUID | None, settled: bool, limit: int, before: int | None) -> Sequence[StoredOrphan]:
+        wanted = {"saga_id": saga_id, "settled": settled, "before": before or 2**62, "limit": _page_of(limit)}
+        return [_orphan(row) for row in self._ask(_LETTERS["orphans"], wanted)]
+
+    def orphan(self, orphan_id: int) -> StoredOrphan | None:
+        found = self._ask(_LETTERS["orphan"], {"id": orphan_id}) if orphan_id < 2**63 else []
+        return _orphan(found[0]) if found else None
 
     def request(self, principal: str, key: str) -> RequestKey | None:
         found = self._ask(_SQL["request"], {"principal": principal, "key": key})
@@ -169,7 +166,8 @@ class Reads:
 
     def standing(self) -> Standing:
         active = in_flight.counts(self._ask)
-        ((failed, failed_seconds, attention, dead_letters, due, late_seconds),) = self._ask(_SQL["troubles"], {})
+        (found,) = self._ask(_SQL["troubles"], {})
+        failed, failed_seconds, attention, dead_letters, orphans, due, late_seconds, failing = found
         return Standing(
             active={(status, step): count for status, step, count, _ in active},
             oldest_active_seconds=max((age for *_, age in active), default=0.0),
@@ -177,13 +175,16 @@ class Reads:
             oldest_failed_seconds=failed_seconds or 0.0,
             attention=attention,
             dead_letters=dead_letters,
+            orphans=orphans,
             deadlines_due=due,
             deadlines_late_seconds=late_seconds or 0.0,
+            deadlines_failing=failing,
         )
 
-    def schema_version(self, timeout_seconds: float) -> int:
-        ((version,),) = self._ask(_SQL["schema_version"], {}, timeout_seconds=timeout_seconds)
-        return int(version)
+    def condition(self, timeout_seconds: float) -> tuple[int, bool]:
+        """The schema's version, and whether it can only be read."""
+        ((version, is_read_only),) = self._ask(_SQL["condition"], {}, timeout_seconds=timeout_seconds)
+        return int(version), bool(is_read_only)
 
     def make_partitions(self, weeks_ahead: int) -> None:
         self._ask(_SQL["make_partitions"], {"weeks_ahead": weeks_ahead})
@@ -216,9 +217,18 @@ def _dead_letter(row: Row) -> StoredDeadLetter:
         reason=reason,
         detail=detail,
     )
-    settled_at, how, by, why = settled
-    done = Settled(at=settled_at.astimezone(UTC), how=SettledAs(how), by=by, why=why) if settled_at else None
-    return StoredDeadLetter(id=letter_id, at=at.astimezone(UTC), letter=letter, settled=done)
+    return StoredDeadLetter(id=letter_id, at=at.astimezone(UTC), letter=letter, settled=_settled(*settled))
+
+
+def _orphan(row: Row) -> StoredOrphan:
+    orphan_id, at, saga_id, kind, topic, partition, offset, value, settled_at, *by_and_why = row
+    orphan = Orphan(saga_id=saga_id, type=kind, topic=topic, partition=partition, offset=offset, value=value)
+    settled = _settled(settled_at, SettledAs.DISCARDED, *by_and_why)
+    return StoredOrphan(id=orphan_id, at=at.astimezone(UTC), orphan=orphan, settled=settled)
+
+
+def _settled(at: datetime | None, how: str, by: str, why: str) -> Settled | None:
+    return Settled(at=at.astimezone(UTC), how=SettledAs(how), by=by, why=why) if at else None
 
 
 def _page_of(limit: int) -> int:

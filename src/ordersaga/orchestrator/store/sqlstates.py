@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import psycopg
 
-from ordersaga.orchestrator.store.protocol import BadRow, CommitUnknown, StoreError, StoreUnavailable
+from ordersaga.orchestrator.store.protocol import BadRow, CommitUnknown, StoreError, StoreUnavailable, WriteRefused
 
 MEANING: Mapping[str, type[StoreError]] = {
     # The row: what it holds is refused today and tomorrow.
@@ -23,13 +23,15 @@ MEANING: Mapping[str, type[StoreError]] = {
     "25P04": StoreUnavailable,  # the transaction took too long
     "40001": StoreUnavailable,  # serialization failure
     "40P01": StoreUnavailable,  # deadlock
-    "53": StoreUnavailable,  # out of memory, of disk (53100), of connections (53300)
+    "53": StoreUnavailable,  # out of memory, of connections (53300)
+    "53100": WriteRefused,  # the disk is full
     "55P03": StoreUnavailable,  # somebody holds a lock
     "57014": StoreUnavailable,  # cancelled, as by statement_timeout
     "57P": StoreUnavailable,  # shut down, crashed, starting
-    "58": StoreUnavailable,  # a fault of the system below
+    "58": WriteRefused,  # a fault of the system below
     # Neither: a statement that does not fit the schema. Someone has to migrate or to mend; no row is at fault.
     "42": StoreUnavailable,
+    "42501": WriteRefused,  # no right
     "3F": StoreUnavailable,
 }
 """By SQLSTATE or the beginning of one; the longest that fits counts. What is not here is `StoreUnavailable`."""

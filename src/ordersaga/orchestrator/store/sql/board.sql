@@ -45,7 +45,8 @@ SELECT
     (SELECT count(*) FROM (SELECT FROM sagas WHERE status = 'FAILED' AND NOT resolved LIMIT :shown) failed),
     (SELECT count(*) FROM (SELECT FROM sagas WHERE attention AND NOT resolved LIMIT :shown) attention),
     (SELECT count(*) FROM (SELECT FROM dead_letters WHERE settled_at IS NULL LIMIT :shown) letters),
-    (SELECT count(*) FROM (SELECT FROM orphans LIMIT :shown) strays),
+    (SELECT count(*) FROM (SELECT FROM orphans WHERE settled_at IS NULL LIMIT :shown) strays),
+    (SELECT count(*) FROM (SELECT FROM deadlines WHERE failing_since IS NOT NULL LIMIT :shown) failing),
     newest.taken, newest.by, newest.why, newest.at,
     pause.paused, pause.by, pause.why, pause.at, extract(epoch FROM clock_timestamp() - pause.at)
 FROM (VALUES (1)) one (row)

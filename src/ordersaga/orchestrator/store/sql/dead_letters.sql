@@ -32,8 +32,25 @@ WITH settled AS (
 INSERT INTO audit (actor, role, verb, reason, outcome)
 SELECT settled_by, 'operator', 'dead letter ' || id, settled_why, settled_as FROM settled;
 
--- name: orphans(saga_id, limit)
--- Newest first; of one saga, if asked.
-SELECT saga_id, type, topic, partition, "offset", value, created_at FROM orphans
-WHERE (:saga_id)::uuid IS NULL OR saga_id = :saga_id
-ORDER BY created_at DESC, topic, partition, "offset" DESC LIMIT :limit;
+-- name: orphans(saga_id, settled, before, limit)
+-- Newest first; of one saga, if asked; open ones only, unless asked.
+SELECT id, created_at, saga_id, type, topic, partition, "offset", value, settled_at, settled_by, settled_why FROM orphans
+WHERE id < :before
+    AND (:settled OR settled_at IS NULL)
+    AND ((:saga_id)::uuid IS NULL OR saga_id = :saga_id)
+ORDER BY id DESC LIMIT :limit;
+
+-- name: orphan(id)
+-- One.
+SELECT id, created_at, saga_id, type, topic, partition, "offset", value, settled_at, settled_by, settled_why FROM orphans
+WHERE id = :id;
+
+-- name: discard_orphan(id, by, why)!
+-- What was discarded before stays as it is.
+WITH settled AS (
+    UPDATE orphans SET settled_at = clock_timestamp(), settled_by = :by, settled_why = :why
+    WHERE id = :id AND settled_at IS NULL
+    RETURNING id, saga_id, settled_by, settled_why
+)
+INSERT INTO audit (actor, role, verb, saga_id, reason, outcome)
+SELECT settled_by, 'operator', 'orphan ' || id, saga_id, settled_why, 'discarded' FROM settled;

@@ -27,7 +27,7 @@ SELECT
     (SELECT count(*) FROM outbox),
     (SELECT count(*) FROM deadlines WHERE due_at <= statement_timestamp()),
     (SELECT count(*) FROM dead_letters WHERE settled_at IS NULL),
-    (SELECT count(*) FROM orphans);
+    (SELECT count(*) FROM orphans WHERE settled_at IS NULL);
 
 -- name: troubles()
 -- What waits for a person or for a process.
@@ -37,12 +37,14 @@ SELECT
      WHERE status = 'FAILED' AND NOT resolved),
     (SELECT count(*) FROM sagas WHERE attention AND NOT resolved),
     (SELECT count(*) FROM dead_letters WHERE settled_at IS NULL),
+    (SELECT count(*) FROM orphans WHERE settled_at IS NULL),
     (SELECT count(*) FROM deadlines WHERE due_at <= statement_timestamp()),
-    (SELECT greatest(0, extract(epoch FROM statement_timestamp() - min(due_at)))::float8 FROM deadlines);
+    (SELECT greatest(0, extract(epoch FROM statement_timestamp() - min(due_at)))::float8 FROM deadlines),
+    (SELECT count(*) FROM deadlines WHERE failing_since IS NOT NULL);
 
--- name: schema_version()
--- The newest migration that was applied.
-SELECT coalesce(max(version), 0) FROM schema_migrations;
+-- name: condition()
+-- The newest migration that was applied; and whether nothing can be written, as on a standby.
+SELECT coalesce(max(version), 0), current_setting('transaction_read_only') = 'on' FROM schema_migrations;
 
 -- name: end_after(timeout)
 -- Once for each connection: how long a transaction may take, whatever its client does meanwhile.
@@ -98,5 +100,18 @@ WITH part AS (
     FOR UPDATE SKIP LOCKED
 ), gone AS (
     DELETE FROM dead_letters WHERE ctid = ANY (ARRAY(SELECT ctid FROM old))
+)
+SELECT count(*), max(id) FROM part;
+
+-- name: forget_orphans(after, part_max)
+-- The same.
+WITH part AS (
+    SELECT id, settled_at FROM orphans WHERE id > coalesce((:after)::bigint, 0) ORDER BY id LIMIT :part_max
+), old AS (
+    SELECT ctid FROM orphans
+    WHERE id = ANY (ARRAY(SELECT id FROM part WHERE settled_at < statement_timestamp() - interval '90 days'))
+    FOR UPDATE SKIP LOCKED
+), gone AS (
+    DELETE FROM orphans WHERE ctid = ANY (ARRAY(SELECT ctid FROM old))
 )
 SELECT count(*), max(id) FROM part;

@@ -85,9 +85,9 @@ DELETE FROM saga_personal WHERE saga_id = ANY (:ids);
 INSERT INTO saga_history (saga_id, revision, cause, body) SELECT * FROM unnest(:ids, :revisions, :causes, :bodies);
 
 -- name: set_deadlines(ids, kinds, due)!
--- Deadlines that are new or were moved.
+-- Deadlines that are new or were moved; none of them fails.
 INSERT INTO deadlines (saga_id, kind, due_at) SELECT * FROM unnest(:ids, :kinds, :due)
-ON CONFLICT (saga_id, kind) DO UPDATE SET due_at = excluded.due_at;
+ON CONFLICT (saga_id, kind) DO UPDATE SET due_at = excluded.due_at, failing_since = NULL;
 
 -- name: clear_deadlines(ids, kinds)!
 -- Deadlines that nothing waits for any more.
@@ -95,7 +95,9 @@ DELETE FROM deadlines d USING unnest(:ids, :kinds) v (saga_id, kind) WHERE d.sag
 
 -- name: put_off(id, kind, seen, seconds)
 -- One that cannot be acted upon; unless it was moved or cleared since it was seen.
-UPDATE deadlines SET due_at = statement_timestamp() + make_interval(secs => :seconds)
+UPDATE deadlines SET
+    due_at = statement_timestamp() + make_interval(secs => :seconds),
+    failing_since = coalesce(failing_since, statement_timestamp())
 WHERE saga_id = :id AND kind = :kind AND due_at = :seen RETURNING due_at;
 
 -- name: add_dead_letters(topics, partitions, offsets, timestamps_ms, keys, values, headers, reasons, details)!
