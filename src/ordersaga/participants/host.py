@@ -128,18 +128,19 @@ class Host:
         return rows
 
     def _answer_together(self, turn: Turn, letters: Sequence[Letter]) -> None:
-        asked = {one.message_id: self._asked(turn, one) for one in letters if turn.said_before(one) is None}
+        # One by one and not by their ids, which two of them may share.
+        asked = [None if turn.said_before(one) else self._asked(turn, one) for one in letters]
         outcomes: Mapping[UUID, Any] = {}
-        if self._consult and asked:
-            wanted = [one for one in letters if one.message_id in asked]
-            outcomes = self._consult([(turn.find(one.key, one.names), asked[one.message_id]) for one in wanted])
-        for letter in letters:
+        if self._consult and any(asked):
+            new = [(letter, one) for letter, one in zip(letters, asked, strict=True) if one]
+            outcomes = self._consult([(turn.find(letter.key, letter.names), one) for letter, one in new])
+        for letter, one in zip(letters, asked, strict=True):
             before = turn.said_before(letter)
             if before is not None:
                 turn.repeat(letter, before)
             else:
+                assert one, "what was said before stays said"
                 outcome = outcomes.get(letter.message_id)
-                one = asked[letter.message_id]
                 self._answer_one(turn, letter, replace(one, outcome=outcome) if outcome is not None else one)
 
     def _answer_one(self, turn: Turn, letter: Letter, asked: Asked) -> None:
