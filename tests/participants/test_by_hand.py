@@ -1,18 +1,32 @@
 """What people do and look at, at a participant on a real database."""
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
 import pytest
 
 from ordersaga.delivery.failpoints import FailpointError, armed
 from ordersaga.participants.order import service as order
 from ordersaga.participants.payment import service as payment
-from ordersaga.participants.payment.consult import AFTER_PROVIDER
+from ordersaga.participants.payment.consult import AFTER_PROVIDER, BEFORE_PROVIDER
 from ordersaga.participants.service import By, Refused
 from ordersaga.participants.timer import service as timer
 from ordersaga.participants.user import service as user
 from ordersaga.participants.user.service import UserRow, made_up
 from ordersaga.wire import messages as m
 from ordersaga.wire.topics import Participant
-from tests.participants.stage import AUTHORIZE, BY, CREATE, SAGA, START, Hosted, hosted
+from tests.participants.stage import (
+    AUTHORIZE,
+    BY,
+    CREATE,
+    SAGA,
+    START,
+    Hosted,
+    authorize,
+    command_record,
+    hosted,
+    saga_id,
+)
 
 ACTS = "select array_agg(concat_ws(' ', verb, actor, role, reason) order by act_id) from acts"
 
@@ -69,6 +83,33 @@ def test_a_void_that_crashed_is_done_by_the_next_one(database_url: str) -> None:
         service.host.act(held.payment_id, payment.Void(), BY)
         assert [type(one.body) for one in service.envelopes()] == [m.PaymentReleased]
         assert service.one("select array_agg(status) from sandbox_intents") == ["RELEASED"]
+
+
+def test_twice_as_many_voids_at_once_as_there_are_connections_are_all_done(database_url: str) -> None:
+    """Each asks the provider while it holds its row."""
+    with hosted(Participant.PAYMENT, database_url) as service:
+        connections = service.ledger._pool
+        connections.resize(connections.max_size)
+        connections.wait(60)
+        meeting = Barrier(connections.max_size)
+        orders = [f"o-{number}" for number in range(2 * connections.max_size)]
+        service.deliver([command_record(authorize(one), saga_id()) for one in orders])
+        payments = [one.body.payment_id for one in service.envelopes() if isinstance(one.body, m.PaymentAuthorized)]
+
+        def wait_until_each_connection_is_held() -> None:
+            meeting.wait(60)
+
+        def void(payment_id: str) -> str:
+            row = service.host.act(payment_id, payment.Void(), BY)
+            assert row is not None
+            return str(row.status)
+
+        with (
+            ThreadPoolExecutor(len(orders)) as threads,
+            armed(BEFORE_PROVIDER, wait_until_each_connection_is_held),
+        ):
+            assert list(threads.map(void, payments)) == ["REVERTED"] * len(orders)
+        assert service.one("select array_agg(distinct status) from sandbox_intents") == ["RELEASED"]
 
 
 def test_a_timer_is_found_by_its_order_and_stopped(database_url: str) -> None:

@@ -92,6 +92,18 @@ def test_of_two_commands_with_one_id_the_first_stands_and_the_second_is_told_of(
         assert service.one("select amount_cents from rows") == 1020
 
 
+def test_of_two_commands_with_one_id_in_one_batch_the_first_stands_too(database_url: str) -> None:
+    with hosted(Participant.ORDER, database_url) as service:
+        with capture_logs() as logs:
+            first, second = service.ask(CREATE, create(deliveryFee=99))
+        assert first == second
+        assert [entry["event"] for entry in logs] == ["participant.id_used_twice"]
+        assert service.one("select amount_cents from rows") == 1020
+        with capture_logs() as logs:
+            assert service.ask(CREATE) == [first]
+        assert logs == [], "what was remembered is the first one"
+
+
 def test_an_undone_command_that_comes_again_is_answered_and_not_done(database_url: str) -> None:
     with hosted(Participant.PAYMENT, database_url) as service:
         first = service.ask(AUTHORIZE)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+import psycopg
 import pytest
 
 from ordersaga.bus.memory import MemoryBus
@@ -34,6 +35,8 @@ from tests.participants.stage import (
     start,
 )
 from tests.waiting import until
+
+OTHERS = "select count(*) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
 
 
 @pytest.fixture
@@ -96,6 +99,14 @@ def test_a_timer_fires_by_itself(bus: MemoryBus, database_url: str) -> None:
             lambda: [type(one.body) for one in said(bus, TOPICS.timer_events)] == [m.TimerStarted, m.TimerExpired],
             "it has started and fired",
         )
+
+
+def test_a_service_that_has_stopped_holds_no_connection(bus: MemoryBus, database_url: str) -> None:
+    with running(Participant.PAYMENT, database_url, bus):
+        send(bus, TOPICS.payment_commands, [command_record(AUTHORIZE)])
+        until(lambda: len(said(bus, TOPICS.payment_events)) == 1, "it has answered")
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        until(lambda: connection.execute(OTHERS).fetchone() == (0,), "it has left the database")
 
 
 def test_all_five_in_one_process(bus: MemoryBus, database_url: str) -> None:

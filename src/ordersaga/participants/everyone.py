@@ -4,6 +4,7 @@ Each has a schema, a relay and a consumer of its own, whether they share a proce
 """
 
 from dataclasses import replace
+from functools import partial
 from uuid import uuid4
 
 from ordersaga.bus.protocol import Bus
@@ -50,6 +51,9 @@ def host_of(
     if participant is Participant.USER and anyone_may_order:
         spec = replace(spec, answer=answer_anyone)
     pool = open_pool(database_url, spec.schema)
+    # A pool of its own: it is asked while a connection of the other is held, and those that hold one must not wait for
+    # each other.
+    provider = open_pool(database_url, spec.schema) if participant is Participant.PAYMENT else None
     outbox = PostgresOutbox(pool, uuid4(), lease_seconds=lease_seconds, name=spec.schema)
     producer = bus.producer(client_id=f"{participant.value}-service")
     producer = tracing.producer(producer) if tracing else producer
@@ -62,9 +66,10 @@ def host_of(
         topics=topics,
         clock=clock,
         randomness=randomness,
-        consult=ConsultProvider(SandboxProvider(pool)) if participant is Participant.PAYMENT else None,
+        consult=ConsultProvider(SandboxProvider(provider)) if provider else None,
         expire=expire if participant is Participant.TIMER else None,
         instance_id=instance_id,
         tracing=tracing,
+        at_end=partial(provider.close, timeout=2.0) if provider else None,
         besides=[Chore("vacuum", Vacuum(pool, ["outbox"]).run, every_seconds=VACUUM_EVERY_SECONDS)],
     )

@@ -49,10 +49,12 @@ class Host:
         expire_every_seconds: float = 0.5,
         instance_id: str | None = None,
         besides: Sequence[Background] = (),
+        at_end: Callable[[], object] | None = None,
         tracing: Tracing | None = None,
     ) -> None:
         """`instance_id`: unique among living processes of this participant; a restarted one has its partitions back at
-        once. `besides`: what else runs as long as it does. `tracing`: where traces are kept.
+        once. `besides`: what else runs as long as it does. `at_end`: when all that has stopped. `tracing`: where traces
+        are kept.
         """
         self.spec = spec
         self._ledger = ledger
@@ -63,6 +65,7 @@ class Host:
         self._consult = consult
         self._expire = expire
         self._expire_every_seconds = expire_every_seconds
+        self._at_end = at_end
         name, source = spec.participant.value, self._letters.source
         commands = topics.commands_of(spec.participant)
         consumer = bus.consumer(group=source, topics=[commands], client_id=source, instance_id=instance_id)
@@ -92,6 +95,8 @@ class Host:
         end = self._clock.monotonic() + timeout_seconds
         ended = [part.stop(max(0.1, end - self._clock.monotonic())) for part in reversed(self._parts)]
         self._ledger.close()
+        if self._at_end:
+            self._at_end()
         return all(ended)
 
     def health(self) -> Health:
@@ -128,18 +133,19 @@ class Host:
         return rows
 
     def _answer_together(self, turn: Turn, letters: Sequence[Letter]) -> None:
-        asked = {one.message_id: self._asked(turn, one) for one in letters if turn.said_before(one) is None}
+        # One by one and not by their ids, which two of them may share.
+        asked = [None if turn.said_before(one) else self._asked(turn, one) for one in letters]
         outcomes: Mapping[UUID, Any] = {}
-        if self._consult and asked:
-            wanted = [one for one in letters if one.message_id in asked]
-            outcomes = self._consult([(turn.find(one.key, one.names), asked[one.message_id]) for one in wanted])
-        for letter in letters:
+        if self._consult and any(asked):
+            new = [(letter, one) for letter, one in zip(letters, asked, strict=True) if one]
+            outcomes = self._consult([(turn.find(letter.key, letter.names), one) for letter, one in new])
+        for letter, one in zip(letters, asked, strict=True):
             before = turn.said_before(letter)
             if before is not None:
                 turn.repeat(letter, before)
             else:
+                assert one, "what was said before stays said"
                 outcome = outcomes.get(letter.message_id)
-                one = asked[letter.message_id]
                 self._answer_one(turn, letter, replace(one, outcome=outcome) if outcome is not None else one)
 
     def _answer_one(self, turn: Turn, letter: Letter, asked: Asked) -> None:

@@ -34,5 +34,9 @@ CREATE TABLE IF NOT EXISTS acts (
     reason text NOT NULL,
     acted_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
--- The acts on one row, in order.
-CREATE INDEX IF NOT EXISTS acts_key ON acts (key, act_id);
+-- The acts on one row, in order. CREATE INDEX keeps writers out even where the index is there, so it is not asked then.
+DO $$ BEGIN
+    IF to_regclass('acts_key') IS NULL THEN
+        CREATE INDEX acts_key ON acts (key, act_id);
+    END IF;
+END $$;

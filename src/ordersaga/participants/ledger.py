@@ -37,6 +37,10 @@ _SQL = aiosql.from_str((_FOLDER / "host.sql").read_text("utf-8"), "psycopg")
 _encode_headers = msgspec.msgpack.Encoder().encode
 _decode_headers = msgspec.msgpack.Decoder(Headers).decode
 _BAD_ROW_CLASSES = ("22", "23", "54")
+_LOCK_TIMEOUT = "2s"
+"""For a table that is to be changed. It takes longer than `deadlock_timeout`, after which the server sends a vacuum of
+its own away that holds it.
+"""
 
 
 def open_pool(database_url: str, schema: str, *, size_max: int = 4) -> ConnectionPool[AnyConnection]:
@@ -90,12 +94,15 @@ class PostgresLedger:
         self._form = _Form(spec)
 
     def create_tables(self) -> None:
-        """Make what is missing. Ten hosts may do so at once: the lock ends with the transaction."""
+        """Make what is missing, and ask for no lock on a table where nothing is. Ten hosts may do so at once: the lock
+        that they wait for ends with the transaction.
+        """
         name = self._spec.participant.value
         tables = (_FOLDER / name / "tables.sql").read_text("utf-8")
         with self.transaction() as transaction:
             connection = transaction.connection
             connection.execute(_text("lock"), {"name": self._spec.schema})
+            connection.execute(_text("give_up_after"), {"timeout": _LOCK_TIMEOUT})
             connection.execute(sql.SQL(_text("schema")).format(schema=sql.Identifier(self._spec.schema)))
             connection.execute(((_FOLDER / "host_tables.sql").read_text("utf-8") + tables).encode())
             found = connection.execute(_text("outbox_table")).fetchone()

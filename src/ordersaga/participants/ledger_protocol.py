@@ -63,7 +63,9 @@ class Known:
 
 class Ledger(Protocol):
     def create_tables(self) -> None:
-        """Make what is missing. Ten hosts may do so at once."""
+        """Make what is missing. Ten hosts may do so at once, beside others that work. Raises `LedgerError`:
+        `LedgerUnavailable` where somebody holds what is to be changed.
+        """
 
     def transaction(self) -> AbstractContextManager["LedgerTransaction"]:
         """Commits on leaving the block, rolls back when that raises. Raises `LedgerError`, and nothing else of its

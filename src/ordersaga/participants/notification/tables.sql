@@ -15,4 +15,8 @@ CREATE TABLE IF NOT EXISTS rows (
     received_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 -- One customer's inbox, newest first.
-CREATE INDEX IF NOT EXISTS rows_customer ON rows (customer_id, received_at DESC);
+DO $$ BEGIN
+    IF to_regclass('rows_customer') IS NULL THEN
+        CREATE INDEX rows_customer ON rows (customer_id, received_at DESC);
+    END IF;
+END $$;

@@ -7,17 +7,22 @@ CREATE TABLE IF NOT EXISTS rows (
     amount_cents bigint NOT NULL,
     payment_intent_id text,
     status text NOT NULL,
-    reason text,
-    -- Under which key the provider was asked, while it has not answered.
-    hold_key text,
-    runner_id text,
-    payout_id text,
-    payout_cents bigint
+    reason text
 ) WITH (fillfactor = 70);
-ALTER TABLE rows ADD COLUMN IF NOT EXISTS hold_key text;
-ALTER TABLE rows ADD COLUMN IF NOT EXISTS runner_id text;
-ALTER TABLE rows ADD COLUMN IF NOT EXISTS payout_id text;
-ALTER TABLE rows ADD COLUMN IF NOT EXISTS payout_cents bigint;
+-- What came later. ALTER TABLE wants the table for itself even where all columns are there, so it is not asked then.
+DO $$ BEGIN
+    IF EXISTS (
+        SELECT unnest(ARRAY['hold_key', 'runner_id', 'payout_id', 'payout_cents'])
+        EXCEPT SELECT attname FROM pg_attribute WHERE attrelid = 'rows'::regclass
+    ) THEN
+        ALTER TABLE rows
+            -- Under which key the provider was asked, while it has not answered.
+            ADD COLUMN IF NOT EXISTS hold_key text,
+            ADD COLUMN IF NOT EXISTS runner_id text,
+            ADD COLUMN IF NOT EXISTS payout_id text,
+            ADD COLUMN IF NOT EXISTS payout_cents bigint;
+    END IF;
+END $$;
 
 -- The sandbox provider's own ledger: one row per hold. It commits by itself, as a real provider does.
 CREATE TABLE IF NOT EXISTS sandbox_intents (

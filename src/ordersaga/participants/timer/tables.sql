@@ -7,4 +7,8 @@ CREATE TABLE IF NOT EXISTS rows (
     status text NOT NULL
 ) WITH (fillfactor = 70);
 -- What is due, oldest first.
-CREATE INDEX IF NOT EXISTS rows_due ON rows (timeout_at) WHERE status = 'STARTED';
+DO $$ BEGIN
+    IF to_regclass('rows_due') IS NULL THEN
+        CREATE INDEX rows_due ON rows (timeout_at) WHERE status = 'STARTED';
+    END IF;
+END $$;
