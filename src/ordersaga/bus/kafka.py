@@ -19,9 +19,10 @@ from ordersaga.bus.bounded import bounded, in_background
 from ordersaga.bus.connecting import Connecting
 from ordersaga.bus.counters import Counters
 from ordersaga.bus.kafka_admin import AdminSession
-from ordersaga.bus.kafka_client import KafkaClients, ReaderSession
+from ordersaga.bus.kafka_client import KafkaClients
 from ordersaga.bus.kafka_consumer import KafkaConsumer
 from ordersaga.bus.kafka_producer import Identity, KafkaProducer, identity_of
+from ordersaga.bus.kafka_reader import ReaderSession
 from ordersaga.bus.kafka_settings import KafkaSecurity, KafkaTimings
 from ordersaga.bus.partitioner import partition_of
 from ordersaga.bus.protocol import (
@@ -166,7 +167,7 @@ class KafkaBus:
 
     def _find(self, wanted: set[Identity], read: Callable[[ReaderSession], Iterator[Record]]) -> Counter[Identity]:
         found: Counter[Identity] = Counter()
-        reader = self._clients.open_reader(f"{self._client_id}-reader")
+        reader = ReaderSession(self._clients.open_reader(f"{self._client_id}-reader"))
         try:
             for record in read(reader):
                 identity = (record.topic, record.key or b"", record.value or b"", record.headers)

@@ -41,10 +41,10 @@ from ordersaga.orchestrator.store.searching import (
     page_statement,
     parameters,
 )
+from ordersaga.wire.headers import unpacked
 
 _SQL = statements("read.sql")
 _LETTERS = statements("dead_letters.sql")
-_headers = msgspec.msgpack.Decoder(list[tuple[str, bytes]]).decode
 PAGE_MAX = 100
 ARCHIVED_LOOKED_MAX, ARCHIVED_PAGES_COUNTED_MAX = 500, 10
 """Archived sagas that one page looks at (they are decompressed one by one), and pages that a count looks at."""
@@ -202,7 +202,7 @@ def _dead_letter(row: Row) -> StoredDeadLetter:
         offset=offset,
         key=key,
         value=value,
-        headers=_headers(headers),
+        headers=unpacked(headers),
         timestamp_ms=timestamp_ms,
         reason=reason,
         detail=detail,
