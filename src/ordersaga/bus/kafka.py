@@ -24,7 +24,6 @@ from ordersaga.bus.kafka_consumer import KafkaConsumer
 from ordersaga.bus.kafka_producer import Identity, KafkaProducer, identity_of
 from ordersaga.bus.kafka_reader import ReaderSession
 from ordersaga.bus.kafka_settings import KafkaSecurity, KafkaTimings
-from ordersaga.bus.partitioner import partition_of
 from ordersaga.bus.protocol import (
     Access,
     BusError,
@@ -143,7 +142,9 @@ class KafkaBus:
     ) -> Sequence[bool]:
         until = time.monotonic() + timeout_seconds
         counts = self._ask(AdminSession.partitions, timeout_seconds)
-        partitions = sorted({tp for record in records for tp in _where(record, counts)})
+        # All of a topic: how many it had when a record was sent is not known, and a key's partition depends on it.
+        topics = sorted({record.topic for record in records})
+        partitions = [(topic, number) for topic in topics for number in range(counts.get(topic, 0))]
         if not partitions:
             return [False] * len(records)
         wanted = {identity_of(record) for record in records}
@@ -214,13 +215,6 @@ class KafkaBus:
             raise BusUnavailable(
                 "another question was not answered, and this connection was given up for it"
             ) from error
-
-
-def _where(record: Outgoing, counts: Mapping[str, int]) -> list[tuple[str, int]]:
-    count = counts.get(record.topic, 0)
-    if not record.key or not count:
-        return [(record.topic, partition) for partition in range(count)]
-    return [(record.topic, partition_of(record.key, count))]
 
 
 def _counted(found: Counter[Identity], identity: Identity) -> bool:

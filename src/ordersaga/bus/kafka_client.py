@@ -268,7 +268,7 @@ class ConsumerSession:
             assigned = list(self._client.assignment())
             ends = self._client.end_offsets(assigned, timeout_ms=2_000) if assigned else {}
             return any(end > (self._client.position(tp, timeout_ms=500) or 0) for tp, end in ends.items())
-        except errors.KafkaError:
+        except (errors.KafkaError, KeyError):  # the latter where a partition has no leader
             return False
 
     def close(self, unconfirmed: Offsets, timeout_seconds: float) -> None:

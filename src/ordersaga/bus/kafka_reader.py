@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ordersaga.bus.kafka_client import TopicPartition, as_record, place, translated
+from ordersaga.bus.kafka_insides import leave_none_out
 from ordersaga.bus.protocol import BusUnavailable, Record
 
 
@@ -13,6 +14,7 @@ class ReaderSession:
 
     def __init__(self, client: Any) -> None:
         self._client = client
+        leave_none_out(client._fetcher)
 
     def read(
         self, partitions: Sequence[TopicPartition], since_ms: int, until: float, before_ms: int | None = None
