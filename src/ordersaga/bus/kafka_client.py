@@ -93,7 +93,13 @@ class KafkaClients:
     ) -> "ConsumerSession":
         settings = consumer_settings(group, instance_id, self._timings)
         settings["partition_assignment_strategy"] = (CooperativeStickyAssignor,)
-        return ConsumerSession(self._open(kafka.KafkaConsumer, client_id, **settings), topics)
+        client = self._open(kafka.KafkaConsumer, client_id, **settings)
+        try:
+            with translated():
+                return ConsumerSession(client, topics)
+        except BusError:
+            in_background(lambda: _let_go(client))
+            raise
 
     def open_admin(self, client_id: str) -> Any:
         """For an `AdminSession`."""
@@ -355,6 +361,11 @@ def as_record(found: Any) -> Record:
 
 def _as_kafka(offsets: Offsets) -> dict[Any, Any]:
     return {kafka.TopicPartition(*tp): kafka.OffsetAndMetadata(offset, "", -1) for tp, offset in offsets.items()}
+
+
+def _let_go(client: Any) -> None:
+    with contextlib.suppress(errors.KafkaError):
+        client.close(autocommit=False)
 
 
 def _is_done(future: Any, until: float) -> bool:
