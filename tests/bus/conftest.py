@@ -9,6 +9,7 @@ from ordersaga.bus.kafka import KafkaBus, KafkaTimings
 from ordersaga.bus.memory import MemoryBus
 from ordersaga.bus.protocol import Bus, TopicSpec
 from ordersaga.local.kafka import KafkaCluster
+from tests.bus.reading import eventually
 
 PARTITIONS = 4
 _numbers = count(1)
@@ -64,3 +65,20 @@ def new_topic(bus: Bus, *, partitions: int = PARTITIONS, **config: str) -> str:
     created: Sequence[str] = bus.create_topics([TopicSpec(name=name, partitions=partitions, config=dotted)])
     assert created == [name]
     return name
+
+
+def grow(bus: Bus, topic: str, partitions: int) -> None:
+    """As an operator does it: to so many partitions."""
+    if isinstance(bus, MemoryBus):
+        bus._log[topic] += [[] for _ in range(partitions - len(bus._log[topic]))]
+        return
+    assert isinstance(bus, KafkaBus)
+    admin = bus._clients.open_admin("by-hand")
+    admin.create_partitions({topic: partitions})
+    admin.close()
+
+    def is_grown() -> bool:
+        state = bus.describe().topics[topic]
+        return (state.partitions, state.leaderless) == (partitions, 0)
+
+    eventually(is_grown, "the new partitions have no leader")

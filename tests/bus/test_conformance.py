@@ -6,6 +6,7 @@ from threading import Event
 
 import pytest
 
+from ordersaga.bus.partitioner import partition_of
 from ordersaga.bus.protocol import (
     Bus,
     BusError,
@@ -16,7 +17,7 @@ from ordersaga.bus.protocol import (
     Record,
     TopicSpec,
 )
-from tests.bus.conftest import PARTITIONS, new_topic, unique
+from tests.bus.conftest import PARTITIONS, grow, new_topic, unique
 from tests.bus.reading import (
     PATIENCE_SECONDS,
     all_acknowledged,
@@ -351,6 +352,16 @@ def test_what_is_in_the_log_can_be_found(bus: Bus, topic: str) -> None:
     assert list(bus.written_since(asked, since_ms, 10)) == [True, True, False, False, False, False]
     assert list(bus.written_since([record], since_ms + 3_600_000, 10)) == [False]
     assert list(bus.written_since([], since_ms, 10)) == []
+
+
+def test_what_was_written_before_a_topic_grew_can_be_found(bus: Bus) -> None:
+    """Its key belongs to another partition by now; and a producer may not have heard of that."""
+    topic = new_topic(bus, partitions=1)
+    key = next(key for key in (b"%d" % n for n in range(20)) if partition_of(key, 2) == 1)
+    record = Outgoing(topic, key, b"1")
+    publish(bus, record)
+    grow(bus, topic, 2)
+    assert list(bus.written_since([record], 0, 10)) == [True]
 
 
 def test_the_log_can_be_searched_span_by_span(bus: Bus, topic: str, group: str) -> None:

@@ -1,13 +1,17 @@
-"""Several threads ask one admin client: what one of them does to it is no surprise to the others."""
+"""Several threads ask one admin client: what one of them does to it is no surprise to the others. What fails while a
+client is opened leaves none behind.
+"""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from threading import Event
 
 import pytest
 
 from ordersaga.bus.kafka import KafkaBus
 from ordersaga.bus.kafka_client import KafkaClients
+from ordersaga.bus.kafka_settings import KafkaSecurity, KafkaTimings
 from ordersaga.bus.protocol import BusUnavailable
 
 
@@ -53,3 +57,26 @@ def test_what_fails_with_a_client_that_is_there_is_no_outage(monkeypatch: pytest
     with pytest.raises(RuntimeError, match="a bug of ours"):
         bus.check(5.0)
     bus.close(1.0)
+
+
+class Unsubscribed:
+    """Connected, and no broker tells it of a topic."""
+
+    def __init__(self) -> None:
+        self.closed = Event()
+        self._fetcher = object()
+
+    def partitions_for_topic(self, topic: str) -> object:
+        raise import_module("kafka.errors").KafkaConnectionError("socket disconnected")
+
+    def close(self, **_: object) -> None:
+        self.closed.set()
+
+
+def test_a_consumer_that_is_connected_and_cannot_subscribe_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = Unsubscribed()
+    clients = KafkaClients("127.0.0.1:1", KafkaSecurity(), KafkaTimings())
+    monkeypatch.setattr(clients, "_open", lambda *_, **__: client)
+    with pytest.raises(BusUnavailable, match="socket disconnected"):
+        clients.open_consumer("c", "g", ["t"], None)
+    assert client.closed.wait(10.0)

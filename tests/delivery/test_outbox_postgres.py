@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import psycopg
 import pytest
 from psycopg import Connection
@@ -64,6 +65,16 @@ def test_what_was_acknowledged_is_deleted_in_one_round_trip(url: str) -> None:
         with turns as found:
             outbox.acknowledged(row_ids)
         assert found == ["F", "B"] and outbox.still_there(row_ids) == set()
+
+
+def test_a_row_whose_header_has_no_value_is_taken_over_with_an_empty_one(url: str, pool: Any) -> None:
+    """An older version wrote such rows: a dead letter's copy has the headers of a stranger's record."""
+    (row_id,) = commit(url, ONE, Outgoing("t", b"a", b"1", (("named", b"x"), ("null", b""))))
+    with psycopg.connect(url) as connection:
+        headers = msgspec.msgpack.encode((("named", b"x"), ("null", None)))
+        connection.execute("UPDATE outbox SET headers = %s WHERE row_id = %s", (headers, row_id))
+    (row,) = living(pool, TWO).take_over(10)
+    assert (row.row_id, row.headers) == (row_id, (("named", b"x"), ("null", b"")))
 
 
 def test_rows_can_be_written_and_fetched_within_a_pipeline(url: str) -> None:

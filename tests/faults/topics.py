@@ -12,6 +12,7 @@ from uuid import uuid4
 import psycopg
 
 from ordersaga.bus.kafka import KafkaBus
+from ordersaga.bus.kafka_reader import ReaderSession
 from ordersaga.bus.protocol import BusUnavailable, Outgoing, Record
 from ordersaga.wire.codec import Envelope, decode_announcement, decode_command
 from ordersaga.wire.errors import WireError
@@ -122,7 +123,7 @@ def read_since(bootstrap_servers: str, topic: str, since_ms: int) -> list[Record
 def _read_since(bootstrap_servers: str, topic: str, since_ms: int) -> list[Record]:
     with _bus(bootstrap_servers) as bus:
         partitions = [(topic, number) for number in range(bus.partitions()[topic])]
-        reader = bus._clients.open_reader("reads-lately")
+        reader = ReaderSession(bus._clients.open_reader("reads-lately"))
         try:
             return list(reader.read(partitions, since_ms, monotonic() + 20.0))
         finally:

@@ -27,6 +27,7 @@ from .sagas import (
     begun,
     change,
     changed,
+    dead_letter,
     message,
     new_id,
     saga,
@@ -44,6 +45,15 @@ def test_a_transaction_waits_for_the_server_three_times(postgres: PostgresPlace)
         transaction.save(Batch(changes=[change(before, after, message(after))]))
         transaction._connection.commit()
     assert turns == ["F", "B"] * 3
+
+
+def test_a_dead_letter_whose_header_has_no_value_is_read_with_an_empty_one(postgres: PostgresPlace) -> None:
+    """An older version kept such rows."""
+    store = postgres.store()
+    with store.transaction() as transaction:
+        transaction.save(Batch(dead_letters=[dead_letter(headers=[("named", b"x"), ("null", None)])]))
+    (found,) = store.dead_letters()
+    assert found.letter.record.headers == (("named", b"x"), ("null", b""))
 
 
 # --- personal data --------------------------------------------------------------------------------

@@ -19,11 +19,11 @@ from ordersaga.bus.bounded import bounded, in_background
 from ordersaga.bus.connecting import Connecting
 from ordersaga.bus.counters import Counters
 from ordersaga.bus.kafka_admin import AdminSession
-from ordersaga.bus.kafka_client import KafkaClients, ReaderSession
+from ordersaga.bus.kafka_client import KafkaClients
 from ordersaga.bus.kafka_consumer import KafkaConsumer
 from ordersaga.bus.kafka_producer import Identity, KafkaProducer, identity_of
+from ordersaga.bus.kafka_reader import ReaderSession
 from ordersaga.bus.kafka_settings import KafkaSecurity, KafkaTimings
-from ordersaga.bus.partitioner import partition_of
 from ordersaga.bus.protocol import (
     Access,
     BusError,
@@ -145,7 +145,9 @@ class KafkaBus:
     ) -> Sequence[bool]:
         until = time.monotonic() + timeout_seconds
         counts = self._ask(AdminSession.partitions, timeout_seconds)
-        partitions = sorted({tp for record in records for tp in _where(record, counts)})
+        # All of a topic: how many it had when a record was sent is not known, and a key's partition depends on it.
+        topics = sorted({record.topic for record in records})
+        partitions = [(topic, number) for topic in topics for number in range(counts.get(topic, 0))]
         if not partitions:
             return [False] * len(records)
         wanted = {identity_of(record) for record in records}
@@ -169,7 +171,7 @@ class KafkaBus:
 
     def _find(self, wanted: set[Identity], read: Callable[[ReaderSession], Iterator[Record]]) -> Counter[Identity]:
         found: Counter[Identity] = Counter()
-        reader = self._clients.open_reader(f"{self._client_id}-reader")
+        reader = ReaderSession(self._clients.open_reader(f"{self._client_id}-reader"))
         try:
             for record in read(reader):
                 identity = (record.topic, record.key or b"", record.value or b"", record.headers)
@@ -216,13 +218,6 @@ class KafkaBus:
             raise BusUnavailable(
                 "another question was not answered, and this connection was given up for it"
             ) from error
-
-
-def _where(record: Outgoing, counts: Mapping[str, int]) -> list[tuple[str, int]]:
-    count = counts.get(record.topic, 0)
-    if not record.key or not count:
-        return [(record.topic, partition) for partition in range(count)]
-    return [(record.topic, partition_of(record.key, count))]
 
 
 def _counted(found: Counter[Identity], identity: Identity) -> bool:

@@ -93,16 +93,21 @@ class KafkaClients:
     ) -> "ConsumerSession":
         settings = consumer_settings(group, instance_id, self._timings)
         settings["partition_assignment_strategy"] = (CooperativeStickyAssignor,)
-        return ConsumerSession(self._open(kafka.KafkaConsumer, client_id, **settings), topics)
+        client = self._open(kafka.KafkaConsumer, client_id, **settings)
+        try:
+            with translated():
+                return ConsumerSession(client, topics)
+        except BusError:
+            in_background(lambda: _let_go(client))
+            raise
 
     def open_admin(self, client_id: str) -> Any:
         """For an `AdminSession`."""
         return self._open(kafka.KafkaAdminClient, client_id, request_timeout_ms=10_000)
 
-    def open_reader(self, client_id: str) -> "ReaderSession":
-        return ReaderSession(
-            self._open(kafka.KafkaConsumer, client_id, enable_auto_commit=False, metrics_enabled=False)
-        )
+    def open_reader(self, client_id: str) -> Any:
+        """For a `ReaderSession`."""
+        return self._open(kafka.KafkaConsumer, client_id, enable_auto_commit=False, metrics_enabled=False)
 
     def _open(self, kind: Callable[..., Any], client_id: str, **settings: Any) -> Any:
         inner: list[Any] = []
@@ -225,7 +230,7 @@ class ConsumerSession:
     def poll(self, max_records: int, timeout_seconds: float) -> Sequence[Record]:
         with translated():
             polled = self._client.poll(timeout_ms=int(timeout_seconds * 1000), max_records=max_records)
-        return [_record(found) for batch in polled.values() for found in batch]
+        return [as_record(found) for batch in polled.values() for found in batch]
 
     def moved(self) -> set[TopicPartition]:
         with self._moved_lock:
@@ -269,7 +274,7 @@ class ConsumerSession:
             assigned = list(self._client.assignment())
             ends = self._client.end_offsets(assigned, timeout_ms=2_000) if assigned else {}
             return any(end > (self._client.position(tp, timeout_ms=500) or 0) for tp, end in ends.items())
-        except errors.KafkaError:
+        except (errors.KafkaError, KeyError):  # the latter where a partition has no leader
             return False
 
     def close(self, unconfirmed: Offsets, timeout_seconds: float) -> None:
@@ -308,41 +313,6 @@ class _Listener(kafka.ConsumerRebalanceListener):  # type: ignore[misc]
     on_partitions_revoked = on_partitions_lost = on_partitions_assigned
 
 
-class ReaderSession:
-    """Reads partitions from a time on, to another or to the end that they have now, without a group."""
-
-    def __init__(self, client: Any) -> None:
-        self._client = client
-
-    def read(
-        self, partitions: Sequence[TopicPartition], since_ms: int, until: float, before_ms: int | None = None
-    ) -> Iterator[Record]:
-        tps = [kafka.TopicPartition(topic, partition) for topic, partition in partitions]
-        with translated():
-            self._client.assign(tps)
-            ends = self._client.end_offsets(tps, timeout_ms=_left_ms(until))
-            if before_ms is not None:
-                found = self._client.offsets_for_times(dict.fromkeys(tps, before_ms), timeout_ms=_left_ms(until))
-                ends |= {tp: first.offset for tp, first in found.items() if first is not None}
-            starts = self._client.offsets_for_times(dict.fromkeys(tps, since_ms), timeout_ms=_left_ms(until))
-            open_ends = {tp: ends[tp] for tp in tps if starts[tp] is not None and starts[tp].offset < ends[tp]}
-            self._client.assign(list(open_ends))
-            for tp in open_ends:
-                self._client.seek(tp, starts[tp].offset)
-        while open_ends:
-            with translated():
-                polled = self._client.poll(timeout_ms=min(_left_ms(until), 500))
-                for tp, batch in polled.items():
-                    yield from (_record(read) for read in batch if read.offset < ends[tp])
-                for tp in list(open_ends):
-                    if (self._client.position(tp, timeout_ms=_left_ms(until)) or 0) >= open_ends[tp]:
-                        del open_ends[tp]
-                        self._client.pause(tp)  # else it is read on while others are not done
-
-    def close(self) -> None:
-        self._client.close(autocommit=False, timeout_ms=1_000)
-
-
 @contextlib.contextmanager
 def translated() -> Iterator[None]:
     """Errors of the library become ours."""
@@ -366,19 +336,25 @@ def was_created(answer: Mapping[str, Any]) -> bool:
     return bool(error is errors.NoError)
 
 
+def place(topic: str, partition: int) -> Any:
+    """As the library has it."""
+    return kafka.TopicPartition(topic, partition)
+
+
 def broker_setting(broker_id: int, name: str) -> Any:
     """What to ask for, to be told one setting of a broker."""
     return ConfigResource(ConfigResourceType.BROKER, str(broker_id), configs={name: None})
 
 
-def _record(found: Any) -> Record:
+def as_record(found: Any) -> Record:
+    """A header may come without a value, and nobody here expects one: it has an empty one from here on."""
     return Record(
         topic=found.topic,
         partition=found.partition,
         offset=found.offset,
         key=found.key,
         value=found.value,
-        headers=tuple(found.headers),
+        headers=tuple([(name, value or b"") for name, value in found.headers]),
         timestamp_ms=found.timestamp,
     )
 
@@ -387,14 +363,12 @@ def _as_kafka(offsets: Offsets) -> dict[Any, Any]:
     return {kafka.TopicPartition(*tp): kafka.OffsetAndMetadata(offset, "", -1) for tp, offset in offsets.items()}
 
 
+def _let_go(client: Any) -> None:
+    with contextlib.suppress(errors.KafkaError):
+        client.close(autocommit=False)
+
+
 def _is_done(future: Any, until: float) -> bool:
     with contextlib.suppress(errors.KafkaError):
         future.get(max(0.0, until - time.monotonic()))
     return bool(future.is_done)
-
-
-def _left_ms(until: float) -> int:
-    left = until - time.monotonic()
-    if left <= 0:
-        raise BusUnavailable("reading took too long")
-    return max(1, int(left * 1000))

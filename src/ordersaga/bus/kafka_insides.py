@@ -9,6 +9,8 @@ from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from ordersaga.bus.protocol import BusUnavailable
+
 INSIDES = (  # a test compares them with the library
     "KafkaProducer._sender.force_close",
     "KafkaProducer._sender.wakeup",
@@ -23,6 +25,8 @@ INSIDES = (  # a test compares them with the library
     "KafkaConsumer._fetcher._fetch_futures",
     "KafkaConsumer._fetcher._manager.call_soon",
     "KafkaConsumer._fetcher._send_list_offsets_requests",
+    "KafkaConsumer._fetcher._group_list_offset_requests",
+    "KafkaConsumer._fetcher._manager.cluster.leader_for_partition",
     "KafkaConsumer._coordinator.need_rejoin",
     "KafkaConsumer._coordinator.rejoining",
 )
@@ -80,6 +84,24 @@ class Ends:
     def told_since(self, moment: float) -> AbstractSet[Any]:
         """The partitions of which a broker told where they end when it was asked after `moment`."""
         return self._told.keys() if self._told_of_at > moment else frozenset()
+
+
+def leave_none_out(fetcher: Any) -> None:
+    """Asked for offsets, the client leaves out a partition that has no leader, and says of it what it says of one where
+    there is nothing. So it raises `BusUnavailable`.
+    """
+    group = fetcher._group_list_offset_requests
+
+    def group_all(wanted: Mapping[Any, Any]) -> Any:
+        by_node = group(wanted)
+        asked = {tp for of_node in by_node.values() for tp in of_node}
+        for tp in wanted.keys() - asked:
+            if fetcher._manager.cluster.leader_for_partition(tp) is not None:
+                raise BusUnavailable(f"partition {tp.partition} of topic {tp.topic} has no leader")
+            by_node = {}  # nothing is known of it yet: the client asks again when there is
+        return by_node
+
+    fetcher._group_list_offset_requests = group_all
 
 
 def join_to_the_end(coordinator: Any) -> None:

@@ -1,7 +1,7 @@
 """Publishing on Kafka: each record's own acknowledgement decides, and one bad record spoils nothing but itself.
 
 The client underneath is idempotent and tries for an hour, so an outage neither loses nor doubles nor reorders what was
-handed to it. Four things are added to it:
+handed to it. Five things are added to it:
 
 * **Unknown is not forgotten.** A record whose `publish` ran out of time is still with the client, and may be written
   at any later moment. It is remembered here; publishing the same record again waits for that first attempt instead of
@@ -10,6 +10,8 @@ handed to it. Four things are added to it:
   that had a record unacknowledged for `stuck_seconds`; and any, by `cut_off`. It is cut off at once, so it writes
   nothing later than the moment its last bytes take. What it had not acknowledged is *in doubt*: before such a record
   is sent again, the log is read, and what is found there is acknowledged and not sent.
+* **A partition that does not answer holds up nothing else**: what goes to one that has not answered before, and what
+  cannot be looked up since one has no leader, is not waited for beside others.
 * **The bad record of a batch is found** by sending halves. Only that one is `REFUSED`.
 * **Lanes**: after a record that is not acknowledged, later ones of its lane in the same call are held back wherever
   they have not been sent with it; what was sent after all says truthfully what became of it.
@@ -59,6 +61,8 @@ class Attempt:
     since_ms: int
     sent_at: float
     client: Session
+    place: tuple[str, int | None]
+    """Its topic and partition; None where the client chose that."""
 
 
 class KafkaProducer:
@@ -97,8 +101,11 @@ class KafkaProducer:
         try:
             self._refuse_the_hopeless(call, until)
             self._drop_what_is_beyond_help(until)
-            self._settle_doubts(call, until)
-            self._send_and_wait(call, until)
+            doubtful = self._doubtful(call)
+            self._send_and_wait(call, [index for index in call.open() if index not in doubtful], until)
+            if doubtful:
+                self._settle_doubts(call, until)
+                self._send_and_wait(call, [index for index in call.open() if index in doubtful], until)
             return call.finish("not sent in time")
         except BusError as error:
             return call.finish(f"not sent: {error}")
@@ -150,27 +157,45 @@ class KafkaProducer:
                 self._in_doubt[identity] = min(attempt.since_ms for attempt in attempts)
                 del self._unresolved[identity]
 
+    def _in_doubt_of(self, call: "_Call") -> list[int]:
+        return [i for i in call.open() if identity_of(call.records[i]) in self._in_doubt] if self._in_doubt else []
+
+    def _doubtful(self, call: "_Call") -> set[int]:
+        """What is in doubt, and the rest of its lanes. It goes last: looking into the log takes its time."""
+        in_doubt = self._in_doubt_of(call)
+        lanes = {call.lane(index) for index in in_doubt if call.records[index].key}
+        return {*in_doubt, *(index for index in call.open() if call.lane(index) in lanes)} if in_doubt else set()
+
     def _settle_doubts(self, call: "_Call", until: float) -> None:
-        """Acknowledge what a dropped client has written after all. Raises `BusUnavailable` where it cannot tell."""
-        doubtful = [i for i in call.open() if identity_of(call.records[i]) in self._in_doubt] if self._in_doubt else []
+        """Acknowledge what a dropped client has written after all. Where nobody can tell, it is not sent."""
+        doubtful = self._in_doubt_of(call)
         if not doubtful:
             return
         client = self._connecting.get(until - time.monotonic())
         if self._calm_with is not client:
             self._calm_with, self._calm_at = client, time.monotonic() + CALM_SECONDS
         time.sleep(max(0.0, min(self._calm_at, until) - time.monotonic()))
-        records = [call.records[index] for index in doubtful]
+        for topic in dict.fromkeys(call.records[index].topic for index in doubtful):
+            self._look_up(call, [index for index in doubtful if call.records[index].topic == topic], until)
+
+    def _look_up(self, call: "_Call", indices: Sequence[int], until: float) -> None:
+        records = [call.records[index] for index in indices]
         since_ms = min(self._in_doubt[identity_of(record)] for record in records)
-        found = self._written_since(records, since_ms, until - time.monotonic())
-        for index, record, written in zip(doubtful, records, found, strict=True):
+        try:
+            found = self._written_since(records, since_ms, until - time.monotonic())
+        except BusUnavailable as error:
+            for index in indices:
+                call.give_up(index, f"not sent, since it may be in the log: {error}")
+            return
+        for index, record, written in zip(indices, records, found, strict=True):
             self._in_doubt.pop(identity_of(record), None)
             call.attempts.pop(index, None)
             if written:
                 self._counters.add("producer_records_found_written")
                 call.outcomes[index] = ACKNOWLEDGED
 
-    def _send_and_wait(self, call: "_Call", until: float) -> None:
-        client, failed = self._attempt(call, call.open(), until)
+    def _send_and_wait(self, call: "_Call", indices: Sequence[int], until: float) -> None:
+        client, failed = self._attempt(call, indices, until)
         if client.fatal:
             self._recover(call, client, failed, until)
 
@@ -181,9 +206,12 @@ class KafkaProducer:
         client = self._connecting.get(until - time.monotonic())
         if time.monotonic() >= until:
             raise BusUnavailable("no time is left")
+        silent = {a.place for attempts in self._unresolved.values() for a in attempts if not a.future.is_done}
         with client.gathering():
             attempts = self._send(call, client, indices, isolated)
-        client.wait([attempt.future for attempt in attempts.values()], until)
+        # Beside others nobody waits for what goes where no answer has come to what went before.
+        answering = [attempt.future for attempt in attempts.values() if attempt.place not in silent]
+        client.wait(answering or [attempt.future for attempt in attempts.values()], until)
         call.attempts.update(attempts)
         failed = []
         for index, attempt in attempts.items():
@@ -208,11 +236,12 @@ class KafkaProducer:
             try:
                 count = counts.get(record.topic) or self._count(client, record.topic, counts)
                 keyless = 0 if isolated else None
-                future = client.send(record, partition_of(record.key, count) if record.key else keyless)
+                partition = partition_of(record.key, count) if record.key else keyless
+                future = client.send(record, partition)
             except BusError as error:
                 call.give_up(index, f"not sent: {error}")
             else:
-                attempts[index] = Attempt(future, since_ms, now, client)
+                attempts[index] = Attempt(future, since_ms, now, client, (record.topic, partition))
         return attempts
 
     def _count(self, client: Session, topic: str, counts: dict[str, int]) -> int:
@@ -317,7 +346,7 @@ class _Call:
         self._fail(index, Outcome(Published.REFUSED, reason))
 
     def give_up(self, index: int, reason: str) -> None:
-        """It was not sent, or is known not to be written."""
+        """It was not sent now, or is known not to be written."""
         self._fail(index, Outcome(Published.UNKNOWN, reason))
 
     def finish(self, reason: str) -> list[Outcome]:

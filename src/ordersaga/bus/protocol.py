@@ -20,7 +20,9 @@ Headers = tuple[tuple[str, bytes], ...]
 
 
 class Record(Struct, frozen=True):
-    """One record as it came in. `key`, `value` and `headers` are bytes of strangers: nothing about them is trusted."""
+    """One record as it came in. `key`, `value` and `headers` are bytes of strangers: nothing about them is trusted. A
+    header that came without a value has an empty one.
+    """
 
     topic: str
     partition: int

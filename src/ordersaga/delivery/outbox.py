@@ -22,7 +22,7 @@ from psycopg import Connection, Cursor
 from psycopg.rows import tuple_row
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
-from ordersaga.bus.protocol import Headers, Outgoing
+from ordersaga.bus.protocol import Outgoing
 from ordersaga.delivery.arrays import Bytes, Texts, register
 from ordersaga.delivery.clock import Randomness, SystemRandom
 from ordersaga.delivery.deadline import Deadline
@@ -30,6 +30,7 @@ from ordersaga.delivery.messages import OutboxRow
 from ordersaga.delivery.outbox_protocol import LeaseLost, OutboxUnavailable, Pending
 from ordersaga.delivery.pool import left_if_read_only
 from ordersaga.delivery.round_trip import round_trip
+from ordersaga.wire.headers import unpacked
 
 _SQL_FOLDER = files("ordersaga.delivery") / "sql"
 _SQL = aiosql.from_str((_SQL_FOLDER / "outbox.sql").read_text(encoding="utf-8"), "psycopg")
@@ -37,7 +38,6 @@ TABLES_SQL = (_SQL_FOLDER / "tables.sql").read_text(encoding="utf-8")
 """The DDL, for the migrations of whoever owns the schema. Unqualified names: the search path decides."""
 
 _encode_headers = msgspec.msgpack.Encoder().encode
-_decode_headers = msgspec.msgpack.Decoder(Headers).decode
 _NO_HEADERS = _encode_headers(())
 
 
@@ -215,7 +215,7 @@ def _row(found: tuple[Any, ...]) -> OutboxRow:
         topic=topic,
         key=key,
         value=value,
-        headers=_decode_headers(headers),
+        headers=unpacked(headers),
         after=after,
         owner=owner,
         created_ms=created_ms,

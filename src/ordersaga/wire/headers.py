@@ -10,6 +10,8 @@ from datetime import datetime
 from functools import lru_cache
 from uuid import UUID
 
+import msgspec
+
 from ordersaga.wire.ids import text_of
 from ordersaga.wire.times import time_text
 
@@ -38,6 +40,11 @@ def headers_for(
     return headers
 
 
+def unpacked(kept: bytes) -> Headers:
+    """As a database keeps them. One without a value, which older versions kept as it came, has an empty one."""
+    return tuple([(name, value or b"") for name, value in _unpack(kept)])
+
+
 def trace_of(headers: Iterable[tuple[str, bytes]]) -> tuple[str | None, str | None]:
     """`traceparent` and `tracestate` of a record or a request; what is malformed counts as absent.
 
@@ -57,6 +64,8 @@ def trace_of(headers: Iterable[tuple[str, bytes]]) -> tuple[str | None, str | No
 
 
 # --- small print ----------------------------------------------------------------------------------
+
+_unpack = msgspec.msgpack.Decoder(tuple[tuple[str, bytes | None], ...]).decode
 
 
 @lru_cache(maxsize=64)  # a batch has a dozen types and one time

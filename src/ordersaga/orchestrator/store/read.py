@@ -41,11 +41,11 @@ from ordersaga.orchestrator.store.searching import (
     parameters,
 )
 from ordersaga.orchestrator.store.standing import Standing, StoreCounts
+from ordersaga.wire.headers import unpacked
 
 _SQL = statements("read.sql")
 _LETTERS = statements("dead_letters.sql")
 _FORGETTING = ("forget_keys", "forget_early", "forget_letters", "forget_orphans")
-_headers = msgspec.msgpack.Decoder(list[tuple[str, bytes]]).decode
 PAGE_MAX = 100
 ARCHIVED_LOOKED_MAX, ARCHIVED_PAGES_COUNTED_MAX = 500, 10
 """Archived sagas that one page looks at (they are decompressed one by one), and pages that a count looks at."""
@@ -212,7 +212,7 @@ def _dead_letter(row: Row) -> StoredDeadLetter:
         offset=offset,
         key=key,
         value=value,
-        headers=_headers(headers),
+        headers=unpacked(headers),
         timestamp_ms=timestamp_ms,
         reason=reason,
         detail=detail,
