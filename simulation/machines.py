@@ -309,11 +309,15 @@ class MachineOutbox:
     def still_there(self, row_ids: Collection[int]) -> set[int]:
         return self._ask(lambda: self._outbox.still_there(row_ids))
 
-    def take_over(self, limit: int) -> Sequence[OutboxRow]:
-        return self._ask(lambda: self._outbox.take_over(limit))
+    def take_over(self, limit: int, *, without: Collection[str] = ()) -> Sequence[OutboxRow]:
+        return self._ask(lambda: self._outbox.take_over(limit, without=without))
 
-    def left_behind(self, known: Collection[int], *, older_than_seconds: float, limit: int) -> Sequence[OutboxRow]:
-        return self._ask(lambda: self._outbox.left_behind(known, older_than_seconds=older_than_seconds, limit=limit))
+    def left_behind(
+        self, known: Collection[int], *, older_than_seconds: float, limit: int, without: Collection[str] = ()
+    ) -> Sequence[OutboxRow]:
+        return self._ask(
+            lambda: self._outbox.left_behind(known, older_than_seconds=older_than_seconds, limit=limit, without=without)
+        )
 
     def pending(self) -> Pending:
         return self._outbox.pending()

@@ -1,6 +1,6 @@
 """Who publishes which row: its own process, whoever takes over, nobody twice without need."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from threading import Event
 
 from ordersaga.bus.protocol import BusUnavailable, Outgoing
@@ -267,8 +267,8 @@ def test_rows_whose_taking_over_was_not_answered_are_looked_up_too(house: House)
     one = house.process(ONE, was_written=lambda records, *_: [True] * len(records))
     real, lost = one.outbox.take_over, Event()
 
-    def take_over(limit: int) -> Sequence[OutboxRow]:
-        taken = real(limit)
+    def take_over(limit: int, *, without: Collection[str] = ()) -> Sequence[OutboxRow]:
+        taken = real(limit, without=without)
         if taken and not lost.is_set():
             lost.set()
             raise OutboxUnavailable("the answer to COMMIT was lost")
@@ -314,3 +314,18 @@ def test_no_more_rows_wait_to_be_looked_up_than_are_fetched_at_a_time(house: Hou
     assert list(house.table.owner_of.values()).count(ONE) == 5
     one.send(b"own")
     one.until_published(b"own")
+
+
+def test_rows_of_a_topic_that_cannot_be_read_keep_no_others_from_being_looked_up(house: House) -> None:
+    dead = house.process(TWO)
+    dead.commit(*[b"%d" % number for number in range(20)], topic="unreadable")
+    dead.commit(b"x")
+
+    def written_since(records: Sequence[Outgoing], *_: object) -> list[bool]:
+        if records[0].topic == "unreadable":
+            raise BusUnavailable("no answer")
+        return [False] * len(records)
+
+    one = house.process(ONE, was_written=written_since, held_max=10, batch_max=2).start()
+    one.until_published(b"x")
+    assert list(house.table.owner_of.values()).count(ONE) <= 10

@@ -10,7 +10,7 @@ come to its age. So a row that was refused for days holds up none that is younge
 A span that takes too long is tried again as a shorter one.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from threading import Lock
@@ -88,6 +88,11 @@ class LookUp(Looped):
         """The rows that wait here: nobody may publish them yet."""
         with self._lock:
             return [row_id for search in self._searches for row_id in search.rows]
+
+    def waiting(self) -> Counter[str]:
+        """How many rows of each topic wait here."""
+        with self._lock:
+            return Counter(row.topic for search in self._searches for row in search.rows.values())
 
     def _turn(self) -> None:
         search, rows = self._next()

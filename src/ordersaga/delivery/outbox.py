@@ -151,19 +151,23 @@ class PostgresOutbox:
             cursor = _ask(connection, "still_there", {"row_ids": list(row_ids)})
             return {row_id for (row_id,) in cursor}
 
-    def take_over(self, limit: int) -> Sequence[OutboxRow]:
+    def take_over(self, limit: int, *, without: Collection[str] = ()) -> Sequence[OutboxRow]:
         with self._transaction() as connection:
             _ask(connection, "bury", {})
-            cursor = _ask(connection, "take_over", {"owner": self._owner, "limit": limit})
+            wanted = {"owner": self._owner, "limit": limit, "without": list(without)}
+            cursor = _ask(connection, "take_over", wanted)
             return sorted((_row(found) for found in cursor), key=lambda row: row.row_id)
 
-    def left_behind(self, known: Collection[int], *, older_than_seconds: float, limit: int) -> Sequence[OutboxRow]:
+    def left_behind(
+        self, known: Collection[int], *, older_than_seconds: float, limit: int, without: Collection[str] = ()
+    ) -> Sequence[OutboxRow]:
         with self._transaction() as connection:
             wanted = {
                 "owner": self._owner,
                 "known": list(known),
                 "older_than_seconds": older_than_seconds,
                 "limit": limit,
+                "without": list(without),
             }
             return [_row(found) for found in _ask(connection, "left_behind", wanted)]
 

@@ -116,21 +116,25 @@ class MemoryOutbox:
         with self._table.lock:
             return {row_id for row_id in row_ids if row_id in self._table.rows}
 
-    def take_over(self, limit: int) -> Sequence[OutboxRow]:
+    def take_over(self, limit: int, *, without: Collection[str] = ()) -> Sequence[OutboxRow]:
         with self._table.lock:
             self._table.bury()
-            living = self._table.lease_until
-            found = list(islice((i for i, owner in self._table.owner_of.items() if owner not in living), limit))
+            living, rows = self._table.lease_until, self._table.rows
+            orphans = (i for i, owner in self._table.owner_of.items() if owner not in living)
+            found = list(islice((i for i in orphans if rows[i].topic not in without), limit))
             for row_id in found:
                 self._table.owner_of[row_id] = self._owner
             return self._as_found(found)
 
-    def left_behind(self, known: Collection[int], *, older_than_seconds: float, limit: int) -> Sequence[OutboxRow]:
+    def left_behind(
+        self, known: Collection[int], *, older_than_seconds: float, limit: int, without: Collection[str] = ()
+    ) -> Sequence[OutboxRow]:
         with self._table.lock:
-            latest = self._table.clock.monotonic() - older_than_seconds
+            latest, rows = self._table.clock.monotonic() - older_than_seconds, self._table.rows
             remembered = set(known)
             mine = (i for i, owner in self._table.owner_of.items() if owner == self._owner and i not in remembered)
-            return self._as_found(list(islice((i for i in mine if self._table.created_at[i] <= latest), limit)))
+            wanted = (i for i in mine if rows[i].topic not in without)
+            return self._as_found(list(islice((i for i in wanted if self._table.created_at[i] <= latest), limit)))
 
     def pending(self) -> Pending:
         with self._table.lock:

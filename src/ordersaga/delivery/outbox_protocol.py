@@ -51,12 +51,14 @@ class Outbox(Protocol):
     def still_there(self, row_ids: Collection[int]) -> set[int]:
         """Those that are not deleted yet, whoever owns them."""
 
-    def take_over(self, limit: int) -> Sequence[OutboxRow]:
-        """Become the owner of rows whose owner is gone, oldest first."""
+    def take_over(self, limit: int, *, without: Collection[str] = ()) -> Sequence[OutboxRow]:
+        """Become the owner of rows whose owner is gone, oldest first; not of rows on the topics `without`."""
 
-    def left_behind(self, known: Collection[int], *, older_than_seconds: float, limit: int) -> Sequence[OutboxRow]:
-        """Rows of mine that are not among `known`, oldest first: a COMMIT whose answer was lost, or more than memory
-        would hold.
+    def left_behind(
+        self, known: Collection[int], *, older_than_seconds: float, limit: int, without: Collection[str] = ()
+    ) -> Sequence[OutboxRow]:
+        """Rows of mine that are not among `known` nor on the topics `without`, oldest first: a COMMIT whose answer was
+        lost, or more than memory would hold.
         """
 
     def pending(self) -> Pending: ...

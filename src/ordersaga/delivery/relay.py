@@ -9,7 +9,8 @@ the end of the lease is never sent.
 
 A row that the bus refuses stays in the outbox, blocks its lane only, and is tried again every `refused_retry_seconds`:
 a missing topic or a right may be mended. Rows that memory does not hold (more than `held_max`, a COMMIT whose answer
-was lost, a dead process) are found by a scan.
+was lost, a dead process) are found by a scan. Where rows that cannot go out take more than half of memory, the topic
+that has most of them is set aside: a few are tried, the others stay in the outbox until one of those is acknowledged.
 """
 
 from collections.abc import Collection, Sequence
@@ -157,8 +158,9 @@ class Relay:
             return Health(name="relay", healthy=False, detail="no lease on the outbox")
         if self._outage:
             return Health(name="relay", healthy=False, detail=f"nothing is acknowledged: {self._last_error}")
-        blocked = self._lanes.blocked
-        odd = (f"{blocked} lanes blocked: {self._last_error}" if blocked else "", upkeep.detail)
+        blocked, aside = self._lanes.blocked, sorted(self._lanes.aside)
+        left = f", all of {', '.join(aside)} waits" if aside else ""
+        odd = (f"{blocked} lanes blocked{left}: {self._last_error}" if blocked else "", upkeep.detail)
         return Health(name="relay", healthy=True, detail="; ".join(filter(None, odd)))
 
     def figures(self) -> RelayFigures:
@@ -292,7 +294,8 @@ class Relay:
             self._delay([(row, outcome) for row, outcome in pairs if outcome.published is not Published.ACKNOWLEDGED])
         if acknowledged:
             self._upkeep.acknowledged([row.row_id for row in acknowledged])
-            self._lanes.acknowledged(acknowledged)
+            if opened := self._lanes.acknowledged(acknowledged):
+                self._fetch_all_of(opened)
             self._published_total += len(acknowledged)
             if self._outage:
                 # The bus is back: do not wait out the pauses that grew while it was away.
@@ -353,11 +356,25 @@ class Relay:
         new_waits = self._lanes.new_waits()
         if new_waits:
             self._upkeep.ask(new_waits)
+        half = self._pace.held_max // 2
+        if len(self._lanes) > half and self.full and self._lanes.blocked:
+            self._make_room(half)
         now, held = self._clock.monotonic(), len(self._lanes)
-        if self._overflowed and self._held_as is not None and held <= self._pace.held_max // 2:
+        if self._overflowed and self._held_as is not None and held <= half:
             self._scan_at = now
         if now >= self._scan_at:
             self._scan(now, held)
+
+    def _make_room(self, half: int) -> None:
+        """What cannot go out keeps out what can."""
+        topic = self._lanes.set_aside(half, kept=max(1, half // 50))
+        if topic is not None:
+            _log.error("relay.topic_set_aside", topic=topic, error=self._last_error)
+
+    def _fetch_all_of(self, topics: Collection[str]) -> None:
+        _log.warning("relay.topic_open_again", topics=sorted(topics))
+        with self._changed:
+            self._overflowed = True
 
     def _scan(self, now: float, held: int) -> None:
         """Rows that wait for rows of others must not keep those out, so for them there is room twice."""
@@ -373,7 +390,9 @@ class Relay:
         self._begun_anew = False
         age_seconds = 0.0 if everything else self._pace.left_behind_after_seconds
         limit = min(room, max(self._pace.batch_max, self._pace.held_max // 2))
-        self._upkeep.scan(list(self._lanes.held), older_than_seconds=age_seconds, limit=limit)
+        self._upkeep.scan(
+            list(self._lanes.held), older_than_seconds=age_seconds, limit=limit, without=set(self._lanes.aside)
+        )
 
     def _end(self) -> None:
         with self._changed:

@@ -8,8 +8,10 @@ outbox before an earlier one. A row that was acknowledged is never handed out ag
 delete fails.
 """
 
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from threading import Lock
+from typing import NamedTuple
 from uuid import UUID
 
 import structlog
@@ -37,6 +39,18 @@ _DELETE_LEAST = 4.0
 """For fewer rows no time is given."""
 _ASK_FIRST_SECONDS = 0.005
 _ASK_MOST_SECONDS = 0.5
+
+
+class _Scan(NamedTuple):
+    known: Collection[int]
+    without: Collection[str]
+    older_than_seconds: float
+    limit: int
+
+    @property
+    def many(self) -> int:
+        """Rows of one topic that may wait to be looked up before no more of it are taken: none may take all room."""
+        return max(1, self.limit // 10)
 
 
 class Upkeep:
@@ -69,7 +83,7 @@ class Upkeep:
         self._asked: set[int] = set()
         self._ask_at = 0.0
         self._ask_pause_seconds = _ASK_FIRST_SECONDS
-        self._scan: tuple[Collection[int], float, int] | None = None
+        self._scan: _Scan | None = None
         self._unsure = False
         """The answer to a taking over was lost: rows that seem left behind may have been a dead process's."""
         self._registered = False
@@ -134,14 +148,16 @@ class Upkeep:
             self._ask_pause_seconds = _ASK_FIRST_SECONDS
         self._loop.wake()
 
-    def scan(self, known: Collection[int], *, older_than_seconds: float, limit: int) -> None:
-        """Look once for rows of dead owners, and for ours that are not among `known`. A look that is still to come
-        becomes part of this one.
+    def scan(
+        self, known: Collection[int], *, older_than_seconds: float, limit: int, without: Collection[str] = ()
+    ) -> None:
+        """Look once for rows of dead owners, and for ours that are not among `known`; for none on the topics `without`.
+        A look that is still to come becomes part of this one.
         """
         with self._lock:
             if self._scan is not None:
-                older_than_seconds = min(older_than_seconds, self._scan[1])
-            self._scan = (known, older_than_seconds, limit)
+                older_than_seconds = min(older_than_seconds, self._scan.older_than_seconds)
+            self._scan = _Scan(known, without, older_than_seconds, limit)
         self._loop.wake()
 
     def _turn(self) -> None:
@@ -224,18 +240,23 @@ class Upkeep:
             scan = self._scan
         if scan is None or not self._registered:
             return
-        known, older_than_seconds, limit = scan
         unsure, self._unsure = self._unsure, True
-        looked_up = self._look_up.held() if self._look_up is not None else ()
-        limit_to_look_up = max(0, limit - len(looked_up))
-        taken = self._outbox.take_over(limit_to_look_up)
+        looked_up, waiting = (self._look_up.held(), self._look_up.waiting()) if self._look_up else ((), Counter())
+        crowded = {topic for topic, rows in waiting.items() if rows >= scan.many}
+        limit_to_look_up = max(0, scan.limit - sum(rows for topic, rows in waiting.items() if topic not in crowded))
+        not_to_look_up = {*scan.without, *crowded}
+        taken = self._outbox.take_over(limit_to_look_up, without=not_to_look_up)
         if taken:
             failpoints.hit(AFTER_TAKE_OVER)
             _log.info("relay.took_over", rows=len(taken))
             self._publish_again(taken)
-        known = [*known, *(row.row_id for row in taken), *looked_up]
-        limit_left = limit_to_look_up if unsure else limit
-        left = self._outbox.left_behind(known, older_than_seconds=older_than_seconds, limit=limit_left)
+        limit_left, left_out = (limit_to_look_up, not_to_look_up) if unsure else (scan.limit, scan.without)
+        left = self._outbox.left_behind(
+            [*scan.known, *(row.row_id for row in taken), *looked_up],
+            older_than_seconds=scan.older_than_seconds,
+            limit=limit_left,
+            without=left_out,
+        )
         with self._lock:
             if self._scan is scan:
                 self._scan = None
@@ -243,7 +264,7 @@ class Upkeep:
             self._publish_again(left)
         else:
             self._hand_out(left)
-        self._unsure = unsure and len(left) >= limit_left
+        self._unsure = unsure and (len(left) >= limit_left or bool(left_out))
         if len(taken) >= limit_to_look_up > 0 or len(left) >= limit_left > 0:
             self._found((), True)
 

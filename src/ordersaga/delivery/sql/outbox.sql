@@ -24,7 +24,7 @@ SELECT row_id FROM outbox WHERE row_id = ANY((:row_ids)::bigint[]);
 -- first and lives, or finds itself gone.
 DELETE FROM outbox_owners WHERE lease_until <= clock_timestamp();
 
--- name: take_over(limit, owner)
+-- name: take_over(limit, owner, without)
 -- Rows of owners that are gone become mine, oldest first. The owners come from the index one by one (a loose scan), not
 -- from reading all rows.
 WITH RECURSIVE owners AS (
@@ -39,7 +39,7 @@ gone AS (
       AND NOT EXISTS (SELECT 1 FROM outbox_owners AS living WHERE living.owner = owners.owner)
 ),
 mine AS (
-    SELECT row_id FROM outbox WHERE owner IN (SELECT owner FROM gone)
+    SELECT row_id FROM outbox WHERE owner IN (SELECT owner FROM gone) AND topic <> ALL((:without)::text[])
     ORDER BY row_id LIMIT :limit FOR UPDATE SKIP LOCKED
 )
 UPDATE outbox AS o SET owner = :owner FROM mine WHERE o.row_id = mine.row_id
@@ -49,7 +49,7 @@ RETURNING
     (SELECT max(earlier.row_id) FROM outbox AS earlier
      WHERE earlier.topic = o.topic AND earlier.key = o.key AND earlier.row_id < o.row_id) AS after;
 
--- name: left_behind(owner, older_than_seconds, known, limit)
+-- name: left_behind(owner, older_than_seconds, known, without, limit)
 -- My own rows that the relay does not hold, oldest first.
 SELECT
     o.row_id, o.owner, o.topic, o.key, o.value, o.headers,
@@ -58,6 +58,7 @@ SELECT
      WHERE earlier.topic = o.topic AND earlier.key = o.key AND earlier.row_id < o.row_id) AS after
 FROM outbox AS o
 WHERE o.owner = :owner
+  AND o.topic <> ALL((:without)::text[])
   AND o.created_at <= clock_timestamp() - make_interval(secs => :older_than_seconds)
   AND NOT EXISTS (SELECT 1 FROM unnest((:known)::bigint[]) AS k (row_id) WHERE k.row_id = o.row_id)
 ORDER BY o.row_id
