@@ -8,7 +8,7 @@ is added here is trouble.
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -289,6 +289,10 @@ class MachineOutbox:
     @property
     def owner(self) -> UUID:
         return self._outbox.owner
+
+    @property
+    def server(self) -> datetime | None:
+        return self._outbox.server
 
     @property
     def lease_seconds(self) -> float:

@@ -178,8 +178,10 @@ class Lanes:
             if row.after is not None and self._waiting.get(row.after) is row:
                 del self._waiting[row.after]
 
-    def clear(self) -> None:
-        """Forget all rows that are not acknowledged: they are not ours any more."""
+    def clear(self, *, done: bool = False) -> None:
+        """Forget all rows that are not acknowledged: they are not ours any more. With `done`, the others too: their ids
+        come again.
+        """
         self._held.clear()
         self._lanes.clear()
         self._ready.clear()
@@ -188,6 +190,8 @@ class Lanes:
         self._delayed.clear()
         self._attempts.clear()
         self._aside.clear()
+        if done:
+            self._done, self._done_before = set(), set()
 
     def _come_first(self, row: OutboxRow) -> None:
         after = row.after

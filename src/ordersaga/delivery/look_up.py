@@ -43,12 +43,12 @@ class LookUp(Looped):
         self,
         was_written: WasWritten,
         *,
-        written: Callable[[Sequence[int]], None],
+        written: Callable[[Sequence[OutboxRow]], None],
         missing: Callable[[Sequence[OutboxRow]], None],
         clock: Clock,
         randomness: Randomness,
     ) -> None:
-        """Each row that is added goes to one of the callbacks: its id to `written`, or itself to `missing`."""
+        """Each row that is added goes to one of the callbacks: to `written`, or to `missing`."""
         self._was_written = was_written
         self._written, self._missing = written, missing
         self._clock = clock
@@ -112,7 +112,7 @@ class LookUp(Looped):
         pairs = list(zip(rows, answers, strict=True))
         written = [row for row, is_written in pairs if is_written]
         missing = [row for row, is_written in pairs if not is_written and _written_after_ms(row) >= since_ms]
-        self._written([row.row_id for row in written])
+        self._written(written)
         self._missing(missing)
         took_seconds = self._clock.monotonic() - began
         with self._lock:

@@ -5,7 +5,8 @@ are gone. Each delete costs a transaction, so where many are acknowledged delete
 are they do not, since another process may hold the next row of the lane and wait for it. They go in the order of the
 acknowledgements: rows whose delete failed are in the next statement too, so a later row of a lane never leaves the
 outbox before an earlier one. A row that was acknowledged is never handed out again by this process, however often its
-delete fails.
+delete fails. Where the server is another, or was started again, ids may be given out once more: then all of this is
+forgotten, and rows are taken over anew.
 """
 
 from collections import Counter
@@ -22,7 +23,7 @@ from ordersaga.delivery.clock import Clock, Randomness, backoff_seconds
 from ordersaga.delivery.gathering import Gathering
 from ordersaga.delivery.look_up import LookUp, WasWritten
 from ordersaga.delivery.messages import OutboxRow
-from ordersaga.delivery.outbox_protocol import LeaseLost, Outbox, OutboxUnavailable
+from ordersaga.delivery.outbox_protocol import AnotherServer, LeaseLost, Outbox, OutboxError, OutboxUnavailable
 
 _log = structlog.get_logger(__name__)
 
@@ -60,24 +61,27 @@ class Upkeep:
         self,
         outbox: Outbox,
         *,
-        leased: Callable[[UUID | None, float], None],
+        leased: Callable[[UUID, float], None],
+        lost: Callable[[bool], None],
         found: Callable[[Sequence[OutboxRow], bool], None],
         gone: Callable[[Collection[int]], None],
         was_written: WasWritten | None = None,
         clock: Clock,
         randomness: Randomness,
     ) -> None:
-        """`leased` gets the owner and the moment, on our clock, until which it may publish; None when the lease was
-        lost.
+        """`leased` gets the owner and the moment, on our clock, until which it may publish; `lost`, whether ids of rows
+        may come again.
 
         `found` gets rows to publish, and whether there may be more.
         """
         self._outbox = outbox
-        self._leased, self._found, self._gone = leased, found, gone
+        self._leased, self._lost, self._found, self._gone = leased, lost, found, gone
         self._clock = clock
         self._randomness = randomness
         self._lock = Lock()
         self._undeleted: list[int] = []
+        self._bygone: set[UUID] = set()
+        """Owners on servers that are gone: the ids of their rows say nothing now."""
         self._delete_at = 0.0
         self._gathering = Gathering(clock, seconds=_DELETE_WAIT_SECONDS, least=_DELETE_LEAST)
         self._asked: set[int] = set()
@@ -129,12 +133,14 @@ class Upkeep:
     def undeleted(self) -> int:
         return len(self._undeleted)
 
-    def acknowledged(self, row_ids: Sequence[int]) -> None:
+    def acknowledged(self, rows: Sequence[OutboxRow]) -> None:
+        """All of one owner."""
         with self._lock:
-            sooner = not self._undeleted or len(self._undeleted) < _DELETE_AT_ONCE <= len(self._undeleted) + len(
-                row_ids
-            )
-            self._undeleted.extend(row_ids)
+            if not rows or rows[0].owner in self._bygone:
+                return
+            before = len(self._undeleted)
+            self._undeleted.extend([row.row_id for row in rows])
+            sooner = not before or before < _DELETE_AT_ONCE <= len(self._undeleted)
             if sooner:
                 self._delete_at = self._when_to_delete()
         if sooner:
@@ -171,6 +177,8 @@ class Upkeep:
             self._ask()
             self._look_around()
             self._failures = 0
+        except LeaseLost as error:
+            self._let_go(error)
         except OutboxUnavailable as error:
             self._failed(error)
 
@@ -189,22 +197,28 @@ class Upkeep:
         asked_at = self._clock.monotonic()
         if asked_at < self._beat_at:
             return
-        try:
-            if self._registered:
-                self._outbox.beat()
-            else:
-                self._outbox.register(anew=self._anew)
-                self._registered = True
-        except LeaseLost as error:
-            _log.error("relay.lease_lost", owner=str(self._outbox.owner), error=str(error))
-            self._leased(None, 0.0)
-            self._registered, self._anew = False, True
-            return
+        if self._registered:
+            self._outbox.beat()
+        else:
+            self._outbox.register(anew=self._anew)
+            self._registered = True
         lease_seconds = self._outbox.lease_seconds
         self._beat_at = asked_at + lease_seconds / 3
         # The database began to count after `asked_at`; a fifth is left for clocks that run differently and for a send
         # that begins at the last moment.
         self._leased(self._outbox.owner, asked_at + lease_seconds * 0.8)
+
+    def _let_go(self, error: LeaseLost) -> None:
+        is_another = isinstance(error, AnotherServer)
+        log = _log.warning if is_another else _log.error
+        log("relay.lease_lost", owner=str(self._outbox.owner), error=str(error))
+        with self._lock:
+            self._scan = None
+            if is_another:
+                self._bygone.add(self._outbox.owner)
+                self._undeleted, self._asked = [], set()
+        self._lost(is_another)
+        self._registered, self._anew, self._beat_at = False, True, 0.0
 
     def _delete(self) -> None:
         with self._lock:
@@ -294,5 +308,5 @@ class Upkeep:
                 self._delete()
             if self._release and self._registered:
                 self._outbox.release()
-        except OutboxUnavailable as error:
+        except OutboxError as error:
             _log.warning("relay.not_released", error=str(error)[:500], undeleted=len(self._undeleted))
