@@ -8,7 +8,7 @@ is added here is trouble.
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -291,6 +291,10 @@ class MachineOutbox:
         return self._outbox.owner
 
     @property
+    def server(self) -> datetime | None:
+        return self._outbox.server
+
+    @property
     def lease_seconds(self) -> float:
         return self._outbox.lease_seconds
 
@@ -309,11 +313,15 @@ class MachineOutbox:
     def still_there(self, row_ids: Collection[int]) -> set[int]:
         return self._ask(lambda: self._outbox.still_there(row_ids))
 
-    def take_over(self, limit: int) -> Sequence[OutboxRow]:
-        return self._ask(lambda: self._outbox.take_over(limit))
+    def take_over(self, limit: int, *, without: Collection[str] = ()) -> Sequence[OutboxRow]:
+        return self._ask(lambda: self._outbox.take_over(limit, without=without))
 
-    def left_behind(self, known: Collection[int], *, older_than_seconds: float, limit: int) -> Sequence[OutboxRow]:
-        return self._ask(lambda: self._outbox.left_behind(known, older_than_seconds=older_than_seconds, limit=limit))
+    def left_behind(
+        self, known: Collection[int], *, older_than_seconds: float, limit: int, without: Collection[str] = ()
+    ) -> Sequence[OutboxRow]:
+        return self._ask(
+            lambda: self._outbox.left_behind(known, older_than_seconds=older_than_seconds, limit=limit, without=without)
+        )
 
     def pending(self) -> Pending:
         return self._outbox.pending()

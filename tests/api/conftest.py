@@ -51,6 +51,7 @@ STARTED_MAX = 500
 @dataclass
 class _Owner:
     owner: UUID = field(default_factory=uuid4)
+    server: None = None
 
 
 @dataclass(repr=False)

@@ -48,12 +48,12 @@ class Process:
         self.until(lambda: self.outbox.looks > 0, "the relay has looked around")
         return self
 
-    def commit(self, *values: bytes, key: bytes | None = None) -> list[OutboxRow]:
+    def commit(self, *values: bytes, key: bytes | None = None, topic: str = "t") -> list[OutboxRow]:
         """One transaction. Each value is a record, in a lane of its own unless `key` names one."""
-        return self.house.table.write([Outgoing("t", key or value, value) for value in values], self.outbox.owner)
+        return self.house.table.write([Outgoing(topic, key or value, value) for value in values], self.outbox.owner)
 
-    def send(self, *values: bytes, key: bytes | None = None) -> list[OutboxRow]:
-        rows = self.commit(*values, key=key)
+    def send(self, *values: bytes, key: bytes | None = None, topic: str = "t") -> list[OutboxRow]:
+        rows = self.commit(*values, key=key, topic=topic)
         self.relay.offer(rows)
         return rows
 

@@ -45,7 +45,7 @@ def main(url: str, path: str, number: str, values: str) -> None:
         assert relay.wait_until_leased(10.0)
         with pool.connection() as connection, connection.cursor() as cursor:
             records = [Outgoing("t", value[:1].encode(), value.encode()) for value in values.split(",") if value]
-            write(cursor, records, outbox.owner)
+            write(cursor, records, outbox.owner, outbox.server)
             rows = written(cursor, records)
         relay.offer(rows)
         sys.stdin.read()

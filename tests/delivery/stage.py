@@ -193,13 +193,15 @@ class WatchedOutbox(MemoryOutbox):
         self._ask("still_there")
         return super().still_there(row_ids)
 
-    def take_over(self, limit: int) -> Sequence[OutboxRow]:
+    def take_over(self, limit: int, *, without: Collection[str] = ()) -> Sequence[OutboxRow]:
         self._ask("take_over")
-        return super().take_over(limit)
+        return super().take_over(limit, without=without)
 
-    def left_behind(self, known: Collection[int], *, older_than_seconds: float, limit: int) -> Sequence[OutboxRow]:
+    def left_behind(
+        self, known: Collection[int], *, older_than_seconds: float, limit: int, without: Collection[str] = ()
+    ) -> Sequence[OutboxRow]:
         self._ask("left_behind")
-        found = super().left_behind(known, older_than_seconds=older_than_seconds, limit=limit)
+        found = super().left_behind(known, older_than_seconds=older_than_seconds, limit=limit, without=without)
         self.looks += 1
         self.stage.tell()
         return found

@@ -28,8 +28,8 @@ class Log:
         self.answers: dict[int, bool] = {}
         self.look_up = LookUp(
             self.was_written,
-            written=lambda row_ids: self._told(row_ids, True),
-            missing=lambda rows: self._told([row.row_id for row in rows], False),
+            written=lambda rows: self._told(rows, True),
+            missing=lambda rows: self._told(rows, False),
             clock=self.clock,
             randomness=SeededRandom(1),
         )
@@ -51,8 +51,8 @@ class Log:
     def until_answered(self, *numbers: int) -> None:
         self.stage.until(lambda: set(numbers) <= self.answers.keys(), f"{numbers} are answered")
 
-    def _told(self, row_ids: Sequence[int], is_written: bool) -> None:
-        self.answers |= dict.fromkeys(row_ids, is_written)
+    def _told(self, rows: Sequence[OutboxRow], is_written: bool) -> None:
+        self.answers |= dict.fromkeys([row.row_id for row in rows], is_written)
         self.stage.tell()
 
 

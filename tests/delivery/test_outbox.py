@@ -195,6 +195,15 @@ def test_rows_left_behind_are_mine_and_not_known_and_not_young(kind: Kind) -> No
     assert [row.after for row in all_of(one)] == [None, first, second]
 
 
+def test_rows_of_some_topics_can_be_left_where_they_are(kind: Kind) -> None:
+    (mine, _), (orphan, _) = [kind.commit([Outgoing(topic, b"a", b"1") for topic in "tu"], one) for one in (ONE, TWO)]
+    one = kind.living(ONE)
+    assert ids(one.left_behind((), older_than_seconds=0.0, limit=10, without={"u", "v"})) == [mine.row_id]
+    assert ids(one.take_over(10, without={"u", "v"})) == [orphan.row_id]
+    assert list(one.take_over(10, without={"u"})) == []
+    assert len(one.take_over(10)) == 1
+
+
 def test_what_waits_is_counted_with_its_age(kind: Kind) -> None:
     one = kind.living(ONE)
     assert (one.pending().rows, one.pending().oldest_age_seconds) == (0, 0.0)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -15,7 +16,7 @@ from psycopg_pool import ConnectionPool
 from ordersaga.bus.protocol import Outgoing
 from ordersaga.delivery.deadline import Deadline
 from ordersaga.delivery.outbox import TABLES_SQL, PostgresOutbox, write, written
-from ordersaga.delivery.outbox_protocol import OutboxUnavailable
+from ordersaga.delivery.outbox_protocol import AnotherServer, OutboxUnavailable
 from tests.speaking import turns_of
 
 from .stage import ONE, TWO, Stage
@@ -139,6 +140,34 @@ def test_an_owner_that_renews_while_another_buries_it_lives(url: str, pool: Any)
         renewing.commit()
         assert list(taking.result(10)) == []
     dead.beat()
+
+
+def test_on_another_server_ids_are_not_believed(url: str, pool: Any) -> None:
+    """They may be other rows there: nothing is deleted, nothing learnt, and what is written is nobody's."""
+    one = living(pool, ONE)
+    server = one.server
+    assert server is not None
+    row_ids = commit(url, ONE, A)
+    one._server = server - timedelta(seconds=1)
+    one.acknowledged(row_ids)
+    with psycopg.connect(url) as connection, connection.cursor() as cursor:
+        write(cursor, [B], one.owner, one.server)
+        (nobodys,) = written(cursor, [B])
+    for ask in (
+        one.beat,
+        lambda: one.still_there(row_ids),
+        lambda: one.take_over(10),
+        lambda: one.left_behind((), older_than_seconds=0.0, limit=10),
+    ):
+        with pytest.raises(AnotherServer):
+            ask()
+
+    one.register(anew=True)
+    two = living(pool, TWO)
+    assert (one.server, one.owner != ONE) == (server, True)
+    assert nobodys.owner not in (ONE, one.owner)
+    assert list(two.take_over(10)) == []
+    assert [row.row_id for row in one.take_over(10)] == [*row_ids, nobodys.row_id], "before its old lease has ended"
 
 
 def test_the_tables_may_live_in_a_schema_of_their_own(database_url: str) -> None:

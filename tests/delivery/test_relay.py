@@ -1,6 +1,6 @@
 """What becomes of rows that are offered to a relay: published, tried again, and left in order at the end."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from random import Random
 
 import pytest
@@ -193,6 +193,93 @@ def test_memory_stays_bounded_while_the_bus_is_away(house: House) -> None:
     assert one.relay.figures().held <= 10
     one.producer.answer = answers()
     house.until_empty()
+
+
+# --- a topic that takes nothing ------------------------------------------------------------------------------
+
+
+def takes_nothing(topic: str, outcome: Outcome) -> Callable[[Outgoing], Outcome]:
+    return lambda record: outcome if record.topic == topic else ACKNOWLEDGED
+
+
+@pytest.mark.parametrize("outcome", [REFUSED, UNKNOWN], ids=["refused", "not answered"])
+def test_a_topic_that_takes_nothing_holds_up_no_other_however_much_waits_for_it(house: House, outcome: Outcome) -> None:
+    one = house.process(ONE, held_max=10, left_behind_after_seconds=3600.0).start()
+    one.producer.answer = takes_nothing("a", outcome)
+    waiting = [b"%02d" % number for number in range(30)]
+    for value in waiting[:12]:
+        one.send(value, topic="a")
+    one.send(b"x", topic="b")
+    one.until_published(b"x")
+    one.until(lambda: not one.relay.full, "there is room")
+    for value in waiting[12:]:
+        one.send(value, topic="a")
+        one.send(b"x" + value, topic="b")
+        one.until(lambda value=value: b"x" + value in one.producer.values, "the other goes on")  # type: ignore[misc]
+        assert one.relay.figures().held <= 10
+    assert "a" in one.relay.health().detail and outcome.error in one.relay.health().detail
+
+    one.producer.answer = answers()
+    house.clock.advance(61.0)
+    house.until_empty()
+    assert sorted(record.value for record in one.producer.log if record.topic == "a") == waiting
+    one.until(lambda: not one.relay.health().detail, "nothing is odd any more")
+
+
+def test_several_topics_that_take_nothing_hold_up_no_other(house: House) -> None:
+    one = house.process(ONE, held_max=20, left_behind_after_seconds=3600.0).start()
+    one.producer.answer = lambda record: REFUSED if record.topic in "ac" else ACKNOWLEDGED
+    for number in range(30):
+        one.send(b"a%d" % number, topic="a")
+        one.send(b"c%d" % number, topic="c")
+    one.send(b"x", topic="b")
+    one.until_published(b"x")
+    one.producer.answer = takes_nothing("c", REFUSED)
+    house.clock.advance(61.0)
+    one.until(lambda: len(house.table.rows) == 30, "one of them is open again")
+    assert {row.topic for row in house.table.rows.values()} == {"c"}
+
+
+def test_what_waits_for_a_topic_goes_out_in_order_once_it_takes_something(house: House) -> None:
+    one = house.process(ONE, held_max=10, left_behind_after_seconds=3600.0).start()
+    one.producer.answer = takes_nothing("a", UNKNOWN)
+    given = [b"%03d" % number for number in range(60)]
+    for number, value in enumerate(given):
+        one.send(value, key=b"%d" % (number % 4), topic="a")
+    one.send(b"x", topic="b")
+    one.until_published(b"x")
+    one.producer.answer = answers()
+    house.until_empty()
+    published = [record.value for record in one.producer.log if record.topic == "a"]
+    assert sorted(published) == given
+    for lane in range(4):
+        assert [value for value in published if int(value) % 4 == lane] == given[lane::4]
+
+
+def test_a_topic_that_takes_nothing_keeps_no_rows_of_a_dead_process_waiting(house: House) -> None:
+    one = house.process(ONE, held_max=10).start()
+    one.producer.answer = takes_nothing("a", REFUSED)
+    for number in range(12):
+        one.send(b"%d" % number, topic="a")
+    dead = house.process(TWO)
+    dead.commit(b"12", topic="a")
+    dead.commit(b"x", topic="b")
+    one.until_published(b"x")
+
+
+def test_a_process_that_has_enough_to_do_lets_go_of_no_topic_for_a_row_that_was_refused(house: House) -> None:
+    one = house.process(ONE, held_max=10, left_behind_after_seconds=3600.0).start()
+    one.producer.answer = answers(bad=REFUSED)
+    one.send(b"bad")
+    one.until(lambda: one.relay.figures().blocked_lanes == 1, "it was refused")
+    gate = Gate(one)
+    given = [b"%02d" % number for number in range(30)]
+    for value in given:
+        one.send(value)
+    assert gate.entered.wait(10.0)
+    assert one.relay.full
+    gate.opened.set()
+    one.until_published(*given)
 
 
 # --- the end -------------------------------------------------------------------------------------------------

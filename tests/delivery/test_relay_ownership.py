@@ -1,15 +1,18 @@
 """Who publishes which row: its own process, whoever takes over, nobody twice without need."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from datetime import timedelta
 from threading import Event
+
+import pytest
 
 from ordersaga.bus.protocol import BusUnavailable, Outgoing
 from ordersaga.delivery.messages import OutboxRow
 from ordersaga.delivery.outbox_protocol import OutboxUnavailable
 from ordersaga.delivery.upkeep import Upkeep
 
-from .house import LEASE_SECONDS, Gate, House, Process
-from .stage import ONE, TWO, SeededRandom
+from .house import LEASE_SECONDS, Gate, House, Process, answers
+from .stage import ONE, TWO, UNKNOWN, SeededRandom
 
 # --- the database is away, or its answer got lost ------------------------------------------------------------
 
@@ -35,6 +38,7 @@ def test_rows_that_are_acknowledged_and_not_deleted_are_not_found_either(house: 
     kept = Upkeep(
         one.outbox,
         leased=lambda owner, until: None,
+        lost=lambda ids_anew: None,
         found=lambda rows, more: found.extend(rows),
         gone=lambda row_ids: None,
         clock=house.clock,
@@ -42,7 +46,7 @@ def test_rows_that_are_acknowledged_and_not_deleted_are_not_found_either(house: 
     )
     rows = one.commit(b"a", b"b")
     one.outbox.away = {"beat", "register"}
-    kept.acknowledged([rows[0].row_id])
+    kept.acknowledged(rows[:1])
     kept._registered, kept._beat_at = True, float("inf")
     kept.scan((), older_than_seconds=0.0, limit=10)
     kept.scan((), older_than_seconds=3600.0, limit=10)
@@ -209,6 +213,94 @@ def test_an_offer_from_before_the_lease_was_lost_is_left_to_others(house: House,
     assert one.producer.values == []
 
 
+# --- the server of the database ------------------------------------------------------------------------------
+
+
+def fail_over(house: House, *, last_id: int = 0) -> None:
+    """A standby takes over that has no row, and gives ids out once more."""
+    with house.table.lock:
+        for row_id in list(house.table.rows):
+            house.table.delete(row_id)
+        start_again(house)
+        house.table._last_id = last_id
+
+
+def start_again(house: House) -> None:
+    house.table.server += timedelta(seconds=1)
+
+
+def test_rows_with_the_ids_of_rows_that_were_lost_are_published_too_and_in_order(house: House, one: Process) -> None:
+    one.send(b"1", b"2", b"3")
+    one.until_published(b"1", b"2", b"3")
+    house.until_empty()
+    fail_over(house)
+    one.send(b"4", b"5", b"6", key=b"k")
+    one.send(b"7", b"8", key=b"k")
+    one.until_published(*[b"%d" % number for number in range(1, 9)])
+    house.until_empty()
+    assert one.producer.values[3:] == [b"4", b"5", b"6", b"7", b"8"]
+
+
+def test_a_row_is_not_deleted_for_one_of_its_id_that_was_acknowledged_before(house: House, one: Process) -> None:
+    one.outbox.away = {"acknowledged"}
+    one.send(b"a")
+    one.until_published(b"a")
+    fail_over(house)
+    one.commit(b"b")
+    house.clock.advance(6.0)
+    one.outbox.away = ()
+    one.until_published(b"a", b"b")
+
+
+@pytest.mark.parametrize("noticed", [False, True], ids=["before it is noticed", "after it was noticed"])
+def test_a_row_is_not_deleted_for_one_of_its_id_that_is_acknowledged_now(
+    house: House, one: Process, noticed: bool
+) -> None:
+    gate = Gate(one)
+    one.send(b"a")
+    assert gate.entered.wait(10.0)
+    fail_over(house)
+    one.commit(b"b")
+    if noticed:
+        house.clock.advance(LEASE_SECONDS / 3)
+        one.until(lambda: one.outbox.owner != ONE, "it is noticed")
+    gate.opened.set()
+    house.clock.advance(6.0)
+    one.until_published(b"a", b"b")
+    house.until_empty()
+
+
+def test_a_row_that_was_acknowledged_before_the_server_was_started_again_is_looked_up(house: House) -> None:
+    log: list[Outgoing] = []
+    one = house.process(ONE, was_written=lambda records, *_: [record in log for record in records])
+    one.producer.log = log
+    one.start().outbox.away = {"acknowledged"}
+    one.producer.answer = answers(x=UNKNOWN)
+    one.send(b"a", b"b", key=b"k")
+    one.send(b"x")
+    one.until_published(b"a", b"b")
+    start_again(house)
+    one.outbox.away = ()
+    one.producer.answer = answers()
+    house.clock.advance(6.0)
+    house.until_empty()
+    assert one.producer.values == [b"a", b"b", b"x"]
+
+
+def test_nobody_else_takes_the_rows_of_a_process_that_goes_on_after_the_server_was_started_again(house: House) -> None:
+    one, two = house.process(ONE, left_behind_after_seconds=3600.0).start(), house.process(TWO).start()
+    one.producer.answer = answers(x=UNKNOWN)
+    one.send(b"x")
+    one.until(lambda: one.relay.figures().blocked_lanes == 1, "it was tried")
+    start_again(house)
+    house.clock.advance(LEASE_SECONDS / 3)
+    house.stage.until(lambda: one.outbox.owner != ONE and two.outbox.owner != TWO, "both have noticed")
+    two.pass_scans()
+    one.producer.answer = answers()
+    house.until_empty()
+    assert (one.producer.values, two.producer.values) == ([b"x"], [])
+
+
 # --- the log of the bus --------------------------------------------------------------------------------------
 
 
@@ -267,8 +359,8 @@ def test_rows_whose_taking_over_was_not_answered_are_looked_up_too(house: House)
     one = house.process(ONE, was_written=lambda records, *_: [True] * len(records))
     real, lost = one.outbox.take_over, Event()
 
-    def take_over(limit: int) -> Sequence[OutboxRow]:
-        taken = real(limit)
+    def take_over(limit: int, *, without: Collection[str] = ()) -> Sequence[OutboxRow]:
+        taken = real(limit, without=without)
         if taken and not lost.is_set():
             lost.set()
             raise OutboxUnavailable("the answer to COMMIT was lost")
@@ -314,3 +406,18 @@ def test_no_more_rows_wait_to_be_looked_up_than_are_fetched_at_a_time(house: Hou
     assert list(house.table.owner_of.values()).count(ONE) == 5
     one.send(b"own")
     one.until_published(b"own")
+
+
+def test_rows_of_a_topic_that_cannot_be_read_keep_no_others_from_being_looked_up(house: House) -> None:
+    dead = house.process(TWO)
+    dead.commit(*[b"%d" % number for number in range(20)], topic="unreadable")
+    dead.commit(b"x")
+
+    def written_since(records: Sequence[Outgoing], *_: object) -> list[bool]:
+        if records[0].topic == "unreadable":
+            raise BusUnavailable("no answer")
+        return [False] * len(records)
+
+    one = house.process(ONE, was_written=written_since, held_max=10, batch_max=2).start()
+    one.until_published(b"x")
+    assert list(house.table.owner_of.values()).count(ONE) <= 10

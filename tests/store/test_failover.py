@@ -4,12 +4,19 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
+import psycopg
 import pytest
 
+from ordersaga.bus.protocol import Outgoing
+from ordersaga.delivery.outbox import PostgresOutbox, write, written
+from ordersaga.delivery.outbox_protocol import OutboxUnavailable
+from ordersaga.delivery.relay import Relay
 from ordersaga.local.postgres import PostgresServer
 from ordersaga.orchestrator.store.migrate import migrate
 from ordersaga.orchestrator.store.protocol import Batch, Lookup, Store
+from tests.delivery.stage import ScriptedProducer, Stage
 
 from .places import SCHEMA, PostgresPlace
 from .sagas import PAST, AnyInstance, begun, change, changed, saga, waiting_until
@@ -86,3 +93,41 @@ def test_what_a_lost_transaction_wrote_is_not_taken_for_what_another_of_its_numb
         assert transaction.load(Lookup(saga_ids=[one.saga_id])).instances[one.saga_id] == now
     place.close()
     other.close()
+
+
+def test_messages_with_the_ids_of_lost_ones_are_published_too(servers: Servers) -> None:
+    place, stage = PostgresPlace(servers.url), Stage()
+    outbox, producer = PostgresOutbox(place.pool, uuid4()), ScriptedProducer(stage)
+    relay = Relay(producer, outbox, was_written=lambda records, *_: [record in producer.log for record in records])
+    relay.start()
+    assert relay.wait_until_leased(10.0)
+    servers.a_standby_hears_nothing_from_here_on()
+
+    def publish(name: str) -> list[int]:
+        records = [Outgoing("t", b"%d" % (n % 7), f"{name}{n}".encode()) for n in range(100)]
+        with psycopg.connect(place.url, options=f"-c search_path={SCHEMA}") as connection:
+            write(cursor := connection.cursor(), records, outbox.owner, outbox.server)
+            rows = written(cursor, records)
+        relay.offer(rows)
+        stage.until(lambda: set(records) <= set(producer.log), "all are published")
+        stage.until(lambda: not outbox.pending().rows, "the outbox is empty")
+        return [row.row_id for row in rows]
+
+    stage.until(lambda: is_answering(outbox), "the server is back")
+    lost = publish("lost")
+    servers.fail_over()
+    assert set(publish("new")) & set(lost)
+    assert len(producer.log) == 200
+    for lane in range(7):
+        values = [record.value for record in producer.log if record.key == b"%d" % lane]
+        assert values == [f"{name}{n}".encode() for name in ("lost", "new") for n in range(lane, 100, 7)]
+    assert relay.stop(10.0)
+    place.close()
+
+
+def is_answering(outbox: PostgresOutbox) -> bool:
+    try:
+        outbox.pending()
+    except OutboxUnavailable:
+        return False
+    return True

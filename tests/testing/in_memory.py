@@ -4,7 +4,7 @@ A kill is what a `kill -9` is to everybody else: nothing more comes out, nothing
 next process begins with what was in the database.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -95,9 +95,9 @@ class CutOutbox(MemoryOutbox):
         self._line.check(OutboxUnavailable)
         super().acknowledged(row_ids)
 
-    def take_over(self, limit: int) -> Sequence[OutboxRow]:
+    def take_over(self, limit: int, *, without: Collection[str] = ()) -> Sequence[OutboxRow]:
         self._line.check(OutboxUnavailable)
-        return super().take_over(limit)
+        return super().take_over(limit, without=without)
 
     def release(self) -> None:
         if not self._line.is_cut:

@@ -6,12 +6,15 @@ A lane is all records with one key on one topic. The rules:
 * A row that was not acknowledged stays first in its lane and goes again later; the lane waits, others do not.
 * A row whose `after` is not known here waits until that row turns up here, or is known to be gone from the outbox.
 * A row is held once, and never again after it was acknowledged (as far back as `remembered_max` rows).
+* Of a topic that is set aside only a few rows are held, to see whether it takes one: then it is open again.
 """
 
 from bisect import insort
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Collection, Iterable, Sequence
-from heapq import heappop, heappush
+from collections.abc import Set as AbstractSet
+from heapq import heapify, heappop, heappush
+from itertools import islice
 
 from ordersaga.delivery.messages import OutboxRow
 
@@ -32,6 +35,7 @@ class Lanes:
         self._new_waits: list[int] = []
         self._delayed: list[tuple[float, int, OutboxRow]] = []
         self._attempts: dict[int, int] = {}
+        self._aside: set[str] = set()
         self._done: set[int] = set()
         self._done_before: set[int] = set()
 
@@ -62,6 +66,11 @@ class Lanes:
         return len(self._attempts)
 
     @property
+    def aside(self) -> AbstractSet[str]:
+        """Topics whose rows are left in the outbox."""
+        return self._aside
+
+    @property
     def next_retry_at(self) -> float | None:
         return self._delayed[0][0] if self._delayed else None
 
@@ -71,6 +80,8 @@ class Lanes:
 
     def add(self, rows: Iterable[OutboxRow], now: float) -> None:
         held, done, done_before, lanes = self._held, self._done, self._done_before, self._lanes
+        if self._aside:
+            rows = [row for row in rows if row.topic not in self._aside]
         for row in rows:
             row_id = row.row_id
             if row_id in held or row_id in done or row_id in done_before:
@@ -93,7 +104,8 @@ class Lanes:
             return taken
         return [ready.popleft() for _ in range(limit)]
 
-    def acknowledged(self, rows: Sequence[OutboxRow]) -> None:
+    def acknowledged(self, rows: Sequence[OutboxRow]) -> AbstractSet[str]:
+        """The topics that were set aside and are open again: their rows are to be fetched."""
         for row in rows:
             row_id = row.row_id
             del self._held[row_id]
@@ -109,6 +121,9 @@ class Lanes:
                 self._come_first(queue[0])
         if len(self._done) >= self._remembered_max:
             self._done_before, self._done = self._done, set()
+        opened = self._aside & {row.topic for row in rows} if self._aside else self._aside
+        self._aside -= opened
+        return opened
 
     def attempts(self, row: OutboxRow) -> int:
         """How often `row` was tried without an acknowledgement."""
@@ -130,8 +145,43 @@ class Lanes:
             if row is not None:
                 self._ready.append(row)
 
-    def clear(self) -> None:
-        """Forget all rows that are not acknowledged: they are not ours any more."""
+    def set_aside(self, stuck_most: int, *, kept: int) -> str | None:
+        """If more than `stuck_most` rows are in lanes that are blocked: set the topic aside that has most of them, and
+        forget all its rows but the first ones of `kept` lanes. Not while rows are out.
+        """
+        stuck: Counter[str] = Counter()
+        for (topic, _), queue in self._lanes.items():
+            if queue[0].row_id in self._attempts and topic not in self._aside:
+                stuck[topic] += len(queue)
+        if stuck.total() <= stuck_most:
+            return None
+        ((topic, _),) = stuck.most_common(1)
+        self._aside.add(topic)
+        lanes = {lane: queue for lane, queue in self._lanes.items() if lane[0] == topic}
+        tried = [lane for lane, queue in lanes.items() if queue[0].row_id in self._attempts]
+        staying = set(islice(tried, kept))
+        for lane, queue in lanes.items():
+            self._forget(queue[1:] if lane in staying else queue)
+            if lane in staying:
+                del queue[1:]
+            else:
+                del self._lanes[lane]
+        self._ready = deque(row for row in self._ready if row.row_id in self._held)
+        self._delayed = [delayed for delayed in self._delayed if delayed[1] in self._held]
+        heapify(self._delayed)
+        return topic
+
+    def _forget(self, rows: Iterable[OutboxRow]) -> None:
+        for row in rows:
+            del self._held[row.row_id]
+            self._attempts.pop(row.row_id, None)
+            if row.after is not None and self._waiting.get(row.after) is row:
+                del self._waiting[row.after]
+
+    def clear(self, *, done: bool = False) -> None:
+        """Forget all rows that are not acknowledged: they are not ours any more. With `done`, the others too: their ids
+        come again.
+        """
         self._held.clear()
         self._lanes.clear()
         self._ready.clear()
@@ -139,6 +189,9 @@ class Lanes:
         self._new_waits.clear()
         self._delayed.clear()
         self._attempts.clear()
+        self._aside.clear()
+        if done:
+            self._done, self._done_before = set(), set()
 
     def _come_first(self, row: OutboxRow) -> None:
         after = row.after

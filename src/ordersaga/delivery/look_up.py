@@ -10,7 +10,7 @@ come to its age. So a row that was refused for days holds up none that is younge
 A span that takes too long is tried again as a shorter one.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from threading import Lock
@@ -43,12 +43,12 @@ class LookUp(Looped):
         self,
         was_written: WasWritten,
         *,
-        written: Callable[[Sequence[int]], None],
+        written: Callable[[Sequence[OutboxRow]], None],
         missing: Callable[[Sequence[OutboxRow]], None],
         clock: Clock,
         randomness: Randomness,
     ) -> None:
-        """Each row that is added goes to one of the callbacks: its id to `written`, or itself to `missing`."""
+        """Each row that is added goes to one of the callbacks: to `written`, or to `missing`."""
         self._was_written = was_written
         self._written, self._missing = written, missing
         self._clock = clock
@@ -89,6 +89,11 @@ class LookUp(Looped):
         with self._lock:
             return [row_id for search in self._searches for row_id in search.rows]
 
+    def waiting(self) -> Counter[str]:
+        """How many rows of each topic wait here."""
+        with self._lock:
+            return Counter(row.topic for search in self._searches for row in search.rows.values())
+
     def _turn(self) -> None:
         search, rows = self._next()
         if search is None:
@@ -107,7 +112,7 @@ class LookUp(Looped):
         pairs = list(zip(rows, answers, strict=True))
         written = [row for row, is_written in pairs if is_written]
         missing = [row for row, is_written in pairs if not is_written and _written_after_ms(row) >= since_ms]
-        self._written([row.row_id for row in written])
+        self._written(written)
         self._missing(missing)
         took_seconds = self._clock.monotonic() - began
         with self._lock:

@@ -11,6 +11,7 @@ connection of the pool.
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from importlib.resources import files
 from typing import Any, cast
 from uuid import UUID
@@ -27,7 +28,7 @@ from ordersaga.delivery.arrays import Bytes, Texts, register
 from ordersaga.delivery.clock import Randomness, SystemRandom
 from ordersaga.delivery.deadline import Deadline
 from ordersaga.delivery.messages import OutboxRow
-from ordersaga.delivery.outbox_protocol import LeaseLost, OutboxUnavailable, Pending
+from ordersaga.delivery.outbox_protocol import AnotherServer, LeaseLost, OutboxUnavailable, Pending
 from ordersaga.delivery.pool import left_if_read_only
 from ordersaga.delivery.round_trip import round_trip
 from ordersaga.wire.headers import unpacked
@@ -45,17 +46,18 @@ _NO_HEADERS = _encode_headers(())
 register(psycopg.adapters)
 
 
-def write(cursor: Cursor[Any], records: Sequence[Outgoing], owner: UUID) -> None:
+def write(cursor: Cursor[Any], records: Sequence[Outgoing], owner: UUID, server: datetime | None = None) -> None:
     """Insert `records` in the caller's transaction, in their order. Within `round_trip` this only queues the statement.
 
-    `owner` is `PostgresOutbox.owner` as of now. The cursor must not be used for anything else until `written` has read
-    it.
+    `owner` and `server` are those of `PostgresOutbox` as of now, read in this order. The cursor must not be used for
+    anything else until `written` has read it.
     """
     if records:
         cursor.execute(
             _text("write"),
             {
                 "owner": owner,
+                "server": server,
                 "topics": Texts([r.topic for r in records]),
                 "keys": Bytes([r.key for r in records]),
                 "values": Bytes([r.value for r in records]),
@@ -109,6 +111,8 @@ class PostgresOutbox:
         """
         self._pool = pool
         self._owner = owner
+        self._former: UUID | None = None
+        self._server: datetime | None = None
         self._schema = schema
         self._lease_seconds = lease_seconds
         self._name = name
@@ -120,13 +124,22 @@ class PostgresOutbox:
         return self._owner
 
     @property
+    def server(self) -> datetime | None:
+        return self._server
+
+    @property
     def lease_seconds(self) -> float:
         return self._lease_seconds
 
     def register(self, *, anew: bool = False) -> None:
         owner = UUID(bytes=self._randomness.bytes(16), version=4) if anew else self._owner
-        with self._transaction() as connection:
-            _ask(connection, "register", {"owner": owner, "lease_seconds": self._lease_seconds, "name": self._name})
+        with self._transaction(on_any=True) as connection:
+            lease = {"owner": owner, "lease_seconds": self._lease_seconds, "name": self._name}
+            ((server,),) = _ask(connection, "register", lease)
+        if anew:
+            self._former = self._owner
+        # In this order: who reads the owner, then the server, and gets two that do not go together has the old owner.
+        self._server = server
         self._owner = owner
 
     def beat(self) -> None:
@@ -137,13 +150,13 @@ class PostgresOutbox:
             raise LeaseLost(f"the lease of {self._owner} ran out and was ended by another process")
 
     def release(self) -> None:
-        with self._transaction() as connection:
+        with self._transaction(on_any=True) as connection:
             _ask(connection, "release", {"owner": self._owner})
 
     def acknowledged(self, row_ids: Sequence[int]) -> None:
         if row_ids:
-            with self._transaction() as connection:
-                _ask(connection, "acknowledged", {"row_ids": list(row_ids)})
+            with self._transaction(on_any=True) as connection:
+                _ask(connection, "acknowledged", {"row_ids": list(row_ids), "server": self._server})
 
     def still_there(self, row_ids: Collection[int]) -> set[int]:
         if not row_ids:
@@ -152,31 +165,38 @@ class PostgresOutbox:
             cursor = _ask(connection, "still_there", {"row_ids": list(row_ids)})
             return {row_id for (row_id,) in cursor}
 
-    def take_over(self, limit: int) -> Sequence[OutboxRow]:
+    def take_over(self, limit: int, *, without: Collection[str] = ()) -> Sequence[OutboxRow]:
         with self._transaction() as connection:
             _ask(connection, "bury", {})
-            cursor = _ask(connection, "take_over", {"owner": self._owner, "limit": limit})
+            wanted = {"owner": self._owner, "former": self._former, "limit": limit, "without": list(without)}
+            cursor = _ask(connection, "take_over", wanted)
             return sorted((_row(found) for found in cursor), key=lambda row: row.row_id)
 
-    def left_behind(self, known: Collection[int], *, older_than_seconds: float, limit: int) -> Sequence[OutboxRow]:
+    def left_behind(
+        self, known: Collection[int], *, older_than_seconds: float, limit: int, without: Collection[str] = ()
+    ) -> Sequence[OutboxRow]:
         with self._transaction() as connection:
             wanted = {
                 "owner": self._owner,
                 "known": list(known),
                 "older_than_seconds": older_than_seconds,
                 "limit": limit,
+                "without": list(without),
             }
             return [_row(found) for found in _ask(connection, "left_behind", wanted)]
 
     def pending(self) -> Pending:
-        with self._transaction() as connection:
+        with self._transaction(on_any=True) as connection:
             found = _ask(connection, "pending", {}).fetchone()
         assert found is not None, "an aggregate has a row"
         return Pending(*found)
 
     @contextmanager
-    def _transaction(self) -> Iterator[Connection[Any]]:
-        """BEGIN, the statements and COMMIT travel together, and all of it within the deadline."""
+    def _transaction(self, *, on_any: bool = False) -> Iterator[Connection[Any]]:
+        """BEGIN, the statements and COMMIT travel together, and all of it within the deadline. Raises `AnotherServer`,
+        if not `on_any`: what the statements say of ids is not to be believed there.
+        """
+        server = None if on_any else self._server
         try:
             with (
                 self._pool.connection(timeout=self._deadline.seconds) as connection,
@@ -186,10 +206,13 @@ class PostgresOutbox:
             ):
                 if self._schema is not None:
                     connection.execute("SELECT set_config('search_path', %s, true)", (self._schema,))
+                asked = _ask(connection, "is_same", {"server": server}) if server else None
                 yield connection
                 connection.commit()
         except (psycopg.Error, PoolTimeout, PoolClosed) as error:
             raise OutboxUnavailable(f"{type(error).__name__}: {error}".strip()) from error
+        if asked is not None and asked.fetchone() != (True,):
+            raise AnotherServer(f"the lease began on a server that was started at {server}")
 
 
 _TEXTS: Mapping[str, bytes] = {

@@ -5,6 +5,7 @@ a call.
 """
 
 from collections.abc import Collection, Sequence
+from datetime import UTC, datetime
 from itertools import islice
 from threading import Lock
 from uuid import UUID
@@ -12,7 +13,9 @@ from uuid import UUID
 from ordersaga.bus.protocol import Outgoing
 from ordersaga.delivery.clock import Clock, Randomness, SystemClock, SystemRandom
 from ordersaga.delivery.messages import OutboxRow
-from ordersaga.delivery.outbox_protocol import LeaseLost, Pending
+from ordersaga.delivery.outbox_protocol import AnotherServer, LeaseLost, Pending
+
+NOBODY = UUID(int=0)
 
 
 class MemoryTable:
@@ -28,11 +31,17 @@ class MemoryTable:
         self.lease_until: dict[UUID, float] = {}
         self.lanes: dict[tuple[str, bytes], dict[int, None]] = {}
         """The rows of each lane, in order."""
+        self.server = datetime(2026, 1, 1, tzinfo=UTC)
+        """When it was started: another moment, if it is started again or a standby takes over."""
+        self.server_of: dict[UUID, datetime] = {}
+        """The one that each owner's lease began on."""
         self._last_id = 0
 
     def write(self, records: Sequence[Outgoing], owner: UUID) -> list[OutboxRow]:
         """Insert and commit. A store that commits several things at once calls this last, as it cannot fail."""
         with self.lock:
+            if self.server_of.get(owner, self.server) != self.server:
+                owner = NOBODY
             return [self._insert(record, owner) for record in records]
 
     def _insert(self, record: Outgoing, owner: UUID) -> OutboxRow:
@@ -80,6 +89,8 @@ class MemoryOutbox:
     ) -> None:
         self._table = table
         self._owner = owner
+        self._former: UUID | None = None
+        self._server: datetime | None = None
         self._lease_seconds = lease_seconds
         self._randomness = randomness or SystemRandom()
 
@@ -88,17 +99,23 @@ class MemoryOutbox:
         return self._owner
 
     @property
+    def server(self) -> datetime | None:
+        return self._server
+
+    @property
     def lease_seconds(self) -> float:
         return self._lease_seconds
 
     def register(self, *, anew: bool = False) -> None:
         with self._table.lock:
             if anew:
-                self._owner = UUID(bytes=self._randomness.bytes(16), version=4)
+                self._former, self._owner = self._owner, UUID(bytes=self._randomness.bytes(16), version=4)
+            self._server = self._table.server_of[self._owner] = self._table.server
             self._table.lease_until[self._owner] = self._lease_end()
 
     def beat(self) -> None:
         with self._table.lock:
+            self._check()
             if self._owner not in self._table.lease_until:
                 raise LeaseLost(f"the lease of {self._owner} ran out and was ended by another process")
             self._table.lease_until[self._owner] = self._lease_end()
@@ -109,34 +126,48 @@ class MemoryOutbox:
 
     def acknowledged(self, row_ids: Sequence[int]) -> None:
         with self._table.lock:
-            for row_id in row_ids:
+            for row_id in row_ids if self._is_same() else ():
                 self._table.delete(row_id)
 
     def still_there(self, row_ids: Collection[int]) -> set[int]:
         with self._table.lock:
+            self._check()
             return {row_id for row_id in row_ids if row_id in self._table.rows}
 
-    def take_over(self, limit: int) -> Sequence[OutboxRow]:
+    def take_over(self, limit: int, *, without: Collection[str] = ()) -> Sequence[OutboxRow]:
         with self._table.lock:
+            self._check()
             self._table.bury()
-            living = self._table.lease_until
-            found = list(islice((i for i, owner in self._table.owner_of.items() if owner not in living), limit))
+            living, rows = self._table.lease_until, self._table.rows
+            orphans = (i for i, owner in self._table.owner_of.items() if owner not in living or owner == self._former)
+            found = list(islice((i for i in orphans if rows[i].topic not in without), limit))
             for row_id in found:
                 self._table.owner_of[row_id] = self._owner
             return self._as_found(found)
 
-    def left_behind(self, known: Collection[int], *, older_than_seconds: float, limit: int) -> Sequence[OutboxRow]:
+    def left_behind(
+        self, known: Collection[int], *, older_than_seconds: float, limit: int, without: Collection[str] = ()
+    ) -> Sequence[OutboxRow]:
         with self._table.lock:
-            latest = self._table.clock.monotonic() - older_than_seconds
+            self._check()
+            latest, rows = self._table.clock.monotonic() - older_than_seconds, self._table.rows
             remembered = set(known)
             mine = (i for i, owner in self._table.owner_of.items() if owner == self._owner and i not in remembered)
-            return self._as_found(list(islice((i for i in mine if self._table.created_at[i] <= latest), limit)))
+            wanted = (i for i in mine if rows[i].topic not in without)
+            return self._as_found(list(islice((i for i in wanted if self._table.created_at[i] <= latest), limit)))
 
     def pending(self) -> Pending:
         with self._table.lock:
             oldest = min(self._table.created_at.values(), default=None)
             age_seconds = 0.0 if oldest is None else self._table.clock.monotonic() - oldest
             return Pending(len(self._table.rows), age_seconds)
+
+    def _is_same(self) -> bool:
+        return self._server in (None, self._table.server)
+
+    def _check(self) -> None:
+        if not self._is_same():
+            raise AnotherServer(f"the lease began on a server that was started at {self._server}")
 
     def _lease_end(self) -> float:
         return self._table.clock.monotonic() + self._lease_seconds

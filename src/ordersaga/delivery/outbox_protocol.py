@@ -10,6 +10,7 @@ Two implementations: `outbox.PostgresOutbox` and `outbox_memory.MemoryOutbox`. O
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
@@ -26,7 +27,7 @@ class Pending:
 
 class Outbox(Protocol):
     """One owner's view of the outbox. Every method is a transaction of its own and raises `OutboxUnavailable` when it
-    cannot be had.
+    cannot be had, and `AnotherServer` where ids of rows are not those of the server that the lease began on.
     """
 
     @property
@@ -34,10 +35,14 @@ class Outbox(Protocol):
         """The id to write rows under, now. It changes when the lease was lost, so ask for it in every transaction."""
 
     @property
+    def server(self) -> datetime | None:
+        """When the server was started that the lease began on; None before it began."""
+
+    @property
     def lease_seconds(self) -> float: ...
 
     def register(self, *, anew: bool = False) -> None:
-        """Begin a lease; with `anew` under another id, because the old one was lost."""
+        """Begin a lease; with `anew` under another id, because the old one was lost. Its rows can be taken over."""
 
     def beat(self) -> None:
         """Renew the lease on the database's clock. Raises `LeaseLost` when somebody has removed this owner."""
@@ -46,17 +51,19 @@ class Outbox(Protocol):
         """End the lease: others take over at once."""
 
     def acknowledged(self, row_ids: Sequence[int]) -> None:
-        """Delete rows whose records are in the log of the bus, in one statement."""
+        """Delete rows whose records are in the log of the bus, in one statement; none on another server."""
 
     def still_there(self, row_ids: Collection[int]) -> set[int]:
         """Those that are not deleted yet, whoever owns them."""
 
-    def take_over(self, limit: int) -> Sequence[OutboxRow]:
-        """Become the owner of rows whose owner is gone, oldest first."""
+    def take_over(self, limit: int, *, without: Collection[str] = ()) -> Sequence[OutboxRow]:
+        """Become the owner of rows whose owner is gone, oldest first; not of rows on the topics `without`."""
 
-    def left_behind(self, known: Collection[int], *, older_than_seconds: float, limit: int) -> Sequence[OutboxRow]:
-        """Rows of mine that are not among `known`, oldest first: a COMMIT whose answer was lost, or more than memory
-        would hold.
+    def left_behind(
+        self, known: Collection[int], *, older_than_seconds: float, limit: int, without: Collection[str] = ()
+    ) -> Sequence[OutboxRow]:
+        """Rows of mine that are not among `known` nor on the topics `without`, oldest first: a COMMIT whose answer was
+        lost, or more than memory would hold.
         """
 
     def pending(self) -> Pending: ...
@@ -68,6 +75,7 @@ class OutboxError(Exception):
     OutboxError
     ├── OutboxUnavailable   the database cannot be reached, is busy or read-only: try again later (retriable)
     └── LeaseLost           others may own our rows by now: forget what is held, register under another id
+        └── AnotherServer   not the one that the lease began on: forget the ids of rows too, they may come again
     """
 
     retriable = False
@@ -79,3 +87,7 @@ class OutboxUnavailable(OutboxError):
 
 class LeaseLost(OutboxError):
     pass
+
+
+class AnotherServer(LeaseLost):
+    """Or the same one, started again, since that cannot be told from a standby that lacks what was committed last."""

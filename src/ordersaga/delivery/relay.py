@@ -3,13 +3,14 @@
 Whoever has committed rows offers them; they go out from memory at once, without a look at the database, and are deleted
 from it on their own acknowledgement. The promise: every committed row is published at least once, records of one lane
 (a key on a topic) in order, also when processes die, answers get lost or the bus is away. The non-promise: that it is
-published once only. A crash between acknowledgement and delete, an acknowledgement that was lost, or a process that was
-frozen past its lease publish a row twice. One that runs on without a network does not: what its client has not sent by
-the end of the lease is never sent.
+published once only. A crash between acknowledgement and delete, of this process or of the database's server, an
+acknowledgement that was lost, or a process that was frozen past its lease publish a row twice. One that runs on without
+a network does not: what its client has not sent by the end of the lease is never sent.
 
 A row that the bus refuses stays in the outbox, blocks its lane only, and is tried again every `refused_retry_seconds`:
 a missing topic or a right may be mended. Rows that memory does not hold (more than `held_max`, a COMMIT whose answer
-was lost, a dead process) are found by a scan.
+was lost, a dead process) are found by a scan. Where rows that cannot go out take more than half of memory, the topic
+that has most of them is set aside: a few are tried, the others stay in the outbox until one of those is acknowledged.
 """
 
 from collections.abc import Collection, Sequence
@@ -21,7 +22,7 @@ import structlog
 from ordersaga.bus.protocol import Outcome, Producer, Published
 from ordersaga.delivery import failpoints
 from ordersaga.delivery.background import Health, Loop
-from ordersaga.delivery.clock import Clock, Randomness, SystemClock, SystemRandom, backoff_seconds
+from ordersaga.delivery.clock import Clock, Randomness, SystemClock, SystemRandom
 from ordersaga.delivery.lanes import Lanes
 from ordersaga.delivery.lease import Lease, LeaseEnd
 from ordersaga.delivery.look_up import WasWritten
@@ -67,14 +68,13 @@ class Relay:
         self._drain_until: float | None = None
         self._overflowed = False
         """Rows were offered and not kept. Until a scan has fetched them none is kept, lest one wait for those."""
-        self._news = self._idle = self._closed = False
+        self._news = self._idle = self._closed = self._ids_anew = False
 
         self._lanes = Lanes(remembered_max=2 * self._pace.held_max)
         """Belongs to the loop's thread; others only look at its lengths."""
         self._held_as: UUID | None = None
         self._scan_at = float("inf")
-        self._begun_anew = False
-        self._outage = False
+        self._begun_anew = self._outage = False
         self._oldest_at: float | None = None
         self._published_total = self._unknown_total = self._refused_total = self._found_total = 0
         self._last_error = ""
@@ -84,6 +84,7 @@ class Relay:
         self._upkeep = Upkeep(
             outbox,
             leased=self._on_lease,
+            lost=self._on_lost,
             found=self._on_found,
             gone=self._on_gone,
             was_written=was_written,
@@ -157,8 +158,9 @@ class Relay:
             return Health(name="relay", healthy=False, detail="no lease on the outbox")
         if self._outage:
             return Health(name="relay", healthy=False, detail=f"nothing is acknowledged: {self._last_error}")
-        blocked = self._lanes.blocked
-        odd = (f"{blocked} lanes blocked: {self._last_error}" if blocked else "", upkeep.detail)
+        blocked, aside = self._lanes.blocked, sorted(self._lanes.aside)
+        left = f", all of {', '.join(aside)} waits" if aside else ""
+        odd = (f"{blocked} lanes blocked{left}: {self._last_error}" if blocked else "", upkeep.detail)
         return Health(name="relay", healthy=True, detail="; ".join(filter(None, odd)))
 
     def figures(self) -> RelayFigures:
@@ -180,15 +182,19 @@ class Relay:
 
     # --- from the upkeep's thread ----------------------------------------------------------------------------
 
-    def _on_lease(self, owner: UUID | None, until: float) -> None:
+    def _on_lease(self, owner: UUID, until: float) -> None:
         with self._changed:
-            self._lease = None if owner is None else Lease(owner, until)
+            self._lease = Lease(owner, until)
             self._tell()
             self._changed.notify_all()
-        if owner is None:
-            self._cut_off()
-        else:
-            self._lease_end.move_to(until)
+        self._lease_end.move_to(until)
+
+    def _on_lost(self, ids_anew: bool) -> None:
+        with self._changed:
+            self._lease = None
+            self._ids_anew = self._ids_anew or ids_anew
+            self._tell()
+        self._cut_off()
 
     def _on_found(self, rows: Sequence[OutboxRow], more: bool) -> None:
         with self._changed:
@@ -244,18 +250,22 @@ class Relay:
             offered, self._offered, self._offered_rows = self._offered, [], 0
             gone, self._gone_ids = self._gone_ids, []
             lease = self._lease
+            ids_anew, self._ids_anew = self._ids_anew, False
         owner = None if lease is None else lease.owner
-        if owner != self._held_as:
-            self._begin_as(owner)
+        if ids_anew or owner != self._held_as:
+            self._begin_as(owner, ids_anew=ids_anew)
+            gone = []
         now = self._clock.monotonic()
         for rows in offered:
             if rows[0].owner in (None, owner):
                 self._lanes.add(rows, now)
+            elif owner is not None:
+                self._scan_at = now
         self._lanes.gone(gone)
 
-    def _begin_as(self, owner: UUID | None) -> None:
+    def _begin_as(self, owner: UUID | None, *, ids_anew: bool = False) -> None:
         """The lease is new or lost: what was held may be another's by now; what there is of ours is found by a scan."""
-        self._lanes.clear()
+        self._lanes.clear(done=ids_anew)
         self._held_as = owner
         self._scan_at = float("inf") if owner is None else self._clock.monotonic()
         self._begun_anew = True
@@ -291,8 +301,9 @@ class Relay:
             acknowledged = [row for row, outcome in pairs if outcome.published is Published.ACKNOWLEDGED]
             self._delay([(row, outcome) for row, outcome in pairs if outcome.published is not Published.ACKNOWLEDGED])
         if acknowledged:
-            self._upkeep.acknowledged([row.row_id for row in acknowledged])
-            self._lanes.acknowledged(acknowledged)
+            self._upkeep.acknowledged(acknowledged)
+            if opened := self._lanes.acknowledged(acknowledged):
+                self._fetch_all_of(opened)
             self._published_total += len(acknowledged)
             if self._outage:
                 # The bus is back: do not wait out the pauses that grew while it was away.
@@ -336,28 +347,33 @@ class Relay:
                 _log.error("relay.refused", row_id=row.row_id, topic=row.topic, error=outcome.error, **named)
             else:
                 unknown += 1
-                self._lanes.failed(row, now + self._pause_seconds(self._lanes.attempts(row) + 1))
+                attempt = self._lanes.attempts(row) + 1
+                self._lanes.failed(row, now + self._pace.pause_seconds(attempt, self._randomness))
         if unknown:
             self._unknown_total += unknown
             _log.warning("relay.unknown", rows=unknown, error=self._last_error)
 
-    def _pause_seconds(self, attempt: int) -> float:
-        return backoff_seconds(
-            attempt,
-            first=self._pace.retry_first_seconds,
-            most=self._pace.retry_most_seconds,
-            randomness=self._randomness,
-        )
-
     def _ask_upkeep(self) -> None:
-        new_waits = self._lanes.new_waits()
-        if new_waits:
+        if new_waits := self._lanes.new_waits():
             self._upkeep.ask(new_waits)
+        half = self._pace.held_max // 2
+        if len(self._lanes) > half and self.full and self._lanes.blocked:
+            self._make_room(half)
         now, held = self._clock.monotonic(), len(self._lanes)
-        if self._overflowed and self._held_as is not None and held <= self._pace.held_max // 2:
+        if self._overflowed and self._held_as is not None and held <= half:
             self._scan_at = now
         if now >= self._scan_at:
             self._scan(now, held)
+
+    def _make_room(self, half: int) -> None:
+        """What cannot go out keeps out what can."""
+        if topic := self._lanes.set_aside(half, kept=max(1, half // 50)):
+            _log.error("relay.topic_set_aside", topic=topic, error=self._last_error)
+
+    def _fetch_all_of(self, topics: Collection[str]) -> None:
+        _log.warning("relay.topic_open_again", topics=sorted(topics))
+        with self._changed:
+            self._overflowed = True
 
     def _scan(self, now: float, held: int) -> None:
         """Rows that wait for rows of others must not keep those out, so for them there is room twice."""
@@ -373,7 +389,9 @@ class Relay:
         self._begun_anew = False
         age_seconds = 0.0 if everything else self._pace.left_behind_after_seconds
         limit = min(room, max(self._pace.batch_max, self._pace.held_max // 2))
-        self._upkeep.scan(list(self._lanes.held), older_than_seconds=age_seconds, limit=limit)
+        self._upkeep.scan(
+            list(self._lanes.held), older_than_seconds=age_seconds, limit=limit, without=set(self._lanes.aside)
+        )
 
     def _end(self) -> None:
         with self._changed:

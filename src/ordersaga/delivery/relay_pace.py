@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from ordersaga.delivery.clock import Randomness, backoff_seconds
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RelayPace:
@@ -18,6 +20,12 @@ class RelayPace:
     retry_most_seconds: float = 2.0
     refused_retry_seconds: float = 60.0
     """For what the bus refuses: somebody has to mend a topic or a right first."""
+
+    def pause_seconds(self, attempt: int, randomness: Randomness) -> float:
+        """After so many attempts without an answer."""
+        return backoff_seconds(
+            attempt, first=self.retry_first_seconds, most=self.retry_most_seconds, randomness=randomness
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,11 +5,14 @@ are gone. Each delete costs a transaction, so where many are acknowledged delete
 are they do not, since another process may hold the next row of the lane and wait for it. They go in the order of the
 acknowledgements: rows whose delete failed are in the next statement too, so a later row of a lane never leaves the
 outbox before an earlier one. A row that was acknowledged is never handed out again by this process, however often its
-delete fails.
+delete fails. Where the server is another, or was started again, ids may be given out once more: then all of this is
+forgotten, and rows are taken over anew.
 """
 
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from threading import Lock
+from typing import NamedTuple
 from uuid import UUID
 
 import structlog
@@ -20,7 +23,7 @@ from ordersaga.delivery.clock import Clock, Randomness, backoff_seconds
 from ordersaga.delivery.gathering import Gathering
 from ordersaga.delivery.look_up import LookUp, WasWritten
 from ordersaga.delivery.messages import OutboxRow
-from ordersaga.delivery.outbox_protocol import LeaseLost, Outbox, OutboxUnavailable
+from ordersaga.delivery.outbox_protocol import AnotherServer, LeaseLost, Outbox, OutboxError, OutboxUnavailable
 
 _log = structlog.get_logger(__name__)
 
@@ -39,6 +42,18 @@ _ASK_FIRST_SECONDS = 0.005
 _ASK_MOST_SECONDS = 0.5
 
 
+class _Scan(NamedTuple):
+    known: Collection[int]
+    without: Collection[str]
+    older_than_seconds: float
+    limit: int
+
+    @property
+    def many(self) -> int:
+        """Rows of one topic that may wait to be looked up before no more of it are taken: none may take all room."""
+        return max(1, self.limit // 10)
+
+
 class Upkeep:
     """Started, fed and stopped by the relay. The callbacks run on this thread and must be quick."""
 
@@ -46,30 +61,33 @@ class Upkeep:
         self,
         outbox: Outbox,
         *,
-        leased: Callable[[UUID | None, float], None],
+        leased: Callable[[UUID, float], None],
+        lost: Callable[[bool], None],
         found: Callable[[Sequence[OutboxRow], bool], None],
         gone: Callable[[Collection[int]], None],
         was_written: WasWritten | None = None,
         clock: Clock,
         randomness: Randomness,
     ) -> None:
-        """`leased` gets the owner and the moment, on our clock, until which it may publish; None when the lease was
-        lost.
+        """`leased` gets the owner and the moment, on our clock, until which it may publish; `lost`, whether ids of rows
+        may come again.
 
         `found` gets rows to publish, and whether there may be more.
         """
         self._outbox = outbox
-        self._leased, self._found, self._gone = leased, found, gone
+        self._leased, self._lost, self._found, self._gone = leased, lost, found, gone
         self._clock = clock
         self._randomness = randomness
         self._lock = Lock()
         self._undeleted: list[int] = []
+        self._bygone: set[UUID] = set()
+        """Owners on servers that are gone: the ids of their rows say nothing now."""
         self._delete_at = 0.0
         self._gathering = Gathering(clock, seconds=_DELETE_WAIT_SECONDS, least=_DELETE_LEAST)
         self._asked: set[int] = set()
         self._ask_at = 0.0
         self._ask_pause_seconds = _ASK_FIRST_SECONDS
-        self._scan: tuple[Collection[int], float, int] | None = None
+        self._scan: _Scan | None = None
         self._unsure = False
         """The answer to a taking over was lost: rows that seem left behind may have been a dead process's."""
         self._registered = False
@@ -115,12 +133,14 @@ class Upkeep:
     def undeleted(self) -> int:
         return len(self._undeleted)
 
-    def acknowledged(self, row_ids: Sequence[int]) -> None:
+    def acknowledged(self, rows: Sequence[OutboxRow]) -> None:
+        """All of one owner."""
         with self._lock:
-            sooner = not self._undeleted or len(self._undeleted) < _DELETE_AT_ONCE <= len(self._undeleted) + len(
-                row_ids
-            )
-            self._undeleted.extend(row_ids)
+            if not rows or rows[0].owner in self._bygone:
+                return
+            before = len(self._undeleted)
+            self._undeleted.extend([row.row_id for row in rows])
+            sooner = not before or before < _DELETE_AT_ONCE <= len(self._undeleted)
             if sooner:
                 self._delete_at = self._when_to_delete()
         if sooner:
@@ -134,14 +154,16 @@ class Upkeep:
             self._ask_pause_seconds = _ASK_FIRST_SECONDS
         self._loop.wake()
 
-    def scan(self, known: Collection[int], *, older_than_seconds: float, limit: int) -> None:
-        """Look once for rows of dead owners, and for ours that are not among `known`. A look that is still to come
-        becomes part of this one.
+    def scan(
+        self, known: Collection[int], *, older_than_seconds: float, limit: int, without: Collection[str] = ()
+    ) -> None:
+        """Look once for rows of dead owners, and for ours that are not among `known`; for none on the topics `without`.
+        A look that is still to come becomes part of this one.
         """
         with self._lock:
             if self._scan is not None:
-                older_than_seconds = min(older_than_seconds, self._scan[1])
-            self._scan = (known, older_than_seconds, limit)
+                older_than_seconds = min(older_than_seconds, self._scan.older_than_seconds)
+            self._scan = _Scan(known, without, older_than_seconds, limit)
         self._loop.wake()
 
     def _turn(self) -> None:
@@ -155,6 +177,8 @@ class Upkeep:
             self._ask()
             self._look_around()
             self._failures = 0
+        except LeaseLost as error:
+            self._let_go(error)
         except OutboxUnavailable as error:
             self._failed(error)
 
@@ -173,22 +197,28 @@ class Upkeep:
         asked_at = self._clock.monotonic()
         if asked_at < self._beat_at:
             return
-        try:
-            if self._registered:
-                self._outbox.beat()
-            else:
-                self._outbox.register(anew=self._anew)
-                self._registered = True
-        except LeaseLost as error:
-            _log.error("relay.lease_lost", owner=str(self._outbox.owner), error=str(error))
-            self._leased(None, 0.0)
-            self._registered, self._anew = False, True
-            return
+        if self._registered:
+            self._outbox.beat()
+        else:
+            self._outbox.register(anew=self._anew)
+            self._registered = True
         lease_seconds = self._outbox.lease_seconds
         self._beat_at = asked_at + lease_seconds / 3
         # The database began to count after `asked_at`; a fifth is left for clocks that run differently and for a send
         # that begins at the last moment.
         self._leased(self._outbox.owner, asked_at + lease_seconds * 0.8)
+
+    def _let_go(self, error: LeaseLost) -> None:
+        is_another = isinstance(error, AnotherServer)
+        log = _log.warning if is_another else _log.error
+        log("relay.lease_lost", owner=str(self._outbox.owner), error=str(error))
+        with self._lock:
+            self._scan = None
+            if is_another:
+                self._bygone.add(self._outbox.owner)
+                self._undeleted, self._asked = [], set()
+        self._lost(is_another)
+        self._registered, self._anew, self._beat_at = False, True, 0.0
 
     def _delete(self) -> None:
         with self._lock:
@@ -224,18 +254,23 @@ class Upkeep:
             scan = self._scan
         if scan is None or not self._registered:
             return
-        known, older_than_seconds, limit = scan
         unsure, self._unsure = self._unsure, True
-        looked_up = self._look_up.held() if self._look_up is not None else ()
-        limit_to_look_up = max(0, limit - len(looked_up))
-        taken = self._outbox.take_over(limit_to_look_up)
+        looked_up, waiting = (self._look_up.held(), self._look_up.waiting()) if self._look_up else ((), Counter())
+        crowded = {topic for topic, rows in waiting.items() if rows >= scan.many}
+        limit_to_look_up = max(0, scan.limit - sum(rows for topic, rows in waiting.items() if topic not in crowded))
+        not_to_look_up = {*scan.without, *crowded}
+        taken = self._outbox.take_over(limit_to_look_up, without=not_to_look_up)
         if taken:
             failpoints.hit(AFTER_TAKE_OVER)
             _log.info("relay.took_over", rows=len(taken))
             self._publish_again(taken)
-        known = [*known, *(row.row_id for row in taken), *looked_up]
-        limit_left = limit_to_look_up if unsure else limit
-        left = self._outbox.left_behind(known, older_than_seconds=older_than_seconds, limit=limit_left)
+        limit_left, left_out = (limit_to_look_up, not_to_look_up) if unsure else (scan.limit, scan.without)
+        left = self._outbox.left_behind(
+            [*scan.known, *(row.row_id for row in taken), *looked_up],
+            older_than_seconds=scan.older_than_seconds,
+            limit=limit_left,
+            without=left_out,
+        )
         with self._lock:
             if self._scan is scan:
                 self._scan = None
@@ -243,7 +278,7 @@ class Upkeep:
             self._publish_again(left)
         else:
             self._hand_out(left)
-        self._unsure = unsure and len(left) >= limit_left
+        self._unsure = unsure and (len(left) >= limit_left or bool(left_out))
         if len(taken) >= limit_to_look_up > 0 or len(left) >= limit_left > 0:
             self._found((), True)
 
@@ -273,5 +308,5 @@ class Upkeep:
                 self._delete()
             if self._release and self._registered:
                 self._outbox.release()
-        except OutboxUnavailable as error:
+        except OutboxError as error:
             _log.warning("relay.not_released", error=str(error)[:500], undeleted=len(self._undeleted))

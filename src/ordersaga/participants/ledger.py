@@ -173,7 +173,7 @@ class PostgresTransaction:
                 saved.execute(self._form.save, {"rows": document, "known": Texts(self._known)})
             if answers:
                 self.connection.execute(_text("remember"), _answer_columns(answers))
-            outbox.write(cursor, records, self._owner.owner)
+            outbox.write(cursor, records, self._owner.owner, self._owner.server)
         if rows and saved.rowcount != len(rows):
             raise LedgerUnavailable("another host made one of these rows in this moment")
         return outbox.written(cursor, records)

@@ -43,6 +43,9 @@ class Owner(Protocol):
     @property
     def owner(self) -> UUID: ...
 
+    @property
+    def server(self) -> datetime | None: ...
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:

@@ -1,8 +1,17 @@
--- name: write(owner, topics, keys, values, headers)
--- In the caller's transaction: all records of a batch. `after` is the last row of the lane that was there before this
--- statement; what the statement itself inserts is not visible to it. Ids are drawn in the order of the arrays.
+-- A standby that lacks the last transactions gives their ids out once more. So whoever remembers ids says when the
+-- server was started that they are from; NULL is for any. One that was started again looks like a standby.
+
+-- name: write(owner, server, topics, keys, values, headers)
+-- In the caller's transaction: all records of a batch. On another server they are nobody's, to be taken over. `after` is
+-- the last row of the lane that was there before this statement; what the statement itself inserts is not visible to
+-- it. Ids are drawn in the order of the arrays.
 INSERT INTO outbox (owner, topic, key, value, headers)
-SELECT :owner, r.topic, r.key, r.value, r.headers
+SELECT
+    CASE
+        WHEN coalesce((:server)::timestamptz, pg_postmaster_start_time()) = pg_postmaster_start_time() THEN (:owner)::uuid
+        ELSE '00000000-0000-0000-0000-000000000000'::uuid
+    END,
+    r.topic, r.key, r.value, r.headers
 FROM unnest((:topics)::text[], (:keys)::bytea[], (:values)::bytea[], (:headers)::bytea[])
     WITH ORDINALITY AS r (topic, key, value, headers, n)
 ORDER BY r.n
@@ -11,9 +20,13 @@ RETURNING
     owner,
     (SELECT max(earlier.row_id) FROM outbox AS earlier WHERE earlier.topic = outbox.topic AND earlier.key = outbox.key) AS after;
 
--- name: acknowledged(row_ids)!
+-- name: is_same(server)
+SELECT coalesce((:server)::timestamptz, pg_postmaster_start_time()) = pg_postmaster_start_time() AS is_same;
+
+-- name: acknowledged(row_ids, server)!
 -- The records are in the log of the bus.
-DELETE FROM outbox WHERE row_id = ANY((:row_ids)::bigint[]);
+DELETE FROM outbox WHERE row_id = ANY((:row_ids)::bigint[])
+  AND coalesce((:server)::timestamptz, pg_postmaster_start_time()) = pg_postmaster_start_time();
 
 -- name: still_there(row_ids)
 -- Which of these rows wait still, whoever owns them.
@@ -24,8 +37,8 @@ SELECT row_id FROM outbox WHERE row_id = ANY((:row_ids)::bigint[]);
 -- first and lives, or finds itself gone.
 DELETE FROM outbox_owners WHERE lease_until <= clock_timestamp();
 
--- name: take_over(limit, owner)
--- Rows of owners that are gone become mine, oldest first. The owners come from the index one by one (a loose scan), not
+-- name: take_over(limit, owner, former, without)
+-- Rows of owners that are gone, and of the one that I was, become mine, oldest first. The owners come from the index one by one (a loose scan), not
 -- from reading all rows.
 WITH RECURSIVE owners AS (
     (SELECT owner FROM outbox ORDER BY owner LIMIT 1)
@@ -36,10 +49,13 @@ WITH RECURSIVE owners AS (
 gone AS (
     SELECT owners.owner FROM owners
     WHERE owners.owner IS NOT NULL
-      AND NOT EXISTS (SELECT 1 FROM outbox_owners AS living WHERE living.owner = owners.owner)
+      AND (
+          owners.owner = (:former)::uuid
+          OR NOT EXISTS (SELECT 1 FROM outbox_owners AS living WHERE living.owner = owners.owner)
+      )
 ),
 mine AS (
-    SELECT row_id FROM outbox WHERE owner IN (SELECT owner FROM gone)
+    SELECT row_id FROM outbox WHERE owner IN (SELECT owner FROM gone) AND topic <> ALL((:without)::text[])
     ORDER BY row_id LIMIT :limit FOR UPDATE SKIP LOCKED
 )
 UPDATE outbox AS o SET owner = :owner FROM mine WHERE o.row_id = mine.row_id
@@ -49,7 +65,7 @@ RETURNING
     (SELECT max(earlier.row_id) FROM outbox AS earlier
      WHERE earlier.topic = o.topic AND earlier.key = o.key AND earlier.row_id < o.row_id) AS after;
 
--- name: left_behind(owner, older_than_seconds, known, limit)
+-- name: left_behind(owner, older_than_seconds, known, without, limit)
 -- My own rows that the relay does not hold, oldest first.
 SELECT
     o.row_id, o.owner, o.topic, o.key, o.value, o.headers,
@@ -58,16 +74,18 @@ SELECT
      WHERE earlier.topic = o.topic AND earlier.key = o.key AND earlier.row_id < o.row_id) AS after
 FROM outbox AS o
 WHERE o.owner = :owner
+  AND o.topic <> ALL((:without)::text[])
   AND o.created_at <= clock_timestamp() - make_interval(secs => :older_than_seconds)
   AND NOT EXISTS (SELECT 1 FROM unnest((:known)::bigint[]) AS k (row_id) WHERE k.row_id = o.row_id)
 ORDER BY o.row_id
 LIMIT :limit;
 
--- name: register(owner, lease_seconds, name)!
+-- name: register(owner, lease_seconds, name)
 -- I live, until the lease ends or is renewed.
 INSERT INTO outbox_owners (owner, lease_until, name)
 VALUES (:owner, clock_timestamp() + make_interval(secs => :lease_seconds), :name)
-ON CONFLICT (owner) DO UPDATE SET lease_until = excluded.lease_until, name = excluded.name;
+ON CONFLICT (owner) DO UPDATE SET lease_until = excluded.lease_until, name = excluded.name
+RETURNING pg_postmaster_start_time();
 
 -- name: beat(lease_seconds, owner)
 -- Renew. No row means that somebody found the lease run out: the rows may be somebody else's by now. A lease that ran

@@ -79,6 +79,9 @@ class Owner(Protocol):
     @property
     def owner(self) -> UUID: ...
 
+    @property
+    def server(self) -> datetime | None: ...
+
 
 class PostgresStore:
     def __init__(
@@ -301,7 +304,7 @@ class PostgresTransaction:
                     keys.execute(_SQL["add_keys"], rows.key_columns(batch.keys))
                 self._write_sagas(batch.changes, moved, moving)
                 self._write_around(batch)
-                outbox.write(outgoing, records, self._owner.owner)
+                outbox.write(outgoing, records, self._owner.owner, self._owner.server)
         except BadRow:
             # The history of a stale change breaks a key: that is no fault of the row.
             self._check_all_moved(moving, moved)
