@@ -106,6 +106,9 @@ class MachineBus:
     def group_lag(self, group: str) -> Mapping[tuple[str, int], int]:
         return self._bus.group_lag(group)
 
+    def read_again(self, group: str, since_ms: int) -> Mapping[tuple[str, int], int]:
+        return self._bus.read_again(group, since_ms)
+
     def members(self, group: str) -> Sequence[GroupMember]:
         return self._bus.members(group)
 

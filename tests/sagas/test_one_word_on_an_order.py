@@ -361,4 +361,4 @@ def test_an_order_that_came_back_to_life_is_cancelled_with_fresh_attempts() -> N
     story.hear(CANCELLED, stamp=NOON + timedelta(seconds=5)).hear(OPENED, stamp=NOON + timedelta(seconds=6))
     story.hear(RELEASED)
     out = story.saga.outstanding
-    assert out and (out.step, out.attempt) == ("CREATE_ORDER", 1)
+    assert (out.step, out.attempt) == ("CREATE_ORDER", 1)

@@ -51,9 +51,7 @@ NOBODY = frozenset(Participant)
 HOLD_SECONDS = 120.0
 VIOLATIONS_MAX = 20
 NO_END = "I10: from every state the saga can come to rest"
-_UNSEEN = frozenset(
-    {"revision", "created_at", "updated_at", "completed_at", "sent_at", "first_sent_at", "explanation", "shown_at"}
-)
+_UNSEEN = frozenset({"revision", "created_at", "updated_at", "completed_at", "sent_at", "first_sent_at", "explanation"})
 
 
 class Asked(Struct, frozen=True):
