@@ -11,7 +11,7 @@ from ordersaga.delivery.outbox_memory import MemoryTable
 from ordersaga.delivery.relay import Relay
 from ordersaga.delivery.relay_pace import RelayPace
 
-from .stage import ACKNOWLEDGED, MovableClock, ScriptedProducer, SeededRandom, Stage, WatchedOutbox
+from .stage import ACKNOWLEDGED, MovableClock, OtherClock, ScriptedProducer, SeededRandom, Stage, WatchedOutbox
 
 LEASE_SECONDS = 15.0
 QUICK = {"retry_first_seconds": 0.01, "retry_most_seconds": 0.05, "scan_interval_seconds": 0.05}
@@ -30,7 +30,13 @@ class Process:
         **pace: Any,
     ) -> None:
         self.house = house
-        self.outbox = WatchedOutbox(house.table, owner, lease_seconds=LEASE_SECONDS, randomness=SeededRandom(owner.int))
+        self.outbox = WatchedOutbox(
+            house.table,
+            owner,
+            lease_seconds=LEASE_SECONDS,
+            clock=house.clock,
+            randomness=SeededRandom(owner.int),
+        )
         self.outbox.stage = house.stage
         self.producer = producer or ScriptedProducer(house.stage)
         self.relay = Relay(
@@ -75,7 +81,8 @@ class House:
     def __init__(self, clock: MovableClock | None = None) -> None:
         self.stage = Stage()
         self.clock = clock or MovableClock()
-        self.table = MemoryTable(clock=self.clock)
+        self.table_clock = OtherClock(self.clock)
+        self.table = MemoryTable(clock=self.table_clock)
         self.processes: list[Process] = []
 
     def process(self, owner: UUID, **options: Any) -> Process:

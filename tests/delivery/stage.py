@@ -69,6 +69,17 @@ class StandingClock(MovableClock):
         return 1000.0 + self._ahead_seconds
 
 
+class OtherClock(MovableClock):
+    """One that goes like `clock`, and may be put forward by itself."""
+
+    def __init__(self, clock: MovableClock) -> None:
+        super().__init__()
+        self._clock = clock
+
+    def monotonic(self) -> float:
+        return self._clock.monotonic() + self._ahead_seconds
+
+
 class SeededRandom:
     def __init__(self, seed: int) -> None:
         self._random = Random(seed)

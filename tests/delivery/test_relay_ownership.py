@@ -213,6 +213,37 @@ def test_an_offer_from_before_the_lease_was_lost_is_left_to_others(house: House,
     assert one.producer.values == []
 
 
+# --- the clock of the database -------------------------------------------------------------------------------
+
+
+def test_a_clock_that_is_put_forward_ends_no_lease_of_a_living_process(house: House, one: Process) -> None:
+    """It renews within a third of its lease, and has until then what it needs to know that it is alive."""
+    two = house.process(TWO).start()
+    gate = Gate(one)
+    one.send(b"a")
+    assert gate.entered.wait(10.0)
+    house.table_clock.advance(LEASE_SECONDS + 5)
+    two.pass_scans()
+    assert ONE in house.table.lease_until
+    house.clock.advance(LEASE_SECONDS / 3)
+    one.until(lambda: house.table.lease_until[ONE] > house.table.clock.monotonic(), "it has renewed its lease")
+    gate.opened.set()
+    house.until_empty()
+    assert (one.producer.values, two.producer.values) == ([b"a"], [])
+
+
+def test_a_process_that_died_about_when_the_clock_was_put_forward_is_taken_over_all_the_same(house: House) -> None:
+    dead = house.process(TWO)
+    dead.outbox.register()
+    dead.commit(b"a")
+    one = house.process(ONE).start()
+    house.table_clock.advance(LEASE_SECONDS + 5)
+    one.pass_scans()
+    assert one.producer.values == []
+    house.clock.advance(LEASE_SECONDS)
+    one.until_published(b"a")
+
+
 # --- the server of the database ------------------------------------------------------------------------------
 
 

@@ -22,6 +22,29 @@ class Lease:
         return max(0.0, self.until - now)
 
 
+class DatabaseClock:
+    """Whether the clock that all leases end by goes on like ours. Put forward it ends those of processes that live, and
+    they renew them within a third of a lease. The non-promise: who has not read it before cannot tell.
+    """
+
+    def __init__(self, clock: Clock, lease_seconds: float) -> None:
+        self._clock = clock
+        self._lease_seconds = lease_seconds
+        self._ahead: float | None = None
+        """By how much it was ahead of ours when it was read last, at most."""
+        self._believed_from = float("-inf")
+
+    def is_believed(self, read: Callable[[], float]) -> bool:
+        """Whether a lease that has ended on it, which `read` tells in seconds, has ended."""
+        asked_at = self._clock.monotonic()
+        seconds = read()
+        now = self._clock.monotonic()
+        if self._ahead is not None and seconds - now > self._ahead + self._lease_seconds * 0.2:
+            self._believed_from = now + self._lease_seconds
+        self._ahead = seconds - asked_at
+        return now >= self._believed_from
+
+
 class LeaseEnd(Looped):
     """Does `over` once for each lease that ended."""
 

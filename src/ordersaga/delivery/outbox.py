@@ -25,8 +25,9 @@ from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
 from ordersaga.bus.protocol import Outgoing
 from ordersaga.delivery.arrays import Bytes, Texts, register
-from ordersaga.delivery.clock import Randomness, SystemRandom
+from ordersaga.delivery.clock import Clock, Randomness, SystemClock, SystemRandom
 from ordersaga.delivery.deadline import Deadline
+from ordersaga.delivery.lease import DatabaseClock
 from ordersaga.delivery.messages import OutboxRow
 from ordersaga.delivery.outbox_protocol import AnotherServer, LeaseLost, OutboxUnavailable, Pending
 from ordersaga.delivery.pool import left_if_read_only
@@ -102,6 +103,7 @@ class PostgresOutbox:
         lease_seconds: float = 15.0,
         name: str = "",
         deadline: Deadline | None = None,
+        clock: Clock | None = None,
         randomness: Randomness | None = None,
     ) -> None:
         """`schema` None means that the search path of the pool's connections is right. `name` tells a person whose
@@ -115,6 +117,7 @@ class PostgresOutbox:
         self._server: datetime | None = None
         self._schema = schema
         self._lease_seconds = lease_seconds
+        self._database_clock = DatabaseClock(clock or SystemClock(), lease_seconds)
         self._name = name
         self._deadline = deadline or Deadline(lease_seconds / 3)
         self._randomness = randomness or SystemRandom()
@@ -167,7 +170,8 @@ class PostgresOutbox:
 
     def take_over(self, limit: int, *, without: Collection[str] = ()) -> Sequence[OutboxRow]:
         with self._transaction() as connection:
-            _ask(connection, "bury", {})
+            if self._database_clock.is_believed(lambda: _seconds(connection)):
+                _ask(connection, "bury", {})
             wanted = {"owner": self._owner, "former": self._former, "limit": limit, "without": list(without)}
             cursor = _ask(connection, "take_over", wanted)
             return sorted((_row(found) for found in cursor), key=lambda row: row.row_id)
@@ -229,6 +233,11 @@ def _ask(connection: Connection[Any], name: str, parameters: Mapping[str, Any]) 
     pool's rows are.
     """
     return connection.cursor(row_factory=tuple_row).execute(_text(name), parameters)
+
+
+def _seconds(connection: Connection[Any]) -> float:
+    ((seconds,),) = _ask(connection, "seconds", {})
+    return float(seconds)
 
 
 def _row(found: tuple[Any, ...]) -> OutboxRow:

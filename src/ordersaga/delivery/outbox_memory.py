@@ -12,6 +12,7 @@ from uuid import UUID
 
 from ordersaga.bus.protocol import Outgoing
 from ordersaga.delivery.clock import Clock, Randomness, SystemClock, SystemRandom
+from ordersaga.delivery.lease import DatabaseClock
 from ordersaga.delivery.messages import OutboxRow
 from ordersaga.delivery.outbox_protocol import AnotherServer, LeaseLost, Pending
 
@@ -85,6 +86,7 @@ class MemoryOutbox:
         owner: UUID,
         *,
         lease_seconds: float = 15.0,
+        clock: Clock | None = None,
         randomness: Randomness | None = None,
     ) -> None:
         self._table = table
@@ -92,6 +94,7 @@ class MemoryOutbox:
         self._former: UUID | None = None
         self._server: datetime | None = None
         self._lease_seconds = lease_seconds
+        self._database_clock = DatabaseClock(clock or table.clock, lease_seconds)
         self._randomness = randomness or SystemRandom()
 
     @property
@@ -137,7 +140,8 @@ class MemoryOutbox:
     def take_over(self, limit: int, *, without: Collection[str] = ()) -> Sequence[OutboxRow]:
         with self._table.lock:
             self._check()
-            self._table.bury()
+            if self._database_clock.is_believed(self._table.clock.monotonic):
+                self._table.bury()
             living, rows = self._table.lease_until, self._table.rows
             orphans = (i for i, owner in self._table.owner_of.items() if owner not in living or owner == self._former)
             found = list(islice((i for i in orphans if rows[i].topic not in without), limit))

@@ -32,6 +32,10 @@ DELETE FROM outbox WHERE row_id = ANY((:row_ids)::bigint[])
 -- Which of these rows wait still, whoever owns them.
 SELECT row_id FROM outbox WHERE row_id = ANY((:row_ids)::bigint[]);
 
+-- name: seconds()
+-- The clock that leases end by.
+SELECT extract(epoch FROM clock_timestamp())::float8 AS seconds;
+
 -- name: bury()!
 -- Owners that did not renew in time are removed. This locks their rows: an owner that renews at this moment either is
 -- first and lives, or finds itself gone.
