@@ -45,6 +45,8 @@ class AdminSession:
         return {tuple(tp): max(0, ends[tp].offset - found.offset) for tp, found in committed.items() if tp in ends}
 
     def read_again(self, group: str, since_ms: int) -> dict[tuple[str, int], int]:
+        if members := self.members(group):
+            raise BusRefused(f"{_cannot(group)} ({', '.join(sorted(one.client_id for one in members))})")
         with translated():
             committed = self._client.list_group_offsets({group: None})[group]
             if not committed:
@@ -57,7 +59,7 @@ class AdminSession:
             }
             answers = self._client.reset_group_offsets(group, dict(back)) if back else {}
         if refused := {str(one["error"].__name__) for one in answers.values() if one["error"].errno}:
-            raise BusRefused(f"the group {group} cannot be set back while somebody reads for it ({', '.join(refused)})")
+            raise BusRefused(f"{_cannot(group)} ({', '.join(refused)})")
         return {tuple(tp): committed[tp].offset - answer["offset"] for tp, answer in answers.items()}
 
     def access(self, group: str) -> Access:
@@ -93,6 +95,10 @@ class AdminSession:
 
     def close(self) -> None:
         self._client.close()
+
+
+def _cannot(group: str) -> str:
+    return f"the group {group} cannot be set back while somebody reads for it"
 
 
 def _operations(told: dict[str, Any], prefix: str = "") -> frozenset[str] | None:
