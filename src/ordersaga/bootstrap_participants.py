@@ -81,6 +81,7 @@ def participants(
             clock=SystemClock(),
             randomness=SystemRandom(),
             lease_seconds=settings.outbox_lease_seconds,
+            timeout_seconds=settings.database_timeout_seconds,
             instance_id=settings.instance_id or None,
             tracing=spans.tracing(f"{name}-service") if spans else None,
         )

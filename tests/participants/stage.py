@@ -144,18 +144,28 @@ def raw(value: bytes | None, headers: tuple[tuple[str, bytes], ...] = ()) -> Rec
 
 
 @contextmanager
-def hosted(participant: Participant, database_url: str) -> Iterator[Hosted]:
+def hosted(
+    participant: Participant, database_url: str, *, tables: bool = True, timeout_seconds: float = 60.0
+) -> Iterator[Hosted]:
     """Asked by hand: what it would publish is kept in `offered`."""
-    with running(participant, database_url, start=False) as found:
+    with running(participant, database_url, start=False, tables=tables, timeout_seconds=timeout_seconds) as found:
         found.host._relay.offer = found.offered.extend  # type: ignore[method-assign, assignment]
         yield found
 
 
 @contextmanager
 def running(
-    participant: Participant, database_url: str, bus: MemoryBus | None = None, *, start: bool = True
+    participant: Participant,
+    database_url: str,
+    bus: MemoryBus | None = None,
+    *,
+    start: bool = True,
+    tables: bool = True,
+    timeout_seconds: float = 60.0,
 ) -> Iterator[Hosted]:
-    """With all its loops, over `bus`."""
+    """With all its loops, over `bus`. `tables`: whether it makes them. `timeout_seconds`: for a transaction; more than
+    by default, so that nothing is cut off where a machine is slow.
+    """
     shared = bus or MemoryBus(topics=TOPICS.all())
     host = host_of(
         participant,
@@ -165,9 +175,11 @@ def running(
         clock=SystemClock(),
         randomness=SystemRandom(),
         lease_seconds=2.0,
+        timeout_seconds=timeout_seconds,
     )
     try:
-        host.create_tables()
+        if tables:
+            host.create_tables()
         if start:
             host.start()
         yield Hosted(host, shared)

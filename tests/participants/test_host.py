@@ -310,6 +310,30 @@ def test_a_host_that_waited_for_another_gives_the_answer_that_the_other_gave(dat
         assert first.envelopes() == second.envelopes(), "the same id and time, at the first attempt"
 
 
+def test_a_host_that_waits_for_another_in_vain_is_told_to_ask_again(database_url: str) -> None:
+    with (
+        hosted(Participant.ORDER, database_url) as first,
+        hosted(Participant.ORDER, database_url, tables=False, timeout_seconds=0.5) as second,
+    ):
+        first.ask(CREATE)
+        locked, go_on = Event(), Event()
+
+        def stall() -> None:
+            locked.set()
+            assert go_on.wait(60)
+
+        with ThreadPoolExecutor(2) as pool, armed(BEFORE_COMMIT, stall):
+            earlier = pool.submit(first.ask, CANCEL)
+            assert locked.wait(10)
+            later = pool.submit(second.ask, CANCEL)
+            try:
+                with pytest.raises(LedgerUnavailable):
+                    later.result(30)
+            finally:
+                go_on.set()
+            assert isinstance(earlier.result(10)[0], m.OrderCancelled)
+
+
 def test_ten_hosts_may_start_at_once(database_url: str) -> None:
     def begin(_: int) -> int:
         with hosted(Participant.NOTIFICATION, database_url) as service:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -44,24 +44,34 @@ class Ledgers:
         self._database_url = database_url
         self._open: list[Any] = []
 
-    def of(self, spec: ServiceSpec) -> Two:
-        return self._in_memory(spec) if self._database_url is None else self._in_postgres(spec, self._database_url)
+    def of(self, spec: ServiceSpec, *, other_seconds: float = 60.0) -> Two:
+        """`other_seconds`: how long the other may take for a transaction."""
+        if self._database_url is None:
+            return self._in_memory(spec, other_seconds)
+        return self._in_postgres(spec, self._database_url, other_seconds)
+
+    def frozen(self, spec: ServiceSpec, database_url: str) -> PostgresLedger:
+        """One that ends no transaction by its own clock, only by the server's."""
+        pool = open_pool(database_url, spec.schema, timeout_seconds=0.5)
+        ledger = PostgresLedger(pool, spec, PostgresOutbox(pool, uuid4()), timeout_seconds=600.0)
+        self._open.append(ledger)
+        return ledger
 
     def close(self) -> None:
         for ledger in self._open:
             ledger.close()
 
-    def _in_memory(self, spec: ServiceSpec) -> Two:
+    def _in_memory(self, spec: ServiceSpec, other_seconds: float) -> Two:
         tables = MemoryTables(MemoryTable())
         outbox = MemoryOutbox(tables.outbox, uuid4())
         outbox.register()
-        one, other = (MemoryLedger(tables, spec, outbox, timeout_seconds=1.0) for _ in range(2))
+        one, other = (MemoryLedger(tables, spec, outbox, timeout_seconds=seconds) for seconds in (60.0, other_seconds))
         return Two(one, other, outbox)
 
-    def _in_postgres(self, spec: ServiceSpec, database_url: str) -> Two:
-        pool = open_pool(database_url, spec.schema)
+    def _in_postgres(self, spec: ServiceSpec, database_url: str, other_seconds: float) -> Two:
+        pool = open_pool(database_url, spec.schema, timeout_seconds=60.0)
         outbox = PostgresOutbox(pool, uuid4())
-        one, other = PostgresLedger(pool, spec, outbox), PostgresLedger(pool, spec, outbox)
+        one, other = (PostgresLedger(pool, spec, outbox, timeout_seconds=seconds) for seconds in (60.0, other_seconds))
         one.create_tables()
         outbox.register()
         self._open.append(one)
@@ -126,6 +136,36 @@ def test_who_finds_a_row_held_by_another_waits_and_sees_what_that_one_did(ledger
             waiting = pool.submit(_status, two.other)
             first.save([OrderRow(key="k-1", order_id="o-1", status="CREATED")], {}, [])
         assert waiting.result(10) == "CREATED"
+
+
+def test_who_waits_for_a_row_that_is_never_let_go_is_told_to_ask_again(ledgers: Ledgers) -> None:
+    two = ledgers.of(ORDER, other_seconds=0.5)
+    with two.one.transaction() as transaction:
+        transaction.save([ROW], {}, [])
+    with ThreadPoolExecutor(1) as threads, two.one.transaction() as first:
+        first.load(["k-1"], [], [])
+        with pytest.raises(LedgerUnavailable):
+            threads.submit(_status, two.other).result(30)
+
+
+def test_a_row_that_a_frozen_process_holds_is_free_after_a_while(database_url: str) -> None:
+    """Its own clock stands still, so it is the server that ends it."""
+
+    def freeze_with_the_row(frozen: PostgresLedger, other: Ledger) -> None:
+        with ThreadPoolExecutor(1) as threads, frozen.transaction() as transaction:
+            transaction.load(["k-1"], [], [])
+            waiting = threads.submit(_status, other)
+            if transaction.connection.info.server_version >= 17_00_00:
+                assert waiting.result(50) == "PENDING"
+            raise LedgerUnavailable("as it would be told, should it wake up")
+
+    with closing(Ledgers(database_url)) as ledgers:
+        two = ledgers.of(ORDER)
+        with two.one.transaction() as transaction:
+            transaction.save([ROW], {}, [])
+        with pytest.raises(LedgerUnavailable):
+            freeze_with_the_row(ledgers.frozen(ORDER, database_url), two.other)
+        assert _status(two.other) == "PENDING"
 
 
 def test_what_a_text_cannot_hold_is_refused_for_good(ledgers: Ledgers) -> None:

@@ -20,6 +20,7 @@ from ordersaga.wire.codec import Envelope
 from ordersaga.wire.topics import Participant
 from tests.participants.stage import (
     AUTHORIZE,
+    CANCEL,
     CREATE,
     SAGA,
     START,
@@ -99,6 +100,22 @@ def test_a_timer_fires_by_itself(bus: MemoryBus, database_url: str) -> None:
             lambda: [type(one.body) for one in said(bus, TOPICS.timer_events)] == [m.TimerStarted, m.TimerExpired],
             "it has started and fired",
         )
+
+
+def test_a_service_that_waits_for_a_row_in_vain_says_so_and_answers_when_it_is_free(
+    bus: MemoryBus, database_url: str
+) -> None:
+    with (
+        hosted(Participant.ORDER, database_url) as first,
+        running(Participant.ORDER, database_url, bus, tables=False, timeout_seconds=1.0) as second,
+    ):
+        first.ask(CREATE)
+        with first.ledger.transaction() as transaction:
+            transaction.load([str(SAGA)], [], [])
+            send(bus, TOPICS.order_commands, [command_record(CANCEL)])
+            until(lambda: "LedgerUnavailable" in second.host.health().detail, "it is not well")
+        until(lambda: m.OrderCancelled in {type(one.body) for one in said(bus, TOPICS.order_events)}, "it answers")
+        until(lambda: second.host.health().healthy, "it is well again")
 
 
 def test_a_service_that_has_stopped_holds_no_connection(bus: MemoryBus, database_url: str) -> None:

@@ -12,10 +12,16 @@ from ordersaga.participants.ledger_protocol import LedgerUnavailable
 from ordersaga.wire import messages as m
 from ordersaga.wire.topics import Participant
 from tests.participants.stage import AUTHORIZE, Hosted, hosted
+from tests.waiting import until
 
 WITHIN_SECONDS = 30
 READS = "select from participant_payment.rows"
 ALL_TABLES = "select string_agg(format('%I.%I', schemaname, tablename), ', ') from pg_tables where schemaname = "
+MAKES_TABLES = "select pg_advisory_xact_lock(hashtextextended('participant_order', 0))"
+WAITS_LONG = (
+    "select count(*) from pg_stat_activity where datname = current_database() and wait_event = 'advisory'"
+    " and clock_timestamp() - xact_start > interval '4 seconds'"
+)
 COLUMNS = "select array_agg(column_name::text) from information_schema.columns where table_name = 'rows'"
 INDEXES = "select array_agg(indexname::text) from pg_indexes where schemaname = current_schema"
 ADDED_COLUMNS = {
@@ -69,6 +75,20 @@ def test_a_change_gives_way_to_whoever_holds_the_table_and_is_made_afterwards(da
             threads.submit(service.host.create_tables).result(WITHIN_SECONDS)
         service.host.create_tables()
         assert isinstance(service.ask(AUTHORIZE)[0], m.PaymentAuthorized)
+
+
+def test_whoever_waits_for_another_to_make_the_tables_is_not_hurried(database_url: str) -> None:
+    with (
+        hosted(Participant.ORDER, database_url) as first,
+        hosted(Participant.ORDER, database_url, tables=False, timeout_seconds=2.0) as second,
+        held(database_url, MAKES_TABLES) as threads,
+    ):
+        waiting = threads.submit(second.host.create_tables)
+        until(
+            lambda: waiting.done() or first.one(WAITS_LONG) == 1, "it has waited for longer than a transaction may take"
+        )
+        assert not waiting.done()
+    waiting.result(WITHIN_SECONDS)
 
 
 @pytest.mark.parametrize("participant", ADDED_COLUMNS)

@@ -3,18 +3,32 @@
 The pool tries by itself to replace a connection that was lost, with pauses that double as long as it tries: after two
 minutes the next attempt may be two minutes away. So it tries for a moment only; from then on whoever asks for a
 connection makes it try again.
+
+Nobody who uses one waits without end. A frozen server is noticed by nothing but a clock on our side: within `lent`
+everything that waits for the server is under a `Deadline`, and a connection that it cuts off is thrown away. The server
+in turn ends what a frozen process of ours left open, so that its locks do not outlive it for long (from PostgreSQL 17
+on; before that nothing does, since psycopg ends each pipeline with a Flush, which stops the clock of
+`idle_in_transaction_session_timeout`).
 """
 
+import select
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from importlib.resources import files
 from typing import Any
 
+import aiosql
+import psycopg
 from psycopg import Connection
 from psycopg.errors import ReadOnlySqlTransaction
 from psycopg_pool import ConnectionPool
 
+from ordersaga.delivery.deadline import Deadline
+
+_SQL = aiosql.from_str((files("ordersaga.delivery") / "sql" / "pool.sql").read_text("utf-8"), "psycopg")
 _RECONNECT_SECONDS = 2.0
 _BY_INDEX = "-c enable_seqscan=off"
+_HAS_TRANSACTION_TIMEOUT = 17_00_00
 
 
 def open_pool(
@@ -26,10 +40,21 @@ def open_pool(
     wait_seconds: float,
     connect_seconds: int,
     configure: Callable[[Connection[Any]], None],
+    timeout_seconds: float | None = None,
 ) -> ConnectionPool[Connection[Any]]:
     """Connects in the background. `options`: settings of each connection, as on the server's command line; none at all
     for poolers that pass none on (and keep no plans). `wait_seconds`: for a free connection, until `PoolTimeout`.
+
+    `timeout_seconds`: after which the server ends a statement; a second later, from PostgreSQL 17 on, a transaction.
     """
+
+    def limited(connection: Connection[Any]) -> None:
+        configure(connection)
+        if timeout_seconds is not None:
+            _end_after(connection, timeout_seconds)
+
+    if timeout_seconds is not None:
+        options = f"{options} {_limits(timeout_seconds)}"
     pool: ConnectionPool[Connection[Any]] = ConnectionPool(
         database_url,
         kwargs={
@@ -41,12 +66,32 @@ def open_pool(
         max_size=size_max,
         timeout=wait_seconds,
         reconnect_timeout=_RECONNECT_SECONDS,
-        configure=configure,
+        configure=limited,
         open=False,
         name=name,
     )
     pool.open(wait=False)
     return pool
+
+
+@contextmanager
+def lent(
+    pool: ConnectionPool[Connection[Any]], deadline: Deadline, wait_seconds: float | None = None
+) -> Iterator[Connection[Any]]:
+    """A connection that goes back with no transaction open, or not at all: whoever leaves by an exception has rolled
+    back, within the deadline too. `wait_seconds`: for a free one, where it is not to be the pool's.
+    """
+    connection = _take(pool, wait_seconds)
+    try:
+        with deadline.guard(connection), left_if_read_only(connection):
+            try:
+                yield connection
+            except BaseException:
+                with suppress(psycopg.Error):
+                    connection.rollback()
+                raise
+    finally:
+        pool.putconn(connection)
 
 
 @contextmanager
@@ -60,3 +105,38 @@ def left_if_read_only(connection: Connection[Any]) -> Iterator[None]:
         if isinstance(error.__cause__ or error, ReadOnlySqlTransaction):
             connection.close()
         raise
+
+
+def _take(pool: ConnectionPool[Connection[Any]], wait_seconds: float | None) -> Connection[Any]:
+    """One that was alive a moment ago. Looked at here: the pool would pause between those that are not."""
+    while _has_hung_up(connection := pool.getconn(wait_seconds)):
+        connection.close()
+        pool.putconn(connection)
+    return connection
+
+
+def _has_hung_up(connection: Connection[Any]) -> bool:
+    """Whether the server has ended the connection: nothing else makes an idle one readable. Asks the kernel, not the
+    server.
+    """
+    waiting = select.poll()
+    waiting.register(connection.fileno(), select.POLLIN)
+    return bool(waiting.poll(0))
+
+
+def _limits(timeout_seconds: float) -> str:
+    timeout_ms = int(timeout_seconds * 1000)
+    return (
+        f"-c statement_timeout={timeout_ms} -c idle_in_transaction_session_timeout={timeout_ms}"
+        " -c client_connection_check_interval=1000"
+    )
+
+
+def _end_after(connection: Connection[Any], timeout_seconds: float) -> None:
+    """A second later than a statement: the server forgets the limit of statements where that of transactions is no
+    longer, and ends the connection with it.
+    """
+    if connection.info.server_version >= _HAS_TRANSACTION_TIMEOUT:
+        connection.autocommit = True
+        connection.execute(_SQL.end_after.sql, {"timeout": f"{int(timeout_seconds * 1000) + 1000}ms"})
+        connection.autocommit = False

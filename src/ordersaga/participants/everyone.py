@@ -14,7 +14,7 @@ from ordersaga.delivery.outbox import PostgresOutbox
 from ordersaga.delivery.relay import Relay
 from ordersaga.delivery.vacuum import VACUUM_EVERY_SECONDS, Vacuum
 from ordersaga.participants.host import Host
-from ordersaga.participants.ledger import PostgresLedger, open_pool
+from ordersaga.participants.ledger import TIMEOUT_SECONDS, PostgresLedger, open_pool
 from ordersaga.participants.notification.service import SERVICE as NOTIFICATION
 from ordersaga.participants.order.service import SERVICE as ORDER
 from ordersaga.participants.payment.consult import ConsultProvider
@@ -43,17 +43,21 @@ def host_of(
     randomness: Randomness,
     anyone_may_order: bool = True,
     lease_seconds: float = 15.0,
+    timeout_seconds: float = TIMEOUT_SECONDS,
     instance_id: str | None = None,
     tracing: Tracing | None = None,
 ) -> Host:
-    """`anyone_may_order`: the user service makes up users that it does not know, for demos and load."""
+    """`anyone_may_order`: the user service makes up users that it does not know, for demos and load. `timeout_seconds`:
+    for a transaction.
+    """
     spec = SERVICES[participant]
     if participant is Participant.USER and anyone_may_order:
         spec = replace(spec, answer=answer_anyone)
-    pool = open_pool(database_url, spec.schema)
+    connect = partial(open_pool, database_url, spec.schema, timeout_seconds=timeout_seconds)
+    pool = connect()
     # A pool of its own: it is asked while a connection of the other is held, and those that hold one must not wait for
     # each other.
-    provider = open_pool(database_url, spec.schema) if participant is Participant.PAYMENT else None
+    provider = connect() if participant is Participant.PAYMENT else None
     outbox = PostgresOutbox(pool, uuid4(), lease_seconds=lease_seconds, name=spec.schema)
     producer = bus.producer(client_id=f"{participant.value}-service")
     producer = tracing.producer(producer) if tracing else producer
@@ -61,12 +65,12 @@ def host_of(
     return Host(
         spec,
         bus,
-        PostgresLedger(pool, spec, outbox),
+        PostgresLedger(pool, spec, outbox, timeout_seconds=timeout_seconds),
         relay,
         topics=topics,
         clock=clock,
         randomness=randomness,
-        consult=ConsultProvider(SandboxProvider(provider)) if provider else None,
+        consult=ConsultProvider(SandboxProvider(provider, timeout_seconds=timeout_seconds)) if provider else None,
         expire=expire if participant is Participant.TIMER else None,
         instance_id=instance_id,
         tracing=tracing,

@@ -50,6 +50,10 @@ ON CONFLICT (key) DO UPDATE SET {updates} WHERE rows.key = ANY ((:known)::text[]
 -- One host at a time makes the tables; the lock ends with the transaction, however that ends.
 SELECT pg_advisory_xact_lock(hashtextextended(:name, 0));
 
+-- name: take_time()
+-- In this transaction the server ends nothing, however long it takes. One of these settings is not known to every server.
+SELECT set_config(name, '0', true) FROM pg_settings WHERE name IN ('statement_timeout', 'transaction_timeout');
+
 -- name: give_up_after(timeout)
 -- For locks on tables: those who work queue behind whoever waits for one.
 SELECT set_config('lock_timeout', :timeout, true);

@@ -4,7 +4,7 @@ Rows and answers of a batch are read and written as arrays.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from importlib.resources import files
 from typing import Any
@@ -20,6 +20,7 @@ from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 from ordersaga.bus.protocol import Headers, Outgoing, Record
 from ordersaga.delivery import outbox, pool
 from ordersaga.delivery.arrays import Array, Bytes, Texts, Uuids
+from ordersaga.delivery.deadline import Deadline
 from ordersaga.delivery.messages import OutboxRow
 from ordersaga.delivery.round_trip import round_trip
 from ordersaga.participants.ledger_protocol import (
@@ -36,6 +37,10 @@ _FOLDER = files("ordersaga.participants")
 _SQL = aiosql.from_str((_FOLDER / "host.sql").read_text("utf-8"), "psycopg")
 _encode_headers = msgspec.msgpack.Encoder().encode
 _decode_headers = msgspec.msgpack.Decoder(Headers).decode
+TIMEOUT_SECONDS = 10.0
+"""For a transaction, which takes milliseconds."""
+_MAKING_SECONDS = 600.0
+"""For making tables, waiting for another host included."""
 _BAD_ROW_CLASSES = ("22", "23", "54")
 _LOCK_TIMEOUT = "2s"
 """For a table that is to be changed. It takes longer than `deadlock_timeout`, after which the server sends a vacuum of
@@ -43,8 +48,10 @@ its own away that holds it.
 """
 
 
-def open_pool(database_url: str, schema: str, *, size_max: int = 4) -> ConnectionPool[AnyConnection]:
-    """Connections that find the tables of `schema`. Connects when it is first used."""
+def open_pool(
+    database_url: str, schema: str, *, size_max: int = 4, timeout_seconds: float = TIMEOUT_SECONDS
+) -> ConnectionPool[AnyConnection]:
+    """Connections that find the tables of `schema`. Connects in the background."""
 
     def configure(connection: AnyConnection) -> None:
         connection.prepare_threshold = 2
@@ -58,6 +65,7 @@ def open_pool(database_url: str, schema: str, *, size_max: int = 4) -> Connectio
         wait_seconds=5.0,
         connect_seconds=5,
         configure=configure,
+        timeout_seconds=timeout_seconds,
     )
 
 
@@ -87,8 +95,18 @@ class _Form:
 
 
 class PostgresLedger:
-    def __init__(self, pool: ConnectionPool[AnyConnection], spec: ServiceSpec, owner: Owner) -> None:
+    def __init__(
+        self,
+        pool: ConnectionPool[AnyConnection],
+        spec: ServiceSpec,
+        owner: Owner,
+        *,
+        timeout_seconds: float = TIMEOUT_SECONDS,
+    ) -> None:
+        """`timeout_seconds`: after which a transaction is cut off, by a clock on our side."""
         self._pool = pool
+        self._deadline = Deadline(timeout_seconds)
+        self._making = Deadline(_MAKING_SECONDS)
         self._owner = owner
         self._spec = spec
         self._form = _Form(spec)
@@ -99,8 +117,9 @@ class PostgresLedger:
         """
         name = self._spec.participant.value
         tables = (_FOLDER / name / "tables.sql").read_text("utf-8")
-        with self.transaction() as transaction:
+        with self._transaction(self._making) as transaction:
             connection = transaction.connection
+            connection.execute(_text("take_time"))
             connection.execute(_text("lock"), {"name": self._spec.schema})
             connection.execute(_text("give_up_after"), {"timeout": _LOCK_TIMEOUT})
             connection.execute(sql.SQL(_text("schema")).format(schema=sql.Identifier(self._spec.schema)))
@@ -109,11 +128,15 @@ class PostgresLedger:
             if found is None or found[0] is None:
                 connection.execute(outbox.TABLES_SQL.encode())
 
+    def transaction(self) -> AbstractContextManager["PostgresTransaction"]:
+        return self._transaction(self._deadline)
+
     @contextmanager
-    def transaction(self) -> Iterator["PostgresTransaction"]:
+    def _transaction(self, deadline: Deadline) -> Iterator["PostgresTransaction"]:
         try:
-            with self._pool.connection() as connection:
+            with pool.lent(self._pool, deadline) as connection:
                 yield PostgresTransaction(connection, self._form, self._owner)
+                connection.commit()
         except (PoolTimeout, PoolClosed) as error:
             raise LedgerUnavailable(f"no connection to the database: {_one_line(error)}") from error
         except psycopg.errors.UniqueViolation as error:

@@ -71,8 +71,8 @@ class Ledger(Protocol):
         """
 
     def transaction(self) -> AbstractContextManager["LedgerTransaction"]:
-        """Commits on leaving the block, rolls back when that raises. Raises `LedgerError`, and nothing else of its
-        own.
+        """Commits on leaving the block, rolls back when that raises. Waits for nothing without end, rows that another
+        host holds included. Raises `LedgerError`, and nothing else of its own.
         """
 
     def close(self) -> None: ...

@@ -15,6 +15,8 @@ import aiosql
 from psycopg_pool import ConnectionPool
 
 from ordersaga.delivery.arrays import Array, Bigints, Texts
+from ordersaga.delivery.deadline import Deadline
+from ordersaga.delivery.pool import lent
 from ordersaga.delivery.round_trip import round_trip
 
 _SQL = aiosql.from_str((files("ordersaga.participants.payment") / "provider.sql").read_text("utf-8"), "psycopg")
@@ -135,8 +137,10 @@ class Provider(Protocol):
 class SandboxProvider:
     """A provider with a ledger of its own, in transactions of its own."""
 
-    def __init__(self, pool: ConnectionPool[Any]) -> None:
+    def __init__(self, pool: ConnectionPool[Any], *, timeout_seconds: float = 10.0) -> None:
+        """`timeout_seconds`: after which a question is cut off, by a clock on our side."""
         self._pool = pool
+        self._deadline = Deadline(timeout_seconds)
 
     def hold(self, wanted: Sequence[Hold]) -> Mapping[str, HoldOutcome]:
         wanted = sorted(wanted, key=lambda hold: hold.idempotency_key)
@@ -179,7 +183,7 @@ class SandboxProvider:
 
     def _ask(self, name: str, columns: Mapping[str, Array]) -> list[tuple[Any, ...]]:
         """BEGIN, the statement and COMMIT travel together."""
-        with self._pool.connection() as connection, round_trip(connection):
+        with lent(self._pool, self._deadline) as connection, round_trip(connection):
             cursor = connection.execute(getattr(_SQL, name).sql, columns)
             connection.commit()
         found: list[tuple[Any, ...]] = cursor.fetchall()
