@@ -1,13 +1,10 @@
 """Connections to the database, each use of one under a deadline, every error as one of ours.
 
-A frozen server is noticed by nothing but a clock on our side: everything that waits for the server (BEGIN to COMMIT,
-and ROLLBACK too) is under a `Deadline`, and a connection that it cuts off is thrown away. The server in turn ends what
-a frozen process of ours left open, so that its locks do not outlive it for long (from PostgreSQL 17 on).
+What keeps it from waiting without end is `delivery.pool`'s.
 """
 
-import select
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from importlib.resources import files
 from typing import Any
 
@@ -29,12 +26,6 @@ Row = tuple[Any, ...]
 _CONNECT_SECONDS = 3
 _WAIT_SECONDS = 2.0
 """For a free connection: then the caller is told to try again later."""
-
-_HAS_TRANSACTION_TIMEOUT = 17_00_00
-"""In servers before that nothing ends a transaction that was left open in the middle: psycopg ends each pipeline with a
-Flush, which stops the clock of `idle_in_transaction_session_timeout`. A frozen process then keeps its sagas until its
-connection ends.
-"""
 
 
 def statements(file: str) -> Mapping[str, bytes]:
@@ -64,29 +55,22 @@ def open_pool(
         connection.prepare_threshold = 2 if prepares else None
         connection.adapters.register_loader("jsonb", _RawJson)
         arrays.register(connection.adapters)
-        if schema is not None and connection.info.server_version >= _HAS_TRANSACTION_TIMEOUT:
-            connection.autocommit = True
-            connection.execute(_READ["end_after"], {"timeout": _milliseconds(timeout_seconds)})
-            connection.autocommit = False
 
     return pool.open_pool(
         database_url,
         name="ordersaga",
-        options="" if schema is None else _options(schema, timeout_seconds),
+        options="" if schema is None else _options(schema),
         size_max=size_max,
         wait_seconds=_WAIT_SECONDS,
         connect_seconds=_CONNECT_SECONDS,
         configure=configure,
+        timeout_seconds=None if schema is None else timeout_seconds,
     )
 
 
-def _options(schema: str, timeout_seconds: float) -> str:
+def _options(schema: str) -> str:
     quoted = schema.replace('"', '""').replace("\\", "\\\\").replace(" ", "\\ ")
-    timeout = _milliseconds(timeout_seconds)
-    return (
-        f'-c search_path="{quoted}" -c statement_timeout={timeout}'
-        f" -c idle_in_transaction_session_timeout={timeout} -c client_connection_check_interval=1000"
-    )
+    return f'-c search_path="{quoted}"'
 
 
 def _milliseconds(seconds: float) -> str:
@@ -100,20 +84,16 @@ class _RawJson(Loader):
         return bytes(data)
 
 
-def _has_hung_up(connection: AnyConnection) -> bool:
-    """Whether the server has ended the connection: nothing else makes an idle one readable. Asks the kernel, not the
-    server.
-    """
-    waiting = select.poll()
-    waiting.register(connection.fileno(), select.POLLIN)
-    return bool(waiting.poll(0))
-
-
 class Connections:
     def __init__(self, pool: ConnectionPool[AnyConnection], timeout_seconds: float, schema: str | None) -> None:
         """`schema`: to be entered anew in each transaction, with the limits; None where the connections know both."""
         self._pool = pool
-        self._entered = None if schema is None else {"schema": schema, "timeout": _milliseconds(timeout_seconds)}
+        self._entered = {
+            "schema": schema,
+            "timeout": _milliseconds(timeout_seconds),
+            "transaction_timeout": _milliseconds(timeout_seconds + 1),
+        }
+        self._enters = schema is not None
         self._deadline = Deadline(timeout_seconds)
         self._others: dict[float, Deadline] = {}
 
@@ -137,7 +117,7 @@ class Connections:
 
     def enter(self, connection: AnyConnection) -> None:
         """First in each transaction."""
-        if self._entered is not None:
+        if self._enters:
             connection.execute(_READ["enter"], self._entered)
 
     def close(self) -> None:
@@ -147,28 +127,12 @@ class Connections:
     def _guarded(self, deadline: Deadline, wait_seconds: float | None) -> Iterator[AnyConnection]:
         """A connection that goes back with no transaction open, or not at all."""
         try:
-            connection = self._take(wait_seconds)
-            try:
-                with deadline.guard(connection), pool.left_if_read_only(connection):
-                    try:
-                        yield connection
-                    except BaseException:
-                        with suppress(psycopg.Error):
-                            connection.rollback()
-                        raise
-            finally:
-                self._pool.putconn(connection)
+            with pool.lent(self._pool, deadline, wait_seconds) as connection:
+                yield connection
         except (PoolTimeout, PoolClosed) as error:
             raise StoreUnavailable(f"no connection to the database: {one_line(error)}") from error
         except psycopg.Error as error:
             raise as_ours(error) from error
-
-    def _take(self, wait_seconds: float | None) -> AnyConnection:
-        """One that was alive a moment ago. Looked at here: the pool would pause between those that are not."""
-        while _has_hung_up(connection := self._pool.getconn(wait_seconds)):
-            connection.close()
-            self._pool.putconn(connection)
-        return connection
 
 
 def _commit(connection: AnyConnection) -> None:
