@@ -302,10 +302,8 @@ def _worker(
 
 
 def _standing(settings: Settings, bus: Bus, *, store: Store, outbox: Outbox, counting: Counting) -> Standing:
-    rebuilds = bus.counters if isinstance(bus, KafkaBus) else {}
-    return Standing(
-        counting=counting, store=store, outbox=outbox, bus=bus, group=settings.kafka_group, rebuilds=rebuilds
-    )
+    kafka = bus.counters if isinstance(bus, KafkaBus) else {}
+    return Standing(counting=counting, store=store, outbox=outbox, bus=bus, group=settings.kafka_group, kafka=kafka)
 
 
 def preparations(
