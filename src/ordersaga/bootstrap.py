@@ -305,14 +305,14 @@ def _worker(
 def _standing(
     settings: Settings, bus: Bus, *, store: Store, outbox: Outbox, counting: Counting, changes: bool
 ) -> Standing:
-    rebuilds = bus.counters if isinstance(bus, KafkaBus) else {}
+    kafka = bus.counters if isinstance(bus, KafkaBus) else {}
     return Standing(
         counting=counting,
         store=store,
         outbox=outbox,
         bus=bus,
         group=settings.kafka_group,
-        rebuilds=rebuilds,
+        kafka=kafka,
         changes=changes,
     )
 

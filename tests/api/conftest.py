@@ -102,7 +102,7 @@ def stage_of(
         outbox=MemoryOutbox(MemoryTable(), uuid4()),
         bus=MemoryBus(),
         group="create-order",
-        rebuilds={"consumer_rebuilds.stalled": 2},
+        kafka={"consumer_rebuilds.stalled": 2, "consumer_records_gone": 45},
     )
     api = Api(
         verbs=Verbs(

@@ -41,6 +41,7 @@ NAMES = {
     "orphans_open",
     "kafka_consumer_lag",
     "kafka_client_rebuilds",
+    "kafka_records_gone",
     "database_up",
     "consumption_paused",
 }
@@ -115,6 +116,7 @@ def test_what_waits_for_a_person_and_what_was_replaced_is_shown(stage: Stage) ->
     assert found["dead_letters_total", (("reason", "unreadable"),)] == 1
     assert found["dead_letters_open", ()] == 1
     assert found["kafka_client_rebuilds_total", (("cause", "stalled"), ("client", "consumer"))] == 2
+    assert found["kafka_records_gone_total", ()] == 45
 
 
 def test_a_database_that_is_away_is_said_and_is_asked_for_no_more_than_that(

@@ -8,7 +8,7 @@ import pytest
 from ordersaga.bus import kafka_consumer
 from ordersaga.bus.connecting import Connecting
 from ordersaga.bus.counters import Counters
-from ordersaga.bus.kafka_consumer import KafkaConsumer, Session
+from ordersaga.bus.kafka_consumer import Gap, KafkaConsumer, Session
 from ordersaga.bus.protocol import BusError, BusUnavailable, FencedMember, Record
 
 Offsets = Mapping[tuple[str, int], int]
@@ -38,6 +38,9 @@ class Client:
 
     def moved(self) -> set[tuple[str, int]]:
         return set()
+
+    def gone(self) -> Sequence[Gap]:
+        return ()
 
     def assigned(self) -> set[tuple[str, int]]:
         return {("t", 0)}

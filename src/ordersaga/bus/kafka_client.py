@@ -32,7 +32,7 @@ with warnings.catch_warnings():
     from kafka.record import util as record_util
 
 from ordersaga.bus.bounded import bounded, in_background
-from ordersaga.bus.kafka_insides import Ends, join_to_the_end, let_sleep, see_what_has_arrived
+from ordersaga.bus.kafka_insides import Ends, Gaps, join_to_the_end, let_sleep, see_what_has_arrived
 from ordersaga.bus.kafka_logging import CAUSES, cap_and_listen
 from ordersaga.bus.kafka_producer_session import Future, Refusal, one_line
 from ordersaga.bus.kafka_settings import (
@@ -212,6 +212,7 @@ class ConsumerSession:
         self._moved: set[Any] = set()
         self._moved_lock = Lock()
         self._ends = Ends(client._fetcher)
+        self._gaps = Gaps(client._subscription)
         for topic in topics:
             # A member that joins before it knows the partitions is given none, and has to join again.
             client.partitions_for_topic(topic)
@@ -236,6 +237,9 @@ class ConsumerSession:
         with self._moved_lock:
             moved, self._moved = self._moved, set()
         return {tuple(tp) for tp in moved}
+
+    def gone(self) -> Sequence[tuple[TopicPartition, int, int]]:
+        return [(tuple(tp), begin, end) for tp, begin, end in self._gaps.look()]
 
     def assigned(self) -> set[TopicPartition]:
         return {tuple(tp) for tp in self._client.assignment()}

@@ -9,6 +9,8 @@ The database decides.
 A client is replaced when it raises what no waiting cures, and when for `stalled_seconds` it had no broker, did not come
 to terms with its group, or had records to read and delivered none. `counters` says how often.
 
+Records that were deleted before they were read are counted and told: it goes on behind them.
+
 This module knows no client: `Session` is what it needs of one, and `bus.kafka` provides it.
 """
 
@@ -29,6 +31,9 @@ _log = structlog.get_logger(__name__)
 TopicPartition = tuple[str, int]
 Offsets = Mapping[TopicPartition, int]
 Cause = Literal["away", "error", "fenced", "stalled"]
+Gap = tuple[TopicPartition, int, int]
+"""Where records were that are not there any more: its first offset, and the one after its last."""
+GONE = "consumer_records_gone"
 REBUILDS = tuple(f"consumer_rebuilds.{cause}" for cause in get_args(Cause))
 SLICE_SECONDS = 0.2
 """The client cannot be woken, so it waits in slices."""
@@ -47,6 +52,9 @@ class Session(Protocol):
 
     def moved(self) -> set[TopicPartition]:
         """Partitions that came or went since the last call."""
+
+    def gone(self) -> Sequence[Gap]:
+        """What was deleted before it was delivered, since the last call."""
 
     def assigned(self) -> set[TopicPartition]: ...
 
@@ -205,6 +213,7 @@ class KafkaConsumer:
             slice_seconds = SLICE_SECONDS if self._commit_at is None else max(0.01, self._commit_at - time.monotonic())
             records = client.poll(max_records, max(0.0, min(left, SLICE_SECONDS, slice_seconds)))
             self._forget_moved(client)
+            self._tell_what_is_gone(client)
             if records:
                 self._progress_at = self._connected_at = self._settled_at = time.monotonic()
                 for record in records:
@@ -259,6 +268,12 @@ class KafkaConsumer:
         for tp in client.moved():
             for offsets in (self._first, self._committed, self._unconfirmed):
                 offsets.pop(tp, None)
+
+    def _tell_what_is_gone(self, client: Session) -> None:
+        for (topic, partition), begin, end in client.gone():
+            self._counters.add(GONE, end - begin)
+            place = {"topic": topic, "partition": partition, "from_offset": begin, "to_offset": end}
+            _log.error("kafka.records_gone", **place, records=end - begin)
 
     def _commit_by(self, at: float) -> None:
         self._commit_at = at if self._commit_at is None else min(at, self._commit_at)

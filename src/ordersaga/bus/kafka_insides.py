@@ -27,6 +27,9 @@ INSIDES = (  # a test compares them with the library
     "KafkaConsumer._fetcher._send_list_offsets_requests",
     "KafkaConsumer._fetcher._group_list_offset_requests",
     "KafkaConsumer._fetcher._manager.cluster.leader_for_partition",
+    "KafkaConsumer._subscription.request_offset_reset",
+    "KafkaConsumer._subscription.position",
+    "KafkaConsumer._subscription.seek",
     "KafkaConsumer._coordinator.need_rejoin",
     "KafkaConsumer._coordinator.rejoining",
 )
@@ -84,6 +87,35 @@ class Ends:
     def told_since(self, moment: float) -> AbstractSet[Any]:
         """The partitions of which a broker told where they end when it was asked after `moment`."""
         return self._told.keys() if self._told_of_at > moment else frozenset()
+
+
+class Gaps:
+    """Where a log begins behind what was to be read next, the client goes on from there and tells nobody. Gaps of other
+    kinds, as in a compacted log, are none: nothing was lost there.
+    """
+
+    def __init__(self, subscription: Any) -> None:
+        self._found: list[tuple[Any, int, int]] = []
+        begun: dict[Any, int] = {}
+        reset, seek = subscription.request_offset_reset, subscription.seek
+
+        def note_and_reset(tp: Any, *strategy: Any) -> None:
+            if (position := subscription.position(tp)) is not None:
+                begun[tp] = position.offset
+            reset(tp, *strategy)
+
+        def note_and_seek(tp: Any, offset: Any) -> None:
+            seek(tp, offset)
+            began = begun.pop(tp, None)
+            if began is not None and isinstance(offset, int) and offset > began:
+                self._found.append((tp, began, offset))
+
+        subscription.request_offset_reset, subscription.seek = note_and_reset, note_and_seek
+
+    def look(self) -> list[tuple[Any, int, int]]:
+        """Each with its first offset and the one after its last, since the last call."""
+        found, self._found = self._found, []
+        return found
 
 
 def leave_none_out(fetcher: Any) -> None:

@@ -107,8 +107,8 @@ class Standing(Collector):
     outbox: Outbox
     bus: Bus
     group: str
-    rebuilds: Mapping[str, int]
-    """Clients of Kafka that were replaced, by kind and cause."""
+    kafka: Mapping[str, int]
+    """What went wrong with Kafka, by name: clients that were replaced, by kind and cause, and records that are gone."""
     changes: bool = True
     """Otherwise the database is only to be read."""
 
@@ -146,11 +146,13 @@ class Standing(Collector):
         replaced = CounterMetricFamily(
             "kafka_client_rebuilds", "Clients that were replaced", labels=["client", "cause"]
         )
-        for name, count in self.rebuilds.items():
+        for name, count in self.kafka.items():
             kind, found, cause = name.partition("_rebuilds.")
             if found:
                 replaced.add_metric([kind, cause], count)
+        gone = self.kafka.get("consumer_records_gone", 0)
         yield replaced
+        yield CounterMetricFamily("kafka_records_gone", "Records that were deleted before they were read", gone)
 
     def _sagas(self) -> Iterator[Metric]:
         standing = self.store.standing()
