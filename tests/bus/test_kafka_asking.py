@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from threading import Event
+from types import SimpleNamespace
 
 import pytest
 
@@ -65,6 +66,7 @@ class Unsubscribed:
     def __init__(self) -> None:
         self.closed = Event()
         self._fetcher = object()
+        self._subscription = SimpleNamespace(request_offset_reset=None, seek=None)
 
     def partitions_for_topic(self, topic: str) -> object:
         raise import_module("kafka.errors").KafkaConnectionError("socket disconnected")
