@@ -63,7 +63,7 @@ ENGINE = (
     Bug(
         name="a reversal that overtakes its acceptance is forgotten",
         path=f"{CORE}/observe.py",
-        before='        if said(record, seen.stamp) is record:\n            return Unmoved(Verdict.REPEATED, "open',
+        before='        if noted is record:\n            return Unmoved(Verdict.REPEATED, "open',
         after='        if True:\n            return Unmoved(Verdict.REPEATED, "open',
     ),
     Bug(

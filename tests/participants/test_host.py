@@ -1,7 +1,8 @@
 """A participant on a real database, asked by hand: repeats, crashes, poison, two of it at once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from threading import Event
@@ -269,16 +270,28 @@ def test_two_hosts_of_one_participant_do_a_command_once(database_url: str) -> No
         assert first.one("select count(*) from sandbox_intents") == len(ids)
 
 
+@contextmanager
+def stalled(point: str) -> Iterator[tuple[Event, Event]]:
+    """Whoever comes to `point` first waits there: when it has come, and when it may go on."""
+    first = iter([True])
+    come, go_on = Event(), Event()
+
+    def stall() -> None:
+        if next(first, False):
+            come.set()
+            assert go_on.wait(60)
+
+    with armed(point, stall):
+        try:
+            yield come, go_on
+        finally:
+            go_on.set()
+
+
 def test_an_undo_at_another_host_while_its_command_is_in_the_air_leaves_nothing(database_url: str) -> None:
     """Neither finds a row that it could lock."""
     with hosted(Participant.PAYMENT, database_url) as first, hosted(Participant.PAYMENT, database_url) as second:
-        in_the_air, go_on = Event(), Event()
-
-        def stall() -> None:
-            in_the_air.set()
-            assert go_on.wait(10)
-
-        with ThreadPoolExecutor(1) as pool, armed(AFTER_PROVIDER, stall):
+        with ThreadPoolExecutor(1) as pool, stalled(AFTER_PROVIDER) as (in_the_air, go_on):
             late = pool.submit(first.ask, AUTHORIZE)
             assert in_the_air.wait(10)
             assert isinstance(second.ask(REVERT)[0], m.PaymentReleased)
@@ -292,15 +305,7 @@ def test_an_undo_at_another_host_while_its_command_is_in_the_air_leaves_nothing(
 def test_a_host_that_waited_for_another_gives_the_answer_that_the_other_gave(database_url: str) -> None:
     with hosted(Participant.ORDER, database_url) as first, hosted(Participant.ORDER, database_url) as second:
         first.ask(CREATE)
-        stalls = iter([Event()])
-        locked, go_on = Event(), Event()
-
-        def stall_the_first() -> None:
-            if next(stalls, None):
-                locked.set()
-                assert go_on.wait(10)
-
-        with ThreadPoolExecutor(2) as pool, armed(BEFORE_COMMIT, stall_the_first):
+        with ThreadPoolExecutor(2) as pool, stalled(BEFORE_COMMIT) as (locked, go_on):
             earlier = pool.submit(first.ask, CANCEL)
             assert locked.wait(10)
             later = pool.submit(second.ask, CANCEL)
@@ -316,21 +321,12 @@ def test_a_host_that_waits_for_another_in_vain_is_told_to_ask_again(database_url
         hosted(Participant.ORDER, database_url, tables=False, timeout_seconds=0.5) as second,
     ):
         first.ask(CREATE)
-        locked, go_on = Event(), Event()
-
-        def stall() -> None:
-            locked.set()
-            assert go_on.wait(60)
-
-        with ThreadPoolExecutor(2) as pool, armed(BEFORE_COMMIT, stall):
+        with ThreadPoolExecutor(2) as pool, stalled(BEFORE_COMMIT) as (locked, go_on):
             earlier = pool.submit(first.ask, CANCEL)
             assert locked.wait(10)
-            later = pool.submit(second.ask, CANCEL)
-            try:
-                with pytest.raises(LedgerUnavailable):
-                    later.result(30)
-            finally:
-                go_on.set()
+            with pytest.raises(LedgerUnavailable):
+                pool.submit(second.ask, CANCEL).result(30)
+            go_on.set()
             assert isinstance(earlier.result(10)[0], m.OrderCancelled)
 
 

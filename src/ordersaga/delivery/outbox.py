@@ -30,7 +30,7 @@ from ordersaga.delivery.deadline import Deadline
 from ordersaga.delivery.lease import DatabaseClock
 from ordersaga.delivery.messages import OutboxRow
 from ordersaga.delivery.outbox_protocol import AnotherServer, LeaseLost, OutboxUnavailable, Pending
-from ordersaga.delivery.pool import left_if_read_only
+from ordersaga.delivery.pool import lent
 from ordersaga.delivery.round_trip import round_trip
 from ordersaga.wire.headers import unpacked
 
@@ -202,16 +202,15 @@ class PostgresOutbox:
         """
         server = None if on_any else self._server
         try:
-            with (
-                self._pool.connection(timeout=self._deadline.seconds) as connection,
-                self._deadline.guard(connection),
-                left_if_read_only(connection),
-                round_trip(connection),
-            ):
-                if self._schema is not None:
-                    connection.execute("SELECT set_config('search_path', %s, true)", (self._schema,))
-                asked = _ask(connection, "is_same", {"server": server}) if server else None
-                yield connection
+            with lent(self._pool, self._deadline, self._deadline.seconds) as connection:
+                with round_trip(connection):
+                    if self._schema is not None:
+                        connection.execute("SELECT set_config('search_path', %s, true)", (self._schema,))
+                    asked = _ask(connection, "is_same", {"server": server}) if server else None
+                    yield connection
+                    connection.commit()
+                # Until a pipeline ends libpq says that no transaction is open, once a result was waited for in it: then
+                # the COMMIT above was none.
                 connection.commit()
         except (psycopg.Error, PoolTimeout, PoolClosed) as error:
             raise OutboxUnavailable(f"{type(error).__name__}: {error}".strip()) from error

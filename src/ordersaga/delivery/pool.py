@@ -83,7 +83,7 @@ def lent(
     """
     connection = _take(pool, wait_seconds)
     try:
-        with deadline.guard(connection), left_if_read_only(connection):
+        with deadline.guard(connection), _left_if_read_only(connection):
             try:
                 yield connection
             except BaseException:
@@ -95,7 +95,7 @@ def lent(
 
 
 @contextmanager
-def left_if_read_only(connection: Connection[Any]) -> Iterator[None]:
+def _left_if_read_only(connection: Connection[Any]) -> Iterator[None]:
     """Around all use of a connection: one on which nothing can be written is used no more. A server that was the
     primary may be back as a standby, and another stand behind the same name by now.
     """

@@ -216,8 +216,8 @@ def _done_again(definition: Definition, record: AnyInstance, step: Step, seen: H
     accepted = record.accepted
     if step.opens_window and accepted and older(accepted.stamp, seen.stamp):
         return Observation(open_again(definition, record, seen.stamp, now))
-    if step.opens_window and said(record, seen.stamp) is not record:
-        return Observation(said(record, seen.stamp))
+    if step.opens_window and (noted := said(record, seen.stamp)) is not record:
+        return Observation(noted)
     return Unmoved(Verdict.REPEATED, "done already")
 
 

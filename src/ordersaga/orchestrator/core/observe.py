@@ -130,12 +130,13 @@ def _expired(record: AnyInstance, now: datetime) -> Shown:
 
 def _accepted(definition: Definition, record: AnyInstance, seen: Happened) -> Shown:
     acceptance = Acceptance(runner_id=getattr(seen.event, "runner_id", None), stamp=seen.stamp)
+    noted = said(record, seen.stamp)
     if record.accepted is not None:
-        if said(record, seen.stamp) is record:
+        if noted is record:
             return Unmoved(Verdict.REPEATED, "accepted already")
         # Given back and accepted again, and this came before the news of the first.
-        return Observation(said(replace(record, accepted=acceptance), seen.stamp))
-    before, record = record.newest_stamp, said(replace(record, accepted=acceptance), seen.stamp)
+        return Observation(replace(noted, accepted=acceptance))
+    before, record = record.newest_stamp, replace(noted, accepted=acceptance)
     for step in definition.steps:
         known = record.steps.get(step.name)
         if step.opens_window and known and known.became is not Became.DONE:
@@ -150,9 +151,10 @@ def _accepted(definition: Definition, record: AnyInstance, seen: Happened) -> Sh
 
 
 def _reopened(definition: Definition, record: AnyInstance, seen: Happened, now: datetime) -> Shown:
+    noted = said(record, seen.stamp)
     if record.accepted is None:
-        if said(record, seen.stamp) is record:
+        if noted is record:
             return Unmoved(Verdict.REPEATED, "open already")
         if record.status is not Status.COMPLETED:
-            return Observation(said(record, seen.stamp))
+            return Observation(noted)
     return Observation(open_again(definition, record, seen.stamp, now))

@@ -70,11 +70,12 @@ class Intake:
         """
 
         def lost(letter: Letter) -> bool:
-            saga_id = letter.envelope.saga_id
-            known = saga_id in loaded.instances or saga_id in loaded.unknown_versions
-            return not known and is_saga_id(saga_id) and may_come_unasked(letter.envelope.body)
+            saga_id, body = letter.envelope.saga_id, letter.envelope.body
+            if saga_id in loaded.instances or saga_id in loaded.unknown_versions or type(body) in unasked:
+                return False
+            return is_saga_id(saga_id) and may_come_unasked(body)
 
-        if not any(type(letter.envelope.body) not in unasked and lost(letter) for letter in self.letters):
+        if not any(map(lost, self.letters)):
             return None
         return self._lookup(lambda letter: type(letter.envelope.body) in unasked or lost(letter))
 
