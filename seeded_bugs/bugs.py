@@ -63,8 +63,20 @@ ENGINE = (
     Bug(
         name="a reversal that overtakes its acceptance is forgotten",
         path=f"{CORE}/observe.py",
-        before='        if noted is record:\n            return Unmoved(Verdict.REPEATED, "open',
-        after='        if True:\n            return Unmoved(Verdict.REPEATED, "open',
+        before="    if record.accepted is None and noted is record:",
+        after="    if record.accepted is None:",
+    ),
+    Bug(
+        name="an order that came back to life is cancelled under its runner",
+        path=f"{CORE}/advance.py",
+        before="undo.unasked_is_request and undo not in standing for undo in undone)",
+        after="undo.unasked_is_request for undo in undone)",
+    ),
+    Bug(
+        name="who stops the timer cancels the order",
+        path=f"{CORE}/repeats.py",
+        before="    if not undo.required:\n",
+        after="    if False:\n",
     ),
     Bug(
         name="a failure of what a person has seen to is not told",
@@ -190,8 +202,8 @@ ENGINE = (
     Bug(
         name="a runner who gives the order back is not heard",
         path=f"{CORE}/observe.py",
-        before="    return Observation(open_again(definition, record, seen.stamp, now))",
-        after="    return Observation(record, Verdict.REPEATED)",
+        before="    opened = open_again(definition, record, seen.stamp, now)",
+        after="    opened = record",
     ),
     Bug(
         name="the first cause is overwritten",

@@ -154,6 +154,9 @@ class MachineConsumer:
     def lag(self, since: float | None = None) -> Mapping[TopicPartition, int]:
         return self._consumer.lag(since)
 
+    def unreadable(self) -> Mapping[TopicPartition, str]:
+        return self._consumer.unreadable()
+
     def close(self, timeout_seconds: float) -> None:
         """The dead say no goodbye: their group notices by itself."""
         self._trouble.check()

@@ -1,6 +1,6 @@
 """The saga as it is set: patience, window, kinds, and a timer service that may be left out."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -13,14 +13,14 @@ from ordersaga.wire.topics import Participant, Topics
 
 
 def test_the_defaults_of_the_settings_are_the_saga_as_it_is_written() -> None:
-    set_, written = asdict(definition_of(Settings())), asdict(CREATE_ORDER)
+    set_, written = asdict(definition_of(CREATE_ORDER, Settings())), asdict(CREATE_ORDER)
     kinds = set_.pop("kinds"), written.pop("kinds")
     assert set_ == written
     assert set(kinds[0].values()) == {Kind.BARE} and kinds[1] == {}
 
 
 def test_every_participant_is_bare_until_it_is_set_to_be_full() -> None:
-    definition = definition_of(Settings(participant_payment="full"))
+    definition = definition_of(CREATE_ORDER, Settings(participant_payment="full"))
     assert definition.kinds[Participant.PAYMENT] is Kind.FULL
     assert {kind for one, kind in definition.kinds.items() if one is not Participant.PAYMENT} == {Kind.BARE}
 
@@ -29,7 +29,7 @@ def test_patience_and_window_are_set_where_a_step_has_none_of_its_own() -> None:
     settings = Settings(
         step_timeout_seconds=2, step_attempts_max=5, undo_timeout_seconds=3, acceptance_window_seconds=60
     )
-    definition = definition_of(settings)
+    definition = definition_of(CREATE_ORDER, settings)
     assert definition.window_seconds == 60
     create, timer = definition.step("CREATE_ORDER"), definition.step("START_TIMER")
     assert (create.patience.timeout_seconds, create.patience.attempts_max) == (2, 5)
@@ -41,7 +41,7 @@ def test_patience_and_window_are_set_where_a_step_has_none_of_its_own() -> None:
 
 
 def test_steps_that_share_an_undo_go_on_sharing_it() -> None:
-    definition = definition_of(Settings(undo_timeout_seconds=3))
+    definition = definition_of(CREATE_ORDER, Settings(undo_timeout_seconds=3))
     create, update = definition.step("CREATE_ORDER"), definition.step("UPDATE_ORDER_STATUS")
     assert create.undo is update.undo
     assert create.undo is definition.undo_order[0]
@@ -79,3 +79,15 @@ def test_orders_are_completed_where_the_payment_service_is_full_and_not_where_it
     assert mark.undo is not None
     assert (mark.patience.timeout_seconds, mark.undo.patience.attempts_max) == (3, 7)
     assert capture.patience == COMPLETE_ORDER.step("CAPTURE_PAYMENT").patience, "a patience of its own stays"
+
+
+def test_a_saga_that_says_so_is_begun_with_full_participants_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a point of no return or without; the others are begun all the same."""
+    careful = replace(CREATE_ORDER, name="careful", kinds={Participant.ORDER: Kind.FULL})
+    pivotal = replace(COMPLETE_ORDER, name="pivotal")
+    monkeypatch.setattr("ordersaga.as_set.EVERY", (CREATE_ORDER, careful, pivotal))
+    assert {one.name for one in sagas_of(Settings())} == {"create_order"}
+    assert {one.name for one in sagas_of(Settings(participant_order="full"))} == {"create_order", "careful"}
+    sagas = sagas_of(Settings(participant_payment="full", start_timer=False))
+    assert {one.name for one in sagas} == {"create_order", "pivotal"}
+    assert sagas.newest("pivotal").version == COMPLETE_ORDER.version

@@ -8,8 +8,7 @@ from ordersaga.bus.protocol import TopicSpec
 from ordersaga.orchestrator.core.definition import BACKWARD, FORWARD, Definition, Kind, Patience, Step, Undo
 from ordersaga.orchestrator.runtime.archiving import ArchiveSettings
 from ordersaga.orchestrator.runtime.sagas import Sagas
-from ordersaga.orchestrator.sagas.complete_order import COMPLETE_ORDER
-from ordersaga.orchestrator.sagas.create_order import CREATE_ORDER
+from ordersaga.orchestrator.sagas import EVERY
 from ordersaga.settings import Settings
 from ordersaga.wire.topics import Participant, Topics
 
@@ -29,37 +28,23 @@ def topic_specs(settings: Settings) -> Sequence[TopicSpec]:
 
 
 def sagas_of(settings: Settings) -> Sagas:
-    """Both kinds, with and without the timer service, so that a change of the setting strands no saga under way; and
-    what completes orders, where the participants are such that it can.
+    """Those that the participants are fit for: one that needs a full participant is not begun where that is bare. One
+    that starts a timer is there with and without, so that a change of the setting strands no saga under way.
     """
-    with_timer = definition_of(settings)
-    without = _without_timer(with_timer)
-    begins = with_timer if settings.start_timer else without
-    return Sagas([with_timer, without, *_completing(settings)], begins={begins.name: begins.version})
-
-
-def definition_of(settings: Settings) -> Definition:
-    """The create-order saga with the patience and the window that are set."""
-    return replace(
-        _patient(CREATE_ORDER, settings),
-        window_seconds=settings.acceptance_window_seconds,
-        window_after_reopening_seconds=settings.acceptance_window_after_reopening_seconds,
-    )
-
-
-def _completing(settings: Settings) -> list[Definition]:
-    """A bare participant would capture or pay twice: such a saga is not begun where there is one."""
     kinds = kinds_of(settings)
-    if any(kinds[one] is Kind.BARE for one in COMPLETE_ORDER.full_only):
-        return []
-    return [_patient(COMPLETE_ORDER, settings)]
+    fit = [one for one in EVERY if all(kinds[to] is Kind.FULL for to in one.full_only)]
+    whole = [definition_of(one, settings) for one in fit]
+    without = [_without_timer(one) for one in whole if any(step.do.to is Participant.TIMER for step in one.steps)]
+    begun = {one.name: one.version for one in [*whole, *([] if settings.start_timer else without)]}
+    return Sagas([*whole, *without], begins=begun)
 
 
 def kinds_of(settings: Settings) -> dict[Participant, Kind]:
     return {one: Kind(getattr(settings, f"participant_{one.value}")) for one in Participant}
 
 
-def _patient(definition: Definition, settings: Settings) -> Definition:
+def definition_of(definition: Definition, settings: Settings) -> Definition:
+    """With the patience, the window and the participants that are set."""
     forward = replace(FORWARD, timeout_seconds=settings.step_timeout_seconds, attempts_max=settings.step_attempts_max)
     backward = replace(
         BACKWARD,
@@ -74,6 +59,8 @@ def _patient(definition: Definition, settings: Settings) -> Definition:
         definition,
         steps=tuple(_as_set(step, patience, undos) for step in definition.steps),
         undo_order=tuple(undos[undo.name] for undo in definition.undo_order),
+        window_seconds=settings.acceptance_window_seconds,
+        window_after_reopening_seconds=settings.acceptance_window_after_reopening_seconds,
         hold_seconds_max=settings.hold_seconds_max,
         kinds=kinds_of(settings),
     )

@@ -14,7 +14,7 @@ from ordersaga.delivery.vacuum import Vacuum
 from ordersaga.orchestrator.core.reconcile import Payment
 from ordersaga.orchestrator.runtime.reconciling import Reconciliation
 from ordersaga.orchestrator.runtime.sagas import Sagas
-from ordersaga.orchestrator.sagas.complete_order import COMPLETE_ORDER
+from ordersaga.orchestrator.sagas import EVERY
 from ordersaga.orchestrator.store.archive import PostgresArchive
 from ordersaga.orchestrator.store.archive_check import Checked, check_all
 from ordersaga.orchestrator.store.archive_files import Directory
@@ -143,8 +143,8 @@ def reconciliation_of(
     def payments(since: datetime) -> Iterator[Payment]:
         return from_file(ledger) if ledger else from_database(url, settings.reconcile_query, since=since)
 
-    captured_by = (COMPLETE_ORDER.name,)
-    return Reconciliation(store=store, archive=database.archive(), payments=payments, captured_by=captured_by)
+    money = {one.name: one.money for one in EVERY if one.money}
+    return Reconciliation(store=store, archive=database.archive(), payments=payments, money=money)
 
 
 def collector(settings: Settings) -> Collector | None:

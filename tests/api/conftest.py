@@ -102,7 +102,7 @@ def stage_of(
         outbox=MemoryOutbox(MemoryTable(), uuid4()),
         bus=MemoryBus(),
         group="create-order",
-        kafka={"consumer_rebuilds.stalled": 2, "consumer_records_gone": 45},
+        kafka={"consumer_rebuilds.stalled": 2, "consumer_records_gone": 45, "consumer_partitions_unreadable": 3},
     )
     api = Api(
         verbs=Verbs(

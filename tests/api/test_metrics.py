@@ -42,6 +42,7 @@ NAMES = {
     "kafka_consumer_lag",
     "kafka_client_rebuilds",
     "kafka_records_gone",
+    "kafka_partitions_unreadable",
     "database_up",
     "consumption_paused",
 }
@@ -117,6 +118,7 @@ def test_what_waits_for_a_person_and_what_was_replaced_is_shown(stage: Stage) ->
     assert found["dead_letters_open", ()] == 1
     assert found["kafka_client_rebuilds_total", (("cause", "stalled"), ("client", "consumer"))] == 2
     assert found["kafka_records_gone_total", ()] == 45
+    assert found["kafka_partitions_unreadable", ()] == 3
 
 
 def test_a_database_that_is_away_is_said_and_is_asked_for_no_more_than_that(

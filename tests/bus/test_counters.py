@@ -7,6 +7,7 @@ def test_whatever_went_wrong_reads_as_none_yet() -> None:
     """Prometheus takes the first value that it sees for where a counter began."""
     bus = KafkaBus("localhost:1")
     assert dict(bus.counters) == {
+        "consumer_partitions_unreadable": 0,
         "consumer_records_gone": 0,
         "consumer_rebuilds.away": 0,
         "consumer_rebuilds.error": 0,

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pytest
+from structlog.testing import capture_logs
 
 from ordersaga.bus import kafka_consumer
 from ordersaga.bus.connecting import Connecting
@@ -26,6 +27,7 @@ class Client:
     commits: list[Offsets] = field(default_factory=list)
     sought: list[Offsets] = field(default_factory=list)
     closed: bool = False
+    cannot_read: dict[tuple[str, int], str] = field(default_factory=dict)
 
     def poll(self, max_records: int, timeout_seconds: float) -> Sequence[Record]:
         match self.records.pop(0) if self.records else None:
@@ -41,6 +43,9 @@ class Client:
 
     def gone(self) -> Sequence[Gap]:
         return ()
+
+    def unreadable(self) -> Mapping[tuple[str, int], str]:
+        return dict(self.cannot_read)
 
     def assigned(self) -> set[tuple[str, int]]:
         return {("t", 0)}
@@ -155,6 +160,25 @@ def test_a_paused_client_is_not_taken_for_a_stalled_one() -> None:
     consumer.pause()
     assert not list(consumer.poll(1, 0.3))
     assert not stage.dropped
+
+
+def test_a_partition_that_cannot_be_read_is_told_once_and_counted_while_it_is_so() -> None:
+    """Until the client is replaced: the next one finds out for itself."""
+    client = Client([record(0), record(1), BusError("broken")], cannot_read={("t", 1): "at offset 5: no package"})
+    stage = Stage([client, Client([record(0)])])
+    consumer = stage.consumer()
+    with capture_logs() as said:
+        assert offsets_read(consumer) == [0]
+        assert consumer.unreadable() == client.cannot_read
+        assert offsets_read(consumer) == [1]
+        assert stage.counters[kafka_consumer.UNREADABLE] == 1
+        with pytest.raises(BusUnavailable):
+            consumer.poll(1, 5)
+        assert not consumer.unreadable() and stage.counters[kafka_consumer.UNREADABLE] == 0
+        assert offsets_read(consumer) == [0]
+    (told,) = [line for line in said if line["event"] == "kafka.partition_unreadable"]
+    assert (told["log_level"], told["topic"], told["partition"]) == ("error", "t", 1)
+    assert told["error"] == "at offset 5: no package"
 
 
 def test_a_fenced_member_stays_fenced() -> None:

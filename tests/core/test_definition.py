@@ -23,6 +23,7 @@ FIRST, SECOND = CREATE_ORDER.steps[:2]
         ({"undo_order": CREATE_ORDER.undo_order[:2]}, "undo_order"),
         ({"steps": tuple(replace(step, opens_window=True) for step in CREATE_ORDER.steps)}, "window"),
         ({"steps": tuple(replace(s, opens_window=s in CREATE_ORDER.steps[:2]) for s in CREATE_ORDER.steps)}, "window"),
+        ({"undo_order": (), "steps": (SECOND,)}, "unasked_is_request"),
         ({"version": 0}, "positive"),
         ({"window_seconds": 0}, "positive"),
         ({"steps": (FIRST, replace(SECOND, effect_ids=("shoe_size",)))}, "create_order.GET_USER_DATA"),

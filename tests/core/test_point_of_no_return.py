@@ -3,11 +3,17 @@
 from dataclasses import replace
 
 import pytest
+from msgspec import to_builtins
 
 from ordersaga.orchestrator.core.definition import Definition, DefinitionError, Kind, Step
+from ordersaga.orchestrator.core.inputs import Verdict
+from ordersaga.orchestrator.core.instance import Status
 from ordersaga.orchestrator.sagas.complete_order import COMPLETE_ORDER, PATIENT, UNDO_DELIVERY
 from ordersaga.orchestrator.sagas.create_order import CREATE_ORDER
+from ordersaga.testing.story import given
+from ordersaga.wire import messages as m
 from ordersaga.wire.topics import Participant
+from tests.sagas.stories import CANCELLED, CARD, CREATED, PLACED
 
 MARK, CAPTURE, PAY, COMPLETE = COMPLETE_ORDER.steps
 
@@ -52,3 +58,14 @@ def test_each_step_knows_on_which_side_of_it_it_is(step: Step, until_answered: b
 def test_a_saga_without_one_gives_every_step_up_some_time() -> None:
     plain: Definition = CREATE_ORDER
     assert not any(plain.is_asked_until_answered(step) for step in plain.steps)
+
+
+def test_where_nobody_has_to_accept_it_a_saga_is_over_once_all_is_done() -> None:
+    """It cannot be cancelled a year later, and it is archived."""
+    plain = replace(CREATE_ORDER, name="plain", steps=CREATE_ORDER.steps[:2], undo_order=())
+    story = given(plain, PLACED).expect(m.CreateOrder, to=Participant.ORDER).reply(CREATED)
+    story.expect(m.GetPaymentInfo, to=Participant.USER).reply(CARD)
+    assert (story.saga.status, story.saga.closed) == (Status.COMPLETED, True)
+    story.cancel().expect_verdict(Verdict.REFUSED).hear(CANCELLED).expect_nothing()
+    assert story.saga.status is Status.COMPLETED and story.saga.attention
+    assert "committed" in to_builtins(story.saga), "by which the archive finds it"

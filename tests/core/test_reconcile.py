@@ -7,6 +7,7 @@ from uuid import UUID
 import pytest
 from msgspec.structs import replace
 
+from ordersaga.orchestrator.core.definition import Money
 from ordersaga.orchestrator.core.instance import Became, Effect, Instance, Status, StepRecord
 from ordersaga.orchestrator.core.reconcile import GONE, STANDING, Kind, Payment, compare
 from ordersaga.orchestrator.sagas.complete_order import Delivery
@@ -15,6 +16,7 @@ from ordersaga.orchestrator.sagas.create_order import OrderData
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 LONG_AGO = NOW - timedelta(hours=5)
 QUIET_SINCE = NOW - timedelta(minutes=15)
+MONEY = {"create_order": Money.HOLDS, "complete_order": Money.CAPTURES}
 
 
 def saga(number: int, status: Status = Status.COMPLETED, **more: Any) -> Instance[OrderData]:
@@ -47,7 +49,7 @@ def payment(number: int, **more: Any) -> Payment:
 
 
 def kinds(payments: list[Payment], sagas: list[Instance[OrderData]]) -> list[tuple[Kind, UUID | None]]:
-    found = compare(payments, sagas, quiet_since=QUIET_SINCE, captured_by=("complete_order",))
+    found = compare(payments, sagas, quiet_since=QUIET_SINCE, money=MONEY)
     return [(one.kind, one.saga_id) for one in found]
 
 
@@ -120,7 +122,9 @@ def test_what_changed_a_moment_ago_is_left_alone() -> None:
 
 
 def test_a_payment_of_a_saga_that_is_not_among_them_is_none_of_theirs() -> None:
-    found = compare([payment(9)], [], quiet_since=QUIET_SINCE, is_of_another=lambda one: one.order_id == "order-9")
+    found = compare(
+        [payment(9)], [], quiet_since=QUIET_SINCE, is_of_another=lambda one: one.order_id == "order-9", money=MONEY
+    )
     assert list(found) == []
 
 
@@ -135,3 +139,9 @@ def test_an_extra_hold_that_a_saga_knows_is_found_by_its_intent() -> None:
 
 def test_no_status_both_stands_and_is_gone() -> None:
     assert not STANDING & GONE
+
+
+@pytest.mark.parametrize("status", [Status.COMPLETED, Status.COMPENSATED])
+def test_nothing_is_expected_of_a_saga_that_has_nothing_to_do_with_money(status: Status) -> None:
+    assert kinds([], [saga(1, status, saga="change_address")]) == []
+    assert kinds([payment(1)], [saga(1), saga(2, status, saga="change_address")]) == []

@@ -238,6 +238,7 @@ class ListConsumer:
         self.deaf = False
         """Polls return nothing though there is something: what was asked for is still on its way."""
         self._known_at = 0.0
+        self.cannot_read: dict[tuple[str, int], str] = {}
 
     def poll(self, max_records: int, timeout_seconds: float) -> Sequence[Record]:
         with self._stage.changed:
@@ -293,6 +294,9 @@ class ListConsumer:
         if self._known_end is None or (since is not None and self._known_at <= since):
             return {}
         return {("in", 0): self._known_end - self._position}
+
+    def unreadable(self) -> Mapping[tuple[str, int], str]:
+        return self.cannot_read
 
     def close(self, timeout_seconds: float) -> None:
         self.closed += 1

@@ -178,6 +178,24 @@ def test_while_the_brokers_refuse_to_be_read_it_has_not_caught_up(desks: Desks) 
     desk.until(lambda: not desk.loop.caught_up)
 
 
+def test_while_a_partition_cannot_be_read_it_is_well_and_has_not_caught_up(desks: Desks) -> None:
+    """Others are read meanwhile; whoever asks how it is, is told."""
+    desk = desks(numbers(2))
+    desk.loop.start()
+    desk.until(lambda: desk.loop.caught_up)
+    desk.consumer.cannot_read = {("out", 3): "at offset 5: no package", ("in", 1): "at offset 0: not allowed"}
+    desk.until(lambda: not desk.loop.caught_up)
+    desk.consumer.add(numbers(1))
+    desk.until_committed(3)
+    health = desk.loop.health()
+    told = "cannot be read, others are: in-1 at offset 0: not allowed; out-3 at offset 5: no package"
+    assert (health.healthy, health.detail) == (True, told)
+    assert not desk.loop.caught_up
+    desk.consumer.cannot_read = {}
+    desk.until(lambda: desk.loop.caught_up)
+    assert not desk.loop.health().detail
+
+
 def test_while_it_is_held_back_it_has_not_caught_up(desks: Desks) -> None:
     desk = desks(numbers(2))
     desk.loop.start()

@@ -16,6 +16,7 @@ from ordersaga.as_set import sagas_of
 from ordersaga.bus.memory import MemoryBus
 from ordersaga.connecting import Database
 from ordersaga.ledger_query import QUERY
+from ordersaga.orchestrator.core.definition import Money
 from ordersaga.orchestrator.core.reconcile import Difference, Kind
 from ordersaga.orchestrator.runtime.reconciling import Reconciler, Reconciliation
 from ordersaga.orchestrator.store.ledger import LedgerUnreadable, from_database, from_file
@@ -79,7 +80,10 @@ def test_each_planted_difference_is_found_and_none_where_none_is(
         path = tmp_path / "ledger.jsonl"
         path.write_text("".join(f"{json.dumps(row)}\n" for row in ledger))
         comparison = Reconciliation(
-            store=database.store(sagas_of(settings)), archive=database.archive(), payments=lambda since: from_file(path)
+            store=database.store(sagas_of(settings)),
+            archive=database.archive(),
+            payments=lambda since: from_file(path),
+            money={"create_order": Money.HOLDS},
         )
         names = {saga_id: name for name, saga_id in sagas.items()}
         return [(one.kind, names.get(str(one.saga_id), "")) for one in comparison.differences(quiet=timedelta())]

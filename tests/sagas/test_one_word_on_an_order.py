@@ -1,13 +1,13 @@
 """Cancel, acceptance, its reversal, an update: what the order service says of one order, however it arrives."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
 from ordersaga.orchestrator.core.inputs import Verdict
 from ordersaga.orchestrator.core.instance import Became, Status
 from ordersaga.orchestrator.core.reasons import Reason
-from ordersaga.testing.story import BARE, FULL, NOON
+from ordersaga.testing.story import BARE, FULL, NOON, Story
 from ordersaga.wire import messages as m
 from ordersaga.wire.topics import Participant
 from tests.sagas.stories import AUTHORIZED, CANCELLED, OPENED, RELEASED, TIMER, TIMER_CANCELLED, order
@@ -362,3 +362,101 @@ def test_an_order_that_came_back_to_life_is_cancelled_with_fresh_attempts() -> N
     story.hear(RELEASED)
     out = story.saga.outstanding
     assert (out.step, out.attempt) == ("CREATE_ORDER", 1)
+
+
+# --- an order that came back to life -----------------------------------------------------------------
+
+
+def at(seconds: float) -> datetime:
+    return NOON + timedelta(seconds=seconds)
+
+
+def revived() -> Story:
+    """Cancelled, and brought back by an update: the second cancel is out."""
+    story = order(steps_done=3, kinds=BARE).expect(m.UpdateOrderStatus, to=Participant.ORDER).cancel()
+    story.expect(m.CancelOrder, to=Participant.ORDER).hear(OPENED, stamp=at(6)).hear(CANCELLED, stamp=at(5))
+    return story.expect(m.CancelOrder, to=Participant.ORDER)
+
+
+def test_a_runner_who_takes_an_order_that_came_back_to_life_has_it() -> None:
+    for story in (revived().hear(ACCEPTED, stamp=at(7)).silence(), revived().silence().hear(ACCEPTED, stamp=at(7))):
+        story.expect_nothing()
+        assert (story.saga.status, story.saga.closed) == (Status.COMPLETED, True)
+    assert revived().hear(ACCEPTED, stamp=at(7)).silence().saga.attention, "the cancel may win all the same"
+    failed = revived().silence_until(Status.FAILED).hear(ACCEPTED, stamp=at(7))
+    assert (failed.saga.status, failed.saga.closed) == (Status.COMPLETED, True)
+
+
+def test_a_repeated_update_that_is_newer_than_the_cancel_says_that_the_order_lives() -> None:
+    story = order(steps_done=3, kinds=BARE).hear(OPENED, stamp=at(4)).cancel()
+    story.sent.clear()
+    story.hear(OPENED, stamp=at(7)).hear(CANCELLED, stamp=at(6)).step("UPDATE_ORDER_STATUS", Became.DONE)
+    story.expect(m.CancelOrder, to=Participant.ORDER).hear(CANCELLED, stamp=at(8))
+    story.expect(m.RevertPayment, to=Participant.PAYMENT)
+
+
+def test_an_order_that_was_accepted_and_given_back_since_the_cancel_lives() -> None:
+    story = order(steps_done=3, kinds=BARE).hear(OPENED, stamp=at(4)).hear(ACCEPTED, stamp=at(8))
+    story.hear(GIVEN_BACK, stamp=at(9)).cancel().hear(CANCELLED, stamp=at(7))
+    story.step("UPDATE_ORDER_STATUS", Became.DONE).waits(Status.CANCELLING)
+
+
+def test_a_full_service_whose_clock_went_back_has_cancelled_the_order_all_the_same() -> None:
+    story = order(steps_done=3).reply(OPENED, stamp=at(6)).cancel()
+    story.sent.clear()
+    story.reply(CANCELLED, stamp=at(5)).step("UPDATE_ORDER_STATUS", Became.UNDONE)
+    story.expect(m.RevertPayment, to=Participant.PAYMENT)
+
+
+def test_a_reversal_that_comes_before_its_acceptance_shows_an_order_that_lives() -> None:
+    story = order(steps_done=5, kinds=BARE).cancel().hear(CANCELLED, stamp=at(5)).hear(RELEASED).hear(TIMER_CANCELLED)
+    assert story.saga.status is Status.CANCELLED
+    story.sent.clear()
+    story.hear(GIVEN_BACK, stamp=at(9)).expect(m.CancelOrder, to=Participant.ORDER)
+    story.hear(ACCEPTED, stamp=at(8)).expect_verdict(Verdict.LATE)
+    story.hear(CANCELLED, stamp=at(10))
+    assert story.saga.status is Status.CANCELLED and not story.saga.attention
+
+
+def test_a_cancel_that_is_confirmed_again_is_the_newest_word() -> None:
+    story = order(steps_done=5, kinds=BARE).cancel().hear(CANCELLED, stamp=at(6)).hear(RELEASED).hear(TIMER_CANCELLED)
+    story.hear(CANCELLED, stamp=at(8)).hear(ACCEPTED, stamp=at(7)).expect_verdict(Verdict.LATE)
+    assert story.saga.status is Status.CANCELLED
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_cancel_by_hand_is_the_newest_word_whatever_is_under_way(ended: bool) -> None:
+    story = order(steps_done=5, kinds=BARE).cancel()
+    if ended:
+        story.hear(CANCELLED, stamp=at(5)).hear(RELEASED).hear(TIMER_CANCELLED)
+    story.hear(BY_HAND, stamp=at(9)).hear(ACCEPTED, stamp=at(7)).expect_verdict(Verdict.LATE)
+    assert not story.saga.accepted
+
+
+def test_an_acceptance_of_the_moment_in_which_it_was_given_back_needs_a_person() -> None:
+    story = order(steps_done=5).hear(GIVEN_BACK, stamp=at(5)).hear(ACCEPTED, stamp=at(5))
+    assert story.saga.attention == ("accepted and given back, and no stamp says which came last",)
+
+
+def test_a_second_order_that_a_runner_has_says_nothing_of_the_first() -> None:
+    story = order(steps_done=5).hear(m.OrderCreated(order_id="o-2"))
+    story.sent.clear()
+    story.reply(m.OrderCancellationFailed(error="ORDER_ACCEPTED", order_id="o-2", status="ACCEPTED")).expect_nothing()
+    assert story.saga.attention and not story.saga.closed
+    assert story.saga.window_due_at, "the order itself is open"
+
+
+@pytest.mark.parametrize("steps_done", [4, 5])
+def test_a_timer_that_is_stopped_by_hand_cancels_no_order(steps_done: int) -> None:
+    story = order(steps_done=steps_done)
+    story.sent.clear()
+    story.hear(TIMER_CANCELLED).expect_nothing()
+    assert story.saga.status is (Status.COMPLETED if steps_done == 5 else Status.STARTED)
+    if steps_done == 5:
+        story.nobody_accepts().expect(m.CancelOrder, to=Participant.ORDER).reply(CANCELLED)
+        story.expect(m.RevertPayment, to=Participant.PAYMENT).reply(RELEASED)
+        assert (story.saga.status, story.saga.reason) == (Status.CANCELLED, Reason.ACCEPTANCE_TIMEOUT)
+
+
+def test_a_timer_that_is_stopped_because_a_runner_came_needs_no_person() -> None:
+    order(steps_done=5).hear(ACCEPTED).hear(TIMER_CANCELLED).ends(Status.COMPLETED)

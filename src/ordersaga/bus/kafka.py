@@ -61,7 +61,8 @@ class KafkaBus:
         record_bytes_max: int = 1_000_000,
     ) -> None:
         """`record_bytes_max` is the brokers' `message.max.bytes`, or less."""
-        self.counters = Counters((*kafka_consumer.REBUILDS, *kafka_producer.REBUILDS, kafka_consumer.GONE))
+        rebuilds = (*kafka_consumer.REBUILDS, *kafka_producer.REBUILDS)
+        self.counters = Counters((*rebuilds, kafka_consumer.GONE, kafka_consumer.UNREADABLE))
         self._timings = timings or KafkaTimings()
         self._clients = KafkaClients(bootstrap_servers, security or KafkaSecurity(), self._timings)
         self._client_id = client_id

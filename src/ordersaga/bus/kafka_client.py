@@ -8,7 +8,8 @@ The library is careful only in part, so:
   nowhere but in its log lines, and is picked up from there.
 * What it calls on its own thread (rebalance listeners) sets flags and cannot raise: it would never recover.
 * It cannot be cut off, wait for some records only, or say whether it is connected, it may wait for half a second beside
-  records that it has, and forget that it was joining: `kafka_insides` are used against that.
+  records that it has, forget that it was joining, and stop all partitions for one that it cannot read: `kafka_insides`
+  are used against that.
 * A client does not survive a fork: build the bus after it.
 """
 
@@ -29,10 +30,19 @@ with warnings.catch_warnings():
     from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
     from kafka.future import Future as KafkaFuture
     from kafka.net.compat import KafkaNetClient
+    from kafka.record import default_records
     from kafka.record import util as record_util
 
 from ordersaga.bus.bounded import bounded, in_background
-from ordersaga.bus.kafka_insides import Ends, Gaps, join_to_the_end, let_sleep, see_what_has_arrived
+from ordersaga.bus.kafka_insides import (
+    Ends,
+    Gaps,
+    LeftAlone,
+    join_to_the_end,
+    let_sleep,
+    read_any_header_name,
+    see_what_has_arrived,
+)
 from ordersaga.bus.kafka_logging import CAUSES, cap_and_listen
 from ordersaga.bus.kafka_producer_session import Future, Refusal, one_line
 from ordersaga.bus.kafka_settings import (
@@ -77,6 +87,7 @@ class KafkaClients:
     def __init__(self, bootstrap_servers: str, security: KafkaSecurity, timings: KafkaTimings) -> None:
         assert record_util.crc32c_c is not None, "the crc32c package is missing"
         cap_and_listen()
+        read_any_header_name(default_records.DefaultRecordBatch)
         self._timings = timings
         self._with_password = bool(security.username)
         self._common = common_settings(bootstrap_servers, security, timings)
@@ -213,6 +224,7 @@ class ConsumerSession:
         self._moved_lock = Lock()
         self._ends = Ends(client._fetcher)
         self._gaps = Gaps(client._subscription)
+        self._alone = LeftAlone(client._fetcher, client._subscription)
         for topic in topics:
             # A member that joins before it knows the partitions is given none, and has to join again.
             client.partitions_for_topic(topic)
@@ -229,6 +241,8 @@ class ConsumerSession:
         return bool(self._client.group_metadata().state == kafka.structs.MemberState.STABLE)
 
     def poll(self, max_records: int, timeout_seconds: float) -> Sequence[Record]:
+        if self._alone.any_to_try():
+            self._apply_pause()
         with translated():
             polled = self._client.poll(timeout_ms=int(timeout_seconds * 1000), max_records=max_records)
         return [as_record(found) for batch in polled.values() for found in batch]
@@ -240,6 +254,9 @@ class ConsumerSession:
 
     def gone(self) -> Sequence[tuple[TopicPartition, int, int]]:
         return [(tuple(tp), begin, end) for tp, begin, end in self._gaps.look()]
+
+    def unreadable(self) -> Mapping[TopicPartition, str]:
+        return {tuple(tp): why for tp, why in self._alone.why().items()}
 
     def assigned(self) -> set[TopicPartition]:
         return {tuple(tp) for tp in self._client.assignment()}
@@ -263,19 +280,19 @@ class ConsumerSession:
             self._client.commit_async(_as_kafka(offsets), callback=answered)
 
     def lag(self, since: float | None) -> Offsets:
-        found, assigned = {}, self._client.assignment()
+        found, assigned = {}, self._client.assignment() - self._alone.why().keys()
         newer = self._ends.look(assigned)
         for tp in assigned if since is None else assigned & self._ends.told_since(since):
-            with contextlib.suppress(errors.KafkaError):  # taken away meanwhile
-                known = self._client.highwater(tp)
-                end = known if known is None else max(known, newer.get(tp, 0))
-                if end is not None and (position := self._client.position(tp, timeout_ms=0)) is not None:
-                    found[tuple(tp)] = max(0, end - position)
+            with contextlib.suppress(errors.KafkaError, KeyError):  # taken away meanwhile
+                # What it tells of its position to everybody it works out for all partitions, each time.
+                known, position = self._client.highwater(tp), self._client._subscription.position(tp)
+                if known is not None and position is not None:
+                    found[tuple(tp)] = max(0, max(known, newer.get(tp, 0)) - position.offset)
         return found
 
     def behind(self) -> bool:
         try:
-            assigned = list(self._client.assignment())
+            assigned = list(self._client.assignment() - self._alone.why().keys())
             ends = self._client.end_offsets(assigned, timeout_ms=2_000) if assigned else {}
             return any(end > (self._client.position(tp, timeout_ms=500) or 0) for tp, end in ends.items())
         except (errors.KafkaError, KeyError):  # the latter where a partition has no leader
@@ -292,12 +309,13 @@ class ConsumerSession:
     def took_place(self, partitions: Any) -> None:
         with self._moved_lock:
             self._moved |= set(partitions)
+        self._alone.forget(partitions)
         self._apply_pause()
 
     def _apply_pause(self) -> None:
         for tp in self._client.assignment():
             try:
-                self._client.pause(tp) if self._paused else self._client.resume(tp)
+                self._client.pause(tp) if self._paused or self._alone.rests(tp) else self._client.resume(tp)
             except KeyError:  # taken away meanwhile
                 continue
 

@@ -9,7 +9,8 @@ The database decides.
 A client is replaced when it raises what no waiting cures, and when for `stalled_seconds` it had no broker, did not come
 to terms with its group, or had records to read and delivered none. `counters` says how often.
 
-Records that were deleted before they were read are counted and told: it goes on behind them.
+Records that were deleted before they were read are counted and told: it goes on behind them. A partition that cannot
+be read, or may not, is told and left where it is, and tried again and again; others are read on.
 
 This module knows no client: `Session` is what it needs of one, and `bus.kafka` provides it.
 """
@@ -34,6 +35,8 @@ Cause = Literal["away", "error", "fenced", "stalled"]
 Gap = tuple[TopicPartition, int, int]
 """Where records were that are not there any more: its first offset, and the one after its last."""
 GONE = "consumer_records_gone"
+UNREADABLE = "consumer_partitions_unreadable"
+"""How many there are now."""
 REBUILDS = tuple(f"consumer_rebuilds.{cause}" for cause in get_args(Cause))
 SLICE_SECONDS = 0.2
 """The client cannot be woken, so it waits in slices."""
@@ -55,6 +58,8 @@ class Session(Protocol):
 
     def gone(self) -> Sequence[Gap]:
         """What was deleted before it was delivered, since the last call."""
+
+    def unreadable(self) -> Mapping[TopicPartition, str]: ...
 
     def assigned(self) -> set[TopicPartition]: ...
 
@@ -111,6 +116,7 @@ class KafkaConsumer:
         self._committed: dict[TopicPartition, int] = {}
         """What `commit` was last called with, of each partition since it became ours."""
         self._unconfirmed: dict[TopicPartition, int] = {}
+        self._unreadable: Mapping[TopicPartition, str] = {}
         self._commit_at: float | None = None
         """When to send `_unconfirmed`."""
         self._commit_sent_at = 0.0
@@ -175,6 +181,9 @@ class KafkaConsumer:
     def lag(self, since: float | None = None) -> Offsets:
         return self._client.lag(since) if self._client is not None else {}
 
+    def unreadable(self) -> Mapping[TopicPartition, str]:
+        return self._unreadable
+
     def close(self, timeout_seconds: float) -> None:
         until = time.monotonic() + timeout_seconds
         self._closed = True
@@ -214,6 +223,7 @@ class KafkaConsumer:
             records = client.poll(max_records, max(0.0, min(left, SLICE_SECONDS, slice_seconds)))
             self._forget_moved(client)
             self._tell_what_is_gone(client)
+            self._tell_what_cannot_be_read(client.unreadable())
             if records:
                 self._progress_at = self._connected_at = self._settled_at = time.monotonic()
                 for record in records:
@@ -255,6 +265,7 @@ class KafkaConsumer:
         _log.warning("kafka.consumer_replaced", cause=cause, error=str(error))
         self._client = None
         self._first, self._committed, self._unconfirmed = {}, {}, {}
+        self._tell_what_cannot_be_read({})
         self._connecting.drop(client)
         return error if isinstance(error, FencedMember | BusRefused) else BusUnavailable(str(error))
 
@@ -274,6 +285,17 @@ class KafkaConsumer:
             self._counters.add(GONE, end - begin)
             place = {"topic": topic, "partition": partition, "from_offset": begin, "to_offset": end}
             _log.error("kafka.records_gone", **place, records=end - begin)
+
+    def _tell_what_cannot_be_read(self, found: Mapping[TopicPartition, str]) -> None:
+        before, self._unreadable = self._unreadable, found
+        if found == before:
+            return
+        self._counters.add(UNREADABLE, len(found) - len(before))
+        for (topic, partition), why in found.items():
+            if before.get((topic, partition)) != why:
+                _log.error("kafka.partition_unreadable", topic=topic, partition=partition, error=why)
+        for topic, partition in before.keys() - found.keys():
+            _log.info("kafka.partition_not_unreadable_here", topic=topic, partition=partition)
 
     def _commit_by(self, at: float) -> None:
         self._commit_at = at if self._commit_at is None else min(at, self._commit_at)

@@ -7,8 +7,10 @@ import time
 from collections.abc import Collection, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, suppress
+from functools import cache
 from typing import Any
 
+from ordersaga.bus.kafka_producer_session import one_line
 from ordersaga.bus.protocol import BusUnavailable
 
 INSIDES = (  # a test compares them with the library
@@ -24,18 +26,23 @@ INSIDES = (  # a test compares them with the library
     "KafkaConsumer._fetcher._paused_completed_fetches",
     "KafkaConsumer._fetcher._fetch_futures",
     "KafkaConsumer._fetcher._manager.call_soon",
+    "KafkaConsumer._fetcher._parse_fetched_data",
+    "KafkaConsumer._fetcher._append",
     "KafkaConsumer._fetcher._send_list_offsets_requests",
     "KafkaConsumer._fetcher._group_list_offset_requests",
     "KafkaConsumer._fetcher._manager.cluster.leader_for_partition",
     "KafkaConsumer._subscription.request_offset_reset",
     "KafkaConsumer._subscription.position",
     "KafkaConsumer._subscription.seek",
+    "KafkaConsumer._subscription.pause",
     "KafkaConsumer._coordinator.need_rejoin",
     "KafkaConsumer._coordinator.rejoining",
 )
 
 _LATEST = -1
 """In a question for offsets: where the next record will be."""
+TRY_AGAIN_SECONDS = 10.0
+"""After this a partition that could not be read is tried again: another broker leads it, or somebody has mended it."""
 
 
 def see_what_has_arrived(fetcher: Any, done: Any) -> None:
@@ -116,6 +123,91 @@ class Gaps:
         """Each with its first offset and the one after its last, since the last call."""
         found, self._found = self._found, []
         return found
+
+
+class LeftAlone:
+    """What the client cannot read of one partition, or may not, it raises in each `poll` in place of the records of all
+    others. So that partition is left alone for a while, at the offset where it is.
+    """
+
+    def __init__(self, fetcher: Any, subscription: Any) -> None:
+        self._subscription = subscription
+        self._why: dict[Any, str] = {}
+        self._until: dict[Any, float] = {}
+        parse, append = fetcher._parse_fetched_data, fetcher._append
+
+        def parse_or_leave(answer: Any) -> Any:
+            try:
+                parsed = parse(answer)
+            except Exception as error:  # noqa: BLE001 (whatever a stranger's bytes may lead to)
+                return self._leave(answer.topic_partition, error)
+            if parsed is not None and not answer.partition_data.records:
+                self.forget([answer.topic_partition])
+            return parsed
+
+        def append_or_leave(drained: Any, part: Any, *how: Any) -> int:
+            try:
+                count: int = append(drained, part, *how)
+            except Exception as error:  # noqa: BLE001 (as above)
+                part.drain()
+                self._leave(part.topic_partition, error)
+                return 0
+            if self._why and count:
+                self.forget([part.topic_partition])
+            return count
+
+        fetcher._parse_fetched_data, fetcher._append = parse_or_leave, append_or_leave
+
+    def why(self) -> Mapping[Any, str]:
+        """Which, and what is the matter with each. One that is tried again is among them until something was read."""
+        return self._why.copy()
+
+    def rests(self, partition: Any) -> bool:
+        return time.monotonic() < self._until.get(partition, 0.0)
+
+    def any_to_try(self) -> bool:
+        return any(not self.rests(partition) for partition in self._until.copy())
+
+    def forget(self, partitions: Collection[Any]) -> None:
+        """They were read, or are another's now."""
+        for partition in partitions:
+            self._why.pop(partition, None)
+            self._until.pop(partition, None)
+
+    def _leave(self, partition: Any, error: Exception) -> None:
+        with suppress(KeyError):  # taken away meanwhile
+            self._subscription.pause(partition)
+            position = self._subscription.position(partition)
+            self._until[partition] = time.monotonic() + TRY_AGAIN_SECONDS
+            self._why[partition] = f"at offset {position.offset if position else '?'}: {one_line(error)}"
+
+
+@cache
+def read_any_header_name(batch: type[Any]) -> None:
+    """A header whose name is not UTF-8 would make its whole batch one that cannot be read. From here on its name has
+    `\\xff` where it had such a byte. `batch` is the library's class of them.
+    """
+    read = batch._read_msg
+
+    def read_any(self: Any) -> Any:
+        try:
+            return read(self)
+        except UnicodeDecodeError:
+            self._buffer = _AnyText(self._buffer)
+            return read(self)
+
+    batch._read_msg = read_any
+
+
+class _AnyText(bytearray):
+    """A slice of it can be decoded, whatever is in it."""
+
+    def __getitem__(self, at: Any) -> Any:
+        found = super().__getitem__(at)
+        return _AnyText(found) if isinstance(found, bytearray) else found
+
+    def decode(self, encoding: str = "utf-8", errors: str = "") -> str:
+        return super().decode(encoding, "backslashreplace")
 
 
 def leave_none_out(fetcher: Any) -> None:

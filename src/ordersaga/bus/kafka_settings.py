@@ -93,6 +93,8 @@ def consumer_settings(group: str, instance_id: str | None, timings: KafkaTimings
         "group_instance_id": instance_id,
         # The library's default skips what was written before the group's first member came.
         "auto_offset_reset": "earliest",
+        # What a participant takes back it has not said.
+        "isolation_level": "read_committed",
         "enable_auto_commit": False,
         "session_timeout_ms": timings.session_timeout_ms,
         "heartbeat_interval_ms": timings.heartbeat_interval_ms,

@@ -260,6 +260,9 @@ class MemoryConsumer:
         with self._changed:
             return {tp: self._end(tp) - position for tp, position in self._member.positions.items()}
 
+    def unreadable(self) -> Mapping[TopicPartition, str]:
+        return {}
+
     def close(self, timeout_seconds: float) -> None:
         with self._changed:
             self._closed = True

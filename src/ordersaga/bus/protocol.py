@@ -96,10 +96,16 @@ class Consumer(Protocol):
         """The (topic, partition) pairs that are this member's, as far as it knows."""
 
     def lag(self, since: float | None = None) -> Mapping[tuple[str, int], int]:
-        """Records not yet delivered, per assigned (topic, partition), as far as known without waiting for a broker.
+        """Records not yet delivered, per assigned (topic, partition), as far as known without waiting for a broker. Not
+        of those that are `unreadable`.
 
         `since`, on the clock of `time.monotonic`: only of those partitions of which a broker was asked after that
         moment where they end, and has answered. Asking is begun by any call.
+        """
+
+    def unreadable(self) -> Mapping[tuple[str, int], str]:
+        """Assigned (topic, partition) pairs of which the next record cannot be read, or may not, each with the offset
+        and the cause. They are tried again by themselves; the others are read meanwhile.
         """
 
     def close(self, timeout_seconds: float) -> None:

@@ -121,6 +121,9 @@ class ConsumeLoop:
         health = self._loop.health()
         if health.healthy and self._trouble:
             return Health(name=health.name, healthy=False, detail=self._trouble)
+        if health.healthy and (unreadable := self._consumer.unreadable()):
+            left_alone = "; ".join(f"{topic}-{number} {why}" for (topic, number), why in sorted(unreadable.items()))
+            return Health(name=health.name, healthy=True, detail=f"cannot be read, others are: {left_alone}")
         return health
 
     @property
@@ -176,6 +179,8 @@ class ConsumeLoop:
 
     def _look_how_far(self) -> None:
         """Before it has partitions, and knows where each of them ends, it has heard nothing."""
+        if self._consumer.unreadable():
+            self._lose_track()
         if self._listens and not self._caught_up and (assigned := set(self._consumer.assigned())):
             lag = self._consumer.lag(self._lost_at)
             self._caught_up = assigned <= lag.keys() and sum(lag.values()) <= self._batch_max

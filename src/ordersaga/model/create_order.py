@@ -86,5 +86,9 @@ def nothing_in_between(record: Instance[Any], world: World) -> bool:
 
 
 def the_reason_is_true(record: Instance[Any], world: World) -> bool:
-    """R11: that nobody accepted in time is not said where the time was not over."""
+    """R11: that nobody accepted in time is not said where the time was not over, nor that somebody at a service took it
+    back where nobody did.
+    """
+    if record.reason is Reason.OPERATOR_REQUEST:
+        return world.voided_by_hand or world.cancelled_by_hand
     return record.reason is not Reason.ACCEPTANCE_TIMEOUT or record.expired or record.window_reopened

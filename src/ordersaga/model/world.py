@@ -29,6 +29,7 @@ class World(Struct, frozen=True, kw_only=True, omit_defaults=True):
     answers: tuple[tuple[str, m.Event, datetime], ...] = ()
     """Of full participants: what was answered to which command, and when."""
     voided_by_hand: bool = False
+    cancelled_by_hand: bool = False
     timer: bool = False
 
     def order(self, order_id: str | None) -> str | None:
@@ -141,7 +142,8 @@ def give_back(world: World) -> Said | None:
 def cancel_by_hand(world: World) -> Said | None:
     if world.order("o-1") not in ("PENDING", "CREATED"):
         return None
-    return world.with_order("o-1", "CANCELLED"), (m.OrderCancelledByHand(order_id="o-1"),)
+    cancelled = replace(world.with_order("o-1", "CANCELLED"), cancelled_by_hand=True)
+    return cancelled, (m.OrderCancelledByHand(order_id="o-1"),)
 
 
 def void_by_hand(world: World) -> Said | None:
@@ -152,11 +154,19 @@ def void_by_hand(world: World) -> Said | None:
     return voided, (m.PaymentReleased(payment_id="p-1", status="REVERTED"),)
 
 
+def stop_timer(world: World) -> Said | None:
+    """Nothing else: the saga closes the window by itself."""
+    if not world.timer:
+        return None
+    return replace(world, timer=False), (m.TimerCancelled(order_id="o-1"),)
+
+
 HANDS: dict[str, Callable[[World], Said | None]] = {
     "a runner accepts": accept,
     "the runner gives the order back": give_back,
     "the order is cancelled by hand": cancel_by_hand,
     "the payment is voided by hand": void_by_hand,
+    "the timer is stopped by hand": stop_timer,
 }
 
 

@@ -4,6 +4,7 @@ Bodies are read by `web.reading.read_object`, which is stricter than a schema ca
 here, as structs that serve as documents only.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, cast
 
@@ -13,6 +14,7 @@ from litestar.openapi.spec import Example, OpenAPIMediaType, OpenAPIType, Operat
 from msgspec import Meta, Struct
 
 from ordersaga.orchestrator.api.views import HealthView
+from ordersaga.orchestrator.sagas import EVERY
 from ordersaga.web.problems import MEDIA_TYPE, Problem
 
 
@@ -55,13 +57,17 @@ class OperatorRequest(Struct, kw_only=True):
     why: Annotated[str, Meta(min_length=1, max_length=500)]
 
 
+def _settled_by_hand() -> Iterator[str]:
+    for saga in EVERY:
+        yield from (undo.name for undo in saga.undos())
+    for saga in EVERY:
+        yield from (step.do.command.__name__ for step in saga.steps if saga.is_asked_until_answered(step))
+
+
 class SettleRequest(OperatorRequest, kw_only=True):
     """`undo` is what was done by other means: an undo, or what is asked for after the point of no return."""
 
-    undo: Literal[
-        "cancel_order", "revert_payment", "cancel_timer", "undo_delivery",
-        "capture_payment", "pay_runner", "mark_completed",
-    ]  # fmt: skip
+    undo: Annotated[str, Meta(extra_json_schema={"enum": list(dict.fromkeys(_settled_by_hand()))})]
 
 
 class CompletionRequest(OperatorRequest, kw_only=True):

@@ -128,7 +128,10 @@ def _complete_closed(c: Context) -> Outcome:
 
 
 def _complete(c: Context) -> Outcome:
-    return with_notice(c, replace(c.record, status=Status.COMPLETED, outstanding=None), c.definition.notices.completed)
+    """Where nobody has yet to accept it, it is over: nothing is taken back any more."""
+    committed = c.record.committed or not c.definition.is_accepted
+    record = replace(c.record, status=Status.COMPLETED, outstanding=None, committed=committed)
+    return with_notice(c, record, c.definition.notices.completed)
 
 
 def _waiting(c: Context) -> bool:
@@ -249,10 +252,10 @@ def _fail_accepted(c: Context) -> Outcome:
 
 
 def _cancelled_after_all(c: Context) -> bool:
-    return any(
-        step.became is Became.UNDONE and (undo := c.definition.step(step.name).undo) and undo.unasked_is_request
-        for step in c.record.steps.values()
-    )
+    """Nothing of what a cancel takes back stands. Where an update revived the order, something does."""
+    undone = [c.definition.step(step.name).undo for step in c.record.steps.values() if step.became is Became.UNDONE]
+    standing = [need.undo for need in c.needs if not need.extra] if undone else []
+    return any(undo and undo.unasked_is_request and undo not in standing for undo in undone)
 
 
 def _unpaid(c: Context) -> bool:

@@ -21,6 +21,7 @@ from ordersaga.orchestrator.core.recording import (
     Observation,
     Shown,
     Unmoved,
+    alive,
     answered,
     ask_later,
     code_of,
@@ -215,8 +216,8 @@ def _done_again(definition: Definition, record: AnyInstance, step: Step, seen: H
     """A repeat; but an order that was opened after a runner accepted it is open again."""
     accepted = record.accepted
     if step.opens_window and accepted and older(accepted.stamp, seen.stamp):
-        return Observation(open_again(definition, record, seen.stamp, now))
-    if step.opens_window and (noted := said(record, seen.stamp)) is not record:
+        return Observation(alive(open_again(definition, record, seen.stamp, now), step, seen.stamp))
+    if step.opens_window and (noted := alive(said(record, seen.stamp), step, seen.stamp)) is not record:
         return Observation(noted)
     return Unmoved(Verdict.REPEATED, "done already")
 

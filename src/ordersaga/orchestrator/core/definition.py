@@ -19,6 +19,15 @@ from ordersaga.wire.topics import Participant
 AnyInstance = Instance[Any]
 
 
+class Money(StrEnum):
+    """What a completed saga has done with the customer's money."""
+
+    HOLDS = "holds"
+    """One payment of its own stands, of its amount and for its order."""
+    CAPTURES = "captures"
+    """The payment of another saga is captured."""
+
+
 class Kind(StrEnum):
     """What a participant can be trusted with."""
 
@@ -183,6 +192,8 @@ class Definition:
     """How long a step waits for a participant that answers nobody before it counts as refused."""
     kinds: Mapping[Participant, Kind] = field(default_factory=dict)
     """Of each participant; bare where none is given."""
+    money: Money | None = None
+    """What the comparison with the payments expects of it; None: nothing."""
 
     def __post_init__(self) -> None:
         _check(self)
@@ -206,10 +217,16 @@ class Definition:
 
     @cached_property
     def full_only(self) -> frozenset[Participant]:
-        """Participants that have to be full: what they are asked for from the point of no return on must not be done
-        twice.
+        """Participants that have to be full: those that are said to be, and those who are asked from the point of no
+        return on for what must not be done twice.
         """
-        return frozenset(step.do.to for step in self._from_pivot if not step.harmless_to_repeat)
+        asked_twice = {step.do.to for step in self._from_pivot if not step.harmless_to_repeat}
+        return frozenset(asked_twice | {one for one, kind in self.kinds.items() if kind is Kind.FULL})
+
+    @cached_property
+    def is_accepted(self) -> bool:
+        """Whether somebody has to accept it in the end: until then it may be taken back."""
+        return any(step.opens_window for step in self.steps)
 
     def is_asked_until_answered(self, step: Step) -> bool:
         """Whether it is the point of no return or comes after it: silence never gives it up."""
@@ -287,6 +304,9 @@ def _check(definition: Definition) -> None:
     undos = {step.undo.name for step in definition.steps if step.undo}
     if definition.undo_order and set(definition.undo_order) != {step.undo for step in definition.steps if step.undo}:
         raise DefinitionError(f"{definition.name}: undo_order must name each undo of the steps once: {sorted(undos)}")
+    requests = [undo.name for undo in definition.undos() if undo.unasked_is_request]
+    if not requests and Fact.CANCELLED_BY_HAND in definition.facts.values():
+        raise DefinitionError(f"{definition.name}: a cancel by hand is a wish for an undo with unasked_is_request=True")
     if sum(step.opens_window for step in definition.steps) > 1:
         raise DefinitionError(f"{definition.name}: only one step can open the window")
     if definition.version < 1 or definition.window_seconds <= 0 or definition.hold_seconds_max < 0:

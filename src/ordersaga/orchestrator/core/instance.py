@@ -190,7 +190,9 @@ class Instance(Struct, Generic[D], frozen=True, kw_only=True, omit_defaults=True
     after all.
     """
     committed: bool = False
-    """The step that is the point of no return was asked for and not refused: nothing is taken back any more."""
+    """The step that is the point of no return was asked for and not refused, or all is done and nobody has to accept
+    it: nothing is taken back any more.
+    """
     point_passed: bool = False
     """Whether an undo that rules out a completed order (`revert_payment`) was ever sent."""
     reason: Reason | None = None

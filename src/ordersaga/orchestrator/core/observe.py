@@ -14,7 +14,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from ordersaga.orchestrator.core.answers import read_answer
-from ordersaga.orchestrator.core.definition import Definition, Fact
+from ordersaga.orchestrator.core.definition import Definition, Fact, Step
 from ordersaga.orchestrator.core.inputs import (
     CancelAsked,
     CommandDeadline,
@@ -26,12 +26,13 @@ from ordersaga.orchestrator.core.inputs import (
     Verdict,
     WindowDeadline,
 )
-from ordersaga.orchestrator.core.instance import Acceptance, Became, Direction, Effect, Instance, Status
+from ordersaga.orchestrator.core.instance import Acceptance, Became, Direction, Effect, Instance, Status, StepRecord
 from ordersaga.orchestrator.core.operators import resolve_asked, retry_asked, settle_asked
 from ordersaga.orchestrator.core.recording import (
     Observation,
     Shown,
     Unmoved,
+    alive,
     answered,
     ask_later,
     cancel_asked,
@@ -42,6 +43,7 @@ from ordersaga.orchestrator.core.recording import (
     unclear,
     undo_attempt_failed,
     with_attention,
+    with_fresh_attempts,
     with_step,
 )
 
@@ -137,24 +139,41 @@ def _accepted(definition: Definition, record: AnyInstance, seen: Happened) -> Sh
         # Given back and accepted again, and this came before the news of the first.
         return Observation(replace(noted, accepted=acceptance))
     before, record = record.newest_stamp, replace(noted, accepted=acceptance)
-    for step in definition.steps:
-        known = record.steps.get(step.name)
-        if step.opens_window and known and known.became is not Became.DONE:
-            if known.became is Became.UNDONE and unclear(seen.stamp, before):
-                record = with_attention(record, "accepted and cancelled, and no stamp says which came last")
-            ids = {name: str(value) for name in step.effect_ids if (value := getattr(record.data, name, None))}
-            proven = replace(
-                known, became=Became.DONE, effects=(Effect(ids=ids),), contradicted=known.became is Became.REFUSED
-            )
-            record = with_step(answered(record, step.name, Direction.DO), proven)
+    if record.window_reopened and seen.stamp is not None and seen.stamp == before:
+        record = with_attention(record, "accepted and given back, and no stamp says which came last")
+    for step, known in _opening(definition, record):
+        if known.became is Became.UNDONE and unclear(seen.stamp, before):
+            record = with_attention(record, "accepted and cancelled, and no stamp says which came last")
+        record = _proven_alive(definition, record, step, seen.stamp)
     return Observation(record)
 
 
 def _reopened(definition: Definition, record: AnyInstance, seen: Happened, now: datetime) -> Shown:
     noted = said(record, seen.stamp)
-    if record.accepted is None:
-        if noted is record:
-            return Unmoved(Verdict.REPEATED, "open already")
-        if record.status is not Status.COMPLETED:
-            return Observation(noted)
-    return Observation(open_again(definition, record, seen.stamp, now))
+    if record.accepted is None and noted is record:
+        return Unmoved(Verdict.REPEATED, "open already")
+    opened = open_again(definition, record, seen.stamp, now)
+    shown = opened if record.accepted or record.status is Status.COMPLETED else noted
+    for step, known in _opening(definition, record):
+        if known.became is not None:
+            shown = _proven_alive(definition, shown, step, seen.stamp)
+    return Observation(shown)
+
+
+def _opening(definition: Definition, record: AnyInstance) -> list[tuple[Step, StepRecord]]:
+    """The step that opens the order for acceptance, once it was asked for."""
+    opening = (step for step in definition.steps if step.opens_window)
+    return [(step, record.steps[step.name]) for step in opening if step.name in record.steps]
+
+
+def _proven_alive(definition: Definition, record: AnyInstance, step: Step, stamp: datetime | None) -> AnyInstance:
+    """Only an order that was opened can be accepted, and given back. `stamp`: when it was."""
+    known = record.steps[step.name]
+    if known.became is not Became.DONE:
+        ids = {name: str(value) for name in step.effect_ids if (value := getattr(record.data, name, None))}
+        contradicted = known.became is Became.REFUSED
+        proven = replace(known, became=Became.DONE, effects=(Effect(ids=ids),), contradicted=contradicted)
+        record = with_step(answered(record, step.name, Direction.DO), proven)
+    if known.became is Became.UNDONE and step.undo:
+        record = with_fresh_attempts(definition, record, step.undo)
+    return alive(record, step, stamp)

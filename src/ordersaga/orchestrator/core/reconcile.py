@@ -6,7 +6,7 @@ one standing payment, of its amount and of its order; one that was taken back ha
 paid out it is captured.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -14,6 +14,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
+from ordersaga.orchestrator.core.definition import Money
 from ordersaga.orchestrator.core.instance import TAKEN_BACK, Instance, Status
 
 AnyInstance = Instance[Any]
@@ -68,15 +69,16 @@ def compare(
     *,
     quiet_since: datetime,
     is_of_another: Callable[[Payment], bool] = lambda payment: False,
-    captured_by: Collection[str] = (),
+    money: Mapping[str, Money],
 ) -> Iterator[Difference]:
     """Every difference. `quiet_since`: a saga that changed later is left alone. `is_of_another`: whether a payment that
-    none of `sagas` knows is of one that is not among them. `captured_by`: names of sagas that hold no money of their
-    own and capture another's: one that is completed has captured its payment.
+    none of `sagas` knows is of one that is not among them. `money`: what sagas of a name do with it; nothing is
+    expected of others.
     """
     sagas = list(sagas)
-    known = _Sagas(saga for saga in sagas if saga.saga not in captured_by)
-    quiet = [saga for saga in sagas if saga.saga in captured_by and (saga.updated_at or saga.created_at) < quiet_since]
+    known = _Sagas(saga for saga in sagas if money.get(saga.saga) is Money.HOLDS)
+    capturing = [saga for saga in sagas if money.get(saga.saga) is Money.CAPTURES]
+    quiet = [saga for saga in capturing if (saga.updated_at or saga.created_at) < quiet_since]
     captured = {saga.data.payment_id: saga for saga in quiet if saga.status is Status.COMPLETED}
     found: dict[UUID, list[Payment]] = {}
     listed: set[tuple[str, str | None]] = set()

@@ -116,14 +116,17 @@ def settle(definition: Definition, record: AnyInstance, undo: Undo) -> AnyInstan
 
 
 def cancelled_by_hand(definition: Definition, record: AnyInstance, stamp: datetime | None) -> Shown:
-    """A wish to cancel, said at the order service. A saga whose cancel could not be confirmed tries again."""
-    undo = definition.step(record.stuck.step).undo if record.stuck else None
+    """A wish to cancel, said where it is cancelled. A saga whose cancel could not be confirmed tries again."""
+    undo, noted = definition.step(record.stuck.step).undo if record.stuck else None, said(record, stamp)
     if record.stuck and undo and undo.unasked_is_request:
-        return Observation(replace(record, stuck=replace(record.stuck, retry=True)))
+        return Observation(replace(noted, stuck=replace(record.stuck, retry=True)))
+    at = next(undo.ask.to for undo in definition.undos() if undo.unasked_is_request)
+    done = f"cancelled at the {at.value} service"
     if record.closed or record.committed:
         since = "past the point of no return" if record.committed else "accepted"
-        return Observation(with_attention(record, f"cancelled at the order service though it was {since}"))
-    return cancel_asked(said(record, stamp), by_hand(Participant.ORDER, "cancelled at the order service", stamp))
+        return Observation(with_attention(noted, f"{done} though it was {since}"))
+    asked = cancel_asked(noted, by_hand(at, done, stamp))
+    return Observation(noted) if isinstance(asked, Unmoved) and noted is not record else asked
 
 
 def by_hand(at: Participant, why: str, stamp: datetime | None = None) -> Requested:
@@ -155,6 +158,14 @@ def said(record: AnyInstance, stamp: datetime | None) -> AnyInstance:
     if stamp is None or not newer(stamp, record.newest_stamp):
         return record
     return replace(record, newest_stamp=stamp)
+
+
+def alive(record: AnyInstance, step: Step, stamp: datetime | None) -> AnyInstance:
+    """The order that `step` has opened was alive at `stamp`."""
+    known = record.steps[step.name]
+    if stamp is None or not newer(stamp, known.shown_at):
+        return record
+    return with_step(record, replace(known, shown_at=stamp))
 
 
 def with_fresh_attempts(definition: Definition, record: AnyInstance, undo: Undo) -> AnyInstance:

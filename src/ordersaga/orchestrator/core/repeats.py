@@ -44,8 +44,11 @@ def undone_by_hand(
     definition: Definition, record: AnyInstance, undone: AnyInstance, undo: Undo, stamp: datetime | None
 ) -> Shown:
     """Somebody did it at its participant. A fact (`undone` is the record with it), unless a repeat may follow: then it
-    is a wish, and only the answer to an undo of ours, which goes behind the repeat, confirms it.
+    is a wish, and only the answer to an undo of ours, which goes behind the repeat, confirms it. What is undone by best
+    effort is no part of the order, which goes on without it.
     """
+    if not undo.required:
+        return Observation(undone)
     repeated = bool(may_come_again(definition, record, definition.steps_undone_by(undo)))
     shown = record if repeated else undone
     if record.closed or record.committed:

@@ -54,9 +54,9 @@ def undone(definition: Definition, record: AnyInstance, step: Step, seen: Happen
             after = answered(record, step.name, Direction.UNDO)
             return Observation(after) if after is not record else Unmoved(Verdict.LATE, "accepted since")
         record = replace(record, accepted=None)
-    if undo.unasked_is_request:
-        record = said(record, seen.stamp)
-    return _confirm_undo(definition, answered(record, step.name, Direction.UNDO), undo, named, seen.stamp)
+    noted = said(record, seen.stamp) if undo.unasked_is_request else record
+    shown = _confirm_undo(definition, answered(noted, step.name, Direction.UNDO), undo, named, seen.stamp)
+    return Observation(noted) if isinstance(shown, Unmoved) and noted is not record else shown
 
 
 def _extras(definition: Definition, record: AnyInstance, undo: Undo) -> set[str | None]:
@@ -124,7 +124,7 @@ def _confirm_undo(
         known = record.steps.get(step.name)
         if known is None or known.became not in (Became.DONE, Became.IN_DOUBT):
             continue
-        if step.opens_window and older(stamp, known.shown_at):
+        if step.opens_window and definition.kind_of(step.do) is Kind.BARE and older(stamp, known.shown_at):
             continue  # opened since: the order is alive
         own = known.effects[0].ids.get(undo.named_by) if known.effects else None
         hit = [
@@ -166,6 +166,8 @@ def undo_refused(definition: Definition, record: AnyInstance, step: Step, seen: 
     if out is None or (out.step, out.direction) != (step.name, Direction.UNDO):
         return Unmoved(Verdict.LATE, "refused after it was settled")
     if undo.stands(seen.event):
+        if out.effect_id is not None and out.effect_id in _extras(definition, record, undo):
+            return _extra_undone(definition, record, step, out.effect_id, seen)
         return _found_accepted(definition, record, step, seen, now)
     if out.backing_off:
         return Unmoved(Verdict.REPEATED, "backing off already")

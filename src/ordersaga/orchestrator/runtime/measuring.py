@@ -108,7 +108,9 @@ class Standing(Collector):
     bus: Bus
     group: str
     kafka: Mapping[str, int]
-    """What went wrong with Kafka, by name: clients that were replaced, by kind and cause, and records that are gone."""
+    """What went wrong with Kafka, by name: clients that were replaced, by kind and cause, records that are gone, and
+    partitions that cannot be read.
+    """
     changes: bool = True
     """Otherwise the database is only to be read."""
 
@@ -151,7 +153,11 @@ class Standing(Collector):
             if found:
                 replaced.add_metric([kind, cause], count)
         gone = self.kafka.get("consumer_records_gone", 0)
+        unreadable = self.kafka.get("consumer_partitions_unreadable", 0)
         yield replaced
+        yield GaugeMetricFamily(
+            "kafka_partitions_unreadable", "Partitions that are left alone: what comes next cannot be read", unreadable
+        )
         yield CounterMetricFamily("kafka_records_gone", "Records that were deleted before they were read", gone)
 
     def _sagas(self) -> Iterator[Metric]:

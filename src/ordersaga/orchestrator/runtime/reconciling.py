@@ -1,6 +1,6 @@
 """Payments and sagas, compared: reads both, changes neither, says what differs."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 import structlog
 
 from ordersaga.delivery.background import Loop, Looped
+from ordersaga.orchestrator.core.definition import Money
 from ordersaga.orchestrator.core.instance import Instance
 from ordersaga.orchestrator.core.reconcile import Difference, Payment, compare
 from ordersaga.orchestrator.runtime.concerning import concerning
@@ -33,8 +34,8 @@ class Reconciliation:
     archive: Archive
     payments: Callable[[datetime], Iterable[Payment]]
     """The ledger; those since a moment are enough."""
-    captured_by: Collection[str] = ()
-    """Names of sagas that capture the payments of others: see `compare`."""
+    money: Mapping[str, Money]
+    """By the name of the saga: see `compare`."""
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     def differences(self, *, of: timedelta = SAGAS_OF, quiet: timedelta = QUIET) -> Iterator[Difference]:
@@ -46,7 +47,7 @@ class Reconciliation:
         payments = list(self.payments(now - of))
         sagas = list(self._sagas(now - of))
         return compare(
-            payments, sagas, quiet_since=now - quiet, is_of_another=self._is_of_another, captured_by=self.captured_by
+            payments, sagas, quiet_since=now - quiet, is_of_another=self._is_of_another, money=self.money
         )
 
     def _sagas(self, since: datetime) -> Iterator[Instance[Any]]:

@@ -4,7 +4,7 @@ The four steps below run from top to bottom. The capture is the point of no retu
 back and the runner told; once it is done, the runner is paid and the order completed, however long that takes.
 """
 
-from ordersaga.orchestrator.core.definition import Ask, Definition, Kind, Notices, Patience, Step, Undo
+from ordersaga.orchestrator.core.definition import Ask, Definition, Kind, Money, Notices, Patience, Step, Undo
 from ordersaga.orchestrator.core.reasons import Reason
 from ordersaga.orchestrator.sagas.complete_order_commands import (
     Delivery,
@@ -87,5 +87,6 @@ COMPLETE_ORDER = Definition(
         Reason.COMPENSATION_FAILED: "The delivery could not be called off. Our support team is looking into it.",
     },
     customer_may_cancel=False,
-    kinds={Participant.ORDER: Kind.FULL, Participant.PAYMENT: Kind.FULL},
+    money=Money.CAPTURES,
+    kinds={Participant.PAYMENT: Kind.FULL},
 )

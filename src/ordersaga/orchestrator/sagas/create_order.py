@@ -5,7 +5,7 @@ runner accepts within half an hour, what was done is taken back: first the order
 more), then the money, then the timer.
 """
 
-from ordersaga.orchestrator.core.definition import Ask, Definition, Fact, Notices, Patience, Step, Undo
+from ordersaga.orchestrator.core.definition import Ask, Definition, Fact, Money, Notices, Patience, Step, Undo
 from ordersaga.orchestrator.sagas.create_order_answers import (
     customer_not_ready,
     hold_gone,
@@ -124,5 +124,6 @@ CREATE_ORDER = Definition(
         m.TimerExpired: Fact.EXPIRED,
         m.OrderCancelledByHand: Fact.CANCELLED_BY_HAND,
     },
+    money=Money.HOLDS,
     notices=Notices(completed=confirmed, cancelled=cancelled, failed=failed, cancellation_refused=cancellation_refused),
 )
