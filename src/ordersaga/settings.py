@@ -81,8 +81,7 @@ class Settings(SmokeSettings):
         ge=1,
         le=10_000,
         description=(
-            "How often an undo is asked for before a person is called. Money depends on it: twenty, about an hour"
-            " and a half."
+            "How often an undo is asked for before a person is called. Money depends on it: twenty, about an hour."
         ),
     )
     undo_backoff_seconds_max: Seconds = Field(
