@@ -245,7 +245,7 @@ def settle(
 def resolve(saga_id: SagaId, *, who: Who, why: Why, env_file: EnvFile = None) -> None:
     """Mark it as seen to: it is counted among the troubles no more, until there is something new.
 
-    Exit code 1 where it is refused, and why; nothing has changed then.
+    Exit code 1 where there is no such saga; it is never refused.
 
     Example: ordersaga sagas resolve 019aa1b2-7c1d-7e55-8f00-0123456789ab --why "agreed with the customer"
     """

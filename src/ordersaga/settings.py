@@ -81,8 +81,8 @@ class Settings(SmokeSettings):
         ge=1,
         le=10_000,
         description=(
-            "How often an undo is asked for before a person is called. Money depends on it: twenty, about an hour"
-            " and a half."
+            "How often an undo is asked for before a person is called. Money depends on it: twenty, which take about"
+            " an hour (58 to 74 minutes)."
         ),
     )
     undo_backoff_seconds_max: Seconds = Field(

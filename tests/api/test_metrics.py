@@ -83,8 +83,8 @@ def test_every_name_that_a_dashboard_asks_for_is_there(stage: Stage) -> None:
 def test_sagas_are_counted_by_outcome_and_reason_and_steps_by_what_became_of_them(stage: Stage) -> None:
     declined, waiting = stage.place(), stage.place()
     told(stage, declined, m.OrderCreated(order_id="o-1"), m.PaymentInfoFailed(error="User not found"))
-    told(stage, declined, m.OrderCancelled(order_id="o-1"), m.OrderCancelled(order_id="o-1"))
-    told(stage, waiting, m.OrderCreated(order_id="o-2"))
+    told(stage, declined, m.OrderCancelled(order_id="o-1"))
+    told(stage, waiting, m.OrderCreated(order_id="o-2"), m.OrderCreated(order_id="o-2"))
     found = figures(stage)
     assert found["saga_started_total", ()] == 2
     outcome = (("outcome", "COMPENSATED"), ("reason", "CUSTOMER_UNKNOWN"))

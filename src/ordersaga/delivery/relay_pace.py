@@ -30,7 +30,7 @@ class RelayPace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RelayFigures:
-    """For metrics and the console. Totals count since the start of the process."""
+    """For metrics. Totals count since the start of the process."""
 
     held: int
     oldest_seconds: float

@@ -211,8 +211,36 @@ HEAD = """# What happens when
 One picture per case. `S` is the saga; the notes on it are the rows of the engine's table that were passed
 (`orchestrator/core/advance.py`). `make pictures` draws them from the definition and the table; a test compares.
 
-The services are *full* unless a title says *bare*; the default setting is bare. The note "the step is done" also begins
-the first step, and "a command is out" also stands for the pause before it is asked for again."""
+The services are *full* unless a title says *bare*; the default setting is bare.
+
+## How to read the notes
+
+A note names the rows that were passed, one after the other, or says what happened without a message, or the status that
+the saga has now.
+
+| row | what follows |
+|---|---|
+| the step is done | the next step is asked for; also the first one |
+| a command is out | its answer is waited for, or the pause before it is asked for again |
+| the step has no answer yet | it is asked for again |
+| every step is done | COMPLETED, and the customer is told |
+| a step failed | COMPENSATING: it was refused, or silent for too long |
+| cancel was asked for | CANCELLING |
+| nobody accepted in time | CANCELLING: the window has closed |
+| something is to be taken back | the first undo that is needed is sent |
+| all is taken back | COMPENSATED or CANCELLED, and the customer is told |
+| what is in doubt cannot be named | a bare service, and no id to undo by: it is settled, with `attention` |
+| found accepted, and it stands | a runner was faster: COMPLETED, and closed |
+| nothing is left | the saga rests |
+
+| note | what happened |
+|---|---|
+| no answer in time | the time for the answer is over |
+| the pause is over | the saga may ask again |
+| nobody accepted in time | the saga's own deadline for the window |
+| refused: ... | a request was not granted, and nothing changed |
+
+The other rows are for rarer cases: `TABLE` in `orchestrator/core/advance.py` has them all."""
 
 
 def page() -> str:
