@@ -280,11 +280,15 @@ def tree_cpu_seconds(pid: int) -> float:
     """User and system time of a process and its children, those that have ended included."""
     root = psutil.Process(pid)
     own = root.cpu_times()
-    total = float(own.user + own.system + own.children_user + own.children_system)
-    for child in root.children(recursive=True):
-        try:
-            used = child.cpu_times()
-        except psutil.Error:
-            continue
-        total += float(used.user + used.system)
-    return total
+    while True:
+        total = float(own.user + own.system + own.children_user + own.children_system)
+        for child in root.children(recursive=True):
+            try:
+                used = child.cpu_times()
+            except psutil.Error:
+                continue
+            total += float(used.user + used.system)
+        before, own = own, root.cpu_times()
+        if (own.children_user, own.children_system) == (before.children_user, before.children_system):
+            return total
+        # One has ended meanwhile: its time is here or there, in both or in neither.
