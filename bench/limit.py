@@ -21,9 +21,8 @@ from typing import Any
 
 import msgspec
 import psycopg
-from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.admin import NewTopic
 
+from bench.kafka_library import KafkaAdminClient, KafkaConsumer, KafkaProducer, NewTopic, TopicPartition
 from bench.machine import own_cpu_seconds
 
 STEPS = ("CREATE_ORDER", "GET_USER_DATA", "AUTHORIZE_PAYMENT", "UPDATE_ORDER_STATUS", "START_TIMER")

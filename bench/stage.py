@@ -37,6 +37,8 @@ class Measured:
     p99_ms: float
     ended: dict[str, int] = field(default_factory=dict)
     not_ended: int = 0
+    retried: int = 0
+    """How often one was refused and asked for again; what that took is in the times."""
     cpu_ms: dict[str, float] = field(default_factory=dict)
     """CPU milliseconds a saga, per group of processes; of the measured time only."""
     messages: float = 0.0
@@ -190,6 +192,7 @@ class Stage:
             p99_ms=found["p99_ms"] or 0.0,
             ended=found["ended"],
             not_ended=found["not_ended"],
+            retried=found["retried"],
             cpu_ms=cpu_ms | {"load": found["cpu_ms_per_saga"]},
             messages=round((self._messages() - messages) / orders, 2),
             **{name: round((now - written[name]) / 1000 / orders, 2) for name, now in self.written().items()},
