@@ -22,7 +22,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bench.machine import machine
 from bench.stage import Measured, Stage
 
 QUICK = {1: 60, 32: 600, 128: 1500, 512: 2500, 2000: 4000}
@@ -54,9 +53,9 @@ def main() -> int:
             stage.saga(WARM_UP, WARM_UP_IN_FLIGHT)
             rows = [_level(stage, level, number_at(level)) for level in levels]
             more = _mix_and_open(stage, number_at(COMMON), arguments.quick) if COMMON in levels else {}
-            postgresql = stage.postgresql_version()
+            machine = stage.machine()
     report = _report(rows, more, arguments.participants)
-    report |= {"processes": 1 if arguments.together else 2, "machine": machine(postgresql)}
+    report |= {"processes": 1 if arguments.together else 2, "machine": machine}
     _table(rows)
     print(json.dumps(report), flush=True)
     return 0 if report["ok"] else 1

@@ -15,6 +15,7 @@ from typing import Any, Self
 import psutil  # type: ignore[import-untyped]
 import psycopg
 
+from bench.machine import machine
 from ordersaga.demo.client import Api
 from ordersaga.demo.stage import PARTICIPANTS, READY_SECONDS
 from ordersaga.local.kafka import KafkaCluster
@@ -242,6 +243,16 @@ class Stage:
             raise RuntimeError(f"{module} ended with {done.returncode}; the logs are in {self._directory}")
         found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         return found
+
+    def machine(self) -> dict[str, Any]:
+        """What the figures were measured on, and how the parts were set."""
+        flags = (flag for flag in self.kafka.nodes[0].process.argv if flag.startswith("-X"))
+        return machine(self.postgresql_version(), self.postgres.data) | {
+            "copies_of_records": len(self.kafka.nodes),
+            "broker_jvm": " ".join(flag for flag in flags if "/" not in flag),
+            "log_level": self._environment["ORDERSAGA_LOG_LEVEL"],
+            "participants_kind": self._kinds,
+        }
 
     def postgresql_version(self) -> str:
         with psycopg.connect(self.database_url) as connection:

@@ -1,14 +1,69 @@
 """How it is measured: what counts and what does not, and what is told of the machine."""
 
 import asyncio
+import os
 import time
+from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
 import pytest
 
 from bench.load import Connection, Load
-from bench.stage import tree_cpu_seconds
+from bench.machine import cores, cores_of_container, fsync_ms, processor
+from bench.stage import Stage, tree_cpu_seconds
+from ordersaga.local.kafka import KafkaCluster
+from ordersaga.local.postgres import PostgresServer
+
+
+def test_how_the_parts_were_set_stands_beside_the_figures(tmp_path: Path) -> None:
+    stage = Stage.__new__(Stage)
+    argv = ["java", "-Xmx256m", "-XX:+UseSerialGC", f"-XX:SharedArchiveFile={tmp_path}/a.jsa", "-Da=b", "kafka.Kafka"]
+    stage.kafka = cast(KafkaCluster, SimpleNamespace(nodes=[SimpleNamespace(process=SimpleNamespace(argv=argv))]))
+    stage.postgres = cast(PostgresServer, SimpleNamespace(data=tmp_path))
+    stage._kinds, stage._environment = "full", {"ORDERSAGA_LOG_LEVEL": "WARNING"}
+    stage.postgresql_version = lambda: "18.4"  # type: ignore[method-assign]
+    found = stage.machine()
+    assert found["broker_jvm"] == "-Xmx256m -XX:+UseSerialGC"
+    assert (found["copies_of_records"], found["log_level"], found["participants_kind"]) == (1, "WARNING", "full")
+    assert found["versions"]["postgresql"] == "18.4" and found["processor"]
+
+
+def test_a_disk_is_timed_without_a_trace(tmp_path: Path) -> None:
+    assert fsync_ms(tmp_path) > 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_cores_are_those_that_the_process_may_run_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {1})
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    assert cores() == 1
+
+
+@pytest.mark.parametrize(
+    ("files", "held_to"),
+    [
+        ({"cpu.max": "150000 100000\n"}, 1.5),
+        ({"cpu.max": "max 100000\n"}, None),
+        ({"cpu/cpu.cfs_quota_us": "200000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 2.0),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None),
+        ({}, None),
+    ],
+)
+def test_a_container_may_be_held_to_less_than_its_cores(
+    files: dict[str, str], held_to: float | None, tmp_path: Path
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert cores_of_container(tmp_path) == held_to
+
+
+def test_a_processor_is_told_by_its_model(tmp_path: Path) -> None:
+    told = tmp_path / "cpuinfo"
+    told.write_text("processor\t: 0\nmodel name\t: A fast one: 3 GHz\n")
+    assert processor(told) == "A fast one: 3 GHz"
+    assert processor(tmp_path / "none") != ""
 
 
 class Asked:

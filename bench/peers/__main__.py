@@ -240,7 +240,9 @@ def main() -> int:
                 kept.write(json.dumps(rows[-1]) + "\n")
     times = ratios(rows)
     print("\n".join([*table(rows), *(["", *ratios_table(times)] if times else [])]))
-    print(json.dumps({"rows": rows, "times": times, "machine": machine(find_postgres_parts().version)}), flush=True)
+    with tempfile.TemporaryDirectory(prefix="ordersaga-bench-") as scratch:
+        found = machine(find_postgres_parts().version, Path(scratch))
+    print(json.dumps({"rows": rows, "times": times, "machine": found}), flush=True)
     return 0
 
 
