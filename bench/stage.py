@@ -29,6 +29,8 @@ REST = ("--only", "worker", "--only", "deadlines", "--only", "status")
 LIMIT_BATCH_MAX = 500
 LIMIT_ANNOUNCED = 3
 """As many records that nobody answers as an order of ours has."""
+UNCOUNTED = 200
+"""Orders before each measurement, of ours as of the loop."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,7 +184,7 @@ class Stage:
         """
         how, urls = ["--declined", str(declined), "--rate", str(rate)], self.urls if only is None else [self.urls[only]]
         if warm_up:
-            self._run("bench.load", *how, str(min(200, orders)), str(in_flight), *urls)
+            self._run("bench.load", *how, str(min(UNCOUNTED, orders)), str(in_flight), *urls)
         before, messages, written = self.cpu_seconds(), self._messages(), self.written()
         found = self._run("bench.load", *how, str(orders), str(in_flight), *urls)
         after = self.cpu_seconds()
@@ -202,7 +204,7 @@ class Stage:
 
     def limit(self, orders: int, in_flight: int, announced: int = LIMIT_ANNOUNCED) -> Measured:
         url = self.postgres.create_database()
-        of = [str(number) for number in (orders, in_flight, LIMIT_BATCH_MAX, announced)]
+        of = [str(number) for number in (orders, in_flight, LIMIT_BATCH_MAX, announced, min(UNCOUNTED, orders))]
         found = self._run("bench.limit", *of, database_url=url)
         self.postgres.drop_database(url)  # else it is vacuumed while others are measured
         cpu_ms = {"loop": found["cpu_ms_per_saga"], "responder": found["responder_cpu_ms_per_saga"]}

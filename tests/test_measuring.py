@@ -9,6 +9,7 @@ from typing import cast
 
 import pytest
 
+from bench.limit import Limit
 from bench.load import Connection, Load
 from bench.machine import cores, cores_of_container, fsync_ms, processor
 from bench.stage import Stage, tree_cpu_seconds
@@ -116,3 +117,16 @@ class Ending:
 def test_the_time_of_a_child_that_ends_while_it_is_asked_for_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bench.stage.psutil.Process", Ending)
     assert tree_cpu_seconds(1) == 7.0
+
+
+def test_what_the_loop_gets_warm_with_is_in_none_of_its_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1")
+    loop = Limit(in_flight=4, batch_max=2, announced=0)
+
+    def turn() -> None:
+        loop.started += 1
+        loop.seconds.append(loop.sagas / 10)
+
+    monkeypatch.setattr(loop, "turn", turn)
+    assert loop.work(3) == [0.3, 0.3, 0.3]
+    assert loop.work(2) == [0.2, 0.2]
