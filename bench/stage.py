@@ -6,7 +6,9 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +18,7 @@ import psutil  # type: ignore[import-untyped]
 import psycopg
 
 from bench.machine import machine
+from bench.runners import READY
 from ordersaga.demo.client import Api
 from ordersaga.demo.stage import PARTICIPANTS, READY_SECONDS
 from ordersaga.local.kafka import KafkaCluster
@@ -31,6 +34,7 @@ LIMIT_ANNOUNCED = 3
 """As many records that nobody answers as an order of ours has."""
 UNCOUNTED = 200
 """Orders before each measurement, of ours as of the loop."""
+ACCEPTED_SECONDS = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,16 +182,27 @@ class Stage:
         rate: float = 0.0,
         warm_up: bool = True,
         only: int | None = None,
+        accepted: bool = False,
     ) -> Measured:
         """`declined`: the share of orders that are taken back; `rate`: orders a second, whatever becomes of them;
-        `only`: at this orchestrator.
+        `only`: at this orchestrator; `accepted`: a runner takes each right after its completion: that counts in
+        all figures, and the times end at the completion.
         """
         how, urls = ["--declined", str(declined), "--rate", str(rate)], self.urls if only is None else [self.urls[only]]
-        if warm_up:
-            self._run("bench.load", *how, str(min(UNCOUNTED, orders)), str(in_flight), *urls)
-        before, messages, written = self.cpu_seconds(), self._messages(), self.written()
-        found = self._run("bench.load", *how, str(orders), str(in_flight), *urls)
-        after = self.cpu_seconds()
+        open_before = self._open_count() if accepted else 0
+
+        def placed(number: int) -> dict[str, Any]:
+            told = self._run("bench.load", *how, str(number), str(in_flight), *urls)
+            if accepted:
+                self._wait_accepted(open_before)
+            return told
+
+        with self.runners() if accepted else nullcontext():
+            if warm_up:
+                placed(min(UNCOUNTED, orders))
+            before, messages, written = self.cpu_seconds(), self._messages(), self.written()
+            found = placed(orders)
+            after = self.cpu_seconds()
         cpu_ms = {name: round((after[name] - before[name]) / orders * 1e3, 3) for name in after}
         return Measured(
             sagas_per_second=found["sagas_per_second"],
@@ -202,7 +217,35 @@ class Stage:
             orchestrator_rss_mib=max(rss_mib(one.pid) for one in self.orchestrators if one.is_running),
         )
 
+    @contextmanager
+    def runners(self) -> Iterator[None]:
+        """While it lasts each order is accepted right after its completion."""
+        runner = self._start("runners", "bench.runners")
+        try:
+            runner.wait_ready(lambda: READY in runner.log_tail().splitlines(), READY_SECONDS)
+            yield
+        finally:
+            runner.stop(12.0)
+            self._processes.pop("runners")
+            runner.log_path.unlink(missing_ok=True)  # the next one says anew that it is ready
+
+    def _open_count(self) -> int:
+        """Orders that a runner may still take."""
+        with psycopg.connect(self.database_url) as connection:
+            found = connection.execute("select count(*) from ordersaga.deadlines where kind = 'window'").fetchone()
+        assert found, "an aggregate has a row"
+        return int(found[0])
+
+    def _wait_accepted(self, open_before: int) -> None:
+        """Until no more are open than were. Raises `TimeoutError`."""
+        end = time.monotonic() + ACCEPTED_SECONDS
+        while (still := self._open_count()) > open_before:
+            if time.monotonic() > end:
+                raise TimeoutError(f"{still - open_before} orders are not accepted after {ACCEPTED_SECONDS:.0f} s")
+            time.sleep(0.05)
+
     def limit(self, orders: int, in_flight: int, announced: int = LIMIT_ANNOUNCED) -> Measured:
+        """The loop with no engine, in a database of its own."""
         url = self.postgres.create_database()
         of = [str(number) for number in (orders, in_flight, LIMIT_BATCH_MAX, announced, min(UNCOUNTED, orders))]
         found = self._run("bench.limit", *of, database_url=url)
