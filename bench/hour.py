@@ -32,7 +32,6 @@ import psutil  # type: ignore[import-untyped]
 import psycopg
 
 from bench.curves import Curve, drawn
-from bench.machine import machine
 from bench.stage import Stage
 
 WINDOW_SECONDS = 300
@@ -232,7 +231,7 @@ def measure(minutes: float, rate: float, every_seconds: float) -> dict[str, Any]
             kept = {
                 name: round((now - written[name]) / 1e3 / told["orders"], 2) for name, now in stage.written().items()
             }
-            version = stage.postgresql_version()
+            machine = stage.machine()
     warm_up = min(WARM_UP_MINUTES, minutes / 4)
     verdicts = judged(samples, warm_up)
     all_flat = bool(verdicts) and all(one.flat for one in verdicts)
@@ -245,7 +244,7 @@ def measure(minutes: float, rate: float, every_seconds: float) -> dict[str, Any]
         "kept_kb_a_saga": kept,
         "verdicts": [vars(one) for one in verdicts],
         "samples": samples,
-        "machine": machine(version),
+        "machine": machine,
     }
 
 

@@ -3,7 +3,8 @@
     python -m bench.load [--declined SHARE] [--rate ORDERS_A_SECOND] [--keys] [--every SECONDS]
                          ORDERS IN_FLIGHT URL [URL ...]                     (KAFKA_BOOTSTRAP_SERVERS)
 
-prints one line of JSON: how each order ended, and the time from the start of its POST to the announcement of its end.
+prints one line of JSON: how each order ended, and the time from the start of its first POST to the announcement of its
+end, however often it was refused in between; `retried` says how often that was, of all orders together.
 With a rate orders come at their times whatever becomes of those before, up to IN_FLIGHT; then the time is counted from
 when each was to start. With `--every` also for each so many seconds, by when an order began.
 """
@@ -21,9 +22,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from kafka import KafkaConsumer, TopicPartition
-
 from bench.figures import quantiles_ms
+from bench.kafka_library import KafkaConsumer, TopicPartition
 from bench.machine import own_cpu_seconds
 from ordersaga.wire.topics import Topics
 
@@ -55,6 +55,7 @@ class Load:
     ended_at: dict[str, tuple[str, float]] = field(default_factory=dict)
     """Of all sagas, since the topic also tells of those of others."""
     retried: int = 0
+    """How often an order was refused, or not answered, and asked for again."""
     run_id: str = field(default_factory=lambda: uuid.uuid4().hex[:8])
 
     async def run(self) -> dict[str, Any]:
@@ -96,18 +97,20 @@ class Load:
         connection.close()
 
     async def placed(self, connection: "Connection", body: str) -> tuple[str, float]:
-        """As a front end does: try again until it is answered with yes."""
+        """As a front end does: try again until it is answered with yes. The saga, and when it was first asked for.
+
+        Raises `TimeoutError` a minute after that.
+        """
         headers = f"Idempotency-Key: {uuid.uuid4()}\r\n" if self.with_keys else ""
-        end = time.perf_counter() + STALLED_SECONDS
+        begun = time.perf_counter()
         while True:
-            begun = time.perf_counter()
             try:
                 status, content = await connection.post("/orders", body.encode(), headers)
                 if status == 202:
                     return str(json.loads(content)["saga_id"]), begun
             except (OSError, EOFError, ValueError, TimeoutError):
                 connection.close()
-            if begun > end:
+            if time.perf_counter() > begun + STALLED_SECONDS:
                 raise TimeoutError(f"no order was taken for {STALLED_SECONDS:.0f} s")
             self.retried += 1
             await asyncio.sleep(RETRY_SECONDS)

@@ -31,7 +31,6 @@ import psycopg
 
 from bench.curves import Curve, drawn
 from bench.figures import quantiles_ms
-from bench.machine import machine
 from bench.stage import Stage, rss_mib
 from ordersaga.bus.kafka import KafkaBus
 
@@ -101,8 +100,8 @@ def measure(times: float, seconds: int, *, together: bool = False) -> dict[str, 
                     argv, env=dict(stage.environment), stdout=subprocess.PIPE, text=True, timeout=600, check=True
                 )
             told = json.loads(done.stdout.splitlines()[-1])
-            version = stage.postgresql_version()
-    return _report(told, watch.samples, can, times, seconds) | {"machine": machine(version)}
+            machine = stage.machine()
+    return _report(told, watch.samples, can, times, seconds) | {"machine": machine}
 
 
 def _report(

@@ -11,7 +11,6 @@ Prints a table in Markdown and one line of JSON.
 
 import argparse
 import json
-import os
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -21,7 +20,7 @@ from typing import Any
 
 import psycopg
 
-from bench.machine import machine
+from bench.machine import cores
 from bench.stage import Stage
 
 PARTITIONS = 12
@@ -29,8 +28,8 @@ WARM_UP, WARM_UP_IN_FLIGHT = 1500, 128
 Row = dict[str, Any]
 
 
-def measure(count: int, levels: Sequence[int], orders: int) -> tuple[list[Row], str]:
-    """The rows, and which PostgreSQL it was."""
+def measure(count: int, levels: Sequence[int], orders: int) -> tuple[list[Row], dict[str, Any]]:
+    """The rows, and what they were measured on."""
     with tempfile.TemporaryDirectory(prefix="ordersaga-bench-") as name:
         directory = Path(name)
         directory.chmod(0o755)
@@ -38,7 +37,7 @@ def measure(count: int, levels: Sequence[int], orders: int) -> tuple[list[Row], 
         with Stage(directory, participants="light", orchestrators=count, settings=settings) as stage:
             stage.saga(WARM_UP, WARM_UP_IN_FLIGHT, warm_up=False)
             rows = [_row(stage, count, level, orders) for level in levels]
-            return rows, stage.postgresql_version()
+            return rows, stage.machine()
 
 
 def _row(stage: Stage, count: int, level: int, orders: int) -> Row:
@@ -71,7 +70,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         each = f"{cpu['orchestrator']:.2f}, {cpu['postgresql']:.2f}, {cpu['kafka']:.2f}, {sum(cpu.values()):.2f} ms"
         times = f"{row['p50_ms']:.0f} ms | {row['p99_ms']:.0f} ms"
         figures = f"{row['sagas_per_second']:.0f} | {times} | {each}"
-        busy = f"{sum(row['cores_busy'].values()):.2f} of {os.cpu_count()}"
+        busy = f"{sum(row['cores_busy'].values()):.2f} of {cores()}"
         lines.append(f"| {row['processes']} | {row['in_flight']} | {figures} | {busy} | {row['transactions']:.2f} |")
     return lines
 
@@ -89,13 +88,15 @@ def main() -> int:
     parser.add_argument("--orders", type=int, default=8000, help="orders of each measurement")
     parser.add_argument("--rounds", type=int, default=1, help="how often all of it is measured, in turn")
     asked = parser.parse_args()
-    levels, rows, version = [int(one) for one in asked.levels.split(",")], [], ""
+    levels = [int(one) for one in asked.levels.split(",")]
+    rows: list[Row] = []
+    machine: dict[str, Any] = {}
     for _ in range(asked.rounds):
         for count in map(int, asked.counts.split(",")):
-            found, version = measure(count, levels, asked.orders)
+            found, machine = measure(count, levels, asked.orders)
             rows += found
     print("\n".join(table(rows)))
-    print(json.dumps({"rows": rows, "machine": machine(version)}), flush=True)
+    print(json.dumps({"rows": rows, "machine": machine}), flush=True)
     return 0
 
 

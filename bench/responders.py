@@ -1,5 +1,5 @@
 """Light participants: they keep the contract (types, ids, causation, one answer a command) and nothing else, so that
-the orchestrator is measured.
+the orchestrator is measured. Nobody accepts an order here: see `bench.runners`.
 
     python -m bench.responders        (KAFKA_BOOTSTRAP_SERVERS)
 
@@ -84,13 +84,19 @@ def reply(record: Record, now: datetime) -> Outgoing | None:
     return Outgoing(TOPICS.events_of(participant), asked.correlation_id.encode(), value)
 
 
-def main() -> None:
+def told_to_stop() -> threading.Event:
+    """Set on SIGTERM."""
     stop = threading.Event()
 
     def ended(signum: int, frame: FrameType | None) -> None:
         stop.set()
 
     signal.signal(signal.SIGTERM, ended)
+    return stop
+
+
+def main() -> None:
+    stop = told_to_stop()
     bus = KafkaBus(os.environ["KAFKA_BOOTSTRAP_SERVERS"])
     topics = [TOPICS.commands_of(one) for one in Participant if one is not Participant.NOTIFICATION]
     consumer = bus.consumer(group="bench-responders", topics=topics, client_id="bench-responders")

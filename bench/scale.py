@@ -29,18 +29,15 @@ from datetime import UTC, datetime, timedelta
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import psycopg
 
 from bench.filling import Filling
+from bench.runners import acceptance
 from bench.stage import Measured, Stage, rss_mib
 from ordersaga.bus.kafka import KafkaBus
-from ordersaga.bus.protocol import Outgoing
 from ordersaga.demo.client import Api
-from ordersaga.wire import messages as m
-from ordersaga.wire.codec import encode
-from ordersaga.wire.topics import Topics
 
 IN_FLIGHT = 128
 DAYS = 182
@@ -238,21 +235,7 @@ class Scale:
         """A runner takes each."""
         bus = KafkaBus(self.stage.environment["KAFKA_BOOTSTRAP_SERVERS"])
         producer, now = bus.producer(client_id="bench-runners"), datetime.now(UTC)
-        accepted = [
-            Outgoing(
-                Topics().order_events,
-                str(saga_id).encode(),
-                encode(
-                    m.OrderAccepted(order_id=f"o-{saga_id}", runner_id="runner-1"),
-                    correlation_id=saga_id,
-                    timestamp=now,
-                    source="order-bench",
-                    message_id=uuid4(),
-                ),
-            )
-            for saga_id in ids
-        ]
-        producer.publish(accepted, 10.0)
+        producer.publish([acceptance(str(saga_id), f"o-{saga_id}", now) for saga_id in ids], 10.0)
         producer.close(2.0)
         closed = "SELECT count(*) FROM sagas WHERE id = ANY(%s) AND state ? 'accepted'"
         self._until(lambda: self._one(closed, ids) == len(ids), time.monotonic())

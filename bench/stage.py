@@ -6,7 +6,9 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +17,8 @@ from typing import Any, Self
 import psutil  # type: ignore[import-untyped]
 import psycopg
 
+from bench.machine import machine
+from bench.runners import READY
 from ordersaga.demo.client import Api
 from ordersaga.demo.stage import PARTICIPANTS, READY_SECONDS
 from ordersaga.local.kafka import KafkaCluster
@@ -28,6 +32,9 @@ REST = ("--only", "worker", "--only", "deadlines", "--only", "status")
 LIMIT_BATCH_MAX = 500
 LIMIT_ANNOUNCED = 3
 """As many records that nobody answers as an order of ours has."""
+UNCOUNTED = 200
+"""Orders before each measurement, of ours as of the loop."""
+ACCEPTED_SECONDS = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +44,8 @@ class Measured:
     p99_ms: float
     ended: dict[str, int] = field(default_factory=dict)
     not_ended: int = 0
+    retried: int = 0
+    """How often one was refused and asked for again; what that took is in the times."""
     cpu_ms: dict[str, float] = field(default_factory=dict)
     """CPU milliseconds a saga, per group of processes; of the measured time only."""
     messages: float = 0.0
@@ -173,16 +182,27 @@ class Stage:
         rate: float = 0.0,
         warm_up: bool = True,
         only: int | None = None,
+        accepted: bool = False,
     ) -> Measured:
         """`declined`: the share of orders that are taken back; `rate`: orders a second, whatever becomes of them;
-        `only`: at this orchestrator.
+        `only`: at this orchestrator; `accepted`: a runner takes each right after its completion: that counts in
+        all figures, and the times end at the completion.
         """
         how, urls = ["--declined", str(declined), "--rate", str(rate)], self.urls if only is None else [self.urls[only]]
-        if warm_up:
-            self._run("bench.load", *how, str(min(200, orders)), str(in_flight), *urls)
-        before, messages, written = self.cpu_seconds(), self._messages(), self.written()
-        found = self._run("bench.load", *how, str(orders), str(in_flight), *urls)
-        after = self.cpu_seconds()
+        open_before = self._open_count() if accepted else 0
+
+        def placed(number: int) -> dict[str, Any]:
+            told = self._run("bench.load", *how, str(number), str(in_flight), *urls)
+            if accepted:
+                self._wait_accepted(open_before)
+            return told
+
+        with self.runners() if accepted else nullcontext():
+            if warm_up:
+                placed(min(UNCOUNTED, orders))
+            before, messages, written = self.cpu_seconds(), self._messages(), self.written()
+            found = placed(orders)
+            after = self.cpu_seconds()
         cpu_ms = {name: round((after[name] - before[name]) / orders * 1e3, 3) for name in after}
         return Measured(
             sagas_per_second=found["sagas_per_second"],
@@ -190,15 +210,44 @@ class Stage:
             p99_ms=found["p99_ms"] or 0.0,
             ended=found["ended"],
             not_ended=found["not_ended"],
+            retried=found["retried"],
             cpu_ms=cpu_ms | {"load": found["cpu_ms_per_saga"]},
             messages=round((self._messages() - messages) / orders, 2),
             **{name: round((now - written[name]) / 1000 / orders, 2) for name, now in self.written().items()},
             orchestrator_rss_mib=max(rss_mib(one.pid) for one in self.orchestrators if one.is_running),
         )
 
+    @contextmanager
+    def runners(self) -> Iterator[None]:
+        """While it lasts each order is accepted right after its completion."""
+        runner = self._start("runners", "bench.runners")
+        try:
+            runner.wait_ready(lambda: READY in runner.log_tail().splitlines(), READY_SECONDS)
+            yield
+        finally:
+            runner.stop(12.0)
+            self._processes.pop("runners")
+            runner.log_path.unlink(missing_ok=True)  # the next one says anew that it is ready
+
+    def _open_count(self) -> int:
+        """Orders that a runner may still take."""
+        with psycopg.connect(self.database_url) as connection:
+            found = connection.execute("select count(*) from ordersaga.deadlines where kind = 'window'").fetchone()
+        assert found, "an aggregate has a row"
+        return int(found[0])
+
+    def _wait_accepted(self, open_before: int) -> None:
+        """Until no more are open than were. Raises `TimeoutError`."""
+        end = time.monotonic() + ACCEPTED_SECONDS
+        while (still := self._open_count()) > open_before:
+            if time.monotonic() > end:
+                raise TimeoutError(f"{still - open_before} orders are not accepted after {ACCEPTED_SECONDS:.0f} s")
+            time.sleep(0.05)
+
     def limit(self, orders: int, in_flight: int, announced: int = LIMIT_ANNOUNCED) -> Measured:
+        """The loop with no engine, in a database of its own."""
         url = self.postgres.create_database()
-        of = [str(number) for number in (orders, in_flight, LIMIT_BATCH_MAX, announced)]
+        of = [str(number) for number in (orders, in_flight, LIMIT_BATCH_MAX, announced, min(UNCOUNTED, orders))]
         found = self._run("bench.limit", *of, database_url=url)
         self.postgres.drop_database(url)  # else it is vacuumed while others are measured
         cpu_ms = {"loop": found["cpu_ms_per_saga"], "responder": found["responder_cpu_ms_per_saga"]}
@@ -240,6 +289,16 @@ class Stage:
         found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         return found
 
+    def machine(self) -> dict[str, Any]:
+        """What the figures were measured on, and how the parts were set."""
+        flags = (flag for flag in self.kafka.nodes[0].process.argv if flag.startswith("-X"))
+        return machine(self.postgresql_version(), self.postgres.data) | {
+            "copies_of_records": len(self.kafka.nodes),
+            "broker_jvm": " ".join(flag for flag in flags if "/" not in flag),
+            "log_level": self._environment["ORDERSAGA_LOG_LEVEL"],
+            "participants_kind": self._kinds,
+        }
+
     def postgresql_version(self) -> str:
         with psycopg.connect(self.database_url) as connection:
             return str(connection.info.parameter_status("server_version"))
@@ -280,11 +339,15 @@ def tree_cpu_seconds(pid: int) -> float:
     """User and system time of a process and its children, those that have ended included."""
     root = psutil.Process(pid)
     own = root.cpu_times()
-    total = float(own.user + own.system + own.children_user + own.children_system)
-    for child in root.children(recursive=True):
-        try:
-            used = child.cpu_times()
-        except psutil.Error:
-            continue
-        total += float(used.user + used.system)
-    return total
+    while True:
+        total = float(own.user + own.system + own.children_user + own.children_system)
+        for child in root.children(recursive=True):
+            try:
+                used = child.cpu_times()
+            except psutil.Error:
+                continue
+            total += float(used.user + used.system)
+        before, own = own, root.cpu_times()
+        if (own.children_user, own.children_system) == (before.children_user, before.children_system):
+            return total
+        # One has ended meanwhile: its time is here or there, in both or in neither.

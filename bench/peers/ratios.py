@@ -9,6 +9,15 @@ Row = dict[str, Any]
 OURS, OURS_TOO = "ordersaga", 512
 """Also measured with so many in flight."""
 _FIGURES = ("per_second", "p50_ms", "p99_ms", "all_cpu_ms")
+MADE_OF: Mapping[str, str] = {
+    "dbos": "one process, so one interpreter, and a database; each step is a function called in that process",
+    "restate": "a server and a process of handlers; each step is a call of a second service there, through the server",
+    "restate-runs": "the same two; each step is a `ctx.run` in the handler itself: nobody else is asked, as with DBOS",
+    "temporal": "a server, a database and a process that starts and works; each step is an activity",
+    OURS: "two processes, so two interpreters, and one more for the participants; a broker and a database;"
+    " each step is a command to the participants and their answer, both through the broker",
+}
+"""What runs, and what a step is, of each: no two are alike, and their rates are to be read with that."""
 
 
 def table(rows: Sequence[Row]) -> list[str]:
@@ -19,6 +28,11 @@ def table(rows: Sequence[Row]) -> list[str]:
         per_second, p50, p99, cpu = (statistics.fmean(row[figure] for row in its) for figure in _FIGURES)
         lines.append(f"| {peer} | {level} | {per_second:.0f} | {p50:.0f} | {p99:.0f} | {cpu:.1f} |")
     return lines
+
+
+def legend(rows: Sequence[Row]) -> list[str]:
+    """What the names in the table stand for, of those that are in it."""
+    return [f"* {peer}: {MADE_OF[peer]}" for peer in MADE_OF if any(row["peer"] == peer for row in rows)]
 
 
 def ratios(rows: Sequence[Row]) -> dict[str, dict[int, float]]:

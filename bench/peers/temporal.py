@@ -14,14 +14,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from bench.peers.parts import TEMPORAL_SERVER, TEMPORAL_VERSION, run
+from bench.peers.ratios import Row
+from bench.peers.span import measured_span
 from bench.stage import rss_mib, tree_cpu_seconds
 from ordersaga.local.cache import built_once
 from ordersaga.local.ports import free_ports
 from ordersaga.local.postgres import PostgresServer
 from ordersaga.local.processes import Process
 
-VERSION = "v1.28.0"
-MODULE = "go.temporal.io/server"
 SHARDS = 16
 HERE = Path(__file__).parent
 READY_SECONDS = 60.0
@@ -58,44 +59,30 @@ DYNAMIC: Mapping[str, object] = {
 }
 
 
-class CannotBuild(Exception):
-    """The message says what is missing."""
-
-
 def built() -> Path:
-    """A folder with `server`, `sql` and `schema`. Raises `CannotBuild`."""
-    if shutil.which("go") is None:
-        raise CannotBuild("Temporal is left out: its server is built from source, which needs Go (`go` on the PATH)")
-    try:
-        return built_once(f"temporal-{VERSION}", _build)
-    except subprocess.CalledProcessError as error:
-        raise CannotBuild(f"Temporal is left out: `{' '.join(error.cmd[:3])}` failed, see above") from error
+    """A folder with `server`, `sql` and `schema`. Raises `CannotHave`."""
+    return built_once(f"temporal-{TEMPORAL_VERSION}", _build)
 
 
 def _build(root: Path) -> None:
     environment = {**os.environ, "GOBIN": str(root), "GOFLAGS": "-buildvcs=false"}
-    programs = [f"{MODULE}/cmd/{name}@{VERSION}" for name in ("server", "tools/sql")]
-    subprocess.run(["go", "install", *programs], env=environment, check=True)
-    asked = ["go", "mod", "download", "-json", f"{MODULE}@{VERSION}"]
-    found = subprocess.run(asked, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-    shutil.copytree(Path(json.loads(found.stdout)["Dir"]) / "schema/postgresql/v12", root / "schema")
+    programs = [f"{TEMPORAL_SERVER}/cmd/{name}@{TEMPORAL_VERSION}" for name in ("server", "tools/sql")]
+    run(["go", "install", *programs], environment=environment)
+    found = run(["go", "mod", "download", "-json", f"{TEMPORAL_SERVER}@{TEMPORAL_VERSION}"], environment=environment)
+    shutil.copytree(Path(json.loads(found)["Dir"]) / "schema/postgresql/v12", root / "schema")
 
 
-def measure(python: str, directory: Path, in_flight: int, seconds: float) -> dict[str, Any]:
+def measure(python: str, directory: Path, in_flight: int, seconds: float) -> Row:
     """On a server and databases of its own. CPU of all processes, warming up not included."""
     with PostgresServer.start(directory / "postgres") as postgres, _served(postgres, directory) as (address, server):
         argv = [python, str(HERE / "work_temporal.py"), str(in_flight), str(seconds)]
         environment = {**os.environ, "TEMPORAL_ADDRESS": address}
-        pipe = subprocess.PIPE
-        with subprocess.Popen(argv, env=environment, stdin=pipe, stdout=pipe, text=True) as work:
-            assert work.stdin and work.stdout, "they were asked for"
-            if not work.stdout.readline():
-                raise RuntimeError(f"Temporal's work ended with {work.wait()}\n{server.log_tail()}")
-            before = tree_cpu_seconds(server.pid) + tree_cpu_seconds(postgres.pid)
-            work.stdin.write("\n")
-            work.stdin.flush()
-            found: dict[str, Any] = json.loads(work.stdout.readline())
-            used = tree_cpu_seconds(server.pid) + tree_cpu_seconds(postgres.pid) - before
+        try:
+            found, used = measured_span(
+                argv, environment, lambda: tree_cpu_seconds(server.pid) + tree_cpu_seconds(postgres.pid)
+            )
+        except RuntimeError as error:
+            raise RuntimeError(f"{error}\n{server.log_tail()}") from error
         rss = rss_mib(server.pid) + float(found["rss_mib"])
     return found | {"all_cpu_ms": round(found["cpu_ms"] + used * 1000 / found["count"], 2), "rss_mib": round(rss, 1)}
 

@@ -112,7 +112,7 @@ async def main() -> None:
         max_concurrent_activity_task_polls=10,
     ):
         await work(client, int(sys.argv[1]), 3.0, "warm")
-        print("begun", flush=True)
+        print("warm", flush=True)
         sys.stdin.readline()  # until whoever measures has looked at the clocks
         print(json.dumps(await work(client, int(sys.argv[1]), float(sys.argv[2]), "run")), flush=True)
         os._exit(0)
