@@ -68,6 +68,22 @@ def test_what_was_acknowledged_is_deleted_in_one_round_trip(url: str) -> None:
         assert found == ["F", "B"] and outbox.still_there(row_ids) == set()
 
 
+def test_what_names_rows_is_one_statement_however_great_their_ids(url: str) -> None:
+    """The server plans a statement anew for each type that its values come in."""
+    always = {"prepare_threshold": 0}
+    with ConnectionPool(url, kwargs=always, min_size=1, max_size=1, open=True) as pool:
+        outbox = living(pool, ONE)
+        for row_id in (1, 2**20, 2**40):
+            outbox.acknowledged([row_id])
+            outbox.still_there([row_id])
+            outbox.left_behind([row_id], older_than_seconds=0.0, limit=10)
+        outbox.left_behind((), older_than_seconds=0.0, limit=10)
+        with pool.connection() as connection:
+            statements = connection.execute("SELECT statement FROM pg_prepared_statements").fetchall()
+        texts = [text for (text,) in statements if "row_id" in text]
+        assert len(texts) == len(set(texts)) == 3
+
+
 def test_a_row_whose_header_has_no_value_is_taken_over_with_an_empty_one(url: str, pool: Any) -> None:
     """An older version wrote such rows: a dead letter's copy has the headers of a stranger's record."""
     (row_id,) = commit(url, ONE, Outgoing("t", b"a", b"1", (("named", b"x"), ("null", b""))))

@@ -24,7 +24,7 @@ from psycopg.rows import tuple_row
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
 from ordersaga.bus.protocol import Outgoing
-from ordersaga.delivery.arrays import Bytes, Texts, register
+from ordersaga.delivery.arrays import Bigints, Bytes, Texts, register
 from ordersaga.delivery.clock import Clock, Randomness, SystemClock, SystemRandom
 from ordersaga.delivery.deadline import Deadline
 from ordersaga.delivery.lease import DatabaseClock
@@ -159,20 +159,20 @@ class PostgresOutbox:
     def acknowledged(self, row_ids: Sequence[int]) -> None:
         if row_ids:
             with self._transaction(on_any=True) as connection:
-                _ask(connection, "acknowledged", {"row_ids": list(row_ids), "server": self._server})
+                _ask(connection, "acknowledged", {"row_ids": Bigints(row_ids), "server": self._server})
 
     def still_there(self, row_ids: Collection[int]) -> set[int]:
         if not row_ids:
             return set()
         with self._transaction() as connection:
-            cursor = _ask(connection, "still_there", {"row_ids": list(row_ids)})
+            cursor = _ask(connection, "still_there", {"row_ids": Bigints(list(row_ids))})
             return {row_id for (row_id,) in cursor}
 
     def take_over(self, limit: int, *, without: Collection[str] = ()) -> Sequence[OutboxRow]:
         with self._transaction() as connection:
             if self._database_clock.is_believed(lambda: _seconds(connection)):
                 _ask(connection, "bury", {})
-            wanted = {"owner": self._owner, "former": self._former, "limit": limit, "without": list(without)}
+            wanted = {"owner": self._owner, "former": self._former, "limit": limit, "without": Texts(list(without))}
             cursor = _ask(connection, "take_over", wanted)
             return sorted((_row(found) for found in cursor), key=lambda row: row.row_id)
 
@@ -182,10 +182,10 @@ class PostgresOutbox:
         with self._transaction() as connection:
             wanted = {
                 "owner": self._owner,
-                "known": list(known),
+                "known": Bigints(list(known)),
                 "older_than_seconds": older_than_seconds,
                 "limit": limit,
-                "without": list(without),
+                "without": Texts(list(without)),
             }
             return [_row(found) for found in _ask(connection, "left_behind", wanted)]
 
