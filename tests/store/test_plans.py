@@ -50,7 +50,7 @@ WEEK = """
 """
 IDS = Uuids([UUID(int=n) for n in range(32)])
 KNOWN = {"ids": IDS, "written": Transactions([0] * 32), "server": NO_SERVER}
-REFERENCES = {"ids": IDS, "order_ids": Texts(["o-7", "o-8"]), "payment_ids": Texts(["p-9"])}
+REFERENCES = KNOWN | {"order_ids": Texts(["o-7", "o-8"]), "payment_ids": Texts(["p-9"])}
 DUE = {"known": Texts(["trial 1"]), "limit": 100}
 
 PLANS: dict[str, tuple[str, dict[str, Any], set[str]]] = {
