@@ -15,18 +15,10 @@ from ordersaga.orchestrator.core.definition import Definition
 from ordersaga.orchestrator.core.facts import Fact, facts_of
 from ordersaga.orchestrator.core.inputs import CommandDeadline, Decision, Happened, Input, Send, Verdict, WindowDeadline
 from ordersaga.orchestrator.core.instance import Instance, SagaData
+from ordersaga.orchestrator.runtime.addressees import Addressees
 from ordersaga.orchestrator.runtime.circuits import ALWAYS_OPEN, Gate
 from ordersaga.orchestrator.runtime.concerning import concerning
-from ordersaga.orchestrator.runtime.intake import (
-    REFERENCES,
-    Letter,
-    concerned,
-    dead_letter,
-    early,
-    kept_letter,
-    orphan,
-    unknown,
-)
+from ordersaga.orchestrator.runtime.intake import Letter, dead_letter, early, kept_letter, orphan
 from ordersaga.orchestrator.runtime.outgoing import ParentOf, dead_letter_record, to_records
 from ordersaga.orchestrator.runtime.sagas import Sagas
 from ordersaga.orchestrator.runtime.statistics import sums_of
@@ -43,7 +35,7 @@ from ordersaga.orchestrator.store.protocol import (
     RequestKey,
     due_of,
 )
-from ordersaga.orchestrator.store.references import reference_to
+from ordersaga.orchestrator.store.references import REFERENCES, reference_to
 from ordersaga.wire.codes import is_code
 from ordersaga.wire.messages import type_of
 from ordersaga.wire.topics import Participant, Topics
@@ -105,6 +97,10 @@ class Turn:
     learnt: dict[str, UUID] = field(default_factory=dict)
     """The ids of orders and payments that sagas have learnt in this turn."""
     _moved: dict[UUID, _Moved] = field(default_factory=dict)
+    _addressees: Addressees = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._addressees = Addressees(self.loaded, self.sagas.may_come_unasked)
 
     def begin(self, new: New) -> AnyInstance:
         definition, shut = self.sagas.newest(new.saga), self.gate.shut()
@@ -117,8 +113,8 @@ class Turn:
 
     def read(self, letter: Letter) -> None:
         """Hand a letter to each saga that it concerns; a fault of ours in deciding sets aside that letter alone."""
-        saga_ids = concerned(letter, self.loaded)
-        if unknown(letter, self.loaded):
+        saga_ids = self._addressees.of(letter)
+        if self._addressees.unknown(letter):
             why = "its saga was started by a newer version of this software"
             self.dead.append(dead_letter(letter.record, "unknown_version", why))
             if letter.envelope.saga_id in self.loaded.unknown_versions:
