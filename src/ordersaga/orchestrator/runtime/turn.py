@@ -1,6 +1,6 @@
 """One transaction's worth of decisions: sagas are handed inputs, and what comes of it is gathered to be written."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,6 +18,7 @@ from ordersaga.orchestrator.core.instance import Instance, SagaData
 from ordersaga.orchestrator.runtime.addressees import Addressees
 from ordersaga.orchestrator.runtime.circuits import ALWAYS_OPEN, Gate
 from ordersaga.orchestrator.runtime.concerning import concerning
+from ordersaga.orchestrator.runtime.counting import FOREIGN
 from ordersaga.orchestrator.runtime.intake import Letter, dead_letter, early, kept_letter, orphan
 from ordersaga.orchestrator.runtime.outgoing import ParentOf, dead_letter_record, to_records
 from ordersaga.orchestrator.runtime.sagas import Sagas
@@ -78,16 +79,16 @@ class Turn:
     orphans: list[Orphan] = field(default_factory=list)
     early: list[EarlyEvent] = field(default_factory=list)
     keys: list[RequestKey] = field(default_factory=list)
-    verdicts: list[tuple[Verdict | None, str]] = field(default_factory=list)
-    """One for each input: what it was, and why; None for what was foreign after all."""
+    verdicts: list[tuple[str, str]] = field(default_factory=list)
+    """One for each input: what it was (a `Verdict`, or `FOREIGN` after all), and why."""
     late: list[tuple[str, str]] = field(default_factory=list)
     """Of these the late ones: the step that it answers ('' for what answers none), and why."""
     answered: set[Participant] = field(default_factory=set)
     """Participants that showed that they live."""
     silent: Counter[Participant] = field(default_factory=Counter)
     """How many commands each did not answer in time."""
-    facts: list[Fact] = field(default_factory=list)
-    """What the decisions mean to those who count."""
+    facts: defaultdict[Fact, list[float]] = field(default_factory=lambda: defaultdict(list))
+    """What the decisions mean to those who count, and the seconds that each took."""
     rearmed: list[Due] = field(default_factory=list)
     """Deadlines that were looked at, and when they are due next."""
     parent_of: ParentOf | None = None
@@ -223,14 +224,15 @@ class Turn:
         elif (kept := orphan(letter)) is not None:
             self.orphans.append(kept)
         else:
-            self.verdicts.append((None, "no saga has this order or payment"))
+            self.verdicts.append((FOREIGN, "no saga has this order or payment"))
 
     def _note(self, before: AnyInstance | None, decision: Decision, cause: str, told: dict[str, Any]) -> None:
         instance = decision.instance
         # First what may fail by a fault of ours: a saga must not move without what it has to say.
         records = to_records(decision.messages, instance, self.topics, self.loaded.now, self.parent_of)
         entry = HistoryEntry(revision=instance.revision, cause=cause, body=_body(decision, told))
-        self.facts += facts_of(before, instance)
+        for fact, seconds in facts_of(before, instance):
+            self.facts[fact].append(seconds)
         if before is None or before.data is not instance.data:
             self._learn(before, instance)
         moved = self._moved.get(instance.saga_id)
