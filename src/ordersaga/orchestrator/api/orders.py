@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from msgspec import Struct
+
 from ordersaga.wire.errors import WireError
 from ordersaga.wire.money import cents
 from ordersaga.wire.strict_json import INT_MAX, INT_MIN, shown
@@ -29,8 +31,7 @@ class OrderLimits:
     items_max: int = 200
 
 
-@dataclass(frozen=True, kw_only=True)
-class CheckedOrder:
+class CheckedOrder(Struct, frozen=True, kw_only=True):
     customer_id: str
     order_details: dict[str, Any]
     amount_cents: int
@@ -49,7 +50,8 @@ def check_order(body: dict[str, Any], limits: OrderLimits) -> CheckedOrder:
     if not TOTAL_CENTS_MIN <= amount_cents <= limits.total_cents_max:
         allowed = f"from {_dollars(TOTAL_CENTS_MIN)} to {_dollars(limits.total_cents_max)}"
         raise WireError("order_details", f"the total is {_dollars(amount_cents)}; it must be {allowed}")
-    _check_numbers(details, "order_details")
+    if not _fits(details):
+        _refuse(details, "order_details")
     return CheckedOrder(customer_id=customer_id, order_details=details, amount_cents=amount_cents)
 
 
@@ -84,18 +86,28 @@ def _cents(dollars: Any, field: str) -> int:
     return cents(Decimal(str(dollars)), field)
 
 
-def _check_numbers(value: Any, field: str) -> None:
+def _fits(value: Any) -> bool:
     """PostgreSQL writes a float without its exponent: beyond 64 bits it would come back as a whole number that most
     readers refuse.
     """
-    if type(value) is float and not INT_MIN <= value <= INT_MAX:
-        raise WireError(field, "is a number beyond 64 bits")
+    kind = type(value)
+    if kind is dict:
+        return all(_fits(one) for one in value.values())
+    if kind is list:
+        return all(_fits(one) for one in value)
+    return kind is not float or bool(INT_MIN <= value <= INT_MAX)
+
+
+def _refuse(value: Any, field: str) -> None:
+    """Raises for the first number that does not fit."""
     if isinstance(value, dict):
         for name, one in value.items():
-            _check_numbers(one, f"{field}.{shown(name)}")
+            _refuse(one, f"{field}.{shown(name)}")
     elif isinstance(value, list):
         for index, one in enumerate(value):
-            _check_numbers(one, f"{field}[{index}]")
+            _refuse(one, f"{field}[{index}]")
+    elif not _fits(value):
+        raise WireError(field, "is a number beyond 64 bits")
 
 
 def _text(parent: dict[str, Any], name: str, field: str, chars_max: int) -> str:
