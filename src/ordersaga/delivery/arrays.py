@@ -29,12 +29,13 @@ _MICROSECOND = timedelta(microseconds=1)
 class Array:
     """One column. `element_oid` and `oid` are the server's numbers for the type and for arrays of it."""
 
-    __slots__ = ("values",)
+    __slots__ = ("_packed", "values")
     element_oid: ClassVar[int]
     oid: ClassVar[int]
 
     def __init__(self, values: Sequence[Any]) -> None:
         self.values = values
+        self._packed: bytes | None = None
 
     def __bool__(self) -> bool:
         return bool(self.values)
@@ -44,6 +45,12 @@ class Array:
         raise NotImplementedError
 
     def packed(self) -> bytes:
+        """What is sent; made once, for however many statements."""
+        if self._packed is None:
+            self._packed = self._pack()
+        return self._packed
+
+    def _pack(self) -> bytes:
         if not self.values:
             return _HEAD(0, 0, self.element_oid, 0, 1)[:12]
         try:

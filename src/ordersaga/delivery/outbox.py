@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from importlib.resources import files
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
 import aiosql
@@ -74,9 +74,11 @@ def written(cursor: Cursor[Any], records: Sequence[Outgoing]) -> list[OutboxRow]
     """
     if not records:
         return []
-    fetched = [tuple(r.values()) if isinstance(r, dict) else r for r in cursor.fetchall()]
-    fetched.sort(key=lambda row: cast(int, row[0]))
+    fetched = cursor.fetchall()
     assert len(fetched) == len(records), "the cursor was used between write and written"
+    if isinstance(fetched[0], dict):
+        fetched = [tuple(row.values()) for row in fetched]
+    fetched.sort()  # by the id, as no two have the same
     last_of_lane: dict[tuple[str, bytes], int] = {}
     rows = []
     for (row_id, owner, earlier), record in zip(fetched, records, strict=True):
