@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import structlog
+from msgspec import Struct
 
 from ordersaga.bus.protocol import Outgoing
 from ordersaga.orchestrator.core.decide import decide, start
@@ -45,8 +46,7 @@ AnyInstance = Instance[Any]
 _log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class New:
+class New(Struct, frozen=True, kw_only=True):
     """A saga to begin, of the newest version of `saga`."""
 
     saga: str
@@ -257,21 +257,21 @@ def _body(decision: Decision, told: dict[str, Any]) -> dict[str, Any]:
     """
     instance = decision.instance
     body: dict[str, Any] = {
-        "status": instance.status.value,
+        "status": instance.status,
         "step": instance.step,
         "rows": decision.rows,
         "sent": [_sent(instance, send) for send in decision.messages],
         **told,
     }
     if instance.reason is not None:
-        body["reason"] = instance.reason.value
+        body["reason"] = instance.reason
     return body
 
 
 def _sent(instance: AnyInstance, send: Send) -> dict[str, Any]:
     out = instance.outstanding
     sent: dict[str, Any] = {"type": type_of(send.body), "message_id": send.message_id}
-    if out is not None and out.message_id == send.message_id:
+    if out is not None and out.message_id is send.message_id:  # sent just now, as in `_asked`
         sent["attempt"] = out.attempt
     return sent
 
