@@ -300,6 +300,10 @@ class MemoryTransaction:
                 body = msgspec.json.decode(msgspec.json.encode(entry.body))
                 stored = StoredHistory(revision=entry.revision, at=at, cause=entry.cause, body=body)
                 self._tables.history.setdefault(saga_id, []).append(stored)
+        moved = {change.after.saga_id for change in batch.changes}
+        for failed in [one for one in self._tables.failing if one[0] in moved]:
+            self._tables.failing.remove(failed)
+            self._tables.deadlines[failed] = at
         for deadline, due in moved_deadlines(batch).items():
             self._tables.failing.discard(deadline)
             if due is None:

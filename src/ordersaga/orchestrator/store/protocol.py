@@ -209,6 +209,7 @@ class Transaction(Protocol):
 
         Personal data are written where `before` and `after` do not hold the same object, and erased where `after` has
         none. A deadline that is due later than before stays where it is: who finds it early puts it right (`rearmed`).
+        One that was put off is due at once when its saga moves.
 
         Raises `Unclaimed` where an event is kept for one of `learnt`, `KeyTaken` where a request key is there already
         (one that another transaction is about to write is waited for), `BadRow` when the database refuses what a row

@@ -79,6 +79,11 @@ SELECT * FROM unnest(
 
 -- name: move_sagas(ids, was, statuses, steps, revisions, order_ids, payment_ids, reasons, attentions, resolveds, updated, completed, states)!
 -- Sagas that were loaded. One that has another revision than it was loaded with is not written, and the count tells.
+-- Deadlines of theirs that failed are looked at again at once: what they wait for may be another by now.
+WITH again AS (
+    UPDATE deadlines SET due_at = statement_timestamp(), failing_since = NULL
+    WHERE failing_since IS NOT NULL AND saga_id = ANY (:ids)
+)
 UPDATE sagas s SET
     status = v.status, step = v.step, revision = v.revision, order_id = v.order_id, payment_id = v.payment_id,
     reason = v.reason, attention = v.attention, resolved = v.resolved, updated_at = v.updated_at,
