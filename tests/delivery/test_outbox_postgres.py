@@ -91,7 +91,7 @@ def test_a_row_whose_header_has_no_value_is_taken_over_with_an_empty_one(url: st
         headers = msgspec.msgpack.encode((("named", b"x"), ("null", None)))
         connection.execute("UPDATE outbox SET headers = %s WHERE row_id = %s", (headers, row_id))
     (row,) = living(pool, TWO).take_over(10)
-    assert (row.row_id, row.headers) == (row_id, (("named", b"x"), ("null", b"")))
+    assert (row.row_id, row.record.headers) == (row_id, (("named", b"x"), ("null", b"")))
 
 
 def test_rows_can_be_written_and_fetched_within_a_pipeline(url: str) -> None:
@@ -119,8 +119,8 @@ def test_a_batch_of_many_keeps_its_order(url: str) -> None:
         write(cursor, records, ONE)
         rows = written(cursor, records)
         stored = cursor.execute("SELECT row_id, value FROM outbox ORDER BY row_id").fetchall()
-    assert stored == [(row.row_id, row.value) for row in rows]
-    assert [row.value for row in rows] == [record.value for record in records]
+    assert stored == [(row.row_id, row.record.value) for row in rows]
+    assert [row.record for row in rows] == records
 
 
 def test_a_row_whose_transaction_ends_late_is_found_though_later_ids_were_seen_before(url: str, pool: Any) -> None:

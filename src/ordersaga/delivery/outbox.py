@@ -83,12 +83,7 @@ def written(cursor: Cursor[Any], records: Sequence[Outgoing]) -> list[OutboxRow]
     rows = []
     for (row_id, owner, earlier), record in zip(fetched, records, strict=True):
         lane = (record.topic, record.key)
-        rows.append(
-            OutboxRow(
-                row_id=row_id, topic=record.topic, key=record.key, value=record.value, headers=record.headers,
-                after=last_of_lane.get(lane, earlier), owner=owner,
-            )
-        )  # fmt: skip
+        rows.append(OutboxRow(row_id=row_id, record=record, after=last_of_lane.get(lane, earlier), owner=owner))
         last_of_lane[lane] = row_id
     return rows
 
@@ -245,10 +240,7 @@ def _row(found: tuple[Any, ...]) -> OutboxRow:
     row_id, owner, topic, key, value, headers, created_ms, after = found
     return OutboxRow(
         row_id=row_id,
-        topic=topic,
-        key=key,
-        value=value,
-        headers=unpacked(headers),
+        record=Outgoing(topic, key, value, unpacked(headers)),
         after=after,
         owner=owner,
         created_ms=created_ms,
