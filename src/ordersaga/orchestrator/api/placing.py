@@ -126,7 +126,5 @@ def _trace_of(request: AnyRequest) -> Trace:
 def _taken(saga_id: UUID) -> Prepared[OrderTaken]:
     """The same, however often it is asked for."""
     known_as = text_of(saga_id)
-    taken = OrderTaken(
-        success=True, message="Your order is being processed.", saga_id=known_as, status=Status.STARTED
-    )
+    taken = OrderTaken(success=True, message="Your order is being processed.", saga_id=known_as, status=Status.STARTED)
     return Prepared(202, _encode(taken), [_JSON, (b"location", f"/sagas/{known_as}".encode())])

@@ -4,7 +4,7 @@ What sagas did is measured as it is committed, by each process for itself: sum o
 the database and the brokers when somebody looks, the same from each process: take the maximum. No label holds an id.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any

@@ -250,9 +250,7 @@ class PostgresTransaction:
             around = self._execute(personal, values)
         return self._loaded(wanted, locked.fetchall() if locked else [], around.fetchall(), known)
 
-    def _loaded(
-        self, wanted: Lookup, locked: Sequence[Row], around: Sequence[Row], known: Sequence[Written]
-    ) -> Loaded:
+    def _loaded(self, wanted: Lookup, locked: Sequence[Row], around: Sequence[Row], known: Sequence[Written]) -> Loaded:
         data_of = {saga_id: data for _, saga_id, data in around}
         instances, unknown, references = {}, set(), set()
         for saga_id, saga, version, state, order_id, payment_id, number in locked:
