@@ -50,8 +50,7 @@ def check_order(body: dict[str, Any], limits: OrderLimits) -> CheckedOrder:
     if not TOTAL_CENTS_MIN <= amount_cents <= limits.total_cents_max:
         allowed = f"from {_dollars(TOTAL_CENTS_MIN)} to {_dollars(limits.total_cents_max)}"
         raise WireError("order_details", f"the total is {_dollars(amount_cents)}; it must be {allowed}")
-    if not _fits(details):
-        _refuse(details, "order_details")
+    _check_numbers(details, "order_details")
     return CheckedOrder(customer_id=customer_id, order_details=details, amount_cents=amount_cents)
 
 
@@ -86,28 +85,18 @@ def _cents(dollars: Any, field: str) -> int:
     return cents(Decimal(str(dollars)), field)
 
 
-def _fits(value: Any) -> bool:
+def _check_numbers(value: Any, field: str) -> None:
     """PostgreSQL writes a float without its exponent: beyond 64 bits it would come back as a whole number that most
     readers refuse.
     """
-    kind = type(value)
-    if kind is dict:
-        return all(_fits(one) for one in value.values())
-    if kind is list:
-        return all(_fits(one) for one in value)
-    return kind is not float or bool(INT_MIN <= value <= INT_MAX)
-
-
-def _refuse(value: Any, field: str) -> None:
-    """Raises for the first number that does not fit."""
+    if type(value) is float and not INT_MIN <= value <= INT_MAX:
+        raise WireError(field, "is a number beyond 64 bits")
     if isinstance(value, dict):
         for name, one in value.items():
-            _refuse(one, f"{field}.{shown(name)}")
+            _check_numbers(one, f"{field}.{shown(name)}")
     elif isinstance(value, list):
         for index, one in enumerate(value):
-            _refuse(one, f"{field}[{index}]")
-    elif not _fits(value):
-        raise WireError(field, "is a number beyond 64 bits")
+            _check_numbers(one, f"{field}[{index}]")
 
 
 def _text(parent: dict[str, Any], name: str, field: str, chars_max: int) -> str:
