@@ -12,6 +12,7 @@ surrogate pair and a number that does not fit by Python, before anything is sent
 import struct
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any, ClassVar
 
 from psycopg.adapt import AdaptersMap, Dumper
@@ -125,7 +126,12 @@ class Times(Array):
     element_oid, oid = 1184, 1185
 
     def elements(self) -> Iterable[bytes]:
-        return [_NULL if value is None else _BIGINT(8, (value - _EPOCH) // _MICROSECOND) for value in self.values]
+        return [_NULL if value is None else _time(value) for value in self.values]
+
+
+@lru_cache(maxsize=64)  # most rows of a batch have the same
+def _time(moment: datetime) -> bytes:
+    return _BIGINT(8, (moment - _EPOCH) // _MICROSECOND)
 
 
 def register(adapters: AdaptersMap) -> None:
