@@ -89,9 +89,9 @@ class Bench:
         if rows:
             self.outbox.acknowledged([row.row_id for row in rows])
         answers = []
-        for row in rows:
-            asked = Record(row.topic, 0, 0, row.key, row.value, row.headers, 0)
-            if row.topic in COMMANDS and (said := reply(asked, now)) is not None:
+        for sent in (row.record for row in rows):
+            asked = Record(sent.topic, 0, 0, sent.key, sent.value, sent.headers, 0)
+            if sent.topic in COMMANDS and (said := reply(asked, now)) is not None:
                 self.offset += 1
                 answers.append(Record(said.topic, 0, self.offset, said.key, said.value, said.headers, 0))
         return answers

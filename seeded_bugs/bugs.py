@@ -253,30 +253,34 @@ RUNTIME = (
     Bug(
         name="two workers change one saga at the same time",
         path=f"{ORCHESTRATOR}/store/sql/write.sql",
-        before="ORDER BY s.id FOR UPDATE OF s;",
-        after="ORDER BY s.id;",
+        before="k (id, by, n) JOIN sagas s ON s.id = k.id\nORDER BY s.id FOR UPDATE OF s;",
+        after="k (id, by, n) JOIN sagas s ON s.id = k.id\nORDER BY s.id;",
         likely="delivery",
     ),
     Bug(
         name="what another process wrote since is not read",
         path=f"{ORCHESTRATOR}/store/sql/write.sql",
         before="""CASE WHEN s.xmin <> k.by OR pg_postmaster_start_time() <> :server THEN s.state END,
-    s.order_id, s.payment_id
-FROM unnest(:ids, :written) k (id, by) JOIN sagas s ON s.id = k.id ORDER BY s.id FOR UPDATE OF s;""",
+    s.order_id, s.payment_id, k.n
+FROM unnest(:ids, :written) WITH ORDINALITY k (id, by, n) JOIN sagas s ON s.id = k.id
+ORDER BY s.id FOR UPDATE OF s;""",
         after="""CASE WHEN k.by = '0'::xid THEN s.state END,
-    s.order_id, s.payment_id
-FROM unnest(:ids, :written) k (id, by) JOIN sagas s ON s.id = k.id ORDER BY s.id FOR UPDATE OF s;""",
+    s.order_id, s.payment_id, k.n
+FROM unnest(:ids, :written) WITH ORDINALITY k (id, by, n) JOIN sagas s ON s.id = k.id
+ORDER BY s.id FOR UPDATE OF s;""",
         likely="store",
     ),
     Bug(
         name="a row of a standby passes for that of the server before by its number",
         path=f"{ORCHESTRATOR}/store/sql/write.sql",
         before="""OR pg_postmaster_start_time() <> :server THEN s.state END,
-    s.order_id, s.payment_id
-FROM unnest(:ids, :written) k (id, by) JOIN sagas s ON s.id = k.id ORDER BY s.id FOR UPDATE OF s;""",
+    s.order_id, s.payment_id, k.n
+FROM unnest(:ids, :written) WITH ORDINALITY k (id, by, n) JOIN sagas s ON s.id = k.id
+ORDER BY s.id FOR UPDATE OF s;""",
         after="""OR :server > clock_timestamp() THEN s.state END,
-    s.order_id, s.payment_id
-FROM unnest(:ids, :written) k (id, by) JOIN sagas s ON s.id = k.id ORDER BY s.id FOR UPDATE OF s;""",
+    s.order_id, s.payment_id, k.n
+FROM unnest(:ids, :written) WITH ORDINALITY k (id, by, n) JOIN sagas s ON s.id = k.id
+ORDER BY s.id FOR UPDATE OF s;""",
         likely="store",
     ),
     Bug(
@@ -303,7 +307,7 @@ FROM unnest(:ids, :written) k (id, by) JOIN sagas s ON s.id = k.id ORDER BY s.id
     Bug(
         name="late news of an archived saga are an orphan",
         path=f"{ORCHESTRATOR}/store/postgres.py",
-        before="if skip_locked or missing == _NOTHING:",
+        before="if skip_locked or not loaded.missing:",
         after="if True:",
         likely="delivery",
     ),

@@ -74,7 +74,7 @@ def test_a_saga_does_not_move_without_what_it_has_to_say(stage: Stage, monkeypat
         raise ZeroDivisionError("a bug")
 
     def commands() -> int:
-        return sum(row.topic.endswith("_commands") for row in stage.published)
+        return sum(row.record.topic.endswith("_commands") for row in stage.published)
 
     saga_id = stage.place()
     before, sent = stage.client.get(f"/sagas/{saga_id}").json(), commands()

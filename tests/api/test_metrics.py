@@ -103,6 +103,19 @@ def test_sagas_are_counted_by_outcome_and_reason_and_steps_by_what_became_of_the
     assert sum(value for (name, _), value in found.items() if name == "saga_ignored_events_total") == 1
 
 
+def test_what_one_batch_does_to_many_is_measured_for_each(stage: Stage) -> None:
+    ids = [stage.place() for _ in range(3)]
+    stage.handler.records([said(m.OrderCreated(order_id=f"o-{one}"), one) for one in ids])
+    refused = m.PaymentInfoFailed(error="User not found")
+    stage.handler.records([said(refused, one) for one in ids[:2]])
+    told(stage, ids[0], m.OrderCancelled(order_id=f"o-{ids[0]}"))
+    found = figures(stage)
+    for became, step, count in (("DONE", "CREATE_ORDER", 3), ("REFUSED", "GET_USER_DATA", 2)):
+        labels = (("direction", "do"), ("outcome", became), ("step", step))
+        assert found["saga_step_duration_seconds_count", labels] == count
+    assert found["saga_finished_total", (("outcome", "COMPENSATED"), ("reason", "CUSTOMER_UNKNOWN"))] == 1
+
+
 def test_a_late_event_is_counted_for_the_step_that_it_answers(stage: Stage) -> None:
     declined = stage.place()
     told(stage, declined, m.OrderCreated(order_id="o-1"), m.PaymentInfoFailed(error="User not found"))

@@ -51,8 +51,8 @@ def test_an_order_is_taken_with_the_id_of_its_saga(stage: Stage) -> None:
 
 def test_an_order_is_in_the_database_and_its_first_command_in_the_outbox_when_it_is_answered(stage: Stage) -> None:
     saga_id = stage.place(tip={"note": "for the runner"}, foodFee=1.5)
-    command = next(row for row in stage.published if row.topic == "order_commands")
-    envelope = decode_command(command.value)
+    command = next(row for row in stage.published if row.record.topic == "order_commands")
+    envelope = decode_command(command.record.value)
     body = getattr(envelope, "body", None)
     assert isinstance(body, CreateOrder)
     assert body.saga_id == saga_id
@@ -205,7 +205,7 @@ def test_the_callers_trace_is_carried_on_where_it_is_well_formed(
 ) -> None:
     answer = stage.client.post("/orders", json=order(), headers={"traceparent": sent} if sent else {})
     assert answer.status_code == 202
-    carried = {dict(row.headers).get("traceparent") for row in stage.published}
+    carried = {dict(row.record.headers).get("traceparent") for row in stage.published}
     assert carried == {kept.encode() if kept else None}
 
 

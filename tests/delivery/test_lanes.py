@@ -5,12 +5,13 @@ them.
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ordersaga.bus.protocol import Outgoing
 from ordersaga.delivery.lanes import Lanes
 from ordersaga.delivery.messages import OutboxRow
 
 
 def row(row_id: int, key: bytes = b"a", after: int | None = None) -> OutboxRow:
-    return OutboxRow(row_id=row_id, topic="t", key=key, value=str(row_id).encode(), after=after)
+    return OutboxRow(row_id=row_id, record=Outgoing("t", key, str(row_id).encode()), after=after)
 
 
 def test_rows_of_different_lanes_go_out_together_and_rows_of_one_lane_one_at_a_time() -> None:
@@ -106,7 +107,7 @@ def test_a_topic_that_takes_too_much_room_is_set_aside_until_it_takes_a_row() ->
         lanes.failed(taken, retry_at=1.0)
     assert lanes.set_aside(3, kept=1) is None, "there is room"
     assert (lanes.set_aside(2, kept=1), set(lanes.held), lanes.aside) == ("t", {1}, {"t"})
-    lanes.add([row(5, b"d"), OutboxRow(row_id=6, topic="u", key=b"a", value=b"6")], 0.0)
+    lanes.add([row(5, b"d"), OutboxRow(row_id=6, record=Outgoing("u", b"a", b"6"))], 0.0)
     assert (lanes.set_aside(0, kept=1), set(lanes.held)) == (None, {1, 6})
 
     lanes.retry(1.0)
@@ -136,9 +137,9 @@ def test_no_row_overtakes_another_of_its_lane(data: st.DataObject) -> None:
 
     def publish(taken: list[OutboxRow]) -> None:
         for taken_row in taken:
-            earlier = {i for i in rows if i < taken_row.row_id and rows[i].key == taken_row.key}
+            earlier = {i for i in rows if i < taken_row.row_id and rows[i].record.key == taken_row.record.key}
             assert earlier <= settled, f"{taken_row.row_id} went before {sorted(earlier - settled)}"
-        assert len({r.key for r in taken}) == len(taken)
+        assert len({r.record.key for r in taken}) == len(taken)
         out.extend(taken)
 
     def settle(taken_row: OutboxRow, good: bool) -> None:
@@ -152,7 +153,7 @@ def test_no_row_overtakes_another_of_its_lane(data: st.DataObject) -> None:
     def others_publish() -> None:
         """Another process keeps the order too: only a row with nothing before it leaves."""
         for i in sorted(foreign - settled):
-            if all(j in settled for j in rows if j < i and rows[j].key == rows[i].key):
+            if all(j in settled for j in rows if j < i and rows[j].record.key == rows[i].record.key):
                 settled.add(i)
                 lanes.gone([i])
                 return

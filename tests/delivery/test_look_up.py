@@ -46,7 +46,7 @@ class Log:
         return [since_ms <= self.written.get(record.value, 0) < until_ms for record in records]
 
     def row(self, number: int, *, age_ms: int, topic: str = "t") -> OutboxRow:
-        return OutboxRow(row_id=number, topic=topic, key=b"k", value=b"%d" % number, created_ms=self.now_ms - age_ms)
+        return OutboxRow(row_id=number, record=Outgoing(topic, b"k", b"%d" % number), created_ms=self.now_ms - age_ms)
 
     def until_answered(self, *numbers: int) -> None:
         self.stage.until(lambda: set(numbers) <= self.answers.keys(), f"{numbers} are answered")

@@ -75,7 +75,7 @@ def all_of(outbox: Outbox) -> Sequence[OutboxRow]:
 def test_rows_come_back_in_the_order_of_the_records(kind: Kind) -> None:
     wanted = records(b"a", b"b", b"a", b"c")
     rows = kind.commit(wanted, ONE)
-    assert [row.record() for row in rows] == wanted
+    assert [row.record for row in rows] == wanted
     assert ids(rows) == sorted(ids(rows))
     assert {row.owner for row in rows} == {ONE}
 
@@ -104,7 +104,7 @@ def test_any_bytes_survive(kind: Kind) -> None:
     record = Outgoing("t", b"\x00\xff", b"\x00\\x\xfe", (("h", b"\x00\xff"), ("h", b""), ("\u00fc", b"2")))
     kind.commit([record], ONE)
     (found,) = all_of(kind.living(ONE))
-    assert found.record() == record
+    assert found.record == record
 
 
 def test_acknowledged_rows_are_gone(kind: Kind) -> None:

@@ -68,6 +68,22 @@ def test_what_was_acknowledged_is_deleted_in_one_round_trip(url: str) -> None:
         assert found == ["F", "B"] and outbox.still_there(row_ids) == set()
 
 
+def test_what_names_rows_is_one_statement_however_great_their_ids(url: str) -> None:
+    """The server plans a statement anew for each type that its values come in."""
+    always = {"prepare_threshold": 0}
+    with ConnectionPool(url, kwargs=always, min_size=1, max_size=1, open=True) as pool:
+        outbox = living(pool, ONE)
+        for row_id in (1, 2**20, 2**40):
+            outbox.acknowledged([row_id])
+            outbox.still_there([row_id])
+            outbox.left_behind([row_id], older_than_seconds=0.0, limit=10)
+        outbox.left_behind((), older_than_seconds=0.0, limit=10)
+        with pool.connection() as connection:
+            statements = connection.execute("SELECT statement FROM pg_prepared_statements").fetchall()
+        texts = [text for (text,) in statements if "row_id" in text]
+        assert len(texts) == len(set(texts)) == 3
+
+
 def test_a_row_whose_header_has_no_value_is_taken_over_with_an_empty_one(url: str, pool: Any) -> None:
     """An older version wrote such rows: a dead letter's copy has the headers of a stranger's record."""
     (row_id,) = commit(url, ONE, Outgoing("t", b"a", b"1", (("named", b"x"), ("null", b""))))
@@ -75,7 +91,7 @@ def test_a_row_whose_header_has_no_value_is_taken_over_with_an_empty_one(url: st
         headers = msgspec.msgpack.encode((("named", b"x"), ("null", None)))
         connection.execute("UPDATE outbox SET headers = %s WHERE row_id = %s", (headers, row_id))
     (row,) = living(pool, TWO).take_over(10)
-    assert (row.row_id, row.headers) == (row_id, (("named", b"x"), ("null", b"")))
+    assert (row.row_id, row.record.headers) == (row_id, (("named", b"x"), ("null", b"")))
 
 
 def test_rows_can_be_written_and_fetched_within_a_pipeline(url: str) -> None:
@@ -103,8 +119,8 @@ def test_a_batch_of_many_keeps_its_order(url: str) -> None:
         write(cursor, records, ONE)
         rows = written(cursor, records)
         stored = cursor.execute("SELECT row_id, value FROM outbox ORDER BY row_id").fetchall()
-    assert stored == [(row.row_id, row.value) for row in rows]
-    assert [row.value for row in rows] == [record.value for record in records]
+    assert stored == [(row.row_id, row.record.value) for row in rows]
+    assert [row.record for row in rows] == records
 
 
 def test_a_row_whose_transaction_ends_late_is_found_though_later_ids_were_seen_before(url: str, pool: Any) -> None:

@@ -237,7 +237,7 @@ def test_several_topics_that_take_nothing_hold_up_no_other(house: House) -> None
     one.producer.answer = takes_nothing("c", REFUSED)
     house.clock.advance(61.0)
     one.until(lambda: len(house.table.rows) == 30, "one of them is open again")
-    assert {row.topic for row in house.table.rows.values()} == {"c"}
+    assert {row.record.topic for row in house.table.rows.values()} == {"c"}
 
 
 def test_what_waits_for_a_topic_goes_out_in_order_once_it_takes_something(house: House) -> None:

@@ -51,7 +51,7 @@ def test_rows_that_are_acknowledged_and_not_deleted_are_not_found_either(house: 
     kept.scan((), older_than_seconds=0.0, limit=10)
     kept.scan((), older_than_seconds=3600.0, limit=10)
     kept._look_around()
-    assert [row.value for row in found] == [b"b"], (
+    assert [row.record.value for row in found] == [b"b"], (
         "and the look for all rows was not forgotten for the later, narrower one"
     )
 

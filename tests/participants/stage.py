@@ -101,7 +101,7 @@ class Hosted:
         return [envelope.body for envelope in self.envelopes()]
 
     def envelopes(self) -> list[Envelope]:
-        return envelopes([row.value for row in self.offered])
+        return envelopes([row.record.value for row in self.offered])
 
     @property
     def ledger(self) -> PostgresLedger:

@@ -121,10 +121,10 @@ def test_an_answer_says_which_command_it_answers_and_passes_the_trace_on(databas
         asked_id = message_id(SAGA, "create_order", "do")
         assert (envelope.causation_id, envelope.saga_id, envelope.source) == (asked_id, SAGA, "order-service")
         assert envelope.message_id == answer_id("order", asked_id, "order.created")
-        headers = dict(service.offered[0].headers)
+        headers = dict(service.offered[0].record.headers)
         assert headers["traceparent"] == trace.encode()
         assert headers["ce_id"] == str(envelope.message_id).encode()
-        assert service.offered[0].key == str(SAGA).encode()
+        assert service.offered[0].record.key == str(SAGA).encode()
 
 
 def test_a_refused_undo_is_tried_again_when_it_is_asked_again(database_url: str) -> None:

@@ -90,7 +90,7 @@ def test_what_was_saved_is_found_by_key_and_by_name_with_its_answer(ledgers: Led
     with two.one.transaction() as transaction:
         transaction.load(["k-1"], [], [])
         rows = transaction.save([ROW], {asked: Answer(b"digest", RECORD)}, [RECORD])
-    assert [row.value for row in rows] == [b"{}"]
+    assert [row.record.value for row in rows] == [b"{}"]
     assert two.outbox.pending().rows == 1
     with two.other.transaction() as transaction:
         assert transaction.load(["k-1"], [], []).rows == {"k-1": ROW}

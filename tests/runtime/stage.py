@@ -66,7 +66,7 @@ class Stage:
     def commands(self) -> list[m.Message]:
         """What was sent to participants since the last look."""
         sent, self.sent[:] = list(self.sent), []
-        read = [decode_command(row.value) for row in sent if row.topic.endswith("_commands")]
+        read = [decode_command(row.record.value) for row in sent if row.record.topic.endswith("_commands")]
         return [envelope.body for envelope in read if isinstance(envelope, Envelope)]
 
     def answer(self, saga_id: UUID, event: m.Event) -> Record:

@@ -176,6 +176,19 @@ def test_an_answer_for_a_saga_that_is_not_there_is_no_other_sagas(stage: Stage) 
     assert stage.one("select count(*) from orphans") == 1
 
 
+def test_it_is_no_other_sagas_either_where_that_one_is_in_the_same_batch(stage: Stage) -> None:
+    """It names an order and a payment that are there. What answers nothing goes by them all the same."""
+    saga_id = stage.begin()
+    settle(stage, saga_id, ALL)
+    before = stage.get(saga_id)
+    stage.handler.records([stage.answer(saga_id, TIMER), record(AUTHORIZED, stranger := new_saga_id())])
+    assert stage.get(saga_id) == before
+    assert stage.one("select array_agg(saga_id) from orphans") == [stranger]
+    accepted = m.OrderAccepted(order_id="o-1", runner_id="r-1")
+    stage.handler.records([stage.answer(saga_id, TIMER), record(accepted, new_saga_id())])
+    assert stage.get(saga_id).closed
+
+
 def test_an_event_that_overtakes_the_answer_with_its_id_is_kept_until_that_comes(
     stage: Stage,
 ) -> None:

@@ -98,7 +98,8 @@ def ordered_twice() -> UUID:
 def refused(stage: Stage) -> UUID:
     """A saga whose command no broker takes."""
     saga_id = stage.begin()
-    (row,) = [row for row in stage.sent if row.key == str(saga_id).encode() and row.topic == "order_commands"]
+    lane = ("order_commands", str(saga_id).encode())
+    (row,) = [row for row in stage.sent if (row.record.topic, row.record.key) == lane]
     relay = Relay(Refusing(), PostgresOutbox(stage.pool, uuid4()))
     relay._delay([(row, Outcome(Published.REFUSED, "too large"))])
     return saga_id

@@ -23,6 +23,7 @@ from tests.runtime.stage import Stage, record, settle
 from tests.sagas.stories import CANCELLED, CARD, CREATED, DECLINED, OPENED, TIMER
 from tests.waiting import until
 
+REFUSED = m.PaymentInfoFailed(error="User not found")
 CUSTOMER = CancelAsked(Requested(actor="c4n4ry-1", role="customer", reason=Reason.CUSTOMER_REQUEST))
 FULL_COUNT = """
 select h.body ->> 'status', count(*) from ordersaga.saga_history h
@@ -81,6 +82,18 @@ def test_they_are_those_of_a_full_count(stage: Stage, statistics: PostgresStatis
     assert found.steps["AUTHORIZE_PAYMENT", "do"].became == Counter({"DONE": 4, "REFUSED": 2})
     assert found.steps["CREATE_ORDER", "undo"].became == Counter({"UNDONE": 4})
     assert found.total.durations.bins.total() == found.total.ended.total()
+
+
+def test_what_one_batch_does_to_many_counts_for_each(stage: Stage, statistics: PostgresStatistics) -> None:
+    ids = [stage.begin() for _ in range(3)]
+    stage.handler.records([stage.answer(saga_id, CREATED) for saga_id in ids])
+    stage.handler.records([stage.answer(saga_id, REFUSED if saga_id == ids[0] else CARD) for saga_id in ids])
+    found = told(statistics)
+    assert found.steps["CREATE_ORDER", "do"].became == Counter({"DONE": 3})
+    assert found.steps["GET_USER_DATA", "do"].became == Counter({"DONE": 2, "REFUSED": 1})
+    assert found.steps["CREATE_ORDER", "do"].durations.bins.total() == 3
+    assert found.steps["CREATE_ORDER", "do"].durations.microseconds > 0
+    assert stage.counting.snapshot()["applied", ""] == 6
 
 
 def test_folding_changes_no_figure_however_often_and_by_whom(stage: Stage, statistics: PostgresStatistics) -> None:

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from ordersaga.orchestrator.core.instance import Acceptance, Resolved, Status
 from ordersaga.orchestrator.core.reasons import Reason
+from ordersaga.orchestrator.store.postgres import PostgresTransaction
 from ordersaga.orchestrator.store.protocol import Batch, Lookup, SagaCount, Store
 from ordersaga.orchestrator.store.search import Search
 from tests.waiting import until
@@ -263,3 +264,25 @@ def test_a_search_of_the_archive_goes_on_page_after_page(
             if (after := page.next_after) is None:
                 break
         assert ids == [one.saga_id for one in reversed(sagas) if one.status is wanted]
+
+
+def test_what_is_there_is_not_locked_again_for_what_comes_back(
+    postgres: PostgresPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, one, archived = postgres.store(), waiting_until(saga(), PAST), old()
+    begin(store, one, archived)
+    assert postgres.archive().move(older_than=AGE, limit=10).count == 1
+    locked: list[set[UUID]] = []
+    execute = PostgresTransaction._execute
+
+    def noted(transaction: PostgresTransaction, name: str, values: Any) -> Any:
+        if name.startswith("lock"):
+            locked.append(set(values["ids"].values))
+        return execute(transaction, name, values)
+
+    monkeypatch.setattr(PostgresTransaction, "_execute", noted)
+    with store.transaction() as transaction:
+        loaded = transaction.load(Lookup(saga_ids=[one.saga_id, archived.saga_id], order_ids=["nobody's"]))
+    assert loaded.instances == {one.saga_id: one, archived.saga_id: archived}
+    assert loaded.missing == Lookup(saga_ids=set(), order_ids={"nobody's"}, payment_ids=set())
+    assert locked == [{one.saga_id, archived.saga_id}, {archived.saga_id}]

@@ -18,8 +18,10 @@ BY_SAGA = (
     re.compile(r"^INSERT INTO (sagas|saga_personal|saga_history|deadlines) \(\s*(id|saga_id),"),
     re.compile(r"\bWHERE (id|saga_id) = ANY \(%\(ids\)s\)( ORDER BY id FOR UPDATE( SKIP LOCKED)?)?$"),
     re.compile(r"\bWHERE saga_id = %\(id\)s AND "),
-    re.compile(r"unnest\(\s*%\(ids\)s,.*\) [vk] \((id|saga_id),.* (s\.id = [vk]\.id|d\.saga_id = v\.saga_id)\b"),
-    re.compile(r"unnest\(%\(ids\)s, %\(written\)s\) k \(id, by\) JOIN sagas s ON s\.id = k\.id\b"),
+    re.compile(
+        r"unnest\(\s*%\(ids\)s,[\s\w%(),]*?\)( WITH ORDINALITY)? [vk] \((id|saga_id),"
+        r".* (s\.id = [vk]\.id|d\.saga_id = v\.saga_id)\b"
+    ),
 )
 EXCEPTIONS = {
     # Of every saga, on its way.

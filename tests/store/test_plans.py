@@ -50,7 +50,7 @@ WEEK = """
 """
 IDS = Uuids([UUID(int=n) for n in range(32)])
 KNOWN = {"ids": IDS, "written": Transactions([0] * 32), "server": NO_SERVER}
-REFERENCES = {"ids": IDS, "order_ids": Texts(["o-7", "o-8"]), "payment_ids": Texts(["p-9"])}
+REFERENCES = KNOWN | {"order_ids": Texts(["o-7", "o-8"]), "payment_ids": Texts(["p-9"])}
 DUE = {"known": Texts(["trial 1"]), "limit": 100}
 
 PLANS: dict[str, tuple[str, dict[str, Any], set[str]]] = {
@@ -146,7 +146,7 @@ def test_moving_a_saga_touches_its_row_by_its_key(filled: psycopg.Connection[Any
     found = filled.execute(b"EXPLAIN (FORMAT JSON) " + statements("write.sql")["move_sagas"], columns).fetchone()
     assert found is not None
     plan = list(nodes(found[0][0]["Plan"]))
-    assert {node["Index Name"] for node in plan if "Index Name" in node} == {"sagas_pkey"}
+    assert {node["Index Name"] for node in plan if "Index Name" in node} == {"sagas_pkey", "deadlines_failing"}
 
 
 def test_a_look_for_what_is_due_stops_at_the_first_that_is_not(filled: psycopg.Connection[Any]) -> None:

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from threading import Thread
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -15,9 +16,9 @@ from .places import PostgresPlace
 from .sagas import PAST, AnyInstance, begun, change, changed, new_id, saga, waiting_until
 
 
-def load(store: PostgresStore, saga_id: UUID) -> AnyInstance:
+def load(store: PostgresStore, saga_id: UUID, **wanted: Any) -> AnyInstance:
     with store.transaction() as transaction:
-        return transaction.load(Lookup(saga_ids=[saga_id])).instances[saga_id]
+        return transaction.load(Lookup(**{"saga_ids": [saga_id]} | wanted)).instances[saga_id]
 
 
 def test_what_this_process_wrote_last_is_not_read_again(postgres: PostgresPlace) -> None:
@@ -61,12 +62,13 @@ def test_a_row_that_anybody_touched_is_read_though_its_revision_is_the_same(post
     assert found.data.personal == one.data.personal
 
 
-def test_who_waited_for_a_row_gets_what_was_written_meanwhile(postgres: PostgresPlace) -> None:
-    mine, other, one = postgres.store(), postgres.store(), waiting_until(saga(), PAST)
+@pytest.mark.parametrize("more", [{}, {"order_ids": ["o-1"]}, {"saga_ids": (), "order_ids": ["o-1"]}])
+def test_who_waited_for_a_row_gets_what_was_written_meanwhile(postgres: PostgresPlace, more: Any) -> None:
+    mine, other, one = postgres.store(), postgres.store(), waiting_until(saga(order_id="o-1"), PAST)
     with mine.transaction() as transaction:
         transaction.save(begun(one))
     found: list[AnyInstance] = []
-    waiting = Thread(target=lambda: found.append(load(mine, one.saga_id)))
+    waiting = Thread(target=lambda: found.append(load(mine, one.saga_id, **more)))
     with other.transaction() as transaction:
         before = transaction.load(Lookup(saga_ids=[one.saga_id])).instances[one.saga_id]
         waiting.start()
@@ -74,6 +76,17 @@ def test_who_waited_for_a_row_gets_what_was_written_meanwhile(postgres: Postgres
         transaction.save(Batch(changes=[change(before, newest := changed(before, step="TWO"))]))
     waiting.join(20)
     assert found == [newest]
+
+
+def test_news_that_name_no_saga_do_not_make_those_be_read_that_are_known(postgres: PostgresPlace) -> None:
+    store, one, other = postgres.store(), waiting_until(saga(), PAST), saga(order_id="o-2")
+    with store.transaction() as transaction:
+        transaction.save(begun(one, other))
+    for ids in ([one.saga_id], [other.saga_id, one.saga_id]):
+        with store.transaction() as transaction:
+            loaded = transaction.load(Lookup(saga_ids=ids, order_ids=["o-2"], payment_ids=["nobody's"]))
+        assert loaded.instances == {one.saga_id: one, other.saga_id: other}
+        assert loaded.instances[one.saga_id] is one
 
 
 def test_what_was_not_committed_is_not_remembered(postgres: PostgresPlace) -> None:
@@ -99,7 +112,7 @@ def test_no_more_are_remembered_than_there_is_room_for() -> None:
     recent.keep(3, PAST, [changed(sagas[4], outstanding=None)])
     server, found = recent.of(one.saga_id for one in sagas)
     assert server == PAST
-    assert {saga_id: by for saga_id, (by, _) in found.items()} == {sagas[2].saga_id: 2, sagas[3].saga_id: 1}
+    assert [(one.by, one.instance) for one in found] == [(0, None), (0, None), (2, sagas[2]), (1, sagas[3]), (0, None)]
 
 
 def test_what_was_written_on_another_server_is_forgotten() -> None:
@@ -107,4 +120,4 @@ def test_what_was_written_on_another_server_is_forgotten() -> None:
     recent.keep(7, PAST, [older])
     recent.keep(3, PAST + timedelta(hours=1), [newer])
     server, found = recent.of([older.saga_id, newer.saga_id])
-    assert server == PAST + timedelta(hours=1) and found.keys() == {newer.saga_id}
+    assert server == PAST + timedelta(hours=1) and [one.by for one in found] == [0, 3]

@@ -3,6 +3,7 @@ on one partition.
 """
 
 from functools import lru_cache
+from struct import unpack_from
 
 _MASK = 0xFFFFFFFF
 _M = 0x5BD1E995
@@ -20,8 +21,8 @@ def murmur2(data: bytes) -> int:
     length = len(data)
     h = 0x9747B28C ^ length
     whole = length & ~3
-    for i in range(0, whole, 4):
-        k = (int.from_bytes(data[i : i + 4], "little") * _M) & _MASK
+    for word in unpack_from(f"<{length >> 2}I", data):
+        k = (word * _M) & _MASK
         k = ((k ^ (k >> 24)) * _M) & _MASK
         h = ((h * _M) & _MASK) ^ k
     if length > whole:

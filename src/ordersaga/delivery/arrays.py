@@ -12,6 +12,7 @@ surrogate pair and a number that does not fit by Python, before anything is sent
 import struct
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any, ClassVar
 
 from psycopg.adapt import AdaptersMap, Dumper
@@ -29,12 +30,13 @@ _MICROSECOND = timedelta(microseconds=1)
 class Array:
     """One column. `element_oid` and `oid` are the server's numbers for the type and for arrays of it."""
 
-    __slots__ = ("values",)
+    __slots__ = ("_packed", "values")
     element_oid: ClassVar[int]
     oid: ClassVar[int]
 
     def __init__(self, values: Sequence[Any]) -> None:
         self.values = values
+        self._packed: bytes | None = None
 
     def __bool__(self) -> bool:
         return bool(self.values)
@@ -44,6 +46,12 @@ class Array:
         raise NotImplementedError
 
     def packed(self) -> bytes:
+        """What is sent; made once, for however many statements."""
+        if self._packed is None:
+            self._packed = self._pack()
+        return self._packed
+
+    def _pack(self) -> bytes:
         if not self.values:
             return _HEAD(0, 0, self.element_oid, 0, 1)[:12]
         try:
@@ -118,7 +126,12 @@ class Times(Array):
     element_oid, oid = 1184, 1185
 
     def elements(self) -> Iterable[bytes]:
-        return [_NULL if value is None else _BIGINT(8, (value - _EPOCH) // _MICROSECOND) for value in self.values]
+        return [_NULL if value is None else _time(value) for value in self.values]
+
+
+@lru_cache(maxsize=64)  # most rows of a batch have the same
+def _time(moment: datetime) -> bytes:
+    return _BIGINT(8, (moment - _EPOCH) // _MICROSECOND)
 
 
 def register(adapters: AdaptersMap) -> None:

@@ -81,13 +81,13 @@ class Lanes:
     def add(self, rows: Iterable[OutboxRow], now: float) -> None:
         held, done, done_before, lanes = self._held, self._done, self._done_before, self._lanes
         if self._aside:
-            rows = [row for row in rows if row.topic not in self._aside]
+            rows = [row for row in rows if row.record.topic not in self._aside]
         for row in rows:
             row_id = row.row_id
             if row_id in held or row_id in done or row_id in done_before:
                 continue
             held[row_id] = now
-            lane = (row.topic, row.key)
+            lane = (row.record.topic, row.record.key)
             queue = lanes.get(lane)
             if queue is None:
                 lanes[lane] = [row]
@@ -112,7 +112,7 @@ class Lanes:
             self._done.add(row_id)
             if self._attempts:
                 self._attempts.pop(row_id, None)
-            lane = (row.topic, row.key)
+            lane = (row.record.topic, row.record.key)
             queue = self._lanes[lane]
             if len(queue) == 1:
                 del self._lanes[lane]
@@ -121,7 +121,7 @@ class Lanes:
                 self._come_first(queue[0])
         if len(self._done) >= self._remembered_max:
             self._done_before, self._done = self._done, set()
-        opened = self._aside & {row.topic for row in rows} if self._aside else self._aside
+        opened = self._aside & {row.record.topic for row in rows} if self._aside else self._aside
         self._aside -= opened
         return opened
 

@@ -75,7 +75,7 @@ class LookUp(Looped):
     def add(self, rows: Sequence[OutboxRow]) -> None:
         by_topic: dict[str, dict[int, OutboxRow]] = {}
         for row in rows:
-            by_topic.setdefault(row.topic, {})[row.row_id] = row
+            by_topic.setdefault(row.record.topic, {})[row.row_id] = row
         added = {row.row_id for row in rows}
         with self._lock:
             for search in self._searches:
@@ -92,7 +92,7 @@ class LookUp(Looped):
     def waiting(self) -> Counter[str]:
         """How many rows of each topic wait here."""
         with self._lock:
-            return Counter(row.topic for search in self._searches for row in search.rows.values())
+            return Counter(row.record.topic for search in self._searches for row in search.rows.values())
 
     def _turn(self) -> None:
         search, rows = self._next()
@@ -103,7 +103,7 @@ class LookUp(Looped):
         began = self._clock.monotonic()
         try:
             answers = self._was_written(
-                [row.record() for row in rows], since_ms, _LOOK_UP_SECONDS, search.read_back_to_ms
+                [row.record for row in rows], since_ms, _LOOK_UP_SECONDS, search.read_back_to_ms
             )
         except BusUnavailable as error:
             self._failed(search, error)

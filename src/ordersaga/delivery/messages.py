@@ -4,7 +4,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from ordersaga.bus.protocol import Headers, Outgoing
+from ordersaga.bus.protocol import Outgoing
 
 
 class OutboxRow(Struct, frozen=True, kw_only=True):
@@ -18,14 +18,8 @@ class OutboxRow(Struct, frozen=True, kw_only=True):
     """
 
     row_id: int
-    topic: str
-    key: bytes
-    value: bytes
-    headers: Headers = ()
+    record: Outgoing
     after: int | None = None
     owner: UUID | None = None
     created_ms: int | None = None
     """Unix time on the database's clock, for a row that was found; None for one that was just written."""
-
-    def record(self) -> Outgoing:
-        return Outgoing(self.topic, self.key, self.value, self.headers)

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from importlib.resources import files
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
 import aiosql
@@ -24,7 +24,7 @@ from psycopg.rows import tuple_row
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
 from ordersaga.bus.protocol import Outgoing
-from ordersaga.delivery.arrays import Bytes, Texts, register
+from ordersaga.delivery.arrays import Bigints, Bytes, Texts, register
 from ordersaga.delivery.clock import Clock, Randomness, SystemClock, SystemRandom
 from ordersaga.delivery.deadline import Deadline
 from ordersaga.delivery.lease import DatabaseClock
@@ -74,19 +74,16 @@ def written(cursor: Cursor[Any], records: Sequence[Outgoing]) -> list[OutboxRow]
     """
     if not records:
         return []
-    fetched = [tuple(r.values()) if isinstance(r, dict) else r for r in cursor.fetchall()]
-    fetched.sort(key=lambda row: cast(int, row[0]))
+    fetched = cursor.fetchall()
     assert len(fetched) == len(records), "the cursor was used between write and written"
+    if isinstance(fetched[0], dict):
+        fetched = [tuple(row.values()) for row in fetched]
+    fetched.sort()  # by the id, as no two have the same
     last_of_lane: dict[tuple[str, bytes], int] = {}
     rows = []
     for (row_id, owner, earlier), record in zip(fetched, records, strict=True):
         lane = (record.topic, record.key)
-        rows.append(
-            OutboxRow(
-                row_id=row_id, topic=record.topic, key=record.key, value=record.value, headers=record.headers,
-                after=last_of_lane.get(lane, earlier), owner=owner,
-            )
-        )  # fmt: skip
+        rows.append(OutboxRow(row_id=row_id, record=record, after=last_of_lane.get(lane, earlier), owner=owner))
         last_of_lane[lane] = row_id
     return rows
 
@@ -159,20 +156,20 @@ class PostgresOutbox:
     def acknowledged(self, row_ids: Sequence[int]) -> None:
         if row_ids:
             with self._transaction(on_any=True) as connection:
-                _ask(connection, "acknowledged", {"row_ids": list(row_ids), "server": self._server})
+                _ask(connection, "acknowledged", {"row_ids": Bigints(row_ids), "server": self._server})
 
     def still_there(self, row_ids: Collection[int]) -> set[int]:
         if not row_ids:
             return set()
         with self._transaction() as connection:
-            cursor = _ask(connection, "still_there", {"row_ids": list(row_ids)})
+            cursor = _ask(connection, "still_there", {"row_ids": Bigints(list(row_ids))})
             return {row_id for (row_id,) in cursor}
 
     def take_over(self, limit: int, *, without: Collection[str] = ()) -> Sequence[OutboxRow]:
         with self._transaction() as connection:
             if self._database_clock.is_believed(lambda: _seconds(connection)):
                 _ask(connection, "bury", {})
-            wanted = {"owner": self._owner, "former": self._former, "limit": limit, "without": list(without)}
+            wanted = {"owner": self._owner, "former": self._former, "limit": limit, "without": Texts(list(without))}
             cursor = _ask(connection, "take_over", wanted)
             return sorted((_row(found) for found in cursor), key=lambda row: row.row_id)
 
@@ -182,10 +179,10 @@ class PostgresOutbox:
         with self._transaction() as connection:
             wanted = {
                 "owner": self._owner,
-                "known": list(known),
+                "known": Bigints(list(known)),
                 "older_than_seconds": older_than_seconds,
                 "limit": limit,
-                "without": list(without),
+                "without": Texts(list(without)),
             }
             return [_row(found) for found in _ask(connection, "left_behind", wanted)]
 
@@ -243,10 +240,7 @@ def _row(found: tuple[Any, ...]) -> OutboxRow:
     row_id, owner, topic, key, value, headers, created_ms, after = found
     return OutboxRow(
         row_id=row_id,
-        topic=topic,
-        key=key,
-        value=value,
-        headers=unpacked(headers),
+        record=Outgoing(topic, key, value, unpacked(headers)),
         after=after,
         owner=owner,
         created_ms=created_ms,

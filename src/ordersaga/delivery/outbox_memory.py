@@ -48,15 +48,7 @@ class MemoryTable:
     def _insert(self, record: Outgoing, owner: UUID) -> OutboxRow:
         self._last_id += 1
         lane = self.lanes.setdefault((record.topic, record.key), {})
-        row = OutboxRow(
-            row_id=self._last_id,
-            topic=record.topic,
-            key=record.key,
-            value=record.value,
-            headers=record.headers,
-            after=next(reversed(lane), None),
-            owner=owner,
-        )
+        row = OutboxRow(row_id=self._last_id, record=record, after=next(reversed(lane), None), owner=owner)
         self.rows[row.row_id] = row
         self.owner_of[row.row_id] = owner
         self.created_at[row.row_id] = self.clock.monotonic()
@@ -68,10 +60,10 @@ class MemoryTable:
         row = self.rows.pop(row_id, None)
         if row is not None:
             del self.owner_of[row_id], self.created_at[row_id], self.created_ms[row_id]
-            lane = self.lanes[(row.topic, row.key)]
+            lane = self.lanes[row.record.topic, row.record.key]
             del lane[row_id]
             if not lane:
-                del self.lanes[(row.topic, row.key)]
+                del self.lanes[row.record.topic, row.record.key]
 
     def bury(self) -> None:
         now = self.clock.monotonic()
@@ -144,7 +136,7 @@ class MemoryOutbox:
                 self._table.bury()
             living, rows = self._table.lease_until, self._table.rows
             orphans = (i for i, owner in self._table.owner_of.items() if owner not in living or owner == self._former)
-            found = list(islice((i for i in orphans if rows[i].topic not in without), limit))
+            found = list(islice((i for i in orphans if rows[i].record.topic not in without), limit))
             for row_id in found:
                 self._table.owner_of[row_id] = self._owner
             return self._as_found(found)
@@ -157,7 +149,7 @@ class MemoryOutbox:
             latest, rows = self._table.clock.monotonic() - older_than_seconds, self._table.rows
             remembered = set(known)
             mine = (i for i, owner in self._table.owner_of.items() if owner == self._owner and i not in remembered)
-            wanted = (i for i in mine if rows[i].topic not in without)
+            wanted = (i for i in mine if rows[i].record.topic not in without)
             return self._as_found(list(islice((i for i in wanted if self._table.created_at[i] <= latest), limit)))
 
     def pending(self) -> Pending:
@@ -181,14 +173,11 @@ class MemoryOutbox:
         return [self._now(row_id) for row_id in row_ids]
 
     def _now(self, row_id: int) -> OutboxRow:
-        row = self._table.rows[row_id]
-        earlier = [other for other in self._table.lanes[(row.topic, row.key)] if other < row_id]
+        record = self._table.rows[row_id].record
+        earlier = [other for other in self._table.lanes[record.topic, record.key] if other < row_id]
         return OutboxRow(
             row_id=row_id,
-            topic=row.topic,
-            key=row.key,
-            value=row.value,
-            headers=row.headers,
+            record=record,
             after=max(earlier, default=None),
             owner=self._owner,
             created_ms=self._table.created_ms[row_id],

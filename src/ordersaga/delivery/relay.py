@@ -314,7 +314,7 @@ class Relay:
         """One outcome per row. Whatever goes wrong on our side, the outcome is unknown and no row gets lost in here."""
         try:
             failpoints.hit(BEFORE_PUBLISH)
-            outcomes = self._producer.publish([row.record() for row in rows], self._seconds_to_publish())
+            outcomes = self._producer.publish([row.record for row in rows], self._seconds_to_publish())
             failpoints.hit(AFTER_PUBLISH)
             assert len(outcomes) == len(rows), "a producer answers for each record"
             return outcomes
@@ -343,8 +343,8 @@ class Relay:
             if outcome.published is Published.REFUSED:
                 self._refused_total += 1
                 self._lanes.failed(row, now + self._pace.refused_retry_seconds)
-                named = about(row.headers)
-                _log.error("relay.refused", row_id=row.row_id, topic=row.topic, error=outcome.error, **named)
+                named = about(row.record.headers)
+                _log.error("relay.refused", row_id=row.row_id, topic=row.record.topic, error=outcome.error, **named)
             else:
                 unknown += 1
                 attempt = self._lanes.attempts(row) + 1

@@ -8,7 +8,9 @@ import msgspec
 _convert, _encode = msgspec.convert, msgspec.json.Encoder().encode
 _MESSAGES = UUID("6d3a9d0e-5a0b-5c0e-9d0a-0d5e6f7a8b9c")
 """Name space of message ids. It must never change: ids of commands that are under way depend on it."""
-_SPACE = _MESSAGES.bytes
+_IN_SPACE = sha1(_MESSAGES.bytes, usedforsecurity=False)
+_KIND, _SEVEN = 0xF << 76 | 0b11 << 62, 0x7 << 76 | 0b10 << 62
+"""Where a UUID has its version and variant, and what stands there in version 7."""
 ID_CHARS_MAX = 255
 """Of an id that a service gives out."""
 
@@ -43,7 +45,9 @@ def text_of(known: UUID) -> str:
 
 def _derived(name: str) -> UUID:
     """`uuid5(_MESSAGES, name)`, at half the price."""
-    digest = bytearray(sha1(_SPACE + name.encode(), usedforsecurity=False).digest()[:16])
+    named = _IN_SPACE.copy()
+    named.update(name.encode())
+    digest = bytearray(named.digest()[:16])
     digest[6] = digest[6] & 0x0F | 0x50
     digest[8] = digest[8] & 0x3F | 0x80
     return _convert(bytes(digest), UUID)
@@ -54,6 +58,11 @@ def uuid7(unix_ms: int, random: bytes) -> UUID:
     value = (unix_ms & ((1 << 48) - 1)) << 80 | int.from_bytes(random[:10], "big")
     value = value & ~(0xF << 76) | 0x7 << 76
     return UUID(int=value & ~(0b11 << 62) | 0b10 << 62)
+
+
+def is_version_7(known: UUID) -> bool:
+    """The same as `known.version == 7`, at a tenth of the price."""
+    return known.int & _KIND == _SEVEN
 
 
 def unix_ms_of(saga_id: UUID) -> int:

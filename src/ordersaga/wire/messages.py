@@ -10,6 +10,7 @@ internal event.
 """
 
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Literal
 
 from msgspec import Struct
@@ -360,7 +361,12 @@ def type_of(message: Message) -> str:
     if name is not None:
         return name
     assert isinstance(message, SagaStatusChanged), f"{type(message).__name__} has no name: add it to a table here"
-    return f"saga.{message.status.lower()}"
+    return _type_of_status(message.status)
+
+
+@lru_cache(maxsize=16)
+def _type_of_status(status: str) -> str:
+    return f"saga.{status.lower()}"
 
 
 OrderStatus = Literal["PENDING", "CREATED", "ACCEPTED", "PLACED", "ON_THE_WAY", "DELIVERED", "COMPLETED", "CANCELLED"]

@@ -2,8 +2,10 @@
 counts.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from enum import StrEnum
+from functools import cached_property
 
 
 class Participant(StrEnum):
@@ -34,12 +36,16 @@ class Topics:
 
     def commands_of(self, participant: Participant) -> str:
         """Where the orchestrator sends to `participant`; to the notification service that is its events topic."""
-        if participant is Participant.NOTIFICATION:
-            return self.notification_events
-        return str(getattr(self, f"{participant.value}_commands"))
+        return self._commands[participant]
+
+    @cached_property
+    def _commands(self) -> Mapping[Participant, str]:
+        answering = [one for one in Participant if one is not Participant.NOTIFICATION]
+        named: dict[Participant, str] = {one: getattr(self, f"{one}_commands") for one in answering}
+        return named | {Participant.NOTIFICATION: self.notification_events}
 
     def events_of(self, participant: Participant) -> str:
-        return str(getattr(self, f"{participant.value}_events"))
+        return str(getattr(self, f"{participant}_events"))
 
     def answers(self) -> tuple[str, ...]:
         """What the orchestrator reads."""

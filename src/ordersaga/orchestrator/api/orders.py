@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from msgspec import Struct
+
 from ordersaga.wire.errors import WireError
 from ordersaga.wire.money import cents
 from ordersaga.wire.strict_json import INT_MAX, INT_MIN, shown
@@ -29,8 +31,7 @@ class OrderLimits:
     items_max: int = 200
 
 
-@dataclass(frozen=True, kw_only=True)
-class CheckedOrder:
+class CheckedOrder(Struct, frozen=True, kw_only=True):
     customer_id: str
     order_details: dict[str, Any]
     amount_cents: int

@@ -27,6 +27,7 @@ from ordersaga.web.prepared import Prepared
 from ordersaga.web.problems import Problem, Refused, as_problem
 from ordersaga.web.reading import body_of, must_be_json, read_object
 from ordersaga.wire.headers import trace_of
+from ordersaga.wire.ids import text_of
 
 Trace = tuple[str | None, str | None]
 _encode = msgspec.json.Encoder().encode
@@ -124,7 +125,6 @@ def _trace_of(request: AnyRequest) -> Trace:
 
 def _taken(saga_id: UUID) -> Prepared[OrderTaken]:
     """The same, however often it is asked for."""
-    taken = OrderTaken(
-        success=True, message="Your order is being processed.", saga_id=str(saga_id), status=Status.STARTED
-    )
-    return Prepared(202, _encode(taken), [_JSON, (b"location", f"/sagas/{saga_id}".encode())])
+    known_as = text_of(saga_id)
+    taken = OrderTaken(success=True, message="Your order is being processed.", saga_id=known_as, status=Status.STARTED)
+    return Prepared(202, _encode(taken), [_JSON, (b"location", f"/sagas/{known_as}".encode())])

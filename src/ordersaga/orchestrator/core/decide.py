@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from ordersaga.orchestrator.core.advance import ROWS_OF, TABLE, Row
 from ordersaga.orchestrator.core.definition import Definition
 from ordersaga.orchestrator.core.inputs import Decision, Input, Send
-from ordersaga.orchestrator.core.instance import GOING_BACK, Instance, SagaData, Status
+from ordersaga.orchestrator.core.instance import UNDER_WAY, Instance, SagaData, Status
 from ordersaga.orchestrator.core.needs import needs
 from ordersaga.orchestrator.core.observe import observe
 from ordersaga.orchestrator.core.recording import Unmoved
@@ -111,11 +111,11 @@ def _status_changed(record: AnyInstance, previous: Status | None) -> Send:
     body = SagaStatusChanged(
         saga_id=text_of(record.saga_id),
         saga=record.saga,
-        status=record.status.value,
-        previous_status=previous.value if previous else None,
+        status=record.status,
+        previous_status=previous,
         revision=record.revision,
         order_id=getattr(record.data, "order_id", None),
-        reason=record.reason.value if record.reason else None,
+        reason=record.reason,
         explanation=record.explanation,
     )
     return Send(to=None, body=body, message_id=announcement_id(record.saga_id, type_of(body), record.revision))
@@ -143,8 +143,7 @@ def _since_the_first(before: AnyInstance, record: AnyInstance) -> AnyInstance:
 
 
 def _with_end(before: AnyInstance, record: AnyInstance, now: datetime) -> AnyInstance:
-    ended = record.status not in (Status.STARTED, *GOING_BACK)
-    if not ended:
+    if record.status in UNDER_WAY:
         return replace(record, completed_at=None) if record.completed_at else record
     return (
         replace(record, completed_at=now)

@@ -5,7 +5,8 @@ Read from the instance before and after. Counted for each decision and not for e
 of the history.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from msgspec import Struct
@@ -23,23 +24,23 @@ class Began(Struct, frozen=True):
 
 
 class Ended(Struct, frozen=True):
-    """A saga reached an outcome. One that was completed and cancelled later reached two."""
+    """A saga reached an outcome, so many seconds after the order. One that was completed and cancelled later reached
+    two.
+    """
 
     saga: str
     outcome: Status
     reason: Reason | None
-    seconds: float
-    """Since the order."""
 
 
 class StepEnded(Struct, frozen=True):
+    """So many seconds after its first command."""
+
     saga: str
     step: str
     direction: Direction
     outcome: str
     """What became of it, or that it was given up."""
-    seconds: float
-    """Since its first command."""
 
 
 class Repeated(Struct, frozen=True):
@@ -51,29 +52,33 @@ class Repeated(Struct, frozen=True):
 
 
 Fact = Began | Ended | StepEnded | Repeated
+Facts = Mapping[Fact, Sequence[float]]
+"""Of many decisions: each fact once, with the seconds that it took each time (0 for what takes none)."""
 
 
-def facts_of(before: AnyInstance | None, after: AnyInstance) -> Iterator[Fact]:
+def facts_of(before: AnyInstance | None, after: AnyInstance) -> Iterator[tuple[Fact, float]]:
+    """Of one decision, with the seconds that each took."""
     if before is None:
-        yield Began(after.saga)
+        yield Began(after.saga), 0.0
     elif before.outstanding is not None and before.outstanding != after.outstanding:
         yield from _answered(before.outstanding, after)
     if after.status in OUTCOMES and (before is None or before.status is not after.status):
-        seconds = ((after.completed_at or after.created_at) - after.created_at).total_seconds()
-        yield Ended(after.saga, after.status, after.reason, max(0.0, seconds))
+        yield Ended(after.saga, after.status, after.reason), _seconds(after.created_at, after.completed_at)
 
 
-def _answered(out: Outstanding, after: AnyInstance) -> Iterator[Fact]:
+def _answered(out: Outstanding, after: AnyInstance) -> Iterator[tuple[Fact, float]]:
     now = after.outstanding
     if now is not None and (now.step, now.direction) == (out.step, out.direction):
         if now.attempt > out.attempt:
-            yield Repeated(after.saga, out.step, out.direction)
+            yield Repeated(after.saga, out.step, out.direction), 0.0
         return
     step = after.steps.get(out.step)
     became = step.became if step else None
     if out.direction is Direction.UNDO and became not in (Became.UNDONE, Became.SETTLED):
         became = None
-    began_at = out.first_sent_at or out.sent_at
-    seconds = ((after.updated_at or began_at) - began_at).total_seconds()
-    outcome = became.value if became else GIVEN_UP
-    yield StepEnded(after.saga, out.step, out.direction, outcome, max(0.0, seconds))
+    seconds = _seconds(out.first_sent_at or out.sent_at, after.updated_at)
+    yield StepEnded(after.saga, out.step, out.direction, became or GIVEN_UP), seconds
+
+
+def _seconds(since: datetime, until: datetime | None) -> float:
+    return max(0.0, ((until or since) - since).total_seconds())

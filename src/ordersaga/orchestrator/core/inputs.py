@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from enum import Enum
+from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
@@ -71,7 +71,7 @@ class ResolveAsked:
 Input = Happened | CommandDeadline | WindowDeadline | CancelAsked | RetryAsked | SettleAsked | ResolveAsked
 
 
-class Verdict(Enum):
+class Verdict(StrEnum):
     """What an input was to the saga. Exactly one of these is counted for each."""
 
     APPLIED = "applied"

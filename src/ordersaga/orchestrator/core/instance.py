@@ -30,6 +30,7 @@ class Status(StrEnum):
 
 GOING_BACK = frozenset({Status.COMPENSATING, Status.CANCELLING})
 TAKEN_BACK = frozenset({Status.COMPENSATED, Status.CANCELLED})
+UNDER_WAY = frozenset({Status.STARTED, *GOING_BACK})
 
 
 class Became(StrEnum):

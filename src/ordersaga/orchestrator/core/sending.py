@@ -57,16 +57,17 @@ class Outcome(Struct, frozen=True):
 
 
 def ask(c: Context, step: Step) -> Outcome:
-    known = c.record.steps.get(step.name) or StepRecord(name=step.name)
+    known = c.record.steps.get(step.name)
+    asked = replace(known, attempts=known.attempts + 1) if known else StepRecord(name=step.name, attempts=1)
     out = Outstanding(
         step=step.name,
         direction=Direction.DO,
         message_id=message_id(c.record.saga_id, step.name, Direction.DO),
-        attempt=known.attempts + 1,
+        attempt=asked.attempts,
         sent_at=c.now,
         due_at=c.now + timedelta(seconds=step.patience.timeout_seconds),
     )
-    steps = {**c.record.steps, step.name: replace(known, attempts=out.attempt)}
+    steps = {**c.record.steps, step.name: asked}
     committed = c.record.committed or step.point_of_no_return
     record = replace(let_go(c.record), step=step.name, steps=steps, outstanding=out, committed=committed)
     return Outcome(record, (Send(to=step.do.to, body=step.do.command(record), message_id=out.message_id),), rest=True)

@@ -8,16 +8,18 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from threading import Lock
 
-from ordersaga.orchestrator.core.facts import Fact
-from ordersaga.orchestrator.core.inputs import Verdict
+from ordersaga.orchestrator.core.facts import Facts
 from ordersaga.orchestrator.store.protocol import Change, DeadLetter, EarlyEvent, Orphan
 from ordersaga.wire.codec import Foreign
+
+FOREIGN = "foreign"
+"""What concerns no saga and is not ours."""
 
 
 class Counting:
     """Plain counters by name and label; cheap enough for the hot path, read by metrics and by tests."""
 
-    def __init__(self, measure: Callable[[Sequence[Fact]], None] = lambda facts: None) -> None:
+    def __init__(self, measure: Callable[[Facts], None] = lambda facts: None) -> None:
         """`measure` is told what each committed batch means."""
         self._measure = measure
         self._lock = Lock()
@@ -26,26 +28,25 @@ class Counting:
 
     def turn(
         self,
-        verdicts: Iterable[tuple[Verdict | None, str]],
+        verdicts: Sequence[tuple[str, str]],
         orphans: Sequence[Orphan],
         early: Sequence[EarlyEvent],
         changes: Sequence[Change],
-        facts: Sequence[Fact],
+        facts: Facts,
     ) -> None:
+        """`verdicts`: of each input, a `Verdict` or `FOREIGN`, and why."""
         self._measure(facts)
-        found: Counter[tuple[str, str]] = Counter()
-        for verdict, why in verdicts:
-            found["foreign" if verdict is None else verdict.value, why] += 1
+        found = Counter(verdicts)
         for change in changes:
             if change.before is None or change.before.status is not change.after.status:
-                found["status", change.after.status.value] += 1
+                found["status", change.after.status] += 1
         found["orphaned", ""] += len(orphans)
         found["kept", ""] += len(early)
         with self._lock:
             self._counts.update(found)
 
     def foreign(self, foreign: Iterable[Foreign]) -> None:
-        found = Counter(("foreign", one.why) for one in foreign)
+        found = Counter((FOREIGN, one.why) for one in foreign)
         with self._lock:
             self._counts.update(found)
 

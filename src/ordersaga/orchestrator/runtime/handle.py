@@ -112,8 +112,8 @@ class Handler:
         was, so it is tried without.
         """
         loaded = transaction.load(intake.lookup(self._sagas.unasked))
-        if (lookup := intake.second_lookup(loaded, self._sagas.unasked, self._sagas.may_come_unasked)) is not None:
-            loaded = transaction.load(lookup)
+        if more := intake.second_lookup(loaded, self._sagas.unasked, self._sagas.may_come_unasked):
+            loaded = loaded.joined(transaction.load(more))
         hit(AFTER_LOAD)
         turn = self._turn(loaded)
         for letter in intake.letters:

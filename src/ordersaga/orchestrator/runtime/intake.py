@@ -5,7 +5,7 @@ names an order or a payment that no saga knows yet), an orphan (an answer in our
 a dead letter (cannot be read). None is dropped without being counted.
 """
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -14,7 +14,6 @@ from msgspec import Struct
 
 from ordersaga.bus.protocol import Record
 from ordersaga.orchestrator.core.inputs import Happened
-from ordersaga.orchestrator.core.instance import Instance
 from ordersaga.orchestrator.store.protocol import (
     DeadLetter,
     EarlyEvent,
@@ -22,12 +21,12 @@ from ordersaga.orchestrator.store.protocol import (
     Lookup,
     Orphan,
 )
-from ordersaga.orchestrator.store.references import reference_to, references_of
+from ordersaga.orchestrator.store.references import REFERENCES, reference_to
 from ordersaga.wire.codec import Envelope, Foreign, decode_event
 from ordersaga.wire.errors import WireError
+from ordersaga.wire.ids import is_version_7
 from ordersaga.wire.messages import Message, type_of
 
-AnyInstance = Instance[Any]
 REFERENCE_CHARS_MAX = 300
 
 
@@ -40,6 +39,12 @@ class Letter(Struct, frozen=True):
     @property
     def cause(self) -> str:
         return type_of(self.envelope.body)
+
+    @property
+    def saga_id(self) -> UUID | None:
+        """Of the saga that it names, if that can be one of ours."""
+        saga_id = self.envelope.saga_id
+        return saga_id if saga_id is not None and is_version_7(saga_id) else None
 
     def happened(self) -> Happened:
         body: Any = self.envelope.body
@@ -60,39 +65,35 @@ class Intake:
         `unasked` are the events that answer no command: whoever sends them may have ids of the same kind as ours, so a
         correlation id that looks like a saga's says nothing.
         """
-        return self._lookup(lambda letter: type(letter.envelope.body) in unasked)
+        saga_ids: set[UUID] = set()
+        others: list[Letter] = []
+        for letter in self.letters:
+            saga_id = letter.saga_id
+            if saga_id is not None:
+                saga_ids.add(saga_id)
+            if saga_id is None or type(letter.envelope.body) in unasked:
+                others.append(letter)
+        return _lookup(saga_ids, others)
 
     def second_lookup(
         self, loaded: Loaded, unasked: Collection[type[Message]], may_come_unasked: Callable[[Any], bool]
-    ) -> Lookup | None:
+    ) -> Lookup:
         """Where a saga is named that is not there, by what may be of another's making as well (an answer to an undo):
-        then the id may be another's too, and order or payment tell. None: there is no such letter.
+        then the id may be another's too, and order or payment tell. Nothing, where there is no such letter.
         """
+        missing = loaded.missing.saga_ids
+        lost = [letter for letter in self.letters if letter.envelope.saga_id in missing] if missing else []
+        answers = [letter for letter in lost if type(letter.envelope.body) not in unasked]
+        return _lookup((), [letter for letter in answers if may_come_unasked(letter.envelope.body)])
 
-        def lost(letter: Letter) -> bool:
-            saga_id, body = letter.envelope.saga_id, letter.envelope.body
-            if saga_id in loaded.instances or saga_id in loaded.unknown_versions or type(body) in unasked:
-                return False
-            return is_saga_id(saga_id) and may_come_unasked(body)
 
-        if not any(map(lost, self.letters)):
-            return None
-        return self._lookup(lambda letter: type(letter.envelope.body) in unasked or lost(letter))
-
-    def _lookup(self, also_by_reference: Callable[[Letter], bool]) -> Lookup:
-        saga_ids, order_ids, payment_ids = set(), set(), set()
-        for letter in self.letters:
-            if is_saga_id(letter.envelope.saga_id):
-                saga_ids.add(letter.envelope.saga_id)
-                if not also_by_reference(letter):
-                    continue
-            order_ids.add(getattr(letter.envelope.body, "order_id", None))
-            payment_ids.add(getattr(letter.envelope.body, "payment_id", None))
-        return Lookup(
-            saga_ids={id_ for id_ in saga_ids if id_},
-            order_ids={id_ for id_ in order_ids if id_},
-            payment_ids={id_ for id_ in payment_ids if id_},
-        )
+def _lookup(saga_ids: Collection[UUID], by_reference: Iterable[Letter]) -> Lookup:
+    bodies = [letter.envelope.body for letter in by_reference]
+    return Lookup(
+        saga_ids=saga_ids,
+        order_ids={known for body in bodies if (known := getattr(body, "order_id", None))},
+        payment_ids={known for body in bodies if (known := getattr(body, "payment_id", None))},
+    )
 
 
 def take_in(records: Iterable[Record]) -> Intake:
@@ -108,29 +109,6 @@ def take_in(records: Iterable[Record]) -> Intake:
         else:
             intake.letters.append(Letter(record, envelope))
     return intake
-
-
-def is_saga_id(saga_id: UUID | None) -> bool:
-    """Whether it can be one of ours: those are version 7."""
-    return saga_id is not None and saga_id.version == 7
-
-
-def concerned(letter: Letter, loaded: Loaded) -> Sequence[UUID]:
-    """The sagas that a letter may concern: the one that it names, else those with its order or payment."""
-    saga_id = letter.envelope.saga_id
-    if saga_id is not None and saga_id in loaded.instances:
-        return (saga_id,)
-    order_id = getattr(letter.envelope.body, "order_id", None)
-    payment_id = getattr(letter.envelope.body, "payment_id", None)
-    return [
-        instance.saga_id
-        for instance in loaded.instances.values()
-        if (order_id and getattr(instance.data, "order_id", None) == order_id)
-        or (payment_id and getattr(instance.data, "payment_id", None) == payment_id)
-    ]
-
-
-REFERENCES = ("order_id", "payment_id")
 
 
 def early(letter: Letter) -> EarlyEvent | None:
@@ -159,8 +137,8 @@ def kept_letter(event: EarlyEvent) -> Letter:
 
 def orphan(letter: Letter) -> Orphan | None:
     """What to keep of a letter that concerns no saga: an answer that names a saga of ours; all else is foreign."""
-    saga_id, record = letter.envelope.saga_id, letter.record
-    if saga_id is None or not is_saga_id(saga_id):
+    saga_id, record = letter.saga_id, letter.record
+    if saga_id is None:
         return None
     return Orphan(
         saga_id=saga_id,
@@ -184,14 +162,3 @@ def dead_letter(record: Record, reason: str, detail: str) -> DeadLetter:
         reason=reason,
         detail=detail[:1000],
     )
-
-
-def unknown(letter: Letter, loaded: Loaded) -> bool:
-    """Whether a letter concerns a saga that this version cannot load: it must be read again by one that can."""
-    saga_id, body = letter.envelope.saga_id, letter.envelope.body
-    if saga_id in loaded.unknown_versions:
-        return True
-    if saga_id in loaded.instances:
-        return False
-    known = references_of(getattr(body, "order_id", None), getattr(body, "payment_id", None))
-    return not known.isdisjoint(loaded.unknown_references)

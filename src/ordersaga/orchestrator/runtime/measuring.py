@@ -4,7 +4,7 @@ What sagas did is measured as it is committed, by each process for itself: sum o
 the database and the brokers when somebody looks, the same from each process: take the maximum. No label holds an id.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +15,7 @@ from prometheus_client.registry import Collector
 
 from ordersaga.bus.protocol import Bus, BusError
 from ordersaga.delivery.outbox_protocol import Outbox, OutboxUnavailable
-from ordersaga.orchestrator.core.facts import OUTCOMES, Began, Ended, Fact, Repeated, StepEnded
+from ordersaga.orchestrator.core.facts import OUTCOMES, Began, Ended, Facts, Repeated, StepEnded
 from ordersaga.orchestrator.core.instance import Status
 from ordersaga.orchestrator.core.reasons import Reason
 from ordersaga.orchestrator.runtime.counting import Counting
@@ -48,7 +48,6 @@ class Measures:
             buckets=STEP_BUCKETS,
             **here,
         )
-        self._known_steps: dict[tuple[str, ...], Histogram] = {}
         self._twins = Counter("orders_same_again", "Orders that their customer had placed a moment before", **here)
         self._differences = Gauge(
             "reconcile_differences", "Between payments and sagas, when they were last compared; -1: never yet", **here
@@ -68,25 +67,23 @@ class Measures:
     def reconciled(self, differences: int) -> None:
         self._differences.set(differences)
 
-    def facts(self, facts: Iterable[Fact]) -> None:
-        for fact in facts:
+    def facts(self, facts: Facts) -> None:
+        for fact, durations in facts.items():
             match fact:
                 case Began():
-                    self._started.inc()
-                case Ended(_, outcome, reason, seconds):
-                    self._finished.labels(outcome.value, reason.value if reason else "").inc()
-                    self._duration.labels(outcome.value).observe(seconds)
-                case StepEnded(_, step, direction, outcome, seconds):
-                    self._step(step, direction.value, outcome).observe(seconds)
+                    self._started.inc(len(durations))
+                case Ended(_, outcome, reason):
+                    self._finished.labels(outcome, reason or "").inc(len(durations))
+                    _observe(self._duration.labels(outcome), durations)
+                case StepEnded(_, step, direction, outcome):
+                    _observe(self._steps.labels(step, direction, outcome), durations)
                 case Repeated(_, step, direction):
-                    self._retries.labels(step, direction.value).inc()
+                    self._retries.labels(step, direction).inc(len(durations))
 
-    def _step(self, *labels: str) -> Histogram:
-        """Looked up for each step of each saga: the library would take a lock and make texts of texts."""
-        found = self._known_steps.get(labels)
-        if found is None:
-            found = self._known_steps[labels] = self._steps.labels(*labels)
-        return found
+
+def _observe(histogram: Histogram, durations: Sequence[float]) -> None:
+    for seconds in durations:
+        histogram.observe(seconds)
 
 
 def _outcomes() -> Iterator[tuple[str, str]]:

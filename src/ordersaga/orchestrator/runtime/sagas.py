@@ -13,11 +13,12 @@ class Sagas:
 
     def __init__(self, definitions: Iterable[Definition], begins: Mapping[str, int] | None = None) -> None:
         """`begins`: which version new sagas of a name have; the newest, where it does not say."""
-        self._begins = dict(begins or {})
         self._by_version: dict[tuple[str, int], Definition] = {}
         for definition in definitions:
             if self._by_version.setdefault((definition.name, definition.version), definition) is not definition:
                 raise DefinitionError(f"{definition.name} version {definition.version} is defined twice")
+        versions = dict(sorted(self._by_version)) | dict(begins or {})
+        self._newest = {name: self._by_version[name, version] for name, version in versions.items()}
         self.unasked = frozenset(event for definition in self for event in definition.facts)
         """Events that answer no command of any saga."""
         self._undos_answered_by: dict[type[Event], list[Undo]] = {}
@@ -39,11 +40,10 @@ class Sagas:
 
     def knows(self, name: str) -> bool:
         """Whether sagas of this name are begun here."""
-        return any(known == name for known, _ in self._by_version)
+        return name in self._newest
 
     def newest(self, name: str) -> Definition:
-        version = self._begins.get(name) or max(version for known, version in self._by_version if known == name)
-        return self._by_version[name, version]
+        return self._newest[name]
 
     def data_types(self) -> dict[tuple[str, int], type[SagaData]]:
         return {key: definition.data for key, definition in self._by_version.items()}

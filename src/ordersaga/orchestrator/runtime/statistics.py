@@ -5,12 +5,12 @@ however many sagas there were.
 """
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from ordersaga.orchestrator.core.facts import Began, Ended, Fact, Repeated, StepEnded
+from ordersaga.orchestrator.core.facts import Began, Ended, Facts, Repeated, StepEnded
 from ordersaga.orchestrator.core.instance import Status
 from ordersaga.orchestrator.store.statistics_protocol import Period, Sum
 
@@ -39,27 +39,34 @@ def seconds_of(number: int) -> float:
     return upper if number == 0 else upper * (1 + 1 / _GROWTH) / 2
 
 
-def sums_of(facts: Iterable[Fact]) -> Sequence[Sum]:
+def sums_of(facts: Facts) -> Sequence[Sum]:
     """What a transaction adds. One for each kind and label, in one order for all transactions."""
     sums: dict[tuple[str, str, str], list[int]] = {}
 
-    def add(saga: str, kind: str, label: str, seconds: float = 0.0) -> None:
+    def add(saga: str, kind: str, label: str, count: int, microseconds: int = 0) -> None:
         found = sums.setdefault((saga, kind, label), [0, 0])
-        found[0] += 1
-        found[1] += round(seconds * 1_000_000)
+        found[0] += count
+        found[1] += microseconds
 
-    for fact in facts:
+    def add_durations(saga: str, kind: str, label: str, durations: Sequence[float]) -> None:
+        by_bin: defaultdict[int, list[int]] = defaultdict(list)
+        for seconds in durations:
+            by_bin[bin_of(seconds)].append(round(seconds * 1_000_000))
+        for number, microseconds in by_bin.items():
+            add(saga, kind, f"{label}|{number}", len(microseconds), sum(microseconds))
+
+    for fact, durations in facts.items():
         match fact:
             case Began(saga):
-                add(saga, STARTED, "")
-            case Ended(saga, outcome, reason, seconds):
-                add(saga, ENDED, f"{outcome.value}|{reason.value if reason else ''}")
-                add(saga, SAGA_SECONDS, f"{outcome.value}|{bin_of(seconds)}", seconds)
-            case StepEnded(saga, step, direction, outcome, seconds):
-                add(saga, STEP, f"{step}|{direction.value}|{outcome}")
-                add(saga, STEP_SECONDS, f"{step}|{direction.value}|{bin_of(seconds)}", seconds)
+                add(saga, STARTED, "", len(durations))
+            case Ended(saga, outcome, reason):
+                add(saga, ENDED, f"{outcome}|{reason or ''}", len(durations))
+                add_durations(saga, SAGA_SECONDS, outcome, durations)
+            case StepEnded(saga, step, direction, outcome):
+                add(saga, STEP, f"{step}|{direction}|{outcome}", len(durations))
+                add_durations(saga, STEP_SECONDS, f"{step}|{direction}", durations)
             case Repeated(saga, step, direction):
-                add(saga, REPEATED, f"{step}|{direction.value}")
+                add(saga, REPEATED, f"{step}|{direction}", len(durations))
     return [
         Sum(saga=saga, kind=kind, label=label, count=count, microseconds=microseconds)
         for (saga, kind, label), (count, microseconds) in sorted(sums.items())

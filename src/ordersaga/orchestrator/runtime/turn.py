@@ -1,6 +1,6 @@
 """One transaction's worth of decisions: sagas are handed inputs, and what comes of it is gathered to be written."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import structlog
+from msgspec import Struct
 
 from ordersaga.bus.protocol import Outgoing
 from ordersaga.orchestrator.core.decide import decide, start
@@ -15,18 +16,11 @@ from ordersaga.orchestrator.core.definition import Definition
 from ordersaga.orchestrator.core.facts import Fact, facts_of
 from ordersaga.orchestrator.core.inputs import CommandDeadline, Decision, Happened, Input, Send, Verdict, WindowDeadline
 from ordersaga.orchestrator.core.instance import Instance, SagaData
+from ordersaga.orchestrator.runtime.addressees import Addressees
 from ordersaga.orchestrator.runtime.circuits import ALWAYS_OPEN, Gate
 from ordersaga.orchestrator.runtime.concerning import concerning
-from ordersaga.orchestrator.runtime.intake import (
-    REFERENCES,
-    Letter,
-    concerned,
-    dead_letter,
-    early,
-    kept_letter,
-    orphan,
-    unknown,
-)
+from ordersaga.orchestrator.runtime.counting import FOREIGN
+from ordersaga.orchestrator.runtime.intake import Letter, dead_letter, early, kept_letter, orphan
 from ordersaga.orchestrator.runtime.outgoing import ParentOf, dead_letter_record, to_records
 from ordersaga.orchestrator.runtime.sagas import Sagas
 from ordersaga.orchestrator.runtime.statistics import sums_of
@@ -43,7 +37,7 @@ from ordersaga.orchestrator.store.protocol import (
     RequestKey,
     due_of,
 )
-from ordersaga.orchestrator.store.references import reference_to
+from ordersaga.orchestrator.store.references import REFERENCES, reference_to
 from ordersaga.wire.codes import is_code
 from ordersaga.wire.messages import type_of
 from ordersaga.wire.topics import Participant, Topics
@@ -52,8 +46,7 @@ AnyInstance = Instance[Any]
 _log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class New:
+class New(Struct, frozen=True, kw_only=True):
     """A saga to begin, of the newest version of `saga`."""
 
     saga: str
@@ -86,16 +79,16 @@ class Turn:
     orphans: list[Orphan] = field(default_factory=list)
     early: list[EarlyEvent] = field(default_factory=list)
     keys: list[RequestKey] = field(default_factory=list)
-    verdicts: list[tuple[Verdict | None, str]] = field(default_factory=list)
-    """One for each input: what it was, and why; None for what was foreign after all."""
+    verdicts: list[tuple[str, str]] = field(default_factory=list)
+    """One for each input: what it was (a `Verdict`, or `FOREIGN` after all), and why."""
     late: list[tuple[str, str]] = field(default_factory=list)
     """Of these the late ones: the step that it answers ('' for what answers none), and why."""
     answered: set[Participant] = field(default_factory=set)
     """Participants that showed that they live."""
     silent: Counter[Participant] = field(default_factory=Counter)
     """How many commands each did not answer in time."""
-    facts: list[Fact] = field(default_factory=list)
-    """What the decisions mean to those who count."""
+    facts: defaultdict[Fact, list[float]] = field(default_factory=lambda: defaultdict(list))
+    """What the decisions mean to those who count, and the seconds that each took."""
     rearmed: list[Due] = field(default_factory=list)
     """Deadlines that were looked at, and when they are due next."""
     parent_of: ParentOf | None = None
@@ -105,6 +98,10 @@ class Turn:
     learnt: dict[str, UUID] = field(default_factory=dict)
     """The ids of orders and payments that sagas have learnt in this turn."""
     _moved: dict[UUID, _Moved] = field(default_factory=dict)
+    _addressees: Addressees = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._addressees = Addressees(self.loaded, self.sagas.may_come_unasked)
 
     def begin(self, new: New) -> AnyInstance:
         definition, shut = self.sagas.newest(new.saga), self.gate.shut()
@@ -117,8 +114,8 @@ class Turn:
 
     def read(self, letter: Letter) -> None:
         """Hand a letter to each saga that it concerns; a fault of ours in deciding sets aside that letter alone."""
-        saga_ids = concerned(letter, self.loaded)
-        if unknown(letter, self.loaded):
+        saga_ids = self._addressees.of(letter)
+        if self._addressees.unknown(letter):
             why = "its saga was started by a newer version of this software"
             self.dead.append(dead_letter(letter.record, "unknown_version", why))
             if letter.envelope.saga_id in self.loaded.unknown_versions:
@@ -227,14 +224,15 @@ class Turn:
         elif (kept := orphan(letter)) is not None:
             self.orphans.append(kept)
         else:
-            self.verdicts.append((None, "no saga has this order or payment"))
+            self.verdicts.append((FOREIGN, "no saga has this order or payment"))
 
     def _note(self, before: AnyInstance | None, decision: Decision, cause: str, told: dict[str, Any]) -> None:
         instance = decision.instance
         # First what may fail by a fault of ours: a saga must not move without what it has to say.
         records = to_records(decision.messages, instance, self.topics, self.loaded.now, self.parent_of)
         entry = HistoryEntry(revision=instance.revision, cause=cause, body=_body(decision, told))
-        self.facts += facts_of(before, instance)
+        for fact, seconds in facts_of(before, instance):
+            self.facts[fact].append(seconds)
         if before is None or before.data is not instance.data:
             self._learn(before, instance)
         moved = self._moved.get(instance.saga_id)
@@ -259,21 +257,21 @@ def _body(decision: Decision, told: dict[str, Any]) -> dict[str, Any]:
     """
     instance = decision.instance
     body: dict[str, Any] = {
-        "status": instance.status.value,
+        "status": instance.status,
         "step": instance.step,
         "rows": decision.rows,
         "sent": [_sent(instance, send) for send in decision.messages],
         **told,
     }
     if instance.reason is not None:
-        body["reason"] = instance.reason.value
+        body["reason"] = instance.reason
     return body
 
 
 def _sent(instance: AnyInstance, send: Send) -> dict[str, Any]:
     out = instance.outstanding
     sent: dict[str, Any] = {"type": type_of(send.body), "message_id": send.message_id}
-    if out is not None and out.message_id == send.message_id:
+    if out is not None and out.message_id is send.message_id:  # sent just now, as in `_asked`
         sent["attempt"] = out.attempt
     return sent
 

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 import structlog
+from msgspec import Struct
 
 from ordersaga.delivery.clock import Clock, Randomness
 from ordersaga.orchestrator.core.inputs import (
@@ -46,8 +47,7 @@ class Actor:
     reason: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class PlacedOrder:
+class PlacedOrder(Struct, frozen=True, kw_only=True):
     """An order that was checked: `amount_cents` is what its items and its fee come to."""
 
     customer_id: str

@@ -10,6 +10,7 @@ from ordersaga.orchestrator.core.definition import Refusal
 from ordersaga.orchestrator.core.instance import Instance, SagaData
 from ordersaga.orchestrator.core.reasons import Reason
 from ordersaga.wire import completing as m
+from ordersaga.wire.ids import text_of
 from ordersaga.wire.payloads import Event
 
 
@@ -111,12 +112,12 @@ def failed(saga: Saga) -> m.CompletionFailedNotice:
 def _to(saga: Saga, whom: str) -> dict[str, Any]:
     people = saga.data.personal
     return {
-        "saga_id": str(saga.saga_id),
+        "saga_id": text_of(saga.saga_id),
         "customer_id": getattr(people, whom) if people else "erased",
-        "status": saga.status.value,
+        "status": saga.status,
         "order_id": saga.data.order_id,
         "runner_id": people.runner_id if people else None,
-        "reason": saga.reason.value if saga.reason else None,
+        "reason": saga.reason,
         "amount_cents": saga.data.amount_cents if whom == "customer_id" else saga.data.payout_cents,
     }
 

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from ordersaga.orchestrator.core.instance import Instance, SagaData
 from ordersaga.orchestrator.core.reasons import Reason
 from ordersaga.wire import messages as m
+from ordersaga.wire.ids import text_of
 
 
 class Customer(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -35,7 +36,7 @@ Saga = Instance[OrderData]
 def create_order(saga: Saga) -> m.CreateOrder:
     customer = _customer(saga)
     return m.CreateOrder(
-        customer_id=customer.customer_id, order_details=customer.order_details, saga_id=str(saga.saga_id)
+        customer_id=customer.customer_id, order_details=customer.order_details, saga_id=text_of(saga.saga_id)
     )
 
 
@@ -69,7 +70,7 @@ def start_order_timer(saga: Saga) -> m.StartOrderTimer:
 
 
 def cancel_order(saga: Saga, effect: Mapping[str, str]) -> m.CancelOrder:
-    return m.CancelOrder(order_id=effect.get("order_id"), saga_id=str(saga.saga_id), reason=_why(saga))
+    return m.CancelOrder(order_id=effect.get("order_id"), saga_id=text_of(saga.saga_id), reason=_why(saga))
 
 
 def revert_payment(saga: Saga, effect: Mapping[str, str]) -> m.RevertPayment:

@@ -4,6 +4,7 @@ from typing import Any
 
 from ordersaga.orchestrator.core.instance import Became, Instance, Status
 from ordersaga.wire import messages as m
+from ordersaga.wire.ids import text_of
 
 AnyInstance = Instance[Any]
 
@@ -39,12 +40,12 @@ def cancellation_refused(saga: AnyInstance) -> m.CancellationRefusedNotice:
 
 def _about(saga: AnyInstance) -> dict[str, Any]:
     return {
-        "saga_id": str(saga.saga_id),
+        "saga_id": text_of(saga.saga_id),
         "customer_id": saga.data.personal.customer_id if saga.data.personal else "erased",
-        "status": saga.status.value,
+        "status": saga.status,
         "order_id": saga.data.order_id,
         "runner_id": saga.accepted.runner_id if saga.accepted else None,
-        "reason": saga.reason.value if saga.reason else None,
+        "reason": saga.reason,
         "amount_cents": saga.data.amount_cents,
     }
 

@@ -132,15 +132,23 @@ class MemoryTransaction:
             self._lock(sorted(self._found(wanted)), skip_locked=skip_locked)
             if not skip_locked and self._tables.bring_back(wanted):
                 self._lock(sorted(self._found(wanted)), skip_locked=False)
-            for saga_id in sorted(self._found(wanted) & self._held()):
-                row = self._tables.sagas[saga_id]
+            rows = [self._tables.sagas[saga_id] for saga_id in sorted(self._found(wanted) & self._held())]
+            for row in rows:
                 instance = decoded(self._codec, row)
                 if instance is None:
-                    unknown.add(saga_id)
+                    unknown.add(row.saga_id)
                     references |= references_of(row.order_id, row.payment_id)
                 else:
-                    instances[saga_id] = instance
-            return Loaded(now=self._now(), instances=instances, unknown_versions=unknown, unknown_references=references)
+                    instances[row.saga_id] = instance
+            return Loaded(
+                now=self._now(),
+                instances=instances,
+                unknown_versions=unknown,
+                unknown_references=references,
+                missing=wanted.without(
+                    [row.saga_id for row in rows], [row.order_id for row in rows], [row.payment_id for row in rows]
+                ),
+            )
 
     def claim(self, references: Collection[str]) -> Sequence[EarlyEvent]:
         with self._tables.changed:
@@ -292,6 +300,10 @@ class MemoryTransaction:
                 body = msgspec.json.decode(msgspec.json.encode(entry.body))
                 stored = StoredHistory(revision=entry.revision, at=at, cause=entry.cause, body=body)
                 self._tables.history.setdefault(saga_id, []).append(stored)
+        moved = {change.after.saga_id for change in batch.changes}
+        for failed in [one for one in self._tables.failing if one[0] in moved]:
+            self._tables.failing.remove(failed)
+            self._tables.deadlines[failed] = at
         for deadline, due in moved_deadlines(batch).items():
             self._tables.failing.discard(deadline)
             if due is None:

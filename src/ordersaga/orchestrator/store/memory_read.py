@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from ordersaga.orchestrator.core.instance import GOING_BACK, Status
+from ordersaga.orchestrator.core.instance import UNDER_WAY, Status
 from ordersaga.orchestrator.store.codec_protocol import InstanceCodec
 from ordersaga.orchestrator.store.memory_tables import MemoryTables, decoded
 from ordersaga.orchestrator.store.protocol import (
@@ -134,7 +134,7 @@ class MemoryReads:
             open_letters = sum(one.settled is None for one in tables.dead_letters.values())
             failing = len(tables.failing)
             open_orphans = sum(one.settled is None for one in tables.orphans.values())
-        moving = [one for one in instances if one.status is Status.STARTED or one.status in GOING_BACK]
+        moving = [one for one in instances if one.status in UNDER_WAY]
         unseen = [one for one in instances if one.resolved is None]
         failed = [one for one in unseen if one.status is Status.FAILED]
         return Standing(

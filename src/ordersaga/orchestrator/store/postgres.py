@@ -70,7 +70,6 @@ REFUSED_FOR_SECONDS = 90.0
 """So long what was refused is held against the database, unless something is taken in meanwhile: where nobody is let in
 nothing is tried. Longer than the minute after which the alert comes.
 """
-_NOTHING = Lookup(saga_ids=set(), order_ids=set(), payment_ids=set())
 
 
 class Owner(Protocol):
@@ -225,43 +224,38 @@ class PostgresTransaction:
         self.failed = False
 
     def load(self, wanted: Lookup, *, skip_locked: bool = False) -> Loaded:
-        loaded, missing = self._lock(wanted, skip_locked=skip_locked)
-        if skip_locked or missing == _NOTHING:
+        loaded = self._lock(wanted, skip_locked=skip_locked)
+        if skip_locked or not loaded.missing:
             return loaded
         with self._round_trip():
-            bring_back(self._connection, missing, self._directory)
+            bring_back(self._connection, loaded.missing, self._directory)
         # Whoever brought one back meanwhile was waited for.
-        return self._lock(wanted, skip_locked=False)[0]
+        return loaded.joined(self._lock(loaded.missing, skip_locked=False))
 
-    def _lock(self, wanted: Lookup, *, skip_locked: bool) -> tuple[Loaded, Lookup]:
-        """What is in the hot tables, and what is not."""
-        saga_ids, (server, known) = list(wanted.saga_ids), self._recent.of(wanted.saga_ids)
-        values: dict[str, Array | datetime] = {"ids": Uuids(saga_ids)}
-        is_anything = bool(saga_ids or wanted.order_ids or wanted.payment_ids)
+    def _lock(self, wanted: Lookup, *, skip_locked: bool) -> Loaded:
+        """What is in the hot tables."""
+        saga_ids = list(wanted.saga_ids)
+        server, known = self._recent.of(saga_ids)
+        values: dict[str, Array | datetime] = {
+            "ids": Uuids(saga_ids),
+            "written": Transactions([one.by for one in known]),
+            "server": server,
+        }
         lock, personal = "lock_free" if skip_locked else "lock", "personal"
         if wanted.order_ids or wanted.payment_ids:
             values |= {"order_ids": Texts(list(wanted.order_ids)), "payment_ids": Texts(list(wanted.payment_ids))}
-            lock, personal = lock + "_by_reference", "personal_by_reference"
-        else:
-            values["written"] = Transactions([known[one].by if one in known else 0 for one in saga_ids])
-            values["server"] = server
+            lock, personal = lock + "_by_reference", personal + "_by_reference"
         with self._round_trip():
-            locked = self._execute(lock, values) if is_anything else None
+            locked = self._execute(lock, values) if wanted else None
             around = self._execute(personal, values)
-        found = locked.fetchall() if locked else []
-        missing = Lookup(
-            saga_ids=set(wanted.saga_ids).difference(row[0] for row in found),
-            order_ids=set(wanted.order_ids).difference(row[4] for row in found),
-            payment_ids=set(wanted.payment_ids).difference(row[5] for row in found),
-        )
-        return self._loaded(found, around.fetchall(), known), missing
+        return self._loaded(wanted, locked.fetchall() if locked else [], around.fetchall(), known)
 
-    def _loaded(self, locked: Sequence[Row], around: Sequence[Row], known: Mapping[UUID, Written]) -> Loaded:
+    def _loaded(self, wanted: Lookup, locked: Sequence[Row], around: Sequence[Row], known: Sequence[Written]) -> Loaded:
         data_of = {saga_id: data for _, saga_id, data in around}
         instances, unknown, references = {}, set(), set()
-        for saga_id, saga, version, state, order_id, payment_id, *_ in locked:
+        for saga_id, saga, version, state, order_id, payment_id, number in locked:
             if state is None:
-                instances[saga_id] = known[saga_id].instance
+                instances[saga_id] = known[number - 1].instance
             elif self._codec.knows(saga, version):
                 instances[saga_id] = self._codec.decode(saga, version, state, data_of.get(saga_id))
             else:
@@ -272,6 +266,7 @@ class PostgresTransaction:
             instances=instances,
             unknown_versions=unknown,
             unknown_references=references,
+            missing=_missing(wanted, locked),
         )
 
     def claim(self, references: Collection[str]) -> Sequence[EarlyEvent]:
@@ -391,3 +386,9 @@ class PostgresTransaction:
             # What cannot even be sent: half a surrogate pair, a number that fits no column.
             self.failed = True
             raise BadRow(one_line(error)) from error
+
+
+def _missing(wanted: Lookup, locked: Sequence[Row]) -> Lookup:
+    if len(locked) == len(wanted.saga_ids) and not (wanted.order_ids or wanted.payment_ids):  # nearly always
+        return Lookup()
+    return wanted.without([row[0] for row in locked], [row[4] for row in locked], [row[5] for row in locked])

@@ -20,6 +20,8 @@ from msgspec import Struct
 from ordersaga.bus.protocol import Outgoing, Record
 from ordersaga.delivery.messages import OutboxRow
 from ordersaga.orchestrator.core.instance import Instance
+from ordersaga.orchestrator.store.lookup import Loaded as Loaded
+from ordersaga.orchestrator.store.lookup import Lookup as Lookup
 from ordersaga.orchestrator.store.search import EVERYTHING, Search
 from ordersaga.orchestrator.store.standing import Standing, StoreCounts
 from ordersaga.orchestrator.store.statistics_protocol import Sum
@@ -120,27 +122,6 @@ class EarlyEvent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lookup:
-    """Which instances a batch concerns. Each kind of id may be empty."""
-
-    saga_ids: Collection[UUID] = ()
-    order_ids: Collection[str] = ()
-    payment_ids: Collection[str] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Loaded:
-    now: datetime
-    """The database's clock, aware UTC: every due time is compared with it, and with no other."""
-    instances: Mapping[UUID, AnyInstance]
-    """Those found, each locked until the end of the transaction. Look for an order or payment id in `instance.data`."""
-    unknown_versions: Collection[UUID] = ()
-    """Found, but of a saga or version that this process does not know: left alone."""
-    unknown_references: Collection[str] = ()
-    """Their orders and payments (see `store.references`)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class RequestKey:
     """What a client calls one wish of its own, so that it may ask again without wishing twice."""
 
@@ -210,7 +191,8 @@ class StoredOrphan:
 class Transaction(Protocol):
     def load(self, wanted: Lookup, *, skip_locked: bool = False) -> Loaded:
         """Lock and read, in the order of ids, so that two batches cannot wait for each other. Once per transaction,
-        for the same reason. What is in the archive is moved back first: its late news has come.
+        for the same reason, and once more at most for what was missing. What is in the archive is moved back first: its
+        late news has come.
 
         With `skip_locked`, instances that another transaction holds are left out, and so is the archive.
         """
@@ -227,6 +209,7 @@ class Transaction(Protocol):
 
         Personal data are written where `before` and `after` do not hold the same object, and erased where `after` has
         none. A deadline that is due later than before stays where it is: who finds it early puts it right (`rearmed`).
+        One that was put off is due at once when its saga moves.
 
         Raises `Unclaimed` where an event is kept for one of `learnt`, `KeyTaken` where a request key is there already
         (one that another transaction is about to write is waited for), `BadRow` when the database refuses what a row

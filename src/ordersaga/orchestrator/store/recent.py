@@ -9,11 +9,11 @@ Only sagas that wait for an answer are kept: theirs comes soon, and erasure of p
 kept is bounded, the oldest goes first, and nothing is lost with it.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from itertools import islice
 from threading import Lock
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from ordersaga.orchestrator.store.protocol import AnyInstance
@@ -26,8 +26,12 @@ NO_SERVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 class Written(NamedTuple):
     by: int
-    """The transaction."""
-    instance: AnyInstance
+    """The transaction; 0 where nothing is known."""
+    instance: Any
+    """An `Instance`."""
+
+
+_UNKNOWN = Written(0, None)
 
 
 class Recent:
@@ -39,11 +43,11 @@ class Recent:
         self._server = NO_SERVER
         self._known: dict[UUID, Written] = {}
 
-    def of(self, saga_ids: Iterable[UUID]) -> tuple[datetime, Mapping[UUID, Written]]:
-        """When the server was started on which they were written, and what is known of these."""
+    def of(self, saga_ids: Iterable[UUID]) -> tuple[datetime, Sequence[Written]]:
+        """When the server was started on which they were written, and what is known of each of these, in order."""
         with self._lock:
             server, known = self._server, self._known
-            return server, {saga_id: found for saga_id in saga_ids if (found := known.get(saga_id)) is not None}
+            return server, [known.get(saga_id, _UNKNOWN) for saga_id in saga_ids]
 
     def keep(self, by: int, server: datetime, instances: Iterable[AnyInstance]) -> None:
         """After the transaction `by` has committed, on the server that was started then."""

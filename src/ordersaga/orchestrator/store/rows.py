@@ -8,7 +8,7 @@ from uuid import UUID
 import msgspec
 
 from ordersaga.delivery.arrays import Array, Bigints, Booleans, Bytes, Integers, Json, Texts, Times, Uuids
-from ordersaga.orchestrator.core.instance import GOING_BACK, Status
+from ordersaga.orchestrator.core.instance import UNDER_WAY
 from ordersaga.orchestrator.store.codec_protocol import InstanceCodec
 from ordersaga.orchestrator.store.protocol import (
     AnyInstance,
@@ -19,12 +19,10 @@ from ordersaga.orchestrator.store.protocol import (
     EarlyEvent,
     Orphan,
     RequestKey,
-    due_of,
 )
 from ordersaga.orchestrator.store.statistics_protocol import Sum
 
 Columns = Mapping[str, Array]
-IN_FLIGHT = frozenset({Status.STARTED, *GOING_BACK})
 _json = msgspec.json.Encoder().encode
 _msgpack = msgspec.msgpack.Encoder().encode
 
@@ -54,12 +52,12 @@ def _saga_columns(instances: Sequence[AnyInstance], codec: InstanceCodec) -> Col
     """What `sagas` holds of each, but for what never changes."""
     return {
         "ids": Uuids([one.saga_id for one in instances]),
-        "statuses": Texts([one.status.value for one in instances]),
+        "statuses": Texts([one.status for one in instances]),
         "steps": Texts([one.step for one in instances]),
         "revisions": Integers([one.revision for one in instances]),
         "order_ids": Texts([reference_of(one, "order_id") for one in instances]),
         "payment_ids": Texts([reference_of(one, "payment_id") for one in instances]),
-        "reasons": Texts([one.reason.value if one.reason else None for one in instances]),
+        "reasons": Texts([one.reason for one in instances]),
         "attentions": Booleans([bool(one.attention) for one in instances]),
         "resolveds": Booleans([one.resolved is not None for one in instances]),
         "updated": Times([one.updated_at or one.created_at for one in instances]),
@@ -111,11 +109,17 @@ def moved_deadlines(batch: Batch) -> Mapping[tuple[UUID, DeadlineKind], datetime
         (one.saga_id, one.kind): one.due_at for one in batch.rearmed
     }
     for change in batch.changes:
-        for kind in DeadlineKind:
-            due, was = due_of(change.after, kind), due_of(change.before, kind) if change.before else None
-            if due != was and (due is None or was is None or due < was):
-                moved[change.after.saga_id, kind] = due
+        was, saga_id = change.before, change.after.saga_id
+        command, window = change.after.command_due_at, change.after.window_due_at
+        if _is_written(command, was.command_due_at if was else None):
+            moved[saga_id, DeadlineKind.COMMAND] = command
+        if _is_written(window, was.window_due_at if was else None):
+            moved[saga_id, DeadlineKind.WINDOW] = window
     return moved
+
+
+def _is_written(due: datetime | None, was: datetime | None) -> bool:
+    return due != was and (due is None or was is None or due < was)
 
 
 def deadline_columns(batch: Batch) -> tuple[Columns, Columns]:
@@ -125,11 +129,11 @@ def deadline_columns(batch: Batch) -> tuple[Columns, Columns]:
     to_clear = [one for one in moved if one[2] is None]
     return {
         "ids": Uuids([saga_id for saga_id, _, _ in to_set]),
-        "kinds": Texts([kind.value for _, kind, _ in to_set]),
+        "kinds": Texts([kind for _, kind, _ in to_set]),
         "due": Times([due for _, _, due in to_set]),
     }, {
         "ids": Uuids([saga_id for saga_id, _, _ in to_clear]),
-        "kinds": Texts([kind.value for _, kind, _ in to_clear]),
+        "kinds": Texts([kind for _, kind, _ in to_clear]),
     }
 
 
@@ -195,17 +199,18 @@ def sum_columns(sums: Sequence[Sum]) -> Columns:
 
 def in_flight_columns(changes: Sequence[Change]) -> Columns:
     """What is added to how many sagas are at each step, and taken away."""
-    moved: Counter[tuple[str, str]] = Counter()
-    for change in changes:
-        for instance, count in ((change.before, -1), (change.after, 1)):
-            if instance is not None and instance.status in IN_FLIGHT:
-                moved[instance.status.value, instance.step or ""] += count
+    moved = Counter([at for change in changes if (at := _in_flight_at(change.after))])
+    moved.subtract(Counter([at for change in changes if change.before and (at := _in_flight_at(change.before))]))
     found = [(status, step, count) for (status, step), count in sorted(moved.items()) if count]
     return {
         "statuses": Texts([status for status, _, _ in found]),
         "steps": Texts([step for _, step, _ in found]),
         "counts": Bigints([count for _, _, count in found]),
     }
+
+
+def _in_flight_at(instance: AnyInstance) -> tuple[str, str] | None:
+    return (instance.status, instance.step or "") if instance.status in UNDER_WAY else None
 
 
 def _storable(text: str) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 
-from ordersaga.orchestrator.core.instance import GOING_BACK, Status
+from ordersaga.orchestrator.core.instance import UNDER_WAY, Status
 from ordersaga.orchestrator.store.codec_protocol import InstanceCodec
 from ordersaga.orchestrator.store.memory_tables import MemoryTables, decoded
 from ordersaga.orchestrator.store.protocol import AnyInstance
@@ -42,7 +42,7 @@ class MemoryStatistics:
     def in_flight(self) -> Sequence[InFlight]:
         groups: dict[tuple[str, str | None], list[datetime]] = {}
         for one in self._instances():
-            if one.status is Status.STARTED or one.status in GOING_BACK:
+            if one.status in UNDER_WAY:
                 groups.setdefault((one.status.value, one.step), []).append(one.created_at)
         found = [
             InFlight(status=status, step=step, count=len(begun), oldest_seconds=self._age(min(begun)))

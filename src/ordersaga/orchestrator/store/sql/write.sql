@@ -2,28 +2,42 @@
 
 -- name: lock(ids, written, server)
 -- In the order of ids, so that two batches cannot wait for each other. Without the state where the row is the one that
--- the transaction `written` left on the server that was started at `server`: then it is known.
+-- the transaction `written` left on the server that was started at `server`: then it is known. `n`: which of the ids.
 SELECT s.id, s.saga, s.version, CASE WHEN s.xmin <> k.by OR pg_postmaster_start_time() <> :server THEN s.state END,
-    s.order_id, s.payment_id
-FROM unnest(:ids, :written) k (id, by) JOIN sagas s ON s.id = k.id ORDER BY s.id FOR UPDATE OF s;
+    s.order_id, s.payment_id, k.n
+FROM unnest(:ids, :written) WITH ORDINALITY k (id, by, n) JOIN sagas s ON s.id = k.id
+ORDER BY s.id FOR UPDATE OF s;
 
 -- name: lock_free(ids, written, server)
 -- The same without those that another transaction holds.
 SELECT s.id, s.saga, s.version, CASE WHEN s.xmin <> k.by OR pg_postmaster_start_time() <> :server THEN s.state END,
-    s.order_id, s.payment_id
-FROM unnest(:ids, :written) k (id, by) JOIN sagas s ON s.id = k.id ORDER BY s.id FOR UPDATE OF s SKIP LOCKED;
+    s.order_id, s.payment_id, k.n
+FROM unnest(:ids, :written) WITH ORDINALITY k (id, by, n) JOIN sagas s ON s.id = k.id
+ORDER BY s.id FOR UPDATE OF s SKIP LOCKED;
 
--- name: lock_by_reference(ids, order_ids, payment_ids)
--- In the order of ids too, for events that name an order or a payment and no saga. Always with the state.
-SELECT id, saga, version, state, order_id, payment_id FROM sagas
-WHERE id = ANY (:ids) OR order_id = ANY (:order_ids) OR payment_id = ANY (:payment_ids)
-ORDER BY id FOR UPDATE;
+-- name: lock_by_reference(ids, written, server, order_ids, payment_ids)
+-- In the order of ids too; with those that have one of the orders or payments, for events that name no saga.
+SELECT s.id, s.saga, s.version, CASE WHEN s.xmin <> k.by OR pg_postmaster_start_time() <> :server THEN s.state END,
+    s.order_id, s.payment_id, k.n
+FROM (
+    SELECT id, by, n FROM unnest(:ids, :written) WITH ORDINALITY named (id, by, n)
+    UNION ALL
+    SELECT id, '0'::xid, NULL FROM sagas
+    WHERE (order_id = ANY (:order_ids) OR payment_id = ANY (:payment_ids)) AND id <> ALL (:ids)
+) k JOIN sagas s ON s.id = k.id
+ORDER BY s.id FOR UPDATE OF s;
 
--- name: lock_free_by_reference(ids, order_ids, payment_ids)
+-- name: lock_free_by_reference(ids, written, server, order_ids, payment_ids)
 -- The same without those that another transaction holds.
-SELECT id, saga, version, state, order_id, payment_id FROM sagas
-WHERE id = ANY (:ids) OR order_id = ANY (:order_ids) OR payment_id = ANY (:payment_ids)
-ORDER BY id FOR UPDATE SKIP LOCKED;
+SELECT s.id, s.saga, s.version, CASE WHEN s.xmin <> k.by OR pg_postmaster_start_time() <> :server THEN s.state END,
+    s.order_id, s.payment_id, k.n
+FROM (
+    SELECT id, by, n FROM unnest(:ids, :written) WITH ORDINALITY named (id, by, n)
+    UNION ALL
+    SELECT id, '0'::xid, NULL FROM sagas
+    WHERE (order_id = ANY (:order_ids) OR payment_id = ANY (:payment_ids)) AND id <> ALL (:ids)
+) k JOIN sagas s ON s.id = k.id
+ORDER BY s.id FOR UPDATE OF s SKIP LOCKED;
 
 -- name: personal(ids, written, server)
 -- A statement of its own, after the locks are held: who waited for a lock gets the newest row of the table that is
@@ -37,12 +51,20 @@ LEFT JOIN (
     JOIN saga_personal p ON p.saga_id = k.id
 ) ON true;
 
--- name: personal_by_reference(ids, order_ids, payment_ids)
+-- name: personal_by_reference(ids, written, server, order_ids, payment_ids)
 -- The same. It may find more than was locked, which is passed over.
 SELECT clock_timestamp(), p.saga_id, p.data
 FROM (VALUES (1)) always
-LEFT JOIN (sagas s JOIN saga_personal p ON p.saga_id = s.id)
-    ON (s.id = ANY (:ids) OR s.order_id = ANY (:order_ids) OR s.payment_id = ANY (:payment_ids));
+LEFT JOIN (
+    (
+        SELECT id, by FROM unnest(:ids, :written) named (id, by)
+        UNION ALL
+        SELECT id, '0'::xid FROM sagas
+        WHERE (order_id = ANY (:order_ids) OR payment_id = ANY (:payment_ids)) AND id <> ALL (:ids)
+    ) k
+    JOIN sagas s ON s.id = k.id AND (s.xmin <> k.by OR pg_postmaster_start_time() <> :server)
+    JOIN saga_personal p ON p.saga_id = k.id
+) ON true;
 
 -- name: begin_sagas(ids, sagas, versions, statuses, steps, revisions, order_ids, payment_ids, reasons, attentions, resolveds, created, updated, completed, states)!
 -- New sagas.
@@ -57,6 +79,11 @@ SELECT * FROM unnest(
 
 -- name: move_sagas(ids, was, statuses, steps, revisions, order_ids, payment_ids, reasons, attentions, resolveds, updated, completed, states)!
 -- Sagas that were loaded. One that has another revision than it was loaded with is not written, and the count tells.
+-- Deadlines of theirs that failed are looked at again at once: what they wait for may be another by now.
+WITH again AS (
+    UPDATE deadlines SET due_at = statement_timestamp(), failing_since = NULL
+    WHERE failing_since IS NOT NULL AND saga_id = ANY (:ids)
+)
 UPDATE sagas s SET
     status = v.status, step = v.step, revision = v.revision, order_id = v.order_id, payment_id = v.payment_id,
     reason = v.reason, attention = v.attention, resolved = v.resolved, updated_at = v.updated_at,

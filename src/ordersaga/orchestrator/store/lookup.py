@@ -1,0 +1,56 @@
+"""What a transaction asks for, and what it gets: instances by their ids, or by an order or a payment that they know."""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from ordersaga.orchestrator.core.instance import Instance
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lookup:
+    """Which instances a batch concerns. Each kind of id may be empty."""
+
+    saga_ids: Collection[UUID] = ()
+    order_ids: Collection[str] = ()
+    payment_ids: Collection[str] = ()
+
+    def __bool__(self) -> bool:
+        """Whether it asks for anything."""
+        return bool(self.saga_ids or self.order_ids or self.payment_ids)
+
+    def without(
+        self, saga_ids: Iterable[UUID], order_ids: Iterable[str | None], payment_ids: Iterable[str | None]
+    ) -> "Lookup":
+        """What is left of it once those were found."""
+        return Lookup(
+            saga_ids=set(self.saga_ids).difference(saga_ids),
+            order_ids=set(self.order_ids).difference(order_ids),
+            payment_ids=set(self.payment_ids).difference(payment_ids),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    now: datetime
+    """The database's clock, aware UTC: every due time is compared with it, and with no other."""
+    instances: Mapping[UUID, Instance[Any]]
+    """Those found, each locked until the end of the transaction. Look for an order or payment id in `instance.data`."""
+    unknown_versions: Collection[UUID] = ()
+    """Found, but of a saga or version that this process does not know: left alone."""
+    unknown_references: Collection[str] = ()
+    """Their orders and payments (see `store.references`)."""
+    missing: Lookup = Lookup()
+    """What of that which was asked for is nowhere."""
+
+    def joined(self, more: "Loaded") -> "Loaded":
+        """With what was loaded in the same transaction for what was missing here."""
+        return Loaded(
+            now=more.now,
+            instances={**more.instances, **self.instances},
+            unknown_versions={*self.unknown_versions, *more.unknown_versions},
+            unknown_references={*self.unknown_references, *more.unknown_references},
+            missing=more.missing,
+        )
