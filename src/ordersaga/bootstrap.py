@@ -237,7 +237,8 @@ def _admission(settings: Settings, worker: ConsumeLoop | None) -> Admission:
 
 
 def _pausing(settings: Settings, bus: Bus, measures: Measures) -> Pausing:
-    pausing = Pausing(lambda: sum(bus.group_lag(settings.kafka_group).values()))
+    read = topics_of(settings).answers()
+    pausing = Pausing(lambda: sum(bus.group_lag(settings.kafka_group, read).values()))
     measures.paused_while(lambda: pausing.wanted)
     return pausing
 
@@ -312,6 +313,7 @@ def _standing(
         outbox=outbox,
         bus=bus,
         group=settings.kafka_group,
+        topics=topics_of(settings).answers(),
         kafka=kafka,
         changes=changes,
     )

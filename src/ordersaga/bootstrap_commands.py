@@ -114,6 +114,7 @@ def _doctor(settings: Settings, bus: Bus, database: Database) -> Doctor:
         bus=bus,
         topics=topics_of(settings).all(),
         group=settings.kafka_group,
+        read=topics_of(settings).answers(),
         at_the_database=_database_door(settings).findings,
         at_the_brokers=_broker_door(settings, bus).findings,
     )

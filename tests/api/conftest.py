@@ -102,6 +102,7 @@ def stage_of(
         outbox=MemoryOutbox(MemoryTable(), uuid4()),
         bus=MemoryBus(),
         group="create-order",
+        topics=Topics().answers(),
         kafka={"consumer_rebuilds.stalled": 2, "consumer_records_gone": 45},
     )
     api = Api(
