@@ -140,7 +140,7 @@ def orchestrator(settings: Settings, bus: Bus, run: Run = EVERYTHING) -> App:
     circuits, pausing = _circuits(settings), _pausing(settings, bus, measures)
     handler = Handler(store, sagas, relay.offer, topics=topics, counting=counting, gate=circuits, spans=spans)
     beginnings = Beginnings(handler, gather_seconds=settings.orders_gather_seconds)
-    letters = DeadLetters(store, handler)
+    letters = DeadLetters(store, handler, audit=database.audit())
     worker = (
         _worker(settings, bus, handler, relay, name, pausing=pausing, tracing=tracing) if "worker" in only else None
     )

@@ -114,7 +114,7 @@ def stage_of(
             admit=lambda: admission_of(board).check(),
             audit=audit,
         ),
-        letters=DeadLetters(store, handler),
+        letters=DeadLetters(store, handler, audit=audit),
         store=store,
         board=board,
         statistics=statistics,
