@@ -31,6 +31,7 @@ import psycopg
 
 from bench.curves import Curve, drawn
 from bench.figures import quantiles_ms
+from bench.responders import COMMANDS, TOPICS
 from bench.stage import Stage, rss_mib
 from ordersaga.bus.kafka import KafkaBus
 
@@ -79,8 +80,8 @@ class Watch:
                         "rss_mib": max(rss_mib(one.pid) for one in self._stage.orchestrators),
                         "under_way": found[0],
                         "outbox_rows": found[1],
-                        "answers_unread": sum(bus.group_lag(GROUP).values()),
-                        "commands_unread": sum(bus.group_lag(RESPONDERS).values()),
+                        "answers_unread": sum(bus.group_lag(GROUP, TOPICS.answers()).values()),
+                        "commands_unread": sum(bus.group_lag(RESPONDERS, COMMANDS).values()),
                     }
                 )
 

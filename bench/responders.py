@@ -25,6 +25,7 @@ from ordersaga.wire.ids import answer_id
 from ordersaga.wire.topics import Participant, Topics
 
 TOPICS = Topics()
+COMMANDS = [TOPICS.commands_of(one) for one in Participant if one is not Participant.NOTIFICATION]
 CARD = m.PaymentInfo(stripe_customer_id="cus_bench", payment_method_id="pm_card_visa")
 
 
@@ -98,8 +99,7 @@ def told_to_stop() -> threading.Event:
 def main() -> None:
     stop = told_to_stop()
     bus = KafkaBus(os.environ["KAFKA_BOOTSTRAP_SERVERS"])
-    topics = [TOPICS.commands_of(one) for one in Participant if one is not Participant.NOTIFICATION]
-    consumer = bus.consumer(group="bench-responders", topics=topics, client_id="bench-responders")
+    consumer = bus.consumer(group="bench-responders", topics=COMMANDS, client_id="bench-responders")
     producer = bus.producer(client_id="bench-responders")
     print("ready", file=sys.stderr, flush=True)
     while not stop.is_set():

@@ -103,8 +103,8 @@ class MachineBus:
     def describe(self) -> Cluster:
         return self._bus.describe()
 
-    def group_lag(self, group: str) -> Mapping[tuple[str, int], int]:
-        return self._bus.group_lag(group)
+    def group_lag(self, group: str, topics: Collection[str]) -> Mapping[tuple[str, int], int]:
+        return self._bus.group_lag(group, topics)
 
     def read_again(self, group: str, since_ms: int) -> Mapping[tuple[str, int], int]:
         return self._bus.read_again(group, since_ms)

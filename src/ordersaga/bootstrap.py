@@ -140,7 +140,7 @@ def orchestrator(settings: Settings, bus: Bus, run: Run = EVERYTHING) -> App:
     circuits, pausing = _circuits(settings), _pausing(settings, bus, measures)
     handler = Handler(store, sagas, relay.offer, topics=topics, counting=counting, gate=circuits, spans=spans)
     beginnings = Beginnings(handler, gather_seconds=settings.orders_gather_seconds)
-    letters = DeadLetters(store, handler)
+    letters = DeadLetters(store, handler, audit=database.audit())
     worker = (
         _worker(settings, bus, handler, relay, name, pausing=pausing, tracing=tracing) if "worker" in only else None
     )
@@ -237,7 +237,8 @@ def _admission(settings: Settings, worker: ConsumeLoop | None) -> Admission:
 
 
 def _pausing(settings: Settings, bus: Bus, measures: Measures) -> Pausing:
-    pausing = Pausing(lambda: sum(bus.group_lag(settings.kafka_group).values()))
+    read = topics_of(settings).answers()
+    pausing = Pausing(lambda: sum(bus.group_lag(settings.kafka_group, read).values()))
     measures.paused_while(lambda: pausing.wanted)
     return pausing
 
@@ -312,6 +313,7 @@ def _standing(
         outbox=outbox,
         bus=bus,
         group=settings.kafka_group,
+        topics=topics_of(settings).answers(),
         kafka=kafka,
         changes=changes,
     )

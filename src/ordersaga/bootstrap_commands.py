@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ordersaga.as_set import sagas_of, topic_specs, topics_of
 from ordersaga.bus.kafka import KafkaBus
-from ordersaga.bus.protocol import Access, Bus
+from ordersaga.bus.protocol import Access, Bus, BusRefused
 from ordersaga.connecting import Database, database_url, kafka_bus, reconciliation_of
 from ordersaga.delivery.clock import SystemClock, SystemRandom
 from ordersaga.orchestrator.core.reconcile import Difference
@@ -61,6 +61,18 @@ def topics(settings: Settings, *, create: bool) -> Iterator[TopicFound]:
         yield TopicFound(name=name, partitions=partitions, wanted=wanted, created=name in created)
 
 
+def check_nobody_reads(settings: Settings) -> None:
+    """Raises `BusRefused` while an orchestrator runs, `BusUnavailable`."""
+    bus = kafka_bus(settings)
+    try:
+        found = bus.members(settings.kafka_group)
+    finally:
+        bus.close(2.0)
+    if found:
+        names = ", ".join(sorted(one.client_id for one in found))
+        raise BusRefused(f"the group {settings.kafka_group} cannot go back while somebody reads for it: stop {names}")
+
+
 def read_again(settings: Settings, since: datetime) -> Mapping[str, int]:
     """How many records of each topic the orchestrators read once more, which were written since then. Raises `BusError`
     while one of them runs.
@@ -85,21 +97,22 @@ def migrate(settings: Settings) -> Iterator[str]:
 
 def letters(settings: Settings) -> tuple[Store, DeadLetters]:
     """What was set aside, without a process of its own: what a replay sends is published by whichever process runs."""
-    sagas = sagas_of(settings)
-    store = Database(settings, "command line", connections_max=1).store(sagas)
-    store.check(settings.database_timeout_seconds, to_write=False)
-    handler = Handler(store, sagas, lambda rows: None, topics=topics_of(settings), counting=Counting())
-    return store, DeadLetters(store, handler)
+    database, store, _, handler = _handling(settings)
+    return store, DeadLetters(store, handler, audit=database.audit())
 
 
 def at_a_terminal(settings: Settings) -> tuple[Store, Sagas, Verbs]:
     """Sagas and what people may want of them, without a process of its own; what is sent is published by another."""
-    sagas = sagas_of(settings)
-    database = Database(settings, "command line", connections_max=1)
+    database, store, sagas, handler = _handling(settings)
+    return store, sagas, Verbs(handler, at_once(handler), SystemClock(), SystemRandom(), audit=database.audit())
+
+
+def _handling(settings: Settings) -> tuple[Database, Store, Sagas, Handler]:
+    sagas, database = sagas_of(settings), Database(settings, "command line", connections_max=1)
     store = database.store(sagas)
     store.check(settings.database_timeout_seconds, to_write=False)
     handler = Handler(store, sagas, lambda rows: None, topics=topics_of(settings), counting=Counting())
-    return store, sagas, Verbs(handler, at_once(handler), SystemClock(), SystemRandom(), audit=database.audit())
+    return database, store, sagas, handler
 
 
 def doctor(settings: Settings, bus: Bus) -> Doctor:
@@ -114,6 +127,7 @@ def _doctor(settings: Settings, bus: Bus, database: Database) -> Doctor:
         bus=bus,
         topics=topics_of(settings).all(),
         group=settings.kafka_group,
+        read=topics_of(settings).answers(),
         at_the_database=_database_door(settings).findings,
         at_the_brokers=_broker_door(settings, bus).findings,
     )
@@ -200,7 +214,7 @@ def audit(settings: Settings) -> PostgresAudit:
 
 def noted(settings: Settings, *, verb: str, by: str, why: str, outcome: str) -> str:
     """In the audit, where there is one yet: why it is not there, or an empty text."""
-    wish = Wish(actor=by[:100], role="operator", verb=verb, reason=why[:500], outcome=outcome)
+    wish = Wish(actor=by, role="operator", verb=verb, reason=why, outcome=outcome)
     try:
         audit(settings).note(wish)
     except StoreError as error:

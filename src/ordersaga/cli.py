@@ -5,7 +5,6 @@ that says what to do; the exit code is 2 for what was given wrongly and 1 for wh
 """
 
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -28,6 +27,8 @@ from ordersaga import (
     cli_topics,
 )
 from ordersaga.cli_errors import fail, read_settings, say_exit_codes, told_in_one_line
+from ordersaga.cli_options import EnvFile
+from ordersaga.wire.topics import Participant
 
 if TYPE_CHECKING:
     from ordersaga.settings import Settings
@@ -48,15 +49,6 @@ class Part(StrEnum):
     STATUS = "status"
 
 
-class Name(StrEnum):
-    ORDER = "order"
-    USER = "user"
-    PAYMENT = "payment"
-    TIMER = "timer"
-    NOTIFICATION = "notification"
-
-
-EnvFile = Annotated[Path | None, typer.Option(help="Read settings from this file too; the environment goes before.")]
 Migrate = Annotated[bool, typer.Option(help="Bring the database's schema up to date first.")]
 CreateTopics = Annotated[bool, typer.Option(help="Create topics that are missing first.")]
 
@@ -94,7 +86,7 @@ def serve(
 
 @app.command()
 def participants(
-    names: Annotated[list[Name] | None, typer.Argument(help="Which ones. Default: all.")] = None,
+    names: Annotated[list[Participant] | None, typer.Argument(help="Which ones. Default: all.")] = None,
     *,
     migrate: Migrate = True,
     create_topics: CreateTopics = True,
@@ -114,7 +106,7 @@ def participants(
         built = bootstrap_participants.participants(
             settings,
             bus,
-            names=[one.value for one in names or Name],
+            names=[one.value for one in names or Participant],
             migrate=migrate,
             create_topics=create_topics,
         )

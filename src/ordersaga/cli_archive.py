@@ -3,7 +3,6 @@
 Works on the database directly, beside whatever runs. Archived sagas stay readable: `ordersaga sagas show` finds them.
 """
 
-import getpass
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -14,6 +13,7 @@ from uuid import UUID
 import typer
 
 from ordersaga.cli_errors import read_settings, told_in_one_line
+from ordersaga.cli_options import EnvFile, Who, Why, operator
 
 if TYPE_CHECKING:
     from ordersaga.orchestrator.store.archive_protocol import Archive
@@ -27,9 +27,6 @@ app = typer.Typer(
     Example: ordersaga archive run""",
 )
 MOST = 100
-EnvFile = Annotated[Path | None, typer.Option(help="Read settings from this file too; the environment goes before.")]
-Who = Annotated[str, typer.Option(help="Who does it; kept in the audit.", default_factory=getpass.getuser)]
-Why = Annotated[str, typer.Option(help="Why; kept in the audit.")]
 Days = Annotated[
     float | None,
     typer.Option("--older-than-days", help="Instead of ORDERSAGA_ARCHIVE_AFTER_DAYS.", min=0, max=36_500),
@@ -217,12 +214,10 @@ def _noting(settings: "Settings", who: str, why: str) -> Callable[[str, str, UUI
     from ordersaga import bootstrap_commands
     from ordersaga.orchestrator.store.audit import Wish
 
-    audit = bootstrap_commands.audit(settings)
+    audit, by = bootstrap_commands.audit(settings), operator(who, why)
 
     def note(verb: str, outcome: str, saga_id: UUID | None) -> None:
-        audit.note(
-            Wish(actor=who[:100], role="operator", verb=verb, reason=why[:500], outcome=outcome, saga_id=saga_id)
-        )
+        audit.note(Wish(actor=by.name, role=by.role, verb=verb, reason=by.reason, outcome=outcome, saga_id=saga_id))
 
     return note
 

@@ -1,12 +1,12 @@
 """`ordersaga audit`: what operators did, asked for and were refused."""
 
-from pathlib import Path
 from typing import Annotated
 from uuid import UUID
 
 import typer
 
 from ordersaga.cli_errors import printable, read_settings, told_in_one_line
+from ordersaga.cli_options import EnvFile
 
 
 def audit(
@@ -14,9 +14,7 @@ def audit(
     saga: Annotated[UUID | None, typer.Option(help="Only what was wished for this saga.")] = None,
     most: Annotated[int, typer.Option(help="How many, newest first.", min=1, max=1_000)] = 50,
     before: Annotated[int | None, typer.Option(help="Older than the entry with this number: the next page.")] = None,
-    env_file: Annotated[
-        Path | None, typer.Option(help="Read settings from this file too; the environment goes before.")
-    ] = None,
+    env_file: EnvFile = None,
 ) -> None:
     """Who stepped in, when, how, why, and what came of it. Newest first.
 

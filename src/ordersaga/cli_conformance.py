@@ -1,25 +1,18 @@
 """`ordersaga conformance`: which properties a running participant has, and whether to run it as bare or as full."""
 
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ordersaga.cli_errors import fail, read_settings, told_in_one_line
+from ordersaga.cli_options import EnvFile
+from ordersaga.wire.topics import Participant
 
 if TYPE_CHECKING:
     from ordersaga.bus.protocol import Bus
     from ordersaga.settings import Settings
-    from ordersaga.testing.conformance import Finding, Participant, Subject
-
-
-class Examined(StrEnum):
-    ORDER = "order"
-    USER = "user"
-    PAYMENT = "payment"
-    TIMER = "timer"
-    NOTIFICATION = "notification"
+    from ordersaga.testing.conformance import Finding, Subject
 
 
 class As(StrEnum):
@@ -52,7 +45,7 @@ AnswerSeconds = Annotated[
 
 
 def conformance(
-    participant: Annotated[Examined, typer.Argument(help="Which one.")],
+    participant: Annotated[Participant, typer.Argument(help="Which one.")],
     *,
     kafka: Annotated[str | None, typer.Option(help="host:port of some brokers, instead of the setting.")] = None,
     kind: Annotated[As, typer.Option("--as", help="What it has to be.")] = As.FULL,
@@ -66,9 +59,7 @@ def conformance(
     one_at_a_time: Annotated[bool, typer.Option("--one-at-a-time", help="No two checks at once.")] = False,
     show: Annotated[bool, typer.Option("--list", help="Say what would be tried, and why, and try nothing.")] = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
-    env_file: Annotated[
-        Path | None, typer.Option(help="Read settings from this file too; the environment goes before.")
-    ] = None,
+    env_file: EnvFile = None,
 ) -> None:
     """Examine a running participant over Kafka: which properties of a full one it has.
 
@@ -86,7 +77,7 @@ def conformance(
         from ordersaga import connecting
         from ordersaga.testing.conformance import Kind, examine, names
 
-        unknown = [one for one in only or () if one not in names(_participant(participant))]
+        unknown = [one for one in only or () if one not in names(participant)]
         if unknown:
             fail(f"no property {unknown[0]!r} of a {participant} service: --list says them", code=2)
         bus = connecting.kafka_bus(settings)
@@ -100,10 +91,10 @@ def conformance(
         raise typer.Exit(1)
 
 
-def _list(participant: Examined) -> None:
+def _list(participant: Participant) -> None:
     from ordersaga.testing.conformance import Kind, properties_of
 
-    for one in properties_of(_participant(participant)):
+    for one in properties_of(participant):
         promised = "bare and full" if one.promised_by is Kind.BARE else "full"
         typer.echo(f"{one.name} ({promised})\n    {one.says}\n    {one.why}")
 
@@ -117,7 +108,7 @@ def _with_brokers(settings: "Settings", kafka: str | None) -> "Settings":
 
 
 def _subject(
-    participant: Examined,
+    participant: Participant,
     settings: "Settings",
     bus: "Bus",
     *,
@@ -128,10 +119,9 @@ def _subject(
     from ordersaga.as_set import topics_of
     from ordersaga.testing.conformance import CommandLedger, HttpDesk, Subject, restart_by
 
-    examined = _participant(participant)
-    desk = HttpDesk(url, examined) if url else None
+    desk = HttpDesk(url, participant) if url else None
     return Subject(
-        participant=examined,
+        participant=participant,
         bus=bus,
         topics=topics_of(settings),
         ledger=CommandLedger(ledger_command) if ledger_command else desk,
@@ -147,12 +137,6 @@ def _with_samples(
 
     samples = replace(subject.samples, customer_id=customer_id, payment_method_id=payment_method_id)
     return replace(subject, samples=samples, answer_seconds=answer_seconds, one_at_a_time=one_at_a_time)
-
-
-def _participant(name: Examined) -> "Participant":
-    from ordersaga.wire.topics import Participant
-
-    return Participant(name.value)
 
 
 def _progress(finding: "Finding") -> None:

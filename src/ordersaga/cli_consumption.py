@@ -3,16 +3,15 @@
 Works on the database directly; every process learns of it within a second or two, and after a restart too.
 """
 
-import getpass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ordersaga.cli_errors import read_settings, told_in_one_line
+from ordersaga.cli_errors import as_options, read_settings, told_in_one_line
+from ordersaga.cli_options import EnvFile, Who, Why, board
 
 if TYPE_CHECKING:
-    from ordersaga.orchestrator.store.board_protocol import Board, Pause
+    from ordersaga.orchestrator.store.board_protocol import Pause
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -20,9 +19,6 @@ app = typer.Typer(
 
     Example: ordersaga consumption pause --why "the payment service repeats old events\"""",
 )
-EnvFile = Annotated[Path | None, typer.Option(help="Read settings from this file too; the environment goes before.")]
-Who = Annotated[str, typer.Option(help="Who does it; kept with the switch.", default_factory=getpass.getuser)]
-Why = Annotated[str, typer.Option(help="Why; kept with the switch.")]
 
 
 @app.command()
@@ -32,7 +28,7 @@ def status(*, env_file: EnvFile = None) -> None:
     Example: ordersaga consumption status
     """
     with told_in_one_line():
-        typer.echo(_line(_board(env_file).read(most=0).pause))
+        typer.echo(_line(board(env_file).read(most=0).pause))
 
 
 @app.command()
@@ -42,7 +38,7 @@ def pause(*, who: Who, why: Why, env_file: EnvFile = None) -> None:
     Example: ordersaga consumption pause --why "the payment service repeats old events"
     """
     with told_in_one_line():
-        typer.echo(_line(_board(env_file).set_pause(paused=True, by=who[:100], why=why[:500])))
+        typer.echo(_line(board(env_file).set_pause(paused=True, by=who, why=why)))
 
 
 @app.command()
@@ -52,7 +48,7 @@ def resume(*, who: Who, why: Why = "resumed", env_file: EnvFile = None) -> None:
     Example: ordersaga consumption resume
     """
     with told_in_one_line():
-        typer.echo(_line(_board(env_file).set_pause(paused=False, by=who[:100], why=why[:500])))
+        typer.echo(_line(board(env_file).set_pause(paused=False, by=who, why=why)))
 
 
 @app.command("read-again")
@@ -65,8 +61,8 @@ def read_again(
 ) -> None:
     """Let what the services said since a moment be read once more: after a restore, whose backup does not know of it.
 
-    No orchestrator may run. Consumption is paused by it: start one, then resume, and deadlines wait until all of it is
-    read. What is known already is recognised and changes nothing.
+    No orchestrator may run; where one does, nothing is changed. Consumption is paused by it: start one, then resume,
+    and deadlines wait until all of it is read. What is known already is recognised and changes nothing.
 
     Example: ordersaga consumption read-again --since 2026-01-31T09:00:00Z --why "restored from the backup of nine"
     """
@@ -75,21 +71,21 @@ def read_again(
         from ordersaga.wire.times import parse_time
 
         settings = read_settings(env_file, needs=("database_url", "kafka_bootstrap_servers"))
-        moment = parse_time(since, "since")
-        typer.echo(_line(bootstrap_commands.board(settings).set_pause(paused=True, by=who[:100], why=why[:500])))
-        again = bootstrap_commands.read_again(settings, moment)
+        with as_options():
+            moment = parse_time(since, "since")
+        bootstrap_commands.check_nobody_reads(settings)
+        typer.echo(_line(bootstrap_commands.board(settings).set_pause(paused=True, by=who, why=why)))
+        try:
+            again = bootstrap_commands.read_again(settings, moment)
+        except Exception:
+            typer.echo("consumption is paused; to go on without: ordersaga consumption resume", err=True)
+            raise
         for topic, count in again.items():
             typer.echo(f"{topic:24} {count:,} records will be read again")
         said = f"{sum(again.values())} records since {moment:%Y-%m-%dT%H:%M:%SZ}"
         if problem := bootstrap_commands.noted(settings, verb="read again", by=who, why=why, outcome=said):
             typer.echo(f"it is done, and not in the audit: {problem}", err=True)
         typer.echo("start an orchestrator, then: ordersaga consumption resume")
-
-
-def _board(env_file: Path | None) -> "Board":
-    from ordersaga import bootstrap_commands
-
-    return bootstrap_commands.board(read_settings(env_file, needs=("database_url",)))
 
 
 def _line(pause: "Pause | None") -> str:

@@ -1,27 +1,22 @@
 """`ordersaga erase`: what belongs to one customer is taken out of the database."""
 
-import getpass
-from pathlib import Path
-from typing import Annotated
-
 import typer
 
 from ordersaga.cli_errors import read_settings, told_in_one_line
+from ordersaga.cli_options import EnvFile, Who, Why
 
 
 def erase(
     *,
-    why: Annotated[str, typer.Option(help="Why; kept in the audit, which does not say whom it was for.")],
-    who: Annotated[str, typer.Option(help="Who does it; kept in the audit.", default_factory=getpass.getuser)],
-    env_file: Annotated[
-        Path | None, typer.Option(help="Read settings from this file too; the environment goes before.")
-    ] = None,
+    why: Why,
+    who: Who,
+    env_file: EnvFile = None,
 ) -> None:
     """Erase what belongs to one customer, whose id is read from standard input: it stands in no list of processes.
 
     Live and archived sagas, files of the archive, histories and the records that were set aside lose it; orders,
-    amounts and outcomes stay. Exit code 1 where something has to wait for its end: do it again then. Topics keep
-    records for a week.
+    amounts and outcomes stay, and the audit does not say whom it was for. Exit code 1 where something has to wait for
+    its end: do it again then. Topics keep records for a week.
 
     Example: echo user_2abc | ordersaga erase --why "asked by letter of 2 May"
     """
@@ -35,7 +30,7 @@ def erase(
         customer_id = customer_id.strip()
         if not customer_id:
             raise typer.BadParameter("the customer's id is expected on standard input")
-        erased = bootstrap_commands.erasure(settings).erase(customer_id, by=who[:100], why=why[:500])
+        erased = bootstrap_commands.erasure(settings).erase(customer_id, by=who, why=why)
         typer.echo(f"erased in {erased.sagas} sagas, {erased.archived} archived ones and {erased.records} records")
         if erased.under_way or erased.waiting:
             typer.echo(

@@ -41,6 +41,20 @@ def read_settings(env_file: Path | None, *, needs: Collection[str], serves: bool
 
 
 @contextmanager
+def as_options(**named: str) -> Iterator[None]:
+    """A text that cannot be read is told by the option that it was given with: exit code 2. `named`: the options that
+    have another name than what they fill.
+    """
+    from ordersaga.wire.errors import WireError
+
+    try:
+        yield
+    except WireError as error:
+        option = "--" + named.get(error.field, error.field)
+        raise typer.BadParameter(error.problem, param_hint=option) from error
+
+
+@contextmanager
 def told_in_one_line() -> Iterator[None]:
     """What a person can do something about is told in a line for each problem, without a traceback."""
     from ordersaga.settings_reading import SettingsError

@@ -3,14 +3,16 @@
 They work on the database directly, so that they work while the API does not.
 """
 
-import getpass
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from ordersaga.cli_errors import EXIT_CODES, printable, read_settings, told_in_one_line
+from ordersaga.cli_options import EnvFile, Who, Why, operator
 
 if TYPE_CHECKING:
     from ordersaga.orchestrator.runtime.dead_letters import DeadLetters
@@ -26,12 +28,10 @@ app = typer.Typer(
 orphans = typer.Typer(epilog=EXIT_CODES)
 MOST = 100
 T = TypeVar("T")
-EnvFile = Annotated[Path | None, typer.Option(help="Read settings from this file too; the environment goes before.")]
 Reason = Annotated[str | None, typer.Option(help="Only those with this reason, such as unreadable or decide_failed.")]
 Ids = Annotated[list[int] | None, typer.Argument(help="As `list` says. None: all with the given --reason.")]
-Who = Annotated[str, typer.Option(help="Who does it; kept with the letter.", default_factory=getpass.getuser)]
-Why = Annotated[str, typer.Option(help="Why; kept with the letter.")]
-Most = Annotated[int, typer.Option(help="With --reason: how many at most, newest first.", min=1, max=MOST)]
+Most = Annotated[int | None, typer.Option(help="With --reason: how many at most, oldest first. Default: all.", min=1)]
+Before = Annotated[int | None, typer.Option(help="Only older ones than this, by its number: the next page.", min=1)]
 
 
 @app.command("list")
@@ -40,6 +40,7 @@ def list_letters(
     reason: Reason = None,
     settled: Annotated[bool, typer.Option(help="Those that were replayed or discarded too.")] = False,
     most: Annotated[int, typer.Option(help="How many, newest first.", min=1, max=MOST)] = 20,
+    before: Before = None,
     env_file: EnvFile = None,
 ) -> None:
     """One line for each, newest first.
@@ -48,11 +49,7 @@ def list_letters(
     """
     with told_in_one_line():
         store, _ = _opened(env_file)
-        found = store.dead_letters(reason=reason, settled=settled, limit=most)
-        for one in found:
-            typer.echo(_line(one))
-        if not found:
-            typer.echo("none")
+        _tell_page(partial(store.dead_letters, reason=reason, settled=settled), most, before, line=_line)
 
 
 @app.command()
@@ -80,23 +77,23 @@ def show(letter_id: Annotated[int, typer.Argument(help="As `list` says.")], *, e
 
 @app.command()
 def replay(
-    letter_ids: Ids = None, *, reason: Reason = None, most: Most = MOST, who: Who, why: Why, env_file: EnvFile = None
+    letter_ids: Ids = None, *, reason: Reason = None, most: Most = None, who: Who, why: Why, env_file: EnvFile = None
 ) -> None:
-    """Take them in once more. Harmless at any time: what is known is recognised.
+    """Take them in once more, oldest first. Harmless at any time: what is known is recognised.
 
     Exit code 1 where one still cannot be used, or was seen to before.
 
     Example: ordersaga dead-letters replay 17 18 --why "the bug is mended"
     """
     with told_in_one_line():
-        store, letters = _opened(env_file)
-        ids = _chosen(letter_ids, reason, lambda: store.dead_letters(reason=reason, limit=most))
-        _settle(ids, letters.replay, _by(who, why), line=_line)
+        _, letters = _opened(env_file)
+        ids = _chosen(letters, letter_ids, reason, most)
+        _settle(ids, letters.replay, operator(who, why), line=_line)
 
 
 @app.command()
 def discard(
-    letter_ids: Ids = None, *, reason: Reason = None, most: Most = MOST, who: Who, why: Why, env_file: EnvFile = None
+    letter_ids: Ids = None, *, reason: Reason = None, most: Most = None, who: Who, why: Why, env_file: EnvFile = None
 ) -> None:
     """Nobody needs them: they are counted no more, and forgotten after 90 days.
 
@@ -105,9 +102,9 @@ def discard(
     Example: ordersaga dead-letters discard 17 --why "a test record"
     """
     with told_in_one_line():
-        store, letters = _opened(env_file)
-        ids = _chosen(letter_ids, reason, lambda: store.dead_letters(reason=reason, limit=most))
-        _settle(ids, letters.discard, _by(who, why), line=_line)
+        _, letters = _opened(env_file)
+        ids = _chosen(letters, letter_ids, reason, most)
+        _settle(ids, letters.discard, operator(who, why), line=_line)
 
 
 @orphans.callback(invoke_without_command=True)
@@ -117,7 +114,7 @@ def list_orphans(
     saga_id: Annotated[str | None, typer.Option(help="Only those for this saga.")] = None,
     settled: Annotated[bool, typer.Option(help="Those that were discarded too.")] = False,
     most: Annotated[int, typer.Option(help="How many, newest first.", min=1, max=MOST)] = 20,
-    before: Annotated[int | None, typer.Option(help="Only older ones than this, by its number.", min=1)] = None,
+    before: Before = None,
     env_file: EnvFile = None,
 ) -> None:
     """Answers for sagas that nobody knows: kept and shown, never acted upon by themselves.
@@ -134,11 +131,7 @@ def list_orphans(
         except ValueError:
             raise typer.BadParameter("must be a UUID", param_hint="--saga-id") from None
         store, _ = _opened(env_file)
-        found = store.orphans(saga_id=wanted, settled=settled, limit=most, before=before)
-        for one in found:
-            typer.echo(_orphan_line(one))
-        if not found:
-            typer.echo("none")
+        _tell_page(partial(store.orphans, saga_id=wanted, settled=settled), most, before, line=_orphan_line)
 
 
 @orphans.command("discard")
@@ -161,7 +154,7 @@ def discard_orphans(
             raise typer.BadParameter("say which: ids, or --all")
         store, letters = _opened(env_file)
         ids = iter(orphan_ids) if orphan_ids else _open_orphans(store)
-        _settle(ids, letters.discard_orphan, _by(who, why), line=_orphan_line, what="orphan")
+        _settle(ids, letters.discard_orphan, operator(who, why), line=_orphan_line, what="orphan")
 
 
 def _open_orphans(store: "Store") -> Iterator[int]:
@@ -178,12 +171,28 @@ def _opened(env_file: Path | None) -> "tuple[Store, DeadLetters]":
     return bootstrap_commands.letters(read_settings(env_file, needs=("database_url",)))
 
 
+def _tell_page(
+    page: Callable[..., Sequence[Any]], most: int, before: int | None, *, line: Callable[[Any], str]
+) -> None:
+    """`page`: of a store, newest first."""
+    found = page(limit=most, before=before)
+    for one in found:
+        typer.echo(line(one))
+    if not found:
+        typer.echo("none")
+    elif len(found) == most and page(limit=1, before=found[-1].id):
+        typer.echo(f"there are more; the next page: the same with --before {found[-1].id}", err=True)
+
+
 def _chosen(
-    letter_ids: Sequence[int] | None, reason: str | None, listed: "Callable[[], Sequence[StoredDeadLetter]]"
+    letters: "DeadLetters", letter_ids: Sequence[int] | None, reason: str | None, most: int | None
 ) -> Iterator[int]:
-    if bool(letter_ids) == bool(reason):
-        raise typer.BadParameter("say which: ids, or --reason")
-    return iter(letter_ids or [one.id for one in listed()])
+    """In the order in which they came, whatever order they are given in: see `runtime.dead_letters`."""
+    if reason and not letter_ids:
+        return (one.id for one in islice(letters.open_ones(reason), most))
+    if letter_ids and not reason:
+        return iter(sorted(letter_ids))
+    raise typer.BadParameter("say which: ids, or --reason")
 
 
 def _settle(
@@ -195,7 +204,8 @@ def _settle(
     what: str = "dead letter",
 ) -> None:
     """Each by itself; one that cannot be used is told of and holds up no other."""
-    from ordersaga.orchestrator.runtime.dead_letters import CannotBeUsed, SettledBefore
+    from ordersaga.orchestrator.runtime.dead_letters import SettledBefore
+    from ordersaga.orchestrator.runtime.handle import CannotBeUsed
 
     failed = False
     for letter_id in ids:
@@ -212,12 +222,6 @@ def _settle(
         typer.echo(line(found))
     if failed:
         raise typer.Exit(1)
-
-
-def _by(who: str, why: str) -> "Actor":
-    from ordersaga.orchestrator.runtime.verbs import Actor
-
-    return Actor(name=who[:100], role="operator", reason=why[:500])
 
 
 def _line(stored: "StoredDeadLetter") -> str:

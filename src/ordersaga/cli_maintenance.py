@@ -3,14 +3,13 @@
 The switch is that of `ordersaga orders`. Works on the database directly, whether or not a service runs.
 """
 
-import getpass
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ordersaga.cli_errors import read_settings, told_in_one_line
+from ordersaga.cli_errors import told_in_one_line
+from ordersaga.cli_options import EnvFile, Who, Why, board
 
 if TYPE_CHECKING:
     from ordersaga.orchestrator.store.board_protocol import Board, Posted
@@ -26,9 +25,6 @@ app = typer.Typer(
 
     Example: ordersaga maintenance begin --why "the database moves" --wait-seconds 600""",
 )
-EnvFile = Annotated[Path | None, typer.Option(help="Read settings from this file too; the environment goes before.")]
-Who = Annotated[str, typer.Option(help="Who does it; kept with the switch.", default_factory=getpass.getuser)]
-Why = Annotated[str, typer.Option(help="Why; kept with the switch.")]
 Wait = Annotated[float, typer.Option(help="How long to wait until nothing is under way; 0: say how it is, and end.")]
 
 
@@ -42,9 +38,9 @@ def begin(*, who: Who, why: Why, wait_seconds: Wait = 0.0, env_file: EnvFile = N
     Example: ordersaga maintenance begin --why "the database moves" --wait-seconds 600
     """
     with told_in_one_line():
-        board = _board(env_file)
-        board.set_switch(taken=False, by=who[:100], why=f"maintenance: {why}"[:500])
-        left = _waited(board, wait_seconds)
+        found = board(env_file)
+        found.set_switch(taken=False, by=who, why=f"maintenance: {why}"[:500])
+        left = _waited(found, wait_seconds)
     raise typer.Exit(1 if left else 0)
 
 
@@ -55,7 +51,7 @@ def status(*, wait_seconds: Wait = 0.0, env_file: EnvFile = None) -> None:
     Example: ordersaga maintenance status --wait-seconds 60
     """
     with told_in_one_line():
-        left = _waited(_board(env_file), wait_seconds)
+        left = _waited(board(env_file), wait_seconds)
     raise typer.Exit(1 if left else 0)
 
 
@@ -66,15 +62,15 @@ def end(*, who: Who, why: Why = "maintenance is over", env_file: EnvFile = None)
     Example: ordersaga maintenance end
     """
     with told_in_one_line():
-        _board(env_file).set_switch(taken=True, by=who[:100], why=why[:500])
+        board(env_file).set_switch(taken=True, by=who, why=why)
         typer.echo("new orders are taken")
 
 
-def _waited(board: "Board", seconds: float) -> bool:
+def _waited(found: "Board", seconds: float) -> bool:
     """Whether something is left when the time is over. Says how it is, whenever that has changed."""
     until, said = time.monotonic() + seconds, ""
     while True:
-        posted = board.read(most=COUNT_MAX)
+        posted = found.read(most=COUNT_MAX)
         if (line := _line(posted)) != said:
             typer.echo(said := line)
         left = posted.under_way > 0 or posted.outbox_rows > 0
@@ -89,9 +85,3 @@ def _line(posted: "Posted") -> str:
     if not posted.under_way and not posted.outbox_rows:
         return f"new orders are {orders}; nothing is under way"
     return f"new orders are {orders}; {posted.under_way} sagas and {posted.outbox_rows} messages are under way"
-
-
-def _board(env_file: Path | None) -> "Board":
-    from ordersaga import bootstrap_commands
-
-    return bootstrap_commands.board(read_settings(env_file, needs=("database_url",)))

@@ -3,16 +3,15 @@
 Works on the database directly; every process learns of it within a second or two.
 """
 
-import getpass
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
-from ordersaga.cli_errors import read_settings, told_in_one_line
+from ordersaga.cli_errors import told_in_one_line
+from ordersaga.cli_options import EnvFile, Who, Why, board
 
 if TYPE_CHECKING:
-    from ordersaga.orchestrator.store.board_protocol import Board, Switch
+    from ordersaga.orchestrator.store.board_protocol import Switch
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -20,9 +19,6 @@ app = typer.Typer(
 
     Example: ordersaga orders stop --why "the payment provider is down\"""",
 )
-EnvFile = Annotated[Path | None, typer.Option(help="Read settings from this file too; the environment goes before.")]
-Who = Annotated[str, typer.Option(help="Who does it; kept with the switch.", default_factory=getpass.getuser)]
-Why = Annotated[str, typer.Option(help="Why; kept with the switch.")]
 
 
 @app.command()
@@ -32,7 +28,7 @@ def status(*, env_file: EnvFile = None) -> None:
     Example: ordersaga orders status
     """
     with told_in_one_line():
-        posted = _board(env_file).read(most=1_000_000)
+        posted = board(env_file).read(most=1_000_000)
         typer.echo(_line(posted.switch))
         typer.echo(f"{posted.started} sagas on their way forward, {posted.outbox_rows} messages to be published")
         for name, silence in sorted(posted.silences.items()):
@@ -48,7 +44,7 @@ def stop(*, who: Who, why: Why, env_file: EnvFile = None) -> None:
     Example: ordersaga orders stop --why "the payment provider is down"
     """
     with told_in_one_line():
-        typer.echo(_line(_board(env_file).set_switch(taken=False, by=who[:100], why=why[:500])))
+        typer.echo(_line(board(env_file).set_switch(taken=False, by=who, why=why)))
 
 
 @app.command()
@@ -58,13 +54,7 @@ def resume(*, who: Who, why: Why = "resumed", env_file: EnvFile = None) -> None:
     Example: ordersaga orders resume
     """
     with told_in_one_line():
-        typer.echo(_line(_board(env_file).set_switch(taken=True, by=who[:100], why=why[:500])))
-
-
-def _board(env_file: Path | None) -> "Board":
-    from ordersaga import bootstrap_commands
-
-    return bootstrap_commands.board(read_settings(env_file, needs=("database_url",)))
+        typer.echo(_line(board(env_file).set_switch(taken=True, by=who, why=why)))
 
 
 def _line(switch: "Switch | None") -> str:

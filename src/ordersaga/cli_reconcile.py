@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from ordersaga.cli_errors import read_settings, told_in_one_line
+from ordersaga.cli_options import EnvFile
 
 
 def reconcile(
@@ -15,9 +16,7 @@ def reconcile(
     ] = None,
     days: Annotated[float, typer.Option(help="Sagas of so many days.", min=0.01, max=400)] = 8.0,
     json: Annotated[bool, typer.Option("--json", help="A line of JSON for each difference.")] = False,
-    env_file: Annotated[
-        Path | None, typer.Option(help="Read settings from this file too; the environment goes before.")
-    ] = None,
+    env_file: EnvFile = None,
 ) -> None:
     """Compare the payment service's ledger with the sagas. Changes nothing, here and there.
 

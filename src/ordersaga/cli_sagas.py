@@ -4,11 +4,12 @@ Works on the database directly, so that it works while the API does not. What a 
 process runs, within half a minute.
 """
 
-import getpass
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 from uuid import UUID
@@ -16,12 +17,15 @@ from uuid import UUID
 import typer
 
 from ordersaga.cli_errors import printable, read_settings, told_in_one_line
+from ordersaga.cli_options import EnvFile, Who, Why, operator, searching
+from ordersaga.cli_telling import line_of, state_of, timeline_of
 
 if TYPE_CHECKING:
     from ordersaga.orchestrator.api.views import SagaView
     from ordersaga.orchestrator.core.inputs import Decision
-    from ordersaga.orchestrator.runtime.verbs import Actor, Verbs
-    from ordersaga.orchestrator.store.protocol import SagaPage, Store, StoredHistory
+    from ordersaga.orchestrator.core.instance import Instance
+    from ordersaga.orchestrator.runtime.verbs import Verbs
+    from ordersaga.orchestrator.store.protocol import SagaPage, Store
     from ordersaga.orchestrator.store.search import Search
 
 app = typer.Typer(
@@ -31,39 +35,21 @@ app = typer.Typer(
     Example: ordersaga sagas list --status FAILED""",
 )
 MOST = 100
-EnvFile = Annotated[Path | None, typer.Option(help="Read settings from this file too; the environment goes before.")]
 SagaId = Annotated[UUID, typer.Argument(help="As `list` says.")]
-Who = Annotated[str, typer.Option(help="Who does it; kept in the history.", default_factory=getpass.getuser)]
-Why = Annotated[str, typer.Option(help="Why; kept in the history.")]
-
-
-Statuses = Annotated[list[str] | None, typer.Option("--status", help="Only these; may be repeated. Default: all.")]
-Kind = Annotated[str | None, typer.Option("--saga", help="Only those of this kind, such as create_order.")]
-Step = Annotated[str | None, typer.Option(help="Only those that last went to this step.")]
-ItsReason = Annotated[str | None, typer.Option("--reason", help="Only those with this reason.")]
-Customer = Annotated[str | None, typer.Option(help="Only those of this customer.")]
-Order = Annotated[str | None, typer.Option(help="Only those of this order.")]
-Attention = Annotated[bool, typer.Option("--attention", help="Only those that a person should look at.")]
-Since = Annotated[str | None, typer.Option(help="Begun then or later, such as 2026-01-31T09:00:00Z.")]
-Until = Annotated[str | None, typer.Option(help="Begun before.")]
-Text = Annotated[str | None, typer.Option(help="In what is told of their trouble, whatever its case.")]
+OneOf = Annotated[UUID | None, typer.Argument(help="As `list` says. None: all that meet the conditions.")]
 Archived = Annotated[bool, typer.Option("--archived", help="Those in the archive instead.")]
 Oldest = Annotated[bool, typer.Option("--oldest", help="Oldest first.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say which it would be, and do nothing.")]
+Limit = Annotated[int | None, typer.Option(help="How many at most, oldest first. Default: all.", min=1)]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask whether so many are meant.")]
+Act = Callable[["Verbs", UUID], "Decision | None"]
 
 
 @app.command("list")
+@searching
 def list_sagas(
     *,
-    status: Statuses = None,
-    saga: Kind = None,
-    step: Step = None,
-    reason: ItsReason = None,
-    customer: Customer = None,
-    order: Order = None,
-    attention: Attention = False,
-    since: Since = None,
-    until: Until = None,
-    text: Text = None,
+    search: "Search",
     archived: Archived = False,
     oldest: Oldest = False,
     after: Annotated[UUID | None, typer.Option(help="The next page, as the last one said.")] = None,
@@ -75,24 +61,11 @@ def list_sagas(
     Example: ordersaga sagas list --status FAILED --reason COMPENSATION_FAILED --oldest
     """
     with told_in_one_line():
-        search = _search(
-            status,
-            attention=attention,
-            archived=archived,
-            oldest_first=oldest,
-            saga=saga,
-            step=step,
-            reason=reason,
-            customer_id=customer,
-            order_id=order,
-            since=since,
-            until=until,
-            text=text,
-        )
+        search = replace(search, archived=archived, oldest_first=oldest)
         store, view, _ = _opened(env_file)
         page = _page(store, search, most, after)
         for instance in page.instances:
-            typer.echo(printable(_line(view(instance))))
+            typer.echo(printable(line_of(view(instance))))
         if not page.instances:
             typer.echo("none")
         if page.next_after is not None:
@@ -102,22 +75,8 @@ def list_sagas(
 
 
 @app.command()
-def export(
-    *,
-    status: Statuses = None,
-    saga: Kind = None,
-    step: Step = None,
-    reason: ItsReason = None,
-    customer: Customer = None,
-    order: Order = None,
-    attention: Attention = False,
-    since: Since = None,
-    until: Until = None,
-    text: Text = None,
-    archived: Archived = False,
-    oldest: Oldest = False,
-    env_file: EnvFile = None,
-) -> None:
+@searching
+def export(*, search: "Search", archived: Archived = False, oldest: Oldest = False, env_file: EnvFile = None) -> None:
     """All that meet every condition, as JSON, one line each, as `GET /sagas` answers them.
 
     Example: ordersaga sagas export --since 2026-01-01T00:00:00Z > sagas.jsonl
@@ -125,29 +84,11 @@ def export(
     import msgspec
 
     with told_in_one_line():
-        search = _search(
-            status,
-            attention=attention,
-            archived=archived,
-            oldest_first=oldest,
-            saga=saga,
-            step=step,
-            reason=reason,
-            customer_id=customer,
-            order_id=order,
-            since=since,
-            until=until,
-            text=text,
-        )
         store, view, _ = _opened(env_file)
-        after, count = None, 0
-        while True:
-            page = store.page(search, limit=MOST, after=after)
-            for instance in page.instances:
-                sys.stdout.write(msgspec.json.encode(view(instance)).decode() + "\n")
-            count, after = count + len(page.instances), page.next_after
-            if after is None:
-                break
+        count = 0
+        for instance in _all(store, replace(search, archived=archived, oldest_first=oldest)):
+            count += 1
+            sys.stdout.write(msgspec.json.encode(view(instance)).decode() + "\n")
         typer.echo(f"{count} sagas", err=True)
 
 
@@ -172,13 +113,13 @@ def watch(
             if instance is None:
                 _no_such(saga_id)
             news = [entry for entry in store.history(saga_id) if entry.revision > seen]
-            for line in _timeline(news, instance.created_at):
+            for line in timeline_of(news, instance.created_at):
                 typer.echo(printable(line))
             seen = max([seen, *(entry.revision for entry in news)])
             if instance.command_due_at is None and instance.revision <= seen:
                 break
             time.sleep(every)
-        for line in ("", *_state(view(instance))):
+        for line in ("", *state_of(view(instance))):
             typer.echo(printable(line))
 
 
@@ -195,7 +136,7 @@ def show(saga_id: SagaId, *, env_file: EnvFile = None) -> None:
         instance = store.get(saga_id)
         if instance is None:
             _no_such(saga_id)
-        for line in (*_state(view(instance)), "", *_timeline(store.history(saga_id), instance.created_at)):
+        for line in (*state_of(view(instance)), "", *timeline_of(store.history(saga_id), instance.created_at)):
             typer.echo(printable(line))
 
 
@@ -203,22 +144,38 @@ def show(saga_id: SagaId, *, env_file: EnvFile = None) -> None:
 def cancel(saga_id: SagaId, *, who: Who, why: Why, env_file: EnvFile = None) -> None:
     """Cancel it, as an operator. Refused once a runner has the order, or past the point of no return.
 
-    Exit code 1 where it is refused, and why; nothing has changed then.
+    Exit code 1 where it is refused, and why: nothing has changed then. Also where there is no such saga, or the
+    database's answer was lost: `show` says whether it was done.
 
     Example: ordersaga sagas cancel 019aa1b2-7c1d-7e55-8f00-0123456789ab --why "the shop has closed"
     """
-    _step_in(saga_id, env_file, lambda verbs: verbs.cancel(saga_id, _by(who, why)))
+    _step_in(saga_id, env_file, lambda verbs, one: verbs.cancel(one, operator(who, why)))
 
 
 @app.command()
-def retry(saga_id: SagaId, *, who: Who, why: Why, env_file: EnvFile = None) -> None:
+@searching
+def retry(
+    saga_id: OneOf = None,
+    *,
+    search: "Search",
+    dry_run: DryRun = False,
+    limit: Limit = None,
+    yes: Yes = False,
+    who: Who,
+    why: Why,
+    env_file: EnvFile = None,
+) -> None:
     """Ask again now, or take up again what is stuck; never what may be done twice.
 
-    Exit code 1 where it is refused, and why; nothing has changed then.
+    One saga, or all that meet every condition: oldest first, each by itself, those that somebody has resolved left out.
 
-    Example: ordersaga sagas retry 019aa1b2-7c1d-7e55-8f00-0123456789ab --why "the payment service is back"
+    Exit code 1 where one is refused, and why: nothing has changed of it then. Also where there is no such saga, or the
+    database's answer was lost: `show` says whether it was done.
+
+    Example: ordersaga sagas retry --status FAILED --since 2026-01-31T09:00:00Z --why "the payment service is back"
     """
-    _step_in(saga_id, env_file, lambda verbs: verbs.retry(saga_id, _by(who, why)))
+    many = _Many(search=search, dry_run=dry_run, limit=limit, yes=yes)
+    _one_or_many(saga_id, many, env_file, "retry", lambda verbs, one: verbs.retry(one, operator(who, why)))
 
 
 @app.command()
@@ -234,41 +191,140 @@ def settle(
 ) -> None:
     """Say that something was taken back by other means; the saga goes on with what is left.
 
-    Exit code 1 where it is refused, and why; nothing has changed then.
+    Exit code 1 where it is refused, and why: nothing has changed then. Also where there is no such saga, or the
+    database's answer was lost: `show` says whether it was done.
 
     Example: ordersaga sagas settle 019aa1b2-7c1d-7e55-8f00-0123456789ab --undo revert_payment --why "refunded by hand"
     """
-    _step_in(saga_id, env_file, lambda verbs: verbs.settle(saga_id, undo, _by(who, why)))
+    _step_in(saga_id, env_file, lambda verbs, one: verbs.settle(one, undo, operator(who, why)))
 
 
 @app.command()
-def resolve(saga_id: SagaId, *, who: Who, why: Why, env_file: EnvFile = None) -> None:
-    """Mark it as seen to: it is counted among the troubles no more, until there is something new.
+@searching
+def resolve(
+    saga_id: OneOf = None,
+    *,
+    search: "Search",
+    dry_run: DryRun = False,
+    limit: Limit = None,
+    yes: Yes = False,
+    who: Who,
+    why: Why,
+    env_file: EnvFile = None,
+) -> None:
+    """Mark it as seen to, whatever its status: it is counted among the troubles no more, until there is something new.
 
-    Exit code 1 where there is no such saga; it is never refused.
+    One saga, or all that meet every condition: oldest first, each by itself, those that somebody has resolved left out.
+
+    Exit code 1 where there is no such saga, or the database's answer was lost: `show` says whether it was done.
 
     Example: ordersaga sagas resolve 019aa1b2-7c1d-7e55-8f00-0123456789ab --why "agreed with the customer"
     """
-    _step_in(saga_id, env_file, lambda verbs: verbs.resolve(saga_id, _by(who, why)))
+    many = _Many(search=search, dry_run=dry_run, limit=limit, yes=yes)
+    _one_or_many(saga_id, many, env_file, "resolve", lambda verbs, one: verbs.resolve(one, operator(who, why)))
 
 
-def _search(
-    statuses: list[str] | None, *, attention: bool, archived: bool, oldest_first: bool, **conditions: str | None
-) -> "Search":
-    from ordersaga.orchestrator.api.searching import search_of
-    from ordersaga.wire.errors import WireError
+@dataclass(frozen=True, kw_only=True)
+class _Many:
+    search: "Search"
+    dry_run: bool
+    limit: int | None
+    yes: bool
+
+    def chosen(self, store: "Store") -> "Iterator[Instance[Any]]":
+        """Oldest first. What a person has seen to waits for no other."""
+        found = _all(store, replace(self.search, oldest_first=True))
+        return islice((one for one in found if one.resolved is None), self.limit)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Told:
+    """What came of a verb: how the saga is now, and what there is to say of it beside that."""
+
+    outcome: str
+    saga: str = ""
+    said: str = ""
+
+    @property
+    def well(self) -> bool:
+        return self.outcome in ("done", "nothing to do")
+
+
+def _one_or_many(saga_id: UUID | None, many: _Many, env_file: Path | None, verb: str, act: Act) -> None:
+    from ordersaga.orchestrator.store.search import EVERYTHING
+
+    if saga_id is None and many.search == EVERYTHING:
+        raise typer.BadParameter("say which: the id of one, or conditions, such as --status FAILED")
+    if saga_id is not None and (many.search, many.dry_run, many.limit) != (EVERYTHING, False, None):
+        raise typer.BadParameter("say which: the id of one, or conditions; --dry-run and --limit go with conditions")
+    if saga_id is not None:
+        _step_in(saga_id, env_file, act)
+    else:
+        _each(many, env_file, verb, act)
+
+
+def _step_in(saga_id: UUID, env_file: Path | None, act: Act) -> None:
+    with told_in_one_line():
+        _, view, verbs = _opened(env_file)
+        told = _tried(saga_id, view, verbs, act)
+        if told.said:
+            typer.echo(f"ordersaga: {told.said}", err=True)
+        if not told.well:
+            raise typer.Exit(1)
+        typer.echo(told.saga)
+
+
+def _each(many: _Many, env_file: Path | None, verb: str, act: Act) -> None:
+    """A line for each as soon as it is done. One that is refused holds up no other."""
+    with told_in_one_line():
+        store, view, verbs = _opened(env_file)
+        if many.dry_run:
+            count = _list(store, view, many)
+            typer.echo(f"{verb}: it would be {count} sagas", err=True)
+            return
+        # All of them before the first: what one of them becomes must not make it meet the conditions again.
+        ids = [one.saga_id for one in many.chosen(store)]
+        if ids and not many.yes:
+            typer.confirm(f"{verb} {len(ids)} sagas?", abort=True, err=True)
+        outcomes: Counter[str] = Counter()
+        try:
+            for number, saga_id in enumerate(ids, 1):
+                told = _tried(saga_id, view, verbs, act)
+                outcomes[told.outcome] += 1
+                said = "  ".join(filter(None, (told.saga, told.said)))
+                typer.echo(f"{number}/{len(ids)}  {said}")
+        finally:
+            outcomes["not tried"] = len(ids) - outcomes.total()
+            typer.echo(f"{verb}: {', '.join(f'{n} {what}' for what, n in outcomes.items() if n) or 'none'}", err=True)
+    if outcomes["refused"] + outcomes["not known"] + outcomes["gone"]:
+        raise typer.Exit(1)
+
+
+def _list(store: "Store", view: "Callable[[Any], SagaView]", many: _Many) -> int:
+    count = 0
+    for one in many.chosen(store):
+        count += 1
+        typer.echo(printable(line_of(view(one))))
+    return count
+
+
+def _tried(saga_id: UUID, view: "Callable[[Any], SagaView]", verbs: "Verbs", act: Act) -> _Told:
+    from ordersaga.orchestrator.core.inputs import Verdict
+    from ordersaga.orchestrator.store.protocol import CommitUnknown
 
     try:
-        return search_of(
-            statuses or [],
-            attention=attention,
-            archived=archived,
-            oldest_first=oldest_first,
-            conditions=conditions,
-        )
-    except WireError as error:
-        option = "--" + {"customer_id": "customer", "order_id": "order"}.get(error.field, error.field)
-        raise typer.BadParameter(error.problem, param_hint=option) from error
+        decision = act(verbs, saga_id)
+    except CommitUnknown:
+        how = f"`ordersaga sagas show {saga_id}` says whether it was done"
+        return _Told(outcome="not known", said=f"the database's answer was lost: {how}")
+    if decision is None:
+        return _Told(outcome="gone", said=_nowhere(saga_id))
+    line = printable(line_of(view(decision.instance)))
+    if decision.verdict is Verdict.REFUSED:
+        return _Told(outcome="refused", saga=line, said=f"this cannot be done: {decision.why}")
+    if decision.verdict is not Verdict.APPLIED:
+        return _Told(outcome="nothing to do", saga=line, said=f"there was nothing to do: {decision.why}")
+    return _Told(outcome="done", saga=line)
 
 
 def _page(store: "Store", search: "Search", most: int, after: UUID | None) -> "SagaPage":
@@ -279,20 +335,12 @@ def _page(store: "Store", search: "Search", most: int, after: UUID | None) -> "S
     return page
 
 
-def _step_in(saga_id: UUID, env_file: Path | None, act: "Callable[[Verbs], Decision | None]") -> None:
-    from ordersaga.orchestrator.core.inputs import Verdict
-
-    with told_in_one_line():
-        _, view, verbs = _opened(env_file)
-        decision = act(verbs)
-        if decision is None:
-            _no_such(saga_id)
-        if decision.verdict is Verdict.REFUSED:
-            typer.echo(f"ordersaga: this cannot be done: {decision.why}", err=True)
-            raise typer.Exit(1)
-        if decision.verdict is not Verdict.APPLIED:
-            typer.echo(f"ordersaga: there was nothing to do: {decision.why}", err=True)
-        typer.echo(printable(_line(view(decision.instance))))
+def _all(store: "Store", search: "Search") -> "Iterator[Instance[Any]]":
+    page = store.page(search, limit=MOST)
+    yield from page.instances
+    while page.next_after is not None:
+        page = store.page(search, limit=MOST, after=page.next_after)
+        yield from page.instances
 
 
 def _opened(env_file: Path | None) -> "tuple[Store, Callable[[Any], SagaView], Verbs]":
@@ -300,57 +348,13 @@ def _opened(env_file: Path | None) -> "tuple[Store, Callable[[Any], SagaView], V
     from ordersaga.orchestrator.api.views import saga_view
 
     store, sagas, verbs = bootstrap_commands.at_a_terminal(read_settings(env_file, needs=("database_url",)))
-    known = {(one.name, one.version): one for one in sagas}
-    return store, lambda instance: saga_view(instance, known.get((instance.saga, instance.version))), verbs
+    return store, lambda instance: saga_view(instance, sagas.find(instance.saga, instance.version)), verbs
 
 
-def _by(who: str, why: str) -> "Actor":
-    from ordersaga.orchestrator.runtime.verbs import Actor
-
-    return Actor(name=who[:100], role="operator", reason=why[:500])
-
-
-def _line(saga: "SagaView") -> str:
-    marks = [saga.reason.value if saga.reason else "", "accepted" if saga.accepted else ""]
-    marks += ["attention" if saga.attention else "", "resolved" if saga.resolved else ""]
-    said = "  ".join(filter(None, marks))
-    where = f"{saga.saga:14}  {saga.status:12}  {saga.current_step or '-':20}"
-    return f"{saga.id}  {saga.created_at:%Y-%m-%d %H:%M:%S}  {where}{said}".rstrip()
-
-
-def _state(saga: "SagaView") -> Iterator[str]:
-    yield _line(saga)
-    if saga.explanation:
-        yield f"  {saga.explanation}"
-    if saga.order_id:
-        yield f"  order {saga.order_id}" + (f", payment {saga.payment_id}" if saga.payment_id else "")
-    for step in saga.steps:
-        tried = f"asked {step.attempts} times" + (f", undone {step.undo_attempts} times" if step.undo_attempts else "")
-        became = step.became.value if step.became else "under way"
-        yield f"  {step.name:20} {became:10} {tried}" + (f", refused: {step.refusal}" if step.refusal else "")
-    if saga.waits_for:
-        step_name = f" of {saga.waits_for.step}" if saga.waits_for.step else ""
-        what = saga.waits_for.what.replace("_", " ")
-        yield f"  waits for {what}{step_name} until {saga.waits_for.until:%H:%M:%S} UTC"
-    if saga.stuck_step:
-        yield f"  stuck: the undo of {saga.stuck_step} could not be confirmed"
-    for why in saga.attention:
-        yield f"  attention: {why}"
-
-
-def _timeline(history: "Sequence[StoredHistory]", began: datetime) -> Iterator[str]:
-    for entry in history:
-        sent = ", ".join(str(one["type"]) for one in entry.body.get("sent", ()))
-        who = f" by {_who(entry.body)}" if "actor" in entry.body else ""
-        seconds = (entry.at - began).total_seconds()
-        line = f"{entry.revision:>4}  {seconds:>10.3f} s  {entry.cause}{who}  {entry.body.get('status', '')}"
-        yield line + (f"  sent {sent}" if sent else "")
-
-
-def _who(body: Mapping[str, Any]) -> str:
-    return ": ".join(filter(None, (str(body["actor"]), str(body.get("why", "")))))
+def _nowhere(saga_id: UUID) -> str:
+    return f"there is no saga {saga_id}"
 
 
 def _no_such(saga_id: UUID) -> NoReturn:
-    typer.echo(f"ordersaga: there is no saga {saga_id}", err=True)
+    typer.echo(f"ordersaga: {_nowhere(saga_id)}", err=True)
     raise typer.Exit(1)

@@ -1,12 +1,12 @@
 """`ordersaga schemas`: what is said to us and by us, for other people's tools."""
 
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ordersaga.cli_errors import read_settings, told_in_one_line
+from ordersaga.cli_options import EnvFile
 
 
 class Document(StrEnum):
@@ -20,9 +20,7 @@ def schemas(
         Document, typer.Argument(help="HTTP (OpenAPI), Kafka (AsyncAPI), or each message's JSON Schema.")
     ],
     *,
-    env_file: Annotated[
-        Path | None, typer.Option(help="Read settings from this file too; topics' names are there.")
-    ] = None,
+    env_file: EnvFile = None,
 ) -> None:
     """Print a description of the HTTP interface or of the messages, as JSON. Needs neither database nor brokers.
 

@@ -5,17 +5,15 @@ has no other program to ask with.
 import json
 from collections.abc import Sequence
 from contextlib import closing
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ordersaga.cli_errors import fail, read_settings, told_in_one_line
+from ordersaga.cli_options import EnvFile
 
 if TYPE_CHECKING:
     from ordersaga.smoke.check import Check
-
-EnvFile = Annotated[Path | None, typer.Option(help="Read settings from this file too; the environment goes before.")]
 
 
 def smoke(

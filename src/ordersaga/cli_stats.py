@@ -3,18 +3,17 @@
 import sys
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ordersaga.cli_errors import read_settings, told_in_one_line
+from ordersaga.cli_options import EnvFile
 
 if TYPE_CHECKING:
     from ordersaga.orchestrator.api.stats import StatsView, StepView, TotalsView
 
 BARS = "▁▂▃▄▅▆▇█"
-EnvFile = Annotated[Path | None, typer.Option(help="Read settings from this file too; the environment goes before.")]
 
 
 def stats(
@@ -34,14 +33,20 @@ def stats(
     import msgspec
 
     from ordersaga import bootstrap_commands
-    from ordersaga.orchestrator.api.stats import stats_view
+    from ordersaga.as_set import sagas_of
+    from ordersaga.orchestrator.api.stats import DAYS_MAX, stats_view
     from ordersaga.orchestrator.store.statistics_protocol import By
 
     with told_in_one_line():
         if by not in [one.value for one in By]:
             raise typer.BadParameter(f"{by} is none of {', '.join(By)}", param_hint="--by")
+        if hours > (most := 24 * DAYS_MAX[By(by)]):
+            raise typer.BadParameter(f"at most {most} by the {by}", param_hint="--hours")
+        settings = read_settings(env_file, needs=("database_url",))
+        if saga is not None and saga not in (names := sagas_of(settings).names()):
+            raise typer.BadParameter(f"{saga} is none of {', '.join(names)}", param_hint="--saga")
         until = (datetime.now(UTC) + timedelta(hours=1)).replace(minute=0, second=0, microsecond=0)
-        statistics = bootstrap_commands.statistics(read_settings(env_file, needs=("database_url",)))
+        statistics = bootstrap_commands.statistics(settings)
         view = stats_view(statistics, until - timedelta(hours=hours), until, By(by), saga)
         if as_json:
             sys.stdout.write(msgspec.json.encode(view).decode() + "\n")

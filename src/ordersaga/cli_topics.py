@@ -1,12 +1,11 @@
 """`ordersaga topics`: those that there have to be, and those that there are."""
 
 import getpass
-from pathlib import Path
-from typing import Annotated
 
 import typer
 
 from ordersaga.cli_errors import read_settings, told_in_one_line
+from ordersaga.cli_options import EnvFile, Who, Why
 
 app = typer.Typer(
     help="""See which topics there have to be, and create those that are missing. Nothing that is there is ever changed.
@@ -15,7 +14,6 @@ app = typer.Typer(
 
     Example: ordersaga topics plan""",
 )
-EnvFile = Annotated[Path | None, typer.Option(help="Read settings from this file too; the environment goes before.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -47,8 +45,8 @@ def plan(*, env_file: EnvFile = None) -> None:
 @app.command()
 def apply(
     *,
-    who: Annotated[str, typer.Option(help="Who does it; kept in the audit.", default_factory=getpass.getuser)],
-    why: Annotated[str, typer.Option(help="Why; kept in the audit.")] = "",
+    who: Who,
+    why: Why = "",
     env_file: EnvFile = None,
 ) -> None:
     """Create those that are missing, and list all with their partitions. Where DATABASE_URL is set, the audit has it.

@@ -102,6 +102,7 @@ def stage_of(
         outbox=MemoryOutbox(MemoryTable(), uuid4()),
         bus=MemoryBus(),
         group="create-order",
+        topics=Topics().answers(),
         kafka={"consumer_rebuilds.stalled": 2, "consumer_records_gone": 45, "consumer_partitions_unreadable": 3},
     )
     api = Api(
@@ -113,7 +114,7 @@ def stage_of(
             admit=lambda: admission_of(board).check(),
             audit=audit,
         ),
-        letters=DeadLetters(store, handler),
+        letters=DeadLetters(store, handler, audit=audit),
         store=store,
         board=board,
         statistics=statistics,

@@ -1,14 +1,19 @@
 """What was set aside, over HTTP and by itself: looked at, taken in once more, discarded."""
 
 from datetime import UTC, datetime
+from itertools import count
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from ordersaga.bus.protocol import Record
 from ordersaga.orchestrator.core.decide import decide
 from ordersaga.orchestrator.runtime import turn
+from ordersaga.orchestrator.runtime.handle import Handler
+from ordersaga.orchestrator.runtime.verbs import Actor
 from ordersaga.orchestrator.store.codec import Codec
+from ordersaga.orchestrator.store.protocol import StoredDeadLetter
 from ordersaga.wire import messages as m
 from ordersaga.wire.codec import encode
 from tests.api.conftest import Stage
@@ -32,12 +37,12 @@ def letters(stage: Stage, query: str = "") -> Any:
 @pytest.fixture
 def failing(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """A bug of ours in deciding."""
-
-    def broken(*_: Any, **__: Any) -> Any:
-        raise ZeroDivisionError("a bug")
-
-    monkeypatch.setattr(turn, "decide", broken)
+    monkeypatch.setattr(turn, "decide", _broken)
     return monkeypatch
+
+
+def _broken(*_: Any, **__: Any) -> Any:
+    raise ZeroDivisionError("a bug")
 
 
 def test_what_cannot_be_read_is_shown_whole_with_where_it_came_from(stage: Stage) -> None:
@@ -195,3 +200,81 @@ def test_news_that_name_only_the_order_of_such_a_saga_are_parked_too_and_hold_up
     monkeypatch.undo()
     assert stage.api.letters.try_parked() == 1
     assert stage.client.get(f"/sagas/{saga_id}").json()["accepted"]
+
+
+@pytest.mark.parametrize("kind", ["memory_stage", "postgres_stage"])
+def test_a_replay_that_is_refused_is_in_the_audit_without_what_the_record_holds(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    stage: Stage = request.getfixturevalue(kind)
+    stage.handler.records([record(b"c4n4ry is no JSON")])
+    (found,) = letters(stage)
+    where = f"/dead-letters/{found['id']}"
+    assert stage.client.post(f"{where}/replay", json=BY).status_code == 409
+    assert stage.client.post(f"{where}/discard", json=BY).status_code == 200
+    assert stage.client.post(f"{where}/replay", json=BY).status_code == 409
+    told = [one for one in stage.client.get("/audit").json() if "refused" in one["outcome"]]
+    assert [one["outcome"] for one in told] == ["replay refused: discarded before", "replay refused: unreadable"]
+    assert {(one["verb"], one["actor"], one["role"], one["reason"]) for one in told} == {
+        (f"dead letter {found['id']}", BY["who"], "operator", BY["why"])
+    }
+
+
+def test_the_audit_has_the_role_of_whoever_settles(postgres_stage: Stage) -> None:
+    postgres_stage.handler.records([record(b"x")])
+    strays(postgres_stage, 1)
+    (letter,), (orphan,) = letters(postgres_stage), postgres_stage.client.get("/orphans").json()
+    admin = Actor(name="ada", role="admin", reason="rubbish")
+    postgres_stage.api.letters.discard(letter["id"], admin)
+    postgres_stage.api.letters.discard_orphan(orphan["id"], admin)
+    told = postgres_stage.client.get("/audit").json()
+    assert [(one["verb"].rpartition(" ")[0], one["role"]) for one in told] == [
+        ("orphan", "admin"),
+        ("dead letter", "admin"),
+    ]
+
+
+@pytest.mark.parametrize("kind", ["memory_stage", "postgres_stage"])
+def test_what_somebody_discards_while_it_is_replayed_is_not_said_to_be_replayed(
+    kind: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage: Stage = request.getfixturevalue(kind)
+    saga_id, at_once = stage.place(), Handler.replay
+    monkeypatch.setattr(turn, "decide", _broken)
+    stage.handler.records([created(saga_id)])
+    monkeypatch.undo()
+
+    def overtaken(handler: Handler, stored: StoredDeadLetter, *by: str) -> bool:
+        stage.api.letters.discard(stored.id, Actor(name="day", role="operator", reason="rubbish"))
+        return at_once(handler, stored, *by)
+
+    monkeypatch.setattr(Handler, "replay", overtaken)
+    (found,) = letters(stage)
+    with capture_logs() as logs:
+        answer = stage.client.post(f"/dead-letters/{found['id']}/replay", json=BY)
+    assert answer.status_code == 409 and "discarded by day: rubbish" in answer.json()["detail"]
+    assert stage.client.get(f"/sagas/{saga_id}").json()["order_id"] is None
+    assert "dead_letters.replayed" not in {line["event"] for line in logs}
+
+
+def test_what_somebody_replays_while_it_is_discarded_is_not_said_to_be_discarded(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saga_id = stage.place()
+    monkeypatch.setattr(turn, "decide", _broken)
+    stage.handler.records([created(saga_id)])
+    monkeypatch.undo()
+    (found,) = letters(stage)
+    look, looks = stage.api.store.dead_letter, count()
+
+    def replayed_meanwhile(letter_id: int) -> StoredDeadLetter | None:
+        seen = look(letter_id)
+        if next(looks) == 0:
+            stage.api.letters.replay(letter_id, Actor(name="day", role="operator", reason="mended"))
+        return seen
+
+    monkeypatch.setattr(stage.api.store, "dead_letter", replayed_meanwhile)
+    with capture_logs() as logs:
+        answer = stage.client.post(f"/dead-letters/{found['id']}/discard", json=BY)
+    assert answer.status_code == 409 and "replayed by day: mended" in answer.json()["detail"]
+    assert "dead_letters.discarded" not in {line["event"] for line in logs}

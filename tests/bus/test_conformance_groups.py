@@ -144,12 +144,26 @@ def test_of_two_members_with_one_instance_id_the_older_is_told_to_stop(bus: Bus,
 
 
 def test_how_far_a_group_is_behind_is_known_to_others(bus: Bus, topic: str, group: str) -> None:
-    assert bus.group_lag(group) == {}
     publish(bus, *[Outgoing(topic, b"k", b"%d" % n) for n in range(10)])
     with member(bus, group, topic) as consumer:
         commit(consumer, read(consumer, 10)[:4])
-    lag = bus.group_lag(group)
-    assert sum(lag.values()) == 6 and {name for name, _ in lag} == {topic}
+    lag = bus.group_lag(group, [topic])
+    assert sum(lag.values()) == 6 and lag.keys() == {(topic, number) for number in range(PARTITIONS)}
+    assert bus.group_lag(group, []) == bus.group_lag(group, [unique("nowhere")]) == {}
+
+
+def test_what_a_new_group_has_not_read_counts_before_it_has_committed_anything(
+    bus: Bus, topic: str, group: str
+) -> None:
+    """A first deployment whose worker handles nothing, and a pause right after it, looked as if all were read."""
+    publish(bus, *numbered(topic, 20))
+    assert sum(bus.group_lag(group, [topic]).values()) == 20, "nobody was ever in it"
+    with member(bus, group, topic) as consumer:
+        first = read(consumer, 20)[0]
+        assert sum(bus.group_lag(group, [topic]).values()) == 20, "it has read and committed nothing"
+        commit(consumer, [first])
+    lag = bus.group_lag(group, [topic])
+    assert sum(lag.values()) == 19 and min(lag.values()) >= 0, "one partition has an offset, the others have not"
 
 
 def test_a_group_that_nobody_reads_for_is_set_back_to_a_moment(bus: Bus, topic: str, group: str) -> None:

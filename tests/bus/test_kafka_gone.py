@@ -9,7 +9,7 @@ from ordersaga.bus.kafka import KafkaBus
 from ordersaga.bus.kafka_client import place
 from ordersaga.bus.protocol import Outgoing
 from ordersaga.local.kafka import KafkaCluster
-from tests.bus.conftest import new_topic
+from tests.bus.conftest import new_topic, unique
 from tests.bus.reading import commit, member, publish, read, values
 
 
@@ -37,6 +37,7 @@ def test_what_was_deleted_while_nobody_read_is_counted(bus: KafkaBus, group: str
     with member(bus, group, topic) as consumer:
         commit(consumer, read(consumer, 5))
     delete_up_to(bus, topic, 50)
+    assert bus.group_lag(group, [topic]) == bus.group_lag(unique("group"), [topic]) == {(topic, 0): 10}
 
     with capture_logs() as said, member(bus, group, topic) as consumer:
         assert values(read(consumer, 10)) == [b"%d" % n for n in range(50, 60)]

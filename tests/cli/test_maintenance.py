@@ -1,12 +1,21 @@
 """Maintenance and the switch of consumption at a terminal, while no service runs."""
 
+from datetime import datetime
+from typing import NoReturn
 from uuid import uuid4
 
 import psycopg
+import pytest
+from typer.testing import CliRunner
 
+from ordersaga import bootstrap_commands
 from ordersaga.bus.kafka import KafkaBus
-from ordersaga.bus.protocol import Outgoing
+from ordersaga.bus.protocol import BusUnavailable, Outgoing
+from ordersaga.cli import app
+from ordersaga.delivery.outbox_memory import MemoryTable
 from ordersaga.local.kafka import Kafka
+from ordersaga.orchestrator.store.board_memory import MemoryBoard
+from ordersaga.orchestrator.store.memory_tables import MemoryTables
 from ordersaga.orchestrator.store.migrate import migrate
 from ordersaga.settings import Settings, variable
 from tests.bus.reading import commit, read
@@ -75,15 +84,37 @@ def test_what_was_said_since_a_backup_is_read_again_and_deadlines_wait_for_it(
         commit(consumer, read(consumer, 5))
         command = ("consumption", "read-again", "--who", "night", "--why", "restored", "--since")
         refused = ordersaga(*command, "2026-01-31T09:00:00Z", **settings)
-        assert refused.returncode == 1 and "while somebody reads for it" in refused.stderr
+        assert refused.returncode == 1 and "while somebody reads for it: stop test" in refused.stderr
+        assert ordersaga("consumption", "status", **settings).stdout == "consumption goes on\n", "as it was"
         consumer.close(5.0)
         until(lambda: not bus.members(group), "the member has left")
-        assert ordersaga(*command, "nine", **settings).returncode != 0
+        wrong = ordersaga(*command, "nine", **settings)
+        assert wrong.returncode == 2 and "--since" in wrong.stderr and "is no time" in wrong.stderr
+        assert ordersaga("consumption", "status", **settings).stdout == "consumption goes on\n"
         done = ordersaga(*command, "2026-01-31T09:00:00Z", **settings)
         assert done.returncode == 0, done.stderr
         assert done.stdout.startswith("consumption is paused: night at ")
         assert f"{topic} 5 records will be read again" in " ".join(done.stdout.split())
-        assert bus.group_lag(group) == {(topic, 0): 5}
+        assert bus.group_lag(group, [topic]) == {(topic, 0): 5}
     finally:
         bus.close(2.0)
     assert "5 records since 2026-01-31T09:00:00Z" in ordersaga("audit", **settings).stdout
+
+
+def test_where_going_back_fails_in_the_middle_it_is_said_that_consumption_is_paused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fails(settings: Settings, since: datetime) -> NoReturn:
+        raise BusUnavailable("no broker answers")
+
+    board = MemoryBoard(MemoryTables(outbox=MemoryTable()))
+    monkeypatch.setattr(bootstrap_commands, "board", lambda settings: board)
+    monkeypatch.setattr(bootstrap_commands, "check_nobody_reads", lambda settings: None)
+    monkeypatch.setattr(bootstrap_commands, "read_again", fails)
+    settings = {"DATABASE_URL": "postgresql://nobody@nowhere/x", "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
+    command = ["consumption", "read-again", "--since", "2026-01-31T09:00:00Z", "--why", "restored"]
+    done = CliRunner().invoke(app, command, env=settings)
+    assert done.exit_code == 1 and "ordersaga: no broker answers" in done.stderr
+    assert "consumption is paused; to go on without: ordersaga consumption resume" in done.stderr
+    pause = board.read(0).pause
+    assert pause and pause.paused and pause.why == "restored"

@@ -3,15 +3,29 @@
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+from typing import NoReturn
 from uuid import UUID
 
 import pytest
+from typer.testing import CliRunner
 
-from ordersaga.orchestrator.core.instance import Status
+from ordersaga import bootstrap_commands
+from ordersaga.cli import app
+from ordersaga.orchestrator.core.inputs import CancelAsked
+from ordersaga.orchestrator.core.instance import Requested, Status
+from ordersaga.orchestrator.core.reasons import Reason
+from ordersaga.orchestrator.runtime.sagas import Sagas
+from ordersaga.orchestrator.runtime.verbs import Actor
+from ordersaga.orchestrator.sagas.create_order import CREATE_ORDER
+from ordersaga.orchestrator.store.protocol import CommitUnknown, SagaPage
 from ordersaga.wire import messages as m
 from tests.canaries import CUSTOMER
 from tests.cli.test_cli import ordersaga
 from tests.runtime.stage import Stage, new_saga_id, opened
+from tests.store.sagas import saga
+
+NOWHERE = "postgresql://nobody@nowhere/x"
 
 
 @pytest.fixture
@@ -149,3 +163,89 @@ def test_what_strangers_wrote_does_not_command_the_terminal(database_url: str, s
     for text in (sagas(database_url, "show", saga_id)[1], audit):
         assert all(line.isprintable() for line in text.splitlines())
         assert "\\x1b[2J" in text and not any(line.startswith("forged") for line in text.splitlines())
+
+
+# --- many at once ---------------------------------------------------------------------------------
+
+
+def going_back(stage: Stage, number: int) -> UUID:
+    """One whose order is being cancelled."""
+    found = stage.begin()
+    stage.handler.records([stage.answer(found, m.OrderCreated(order_id=f"o-{number}"))])
+    wish = Requested(actor="night", role="operator", reason=Reason.OPERATOR_REQUEST, why="an outage")
+    stage.handler.ask(found, CancelAsked(wish), "verb.cancel", {})
+    return found
+
+
+def first_words(told: str) -> list[str]:
+    return [line.split()[0] for line in told.splitlines()]
+
+
+def test_all_that_meet_the_conditions_are_retried_oldest_first_and_one_that_is_refused_holds_up_no_other(
+    database_url: str, stage: Stage
+) -> None:
+    older, refused, newer = going_back(stage, 1), stage.begin(), going_back(stage, 2)
+    before = [stage.get(one).revision for one in (older, refused, newer)]
+    many = ("retry", "--saga", "create_order", "--who", "night", "--why", "it is back")
+    code, told, said = sagas(database_url, *many, "--yes")
+    lines = [line.split() for line in told.splitlines()]
+    assert [line[:2] for line in lines] == [["1/3", str(older)], ["2/3", str(refused)], ["3/3", str(newer)]]
+    assert "this cannot be done: it may be done twice" in told.splitlines()[1]
+    assert (code, said) == (1, "retry: 2 done, 1 refused\n")
+    assert [stage.get(one).revision for one in (older, refused, newer)] == [before[0] + 1, before[1], before[2] + 1]
+    audit = ordersaga("audit", DATABASE_URL=database_url).stdout
+    assert audit.count("by night (operator): it is back: applied") == 2 and audit.count("it is back: refused") == 1
+    assert sagas(database_url, *many, "--status", "CANCELLING", "--yes")[::2] == (0, "retry: 2 done\n")
+
+
+def test_a_dry_run_says_which_it_would_be_and_does_nothing(database_url: str, stage: Stage) -> None:
+    older, newer, seen_to = (going_back(stage, number) for number in range(3))
+    sagas(database_url, "resolve", seen_to, "--why", "seen")
+    which = ("--status", "CANCELLING", "--why", "x")
+    code, told, said = sagas(database_url, "retry", *which, "--dry-run")
+    assert (code, first_words(told), said) == (0, [str(older), str(newer)], "retry: it would be 2 sagas\n")
+    code, _, said = sagas(database_url, "retry", *which)
+    assert code == 1 and "retry 2 sagas?" in said, "nobody answers"
+    assert stage.one("select count(*) from audit") == 1, "the one that was resolved by itself"
+
+
+def test_so_many_are_resolved_as_one_says_and_those_that_are_wait_for_no_other(database_url: str, stage: Stage) -> None:
+    older, newer = going_back(stage, 1), going_back(stage, 2)
+    some = ("resolve", "--status", "CANCELLING", "--limit", "1", "--yes", "--why", "seen")
+    for one in (older, newer):
+        code, told, said = sagas(database_url, *some)
+        assert (code, told.split()[:2], said) == (0, ["1/1", str(one)], "resolve: 1 done\n")
+    assert sagas(database_url, *some) == (0, "", "resolve: none\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "say which"),
+        ((new_saga_id(), "--status", "FAILED"), "say which"),
+        ((new_saga_id(), "--dry-run"), "go with conditions"),
+        (("--status", "LOST"), "--status"),
+        (("--since", "nine"), "--since"),
+    ],
+)
+def test_one_says_which_are_meant(arguments: tuple[object, ...], said: str) -> None:
+    for verb in ("retry", "resolve"):
+        code, told, error = sagas(NOWHERE, verb, *arguments, "--yes", "--why", "x")
+        assert (code, told) == (2, "") and said in error
+
+
+@pytest.mark.parametrize("many", [False, True], ids=["one", "many"])
+def test_where_the_answer_to_a_commit_was_lost_nothing_is_said_to_be_unchanged(
+    monkeypatch: pytest.MonkeyPatch, many: bool
+) -> None:
+    def lost(saga_id: UUID, by: Actor) -> NoReturn:
+        raise CommitUnknown("the answer to COMMIT was lost")
+
+    one = saga()
+    which = ["--status", "FAILED", "--yes"] if many else [str(one.saga_id)]
+    page = SagaPage(instances=[one], next_after=None)
+    built = SimpleNamespace(page=lambda *_, **__: page), Sagas([CREATE_ORDER]), SimpleNamespace(retry=lost)
+    monkeypatch.setattr(bootstrap_commands, "at_a_terminal", lambda settings: built)
+    done = CliRunner().invoke(app, ["sagas", "retry", *which, "--why", "x"], env={"DATABASE_URL": NOWHERE})
+    assert done.exit_code == 1
+    assert f"`ordersaga sagas show {one.saga_id}` says whether it was done" in done.output

@@ -2,7 +2,10 @@
 
 import json
 
+import pytest
+
 from ordersaga.cli_stats import sparkline
+from ordersaga.orchestrator.store.migrate import migrate
 from ordersaga.wire import messages as m
 from tests.cli.test_cli import ordersaga
 from tests.runtime.stage import opened, settle
@@ -25,3 +28,20 @@ def test_a_sparkline_is_as_high_as_its_highest() -> None:
     assert sparkline([0, 1, 2, 4]) == "▁▃▅█"
     assert sparkline([0, 0]) == sparkline([]) == ""
     assert len(sparkline(list(range(100)))) == 60
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--hours", "745"), ("--hours", "at most 744 by the hour")),
+        (("--saga", "create_ordr"), ("--saga", "create_ordr is none of", "create_order")),
+    ],
+)
+def test_what_cannot_be_meant_is_a_wrong_option(
+    database_url: str, arguments: tuple[str, ...], said: tuple[str, ...]
+) -> None:
+    migrate(database_url, "ordersaga")
+    refused = ordersaga("stats", *arguments, DATABASE_URL=database_url)
+    told = " ".join(refused.stderr.split())
+    assert refused.returncode == 2 and all(text in told for text in said), told
+    assert refused.stdout == ""

@@ -5,7 +5,7 @@ places the order names both.
 """
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from threading import Lock
@@ -116,8 +116,8 @@ class MeddlingBus:
     def read_again(self, group: str, since_ms: int) -> Mapping[tuple[str, int], int]:
         return self._bus.read_again(group, since_ms)
 
-    def group_lag(self, group: str) -> Mapping[tuple[str, int], int]:
-        return self._bus.group_lag(group)
+    def group_lag(self, group: str, topics: Collection[str]) -> Mapping[tuple[str, int], int]:
+        return self._bus.group_lag(group, topics)
 
     def members(self, group: str) -> Sequence[GroupMember]:
         return self._bus.members(group)

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from ordersaga.bus.memory import MemoryBus
-from ordersaga.bus.protocol import BusUnavailable, Cluster, TopicState
+from ordersaga.bus.protocol import BusUnavailable, Cluster, Outgoing, TopicState
 from ordersaga.delivery.outbox_memory import MemoryOutbox, MemoryTable
 from ordersaga.delivery.outbox_protocol import Pending
 from ordersaga.orchestrator.runtime.doctor import Doctor
@@ -42,6 +42,7 @@ def doctor() -> Doctor:
         bus=bus,
         topics=Topics().all(),
         group="orchestrators",
+        read=Topics().answers(),
     )
 
 
@@ -92,7 +93,7 @@ def test_all_is_well(doctor: Doctor) -> None:
         ),
         ("bus", "members", lambda group: [], "worker", "ordersaga serve"),
         ("bus", "members", raises(BusUnavailable("no answer")), "brokers", "logs"),
-        ("bus", "group_lag", lambda group: {("a", 0): 20_000}, "lag", "more processes"),
+        ("bus", "group_lag", lambda group, topics: {("a", 0): 20_000}, "lag", "more processes"),
     ],
 )
 def test_what_is_broken_is_named_with_what_to_do(
@@ -126,3 +127,9 @@ def test_deadlines_that_are_held_by_a_pause_are_not_blamed_on_a_missing_process(
     doctor.board.set_pause(paused=True, by="night", why="a fire")
     found = wrong(doctor)["deadlines"]
     assert found.said.endswith("reading is paused: night: a fire") and "consumption resume" in found.cure
+
+
+def test_what_nobody_has_read_since_the_first_deployment_is_told(doctor: Doctor) -> None:
+    doctor.bus.producer(client_id="test").publish([Outgoing("order_events", b"k", b"v")] * 3, 1.0)
+    (lag,) = [found for found in doctor.findings() if found.what == "lag"]
+    assert lag.said == "3 records are not read yet"

@@ -5,7 +5,7 @@ from structlog.testing import capture_logs
 
 from ordersaga.orchestrator.core.instance import Became
 from ordersaga.orchestrator.runtime.dead_letters import DeadLetters
-from ordersaga.orchestrator.runtime.handle import Handler
+from ordersaga.orchestrator.runtime.handle import CannotBeUsed, Handler
 from ordersaga.orchestrator.store.protocol import BadRow, Batch, StoredDeadLetter, StoreUnavailable
 from tests.runtime.stage import Stage, record
 from tests.sagas.stories import CREATED
@@ -24,9 +24,9 @@ def test_they_are_tried_in_the_order_in_which_they_came(
     _park(stage, *range(250))
     tried: list[int] = []
 
-    def replay(_: Handler, stored: StoredDeadLetter, by: str, why: str) -> str:
+    def replay(_: Handler, stored: StoredDeadLetter, *by: str) -> bool:
         tried.append(stored.letter.offset)
-        return "not yet"
+        raise CannotBeUsed("unknown_version", "not yet")
 
     monkeypatch.setattr(Handler, "replay", replay)
     assert letters.try_parked() == 0
@@ -40,10 +40,10 @@ def test_one_that_the_database_refuses_keeps_no_other(
     _park(stage, 1, 2)
     _park(stage, 3, reason="archive_unreadable")
 
-    def replay(_: Handler, stored: StoredDeadLetter, by: str, why: str) -> str:
+    def replay(_: Handler, stored: StoredDeadLetter, *by: str) -> bool:
         if stored.letter.offset == bad:
             raise BadRow("refused")
-        return ""
+        return True
 
     monkeypatch.setattr(Handler, "replay", replay)
     with capture_logs() as logs:
@@ -60,6 +60,8 @@ def test_one_whose_saga_cannot_be_read_stays_and_the_other_is_used(stage: Stage,
     assert letters.try_parked() == 2
     for saga_id in (sagas[0], sagas[2]):
         assert stage.get(saga_id).steps["CREATE_ORDER"].became is Became.DONE
+    used = "select count(*) from audit where actor = 'ordersaga' and role = 'service' and outcome = 'replayed'"
+    assert stage.one(used) == 2 == stage.one("select count(*) from audit"), "what fails is tried each minute: no entry"
     (left,) = stage.store.dead_letters()
     assert str(sagas[1]).encode() in (left.letter.value or b"")
 
@@ -70,7 +72,7 @@ def test_while_the_database_is_away_none_is_tried_in_vain(
     _park(stage, 1, 2)
     tried: list[int] = []
 
-    def replay(_: Handler, stored: StoredDeadLetter, by: str, why: str) -> str:
+    def replay(_: Handler, stored: StoredDeadLetter, *by: str) -> bool:
         tried.append(stored.letter.offset)
         raise StoreUnavailable("the database is away")
 

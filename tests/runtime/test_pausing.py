@@ -8,16 +8,19 @@ from typing import Any
 
 import pytest
 
+from ordersaga import bootstrap
 from ordersaga.bus.memory import MemoryBus
-from ordersaga.bus.protocol import BusUnavailable
+from ordersaga.bus.protocol import BusUnavailable, Outgoing
 from ordersaga.cli_maintenance import _line
 from ordersaga.delivery.clock import SystemClock
 from ordersaga.demo.client import Api
 from ordersaga.orchestrator.runtime.deadlines import Deadlines
+from ordersaga.orchestrator.runtime.measuring import Measures
 from ordersaga.orchestrator.runtime.pausing import CATCH_UP_SECONDS_MAX, LOOK_EVERY_SECONDS, UNREAD_MAX, Pausing
 from ordersaga.orchestrator.store.board import PostgresBoard
 from ordersaga.orchestrator.store.board_protocol import Pause, Posted
 from ordersaga.orchestrator.store.postgres import open_pool
+from ordersaga.wire.topics import Topics
 from tests.runtime.stage import Stage
 from tests.waiting import until
 from tests.whole import orchestrator, order, participants, settings_for, status_of
@@ -76,6 +79,16 @@ def test_deadlines_do_not_wait_for_ever(unread: Callable[[], int]) -> None:
     assert pausing.holds_deadlines()
     watch.seconds += CATCH_UP_SECONDS_MAX
     assert not pausing.holds_deadlines()
+
+
+def test_deadlines_wait_for_what_a_new_group_has_not_read() -> None:
+    """Of a partition where nothing was committed yet nothing counted as unread."""
+    bus, settings = MemoryBus(topics=Topics().all()), settings_for("postgresql://nobody@nowhere/x")
+    bus.producer(client_id="test").publish([Outgoing("order_events", b"k", b"v")] * (UNREAD_MAX + 1), 1.0)
+    pausing = bootstrap._pausing(settings, bus, Measures())
+    pausing.learn(posted(paused=True))
+    pausing.learn(posted(paused=False))
+    assert pausing.holds_deadlines()
 
 
 def test_a_process_that_comes_long_after_a_pause_waits_for_nothing() -> None:

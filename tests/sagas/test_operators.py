@@ -130,3 +130,10 @@ def test_a_second_effect_is_taken_back_though_the_first_was_settled() -> None:
     story.sent.clear()
     story.hear(m.PaymentAuthorized(payment_id="p-2", order_id="o-1", payment_intent_id="pi_2", status="AUTHORIZED"))
     story.expect(m.RevertPayment, to=Participant.PAYMENT)
+
+
+def test_what_is_resolved_before_anything_is_wrong_with_it_hides_no_later_trouble() -> None:
+    story = order(steps_done=2).resolve()
+    assert story.saga.resolved and story.saga.status is Status.STARTED, "whatever its status is"
+    story.silence_until(Status.FAILED)
+    assert story.saga.resolved is None

@@ -88,3 +88,19 @@ def test_the_newest_word_on_the_switch_rules(board: Board) -> None:
     assert board.read(10).switch == stopped and not stopped.taken
     resumed = board.set_switch(taken=True, by="op-8", why="it is out")
     assert board.read(10).switch == resumed and (resumed.by, resumed.why) == ("op-8", "it is out")
+
+
+def test_the_audit_has_the_role_of_whoever_turns_a_switch(database_url: str) -> None:
+    migrate(database_url, "ordersaga")
+    pool = open_pool(database_url, "ordersaga", size_max=2)
+    board = PostgresBoard(pool)
+    board.set_switch(taken=False, by="ada", role="admin", why="a fire")
+    board.set_pause(paused=True, by="ada", role="admin", why="a fire")
+    board.set_pause(paused=False, by="night", why="at a terminal")
+    with pool.connection() as connection:
+        assert connection.execute("SELECT actor, role, verb FROM audit ORDER BY id").fetchall() == [
+            ("ada", "admin", "stop orders"),
+            ("ada", "admin", "pause consumption"),
+            ("night", "operator", "resume consumption"),
+        ]
+    pool.close()

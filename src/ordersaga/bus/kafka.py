@@ -11,7 +11,7 @@ Brokers should have `auto.create.topics.enable=false` all the same.
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Literal, TypeVar
 
 from ordersaga.bus import kafka_consumer, kafka_producer
@@ -117,8 +117,8 @@ class KafkaBus:
     def describe(self) -> Cluster:
         return self._ask(AdminSession.describe, ADMIN_TIMEOUT_SECONDS)
 
-    def group_lag(self, group: str) -> Mapping[tuple[str, int], int]:
-        return self._ask(lambda admin: admin.group_lag(group), ADMIN_TIMEOUT_SECONDS)
+    def group_lag(self, group: str, topics: Collection[str]) -> Mapping[tuple[str, int], int]:
+        return self._ask(lambda admin: admin.group_lag(group, topics), ADMIN_TIMEOUT_SECONDS)
 
     def read_again(self, group: str, since_ms: int) -> Mapping[tuple[str, int], int]:
         return self._ask(lambda admin: admin.read_again(group, since_ms), ADMIN_TIMEOUT_SECONDS)

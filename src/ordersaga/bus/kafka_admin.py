@@ -1,13 +1,21 @@
 """What is asked of brokers besides reading and writing: topics, and how the brokers are set up."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from ordersaga.bus.kafka_client import ClientError, NoGroupYet, NotAllowed, broker_setting, translated, was_created
+from ordersaga.bus.kafka_client import (
+    ClientError,
+    NoGroupYet,
+    NotAllowed,
+    broker_setting,
+    place,
+    translated,
+    was_created,
+)
 from ordersaga.bus.protocol import Access, BusRefused, Cluster, GroupMember, TopicSpec, TopicState
 
-_LATEST = -1
-"""The end of a partition, as the protocol has it."""
+_LATEST, _EARLIEST = -1, -2
+"""The end of a partition and its first record, as the protocol has them."""
 _AUTO_CREATE = "auto.create.topics.enable"
 
 
@@ -38,11 +46,20 @@ class AdminSession:
         told = [configs.get(_AUTO_CREATE) for kind in found.values() for configs in kind.values()]
         return any(one is not None and str(one["value"]).lower() == "true" for one in told) if any(told) else None
 
-    def group_lag(self, group: str) -> dict[tuple[str, int], int]:
+    def group_lag(self, group: str, topics: Collection[str]) -> dict[tuple[str, int], int]:
+        there = self._topics()
+        wanted = [place(name, number) for name in topics if name in there for number in range(there[name].partitions)]
+        if not wanted:
+            return {}
         with translated():
             committed = self._client.list_group_offsets({group: None})[group]
-            ends = self._client.list_partition_offsets(dict.fromkeys(committed, _LATEST)) if committed else {}
-        return {tuple(tp): max(0, ends[tp].offset - found.offset) for tp, found in committed.items() if tp in ends}
+            begins = self._client.list_partition_offsets(dict.fromkeys(wanted, _EARLIEST))
+            ends = self._client.list_partition_offsets(dict.fromkeys(wanted, _LATEST))
+        lag = {}
+        for tp in wanted:
+            read = committed[tp].offset if tp in committed else 0
+            lag[tp.topic, tp.partition] = max(0, ends[tp].offset - max(read, begins[tp].offset))
+        return lag
 
     def read_again(self, group: str, since_ms: int) -> dict[tuple[str, int], int]:
         if members := self.members(group):

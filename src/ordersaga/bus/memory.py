@@ -75,11 +75,15 @@ class MemoryBus:
         topics = {topic: TopicState(count, topic) for topic, count in self.partitions().items()}
         return Cluster(topics, creates_topics=False)
 
-    def group_lag(self, group: str) -> Mapping[TopicPartition, int]:
+    def group_lag(self, group: str, topics: Collection[str]) -> Mapping[TopicPartition, int]:
         with self._changed:
             found = self._groups.get(group)
-            committed = dict(found.committed) if found else {}
-            return {tp: len(self._log[tp[0]][tp[1]]) - offset for tp, offset in committed.items()}
+            committed = found.committed if found else {}
+            return {
+                (topic, number): len(log) - committed.get((topic, number), 0)
+                for topic in topics
+                for number, log in enumerate(self._log.get(topic, ()))
+            }
 
     def read_again(self, group: str, since_ms: int) -> Mapping[TopicPartition, int]:
         with self._changed:

@@ -201,9 +201,10 @@ class Bus(Protocol):
     def describe(self) -> Cluster:
         """Raises `BusUnavailable`."""
 
-    def group_lag(self, group: str) -> Mapping[tuple[str, int], int]:
-        """How many records each partition has beyond what a group has committed; those of which it has committed
-        nothing are left out. Raises `BusUnavailable`.
+    def group_lag(self, group: str, topics: Collection[str]) -> Mapping[tuple[str, int], int]:
+        """How many records each partition of these topics has that a group has not read: all of them where it has
+        committed nothing, since it begins with the earliest. Topics that do not exist are left out. Raises
+        `BusUnavailable`.
         """
 
     def members(self, group: str) -> Sequence[GroupMember]:

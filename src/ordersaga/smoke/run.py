@@ -224,7 +224,7 @@ class Smoke:
 
     def _unread(self, topic: str) -> int:
         try:
-            return sum(count for (name, _), count in self.bus.group_lag(self.group).items() if name == topic)
+            return sum(self.bus.group_lag(self.group, [topic]).values())
         except BusError:
             return 0
 

@@ -13,7 +13,6 @@ from litestar.params import SkipValidation
 
 from ordersaga.orchestrator.api.orders import OrderLimits
 from ordersaga.orchestrator.api.views import SagaView, saga_view
-from ordersaga.orchestrator.core.definition import Definition
 from ordersaga.orchestrator.core.instance import Instance
 from ordersaga.orchestrator.runtime.dead_letters import DeadLetters
 from ordersaga.orchestrator.runtime.sagas import Sagas
@@ -67,8 +66,7 @@ class Api(Watched):
     """How long an order waits for its place in the database before its client is told to come again."""
 
     def view(self, instance: Instance[Any]) -> SagaView:
-        known: dict[tuple[str, int], Definition] = {(one.name, one.version): one for one in self.sagas}
-        return saga_view(instance, known.get((instance.saga, instance.version)))
+        return saga_view(instance, self.sagas.find(instance.saga, instance.version))
 
 
 TheApi = NamedDependency[SkipValidation[Api]]

@@ -11,7 +11,8 @@ from litestar.params import PathParameter, QueryParameter, RawBody
 from ordersaga.orchestrator.api.asking import AnyRequest, TheApi, operator_of
 from ordersaga.orchestrator.api.documents import OperatorOperation, documented
 from ordersaga.orchestrator.api.views import DeadLetterView, OrphanView, dead_letter_view, orphan_view
-from ordersaga.orchestrator.runtime.dead_letters import CannotBeUsed, SettledBefore
+from ordersaga.orchestrator.runtime.dead_letters import SettledBefore
+from ordersaga.orchestrator.runtime.handle import CannotBeUsed
 from ordersaga.orchestrator.runtime.verbs import Actor
 from ordersaga.orchestrator.store.protocol import StoredDeadLetter
 from ordersaga.web.access import FOR_OPERATORS, FOR_READERS

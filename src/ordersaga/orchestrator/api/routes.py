@@ -128,7 +128,8 @@ def settle_saga(request: AnyRequest, saga_id: SagaId, body: RawBody, api: TheApi
     operation_class=OperatorOperation,
     responses=documented(400, 404, 413, 415, 500, 503),
     summary="Mark as seen to",
-    description="The status stays. Never refused. Something new to take back, or a new `attention`, lifts the mark.",
+    description="The status stays, whatever it is. Something new to take back, a new `attention` or a failure lifts the"
+    " mark.",
     tags=["operators"],
 )
 def resolve_saga(request: AnyRequest, saga_id: SagaId, body: RawBody, api: TheApi) -> VerbTaken:

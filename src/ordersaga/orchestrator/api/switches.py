@@ -83,7 +83,7 @@ def resume_orders(request: AnyRequest, body: RawBody, api: TheApi) -> AdmissionV
 
 
 def _taken(api: Api, by: Actor, *, taken: bool) -> AdmissionView:
-    api.board.set_switch(taken=taken, by=by.name, why=by.reason)
+    api.board.set_switch(taken=taken, by=by.name, role=by.role, why=by.reason)
     return _admission(api)
 
 
@@ -123,7 +123,7 @@ def resume_consumption(request: AnyRequest, body: RawBody, api: TheApi) -> Consu
 
 
 def _paused(api: Api, by: Actor, *, paused: bool) -> ConsumptionView:
-    return _consumption(api.board.set_pause(paused=paused, by=by.name, why=by.reason))
+    return _consumption(api.board.set_pause(paused=paused, by=by.name, role=by.role, why=by.reason))
 
 
 def _consumption(pause: Pause | None) -> ConsumptionView:

@@ -27,6 +27,8 @@ class Doctor:
     bus: Bus
     topics: Collection[str]
     group: str
+    read: Collection[str]
+    """Of the topics, those that the group reads."""
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     at_the_database: Callable[[], Iterable[Finding]] | None = None
     """Looks closer than we do by ourselves; the same for the brokers."""
@@ -155,7 +157,7 @@ class Doctor:
         )
 
     def _lag(self) -> Finding:
-        lag = self.bus.group_lag(self.group)
+        lag = self.bus.group_lag(self.group, self.read)
         behind = sum(lag.values())
         cure = "start more processes, up to one for each partition" if behind > LAG_RECORDS else ""
         return Finding(what="lag", said=f"{behind} records are not read yet", cure=cure)

@@ -55,6 +55,18 @@ BEFORE_COMMIT = declare("handle.before_commit", "State, history, deadlines and o
 AFTER_COMMIT = declare("handle.after_commit", "Committed; the relay knows nothing of it yet.")
 
 
+class CannotBeUsed(Exception):
+    """It was taken in once more, and still cannot be used. `code` says why in a word, the text in a line for a person:
+    it may quote the record.
+    """
+
+    retriable = False
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(f"{code}: {detail}")
+        self.code = code
+
+
 class Handler:
     def __init__(
         self,
@@ -92,20 +104,20 @@ class Handler:
             saved = self._save(transaction, turn)
         self._after_commit(saved, turn, intake)
 
-    def replay(self, stored: StoredDeadLetter, by: str, why: str) -> str:
-        """Take in once more what was set aside, and settle it in the same transaction. Returns why it still cannot be
-        used, or an empty text; what was settled meanwhile is left alone.
+    def replay(self, stored: StoredDeadLetter, by: str, why: str, role: str = "operator") -> bool:
+        """Take in once more what was set aside, and settle it in the same transaction. Whether it was used: what
+        somebody settled meanwhile is left alone. Raises `CannotBeUsed`, `StoreError`.
         """
         intake = take_in([stored.letter.record])
         with self._store.transaction() as transaction:
             turn = self._read(transaction, intake, claims=True)
             if turn.dead:
-                return f"{turn.dead[0].reason}: {turn.dead[0].detail}"
-            if not transaction.settle_dead_letter(stored.id, SettledAs.REPLAYED, by, why):
-                return ""
+                raise CannotBeUsed(turn.dead[0].reason, turn.dead[0].detail)
+            if not transaction.settle_dead_letter(stored.id, SettledAs.REPLAYED, by, why, role):
+                return False
             saved = self._save(transaction, turn)
         self._after_commit(saved, turn, intake)
-        return ""
+        return True
 
     def _read(self, transaction: Transaction, intake: Intake, *, claims: bool) -> Turn:
         """`claims`: what was kept for ids that are learnt is asked for. That costs a round trip, and most often nothing

@@ -4,7 +4,7 @@ What sagas did is measured as it is committed, by each process for itself: sum o
 the database and the brokers when somebody looks, the same from each process: take the maximum. No label holds an id.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -104,6 +104,8 @@ class Standing(Collector):
     outbox: Outbox
     bus: Bus
     group: str
+    topics: Collection[str]
+    """What it reads."""
     kafka: Mapping[str, int]
     """What went wrong with Kafka, by name: clients that were replaced, by kind and cause, records that are gone, and
     partitions that cannot be read.
@@ -187,7 +189,7 @@ class Standing(Collector):
 
     def _lag(self) -> Iterator[Metric]:
         lag = GaugeMetricFamily("kafka_consumer_lag", "Records not read yet", labels=["topic", "partition"])
-        for (topic, partition), count in self.bus.group_lag(self.group).items():
+        for (topic, partition), count in self.bus.group_lag(self.group, self.topics).items():
             lag.add_metric([topic, str(partition)], count)
         yield lag
 

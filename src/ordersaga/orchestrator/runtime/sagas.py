@@ -38,6 +38,13 @@ class Sagas:
     def of(self, instance: Instance[Any]) -> Definition:
         return self._by_version[instance.saga, instance.version]
 
+    def find(self, name: str, version: int) -> Definition | None:
+        """None for what another version of this software knows."""
+        return self._by_version.get((name, version))
+
+    def names(self) -> list[str]:
+        return sorted({name for name, _ in self._by_version})
+
     def knows(self, name: str) -> bool:
         """Whether sagas of this name are begun here."""
         return name in self._newest

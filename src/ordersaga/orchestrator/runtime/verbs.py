@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
-import structlog
 from msgspec import Struct
 
 from ordersaga.delivery.clock import Clock, Randomness
@@ -23,16 +22,15 @@ from ordersaga.orchestrator.core.inputs import (
 )
 from ordersaga.orchestrator.core.instance import Instance, Requested, SagaData
 from ordersaga.orchestrator.core.reasons import Reason
-from ordersaga.orchestrator.runtime.concerning import concerning
 from ordersaga.orchestrator.runtime.handle import Handler
+from ordersaga.orchestrator.runtime.noting import note
 from ordersaga.orchestrator.runtime.turn import New
 from ordersaga.orchestrator.sagas.create_order import CREATE_ORDER, Customer, OrderData
 from ordersaga.orchestrator.store.audit import Audit, Wish
-from ordersaga.orchestrator.store.protocol import KeyTaken, RequestKey, StoreError, StoreUnavailable
+from ordersaga.orchestrator.store.protocol import KeyTaken, RequestKey, StoreUnavailable
 from ordersaga.wire.ids import uuid7
 
 AnyInstance = Instance[Any]
-_log = structlog.get_logger(__name__)
 _NOTHING: Mapping[str, str] = {}
 Asked = tuple[str, str, bytes]
 """Principal, key and fingerprint: see `RequestKey`."""
@@ -107,12 +105,12 @@ class Verbs:
         wish = Wish(
             actor=by.name, role=by.role, verb=f"begin {saga}", reason=by.reason, outcome="begun", saga_id=saga_id
         )
-        self._note(wish)
+        note(self._audit, wish)
         new = New(saga=saga, saga_id=saga_id, data=data, trace=trace, request=_request(request, saga_id))
         try:
             return self._begin(new).result(within_seconds)
         except KeyTaken:
-            self._note(replace(wish, outcome="not begun: somebody else began it in the same moment"))
+            note(self._audit, replace(wish, outcome="not begun: somebody else began it in the same moment"))
             raise
         except TimeoutError:
             raise StoreUnavailable(f"it was not begun within {within_seconds:g} s") from None
@@ -150,18 +148,8 @@ class Verbs:
             outcome = "no such saga" if decision is None else f"{decision.verdict.value} {decision.why}".strip()
             said = " ".join((verb, *more.values()))
             wanted = Wish(actor=by.name, role=by.role, verb=said, reason=by.reason, outcome=outcome, saga_id=saga_id)
-            self._note(wanted, decision.instance if decision else None)
+            note(self._audit, wanted, decision.instance if decision else None)
         return decision
-
-    def _note(self, wish: Wish, after: AnyInstance | None = None) -> None:
-        if self._audit is None:
-            return
-        try:
-            self._audit.note(wish)
-        except StoreError as error:
-            # It is done, and in the history: whoever asked must not take it for refused.
-            named = concerning(wish.saga_id, after) if wish.saga_id else {}
-            _log.error("audit.not_written", verb=wish.verb, error=str(error), **named)
 
 
 def _request(asked: Asked | None, saga_id: UUID) -> RequestKey | None:

@@ -73,12 +73,12 @@ class PostgresBoard:
         ((seconds,),) = self._ask(_SQL["behind"], {"process": process, "behind_for_seconds": BEHIND_FOR_SECONDS})
         return float(seconds)
 
-    def set_switch(self, *, taken: bool, by: str, why: str) -> Switch:
-        ((at,),) = self._ask(_SQL["set_admission"], {"taken": taken, "by": by, "why": why})
+    def set_switch(self, *, taken: bool, by: str, why: str, role: str = "operator") -> Switch:
+        ((at,),) = self._ask(_SQL["set_admission"], {"taken": taken, "by": by, "role": role, "why": why})
         return Switch(taken=taken, by=by, why=why, at=at.astimezone(UTC))
 
-    def set_pause(self, *, paused: bool, by: str, why: str) -> Pause:
-        ((at,),) = self._ask(_SQL["set_consumption"], {"paused": paused, "by": by, "why": why})
+    def set_pause(self, *, paused: bool, by: str, why: str, role: str = "operator") -> Pause:
+        ((at,),) = self._ask(_SQL["set_consumption"], {"paused": paused, "by": by, "role": role, "why": why})
         return Pause(paused=paused, by=by, why=why, at=at.astimezone(UTC))
 
 

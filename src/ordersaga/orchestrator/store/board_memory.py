@@ -80,12 +80,12 @@ class MemoryBoard:
         with self._lock:
             return self._behind_but(process)
 
-    def set_switch(self, *, taken: bool, by: str, why: str) -> Switch:
+    def set_switch(self, *, taken: bool, by: str, why: str, role: str = "operator") -> Switch:
         with self._lock:
             self._switch = Switch(taken=taken, by=by, why=why, at=self._now())
             return self._switch
 
-    def set_pause(self, *, paused: bool, by: str, why: str) -> Pause:
+    def set_pause(self, *, paused: bool, by: str, why: str, role: str = "operator") -> Pause:
         with self._lock:
             self._pause = Pause(paused=paused, by=by, why=why, at=self._now())
             return self._pause

@@ -101,6 +101,8 @@ class Board(Protocol):
     def behind(self, *, process: str = "") -> float:
         """`Posted.behind_seconds` alone, which costs next to nothing whatever is under way. Raises `StoreError`."""
 
-    def set_switch(self, *, taken: bool, by: str, why: str) -> Switch: ...
+    def set_switch(self, *, taken: bool, by: str, why: str, role: str = "operator") -> Switch:
+        """The audit has it, with the role in which `by` acts. Raises `StoreError`."""
 
-    def set_pause(self, *, paused: bool, by: str, why: str) -> Pause: ...
+    def set_pause(self, *, paused: bool, by: str, why: str, role: str = "operator") -> Pause:
+        """The same."""

@@ -174,7 +174,7 @@ class MemoryTransaction:
         self._saved.append((batch, rows))
         return rows
 
-    def settle_dead_letter(self, letter_id: int, how: SettledAs, by: str, why: str) -> bool:
+    def settle_dead_letter(self, letter_id: int, how: SettledAs, by: str, why: str, role: str = "operator") -> bool:
         with self._tables.changed:
             open_ones = [one.id for one in self._tables.dead_letters.values() if one.settled is None]
         if letter_id not in open_ones:
@@ -182,7 +182,7 @@ class MemoryTransaction:
         self._settled[letter_id] = (how, by, why)
         return True
 
-    def discard_orphan(self, orphan_id: int, by: str, why: str) -> bool:
+    def discard_orphan(self, orphan_id: int, by: str, why: str, role: str = "operator") -> bool:
         with self._tables.changed:
             open_ones = [one.id for one in self._tables.orphans.values() if one.settled is None]
         if orphan_id not in open_ones:

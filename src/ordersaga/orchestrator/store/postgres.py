@@ -315,15 +315,16 @@ class PostgresTransaction:
         self.written += [change.after for change in batch.changes]
         return outbox.written(outgoing, records)
 
-    def settle_dead_letter(self, letter_id: int, how: SettledAs, by: str, why: str) -> bool:
-        values = {"id": letter_id, "how": how.value, "by": by, "why": why}
+    def settle_dead_letter(self, letter_id: int, how: SettledAs, by: str, why: str, role: str = "operator") -> bool:
+        values = {"id": letter_id, "how": how.value, "by": by, "why": why, "role": role}
         with self._round_trip():
             settled = self._connection.execute(_LETTERS["settle"], values)
         return settled.rowcount == 1
 
-    def discard_orphan(self, orphan_id: int, by: str, why: str) -> bool:
+    def discard_orphan(self, orphan_id: int, by: str, why: str, role: str = "operator") -> bool:
+        values = {"id": orphan_id, "by": by, "why": why, "role": role}
         with self._round_trip():
-            discarded = self._connection.execute(_LETTERS["discard_orphan"], {"id": orphan_id, "by": by, "why": why})
+            discarded = self._connection.execute(_LETTERS["discard_orphan"], values)
         return discarded.rowcount == 1
 
     def _check_early(self, early: Sequence[EarlyEvent]) -> None:

@@ -218,10 +218,12 @@ class Transaction(Protocol):
         assertion: it is a bug of ours.
         """
 
-    def settle_dead_letter(self, letter_id: int, how: SettledAs, by: str, why: str) -> bool:
-        """False where it was settled before, or is not there: nothing is changed then. Before or after `save`."""
+    def settle_dead_letter(self, letter_id: int, how: SettledAs, by: str, why: str, role: str = "operator") -> bool:
+        """False where it was settled before, or is not there: nothing is changed then. Before or after `save`. The
+        audit has it, with the role in which `by` acts.
+        """
 
-    def discard_orphan(self, orphan_id: int, by: str, why: str) -> bool:
+    def discard_orphan(self, orphan_id: int, by: str, why: str, role: str = "operator") -> bool:
         """The same."""
 
 

@@ -53,18 +53,18 @@ FROM (VALUES (1)) one (row)
 LEFT JOIN LATERAL (SELECT * FROM admission ORDER BY at DESC LIMIT 1) newest ON true
 LEFT JOIN LATERAL (SELECT * FROM consumption ORDER BY at DESC LIMIT 1) pause ON true;
 
--- name: set_admission(taken, by, why)
+-- name: set_admission(taken, by, role, why)
 -- From now on.
 WITH noted AS (
     INSERT INTO audit (actor, role, verb, reason, outcome)
-    VALUES (:by, 'operator', CASE WHEN :taken THEN 'resume orders' ELSE 'stop orders' END, :why, 'done')
+    VALUES (:by, :role, CASE WHEN :taken THEN 'resume orders' ELSE 'stop orders' END, :why, 'done')
 )
 INSERT INTO admission (taken, by, why) VALUES (:taken, :by, :why) RETURNING at;
 
--- name: set_consumption(paused, by, why)
+-- name: set_consumption(paused, by, role, why)
 -- From now on.
 WITH noted AS (
     INSERT INTO audit (actor, role, verb, reason, outcome)
-    VALUES (:by, 'operator', CASE WHEN :paused THEN 'pause consumption' ELSE 'resume consumption' END, :why, 'done')
+    VALUES (:by, :role, CASE WHEN :paused THEN 'pause consumption' ELSE 'resume consumption' END, :why, 'done')
 )
 INSERT INTO consumption (paused, by, why) VALUES (:paused, :by, :why) RETURNING at;

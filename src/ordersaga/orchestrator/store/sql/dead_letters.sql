@@ -22,7 +22,7 @@ SELECT id, created_at, topic, partition, "offset", timestamp_ms, key, value, hea
     settled_at, settled_as, settled_by, settled_why
 FROM dead_letters WHERE id = :id;
 
--- name: settle(id, how, by, why)!
+-- name: settle(id, how, by, role, why)!
 -- What was settled before stays as it is.
 WITH settled AS (
     UPDATE dead_letters SET settled_at = clock_timestamp(), settled_as = :how, settled_by = :by, settled_why = :why
@@ -30,7 +30,7 @@ WITH settled AS (
     RETURNING id, settled_as, settled_by, settled_why
 )
 INSERT INTO audit (actor, role, verb, reason, outcome)
-SELECT settled_by, 'operator', 'dead letter ' || id, settled_why, settled_as FROM settled;
+SELECT settled_by, (:role)::text, 'dead letter ' || id, settled_why, settled_as FROM settled;
 
 -- name: orphans(saga_id, settled, before, limit)
 -- Newest first; of one saga, if asked; open ones only, unless asked.
@@ -45,7 +45,7 @@ ORDER BY id DESC LIMIT :limit;
 SELECT id, created_at, saga_id, type, topic, partition, "offset", value, settled_at, settled_by, settled_why FROM orphans
 WHERE id = :id;
 
--- name: discard_orphan(id, by, why)!
+-- name: discard_orphan(id, by, role, why)!
 -- What was discarded before stays as it is.
 WITH settled AS (
     UPDATE orphans SET settled_at = clock_timestamp(), settled_by = :by, settled_why = :why
@@ -53,4 +53,4 @@ WITH settled AS (
     RETURNING id, saga_id, settled_by, settled_why
 )
 INSERT INTO audit (actor, role, verb, saga_id, reason, outcome)
-SELECT settled_by, 'operator', 'orphan ' || id, saga_id, settled_why, 'discarded' FROM settled;
+SELECT settled_by, (:role)::text, 'orphan ' || id, saga_id, settled_why, 'discarded' FROM settled;
