@@ -7,6 +7,7 @@ import pytest
 from ordersaga import preparing
 from ordersaga.bus.protocol import BusRefused, BusUnavailable
 from ordersaga.preparing import Prepared, Step
+from tests.waiting import until
 
 WAIT_SECONDS = 20
 
@@ -87,7 +88,7 @@ def test_what_is_not_required_is_tried_once_before_and_then_beside_the_work() ->
     assert brokers.asked >= 1
     assert brokers.there.wait(WAIT_SECONDS)
     assert prepared.stop(1)
-    assert prepared.health().healthy
+    assert prepared.health().healthy and prepared.besides().healthy
 
 
 def test_what_can_never_be_there_is_given_up_and_said() -> None:
@@ -100,6 +101,42 @@ def test_what_can_never_be_there_is_given_up_and_said() -> None:
         assert not end.wait(0.001)
     assert prepared.health().detail == "gave up: topics: not allowed"
     assert brokers.asked == 1
+    assert prepared.stop(1)
+
+
+def test_work_begins_without_what_is_not_required_and_can_never_be_there() -> None:
+    work, brokers = Work(), Outside(BusRefused("not allowed"), failures=10**9)
+    prepared = Prepared([Step(name="topics", do=brokers, required=False)], work)
+    prepared.start()
+    assert work.started.wait(WAIT_SECONDS)
+    until(lambda: prepared.health().healthy, "work has begun")
+    besides = prepared.besides()
+    assert (besides.healthy, besides.detail) == (False, "gave up: topics: not allowed")
+    assert brokers.asked == 1
+    assert prepared.stop(1)
+    assert work.stopped
+
+
+def test_what_is_required_is_asked_for_though_something_else_was_given_up() -> None:
+    work, brokers = Work(), Outside(BusRefused("not allowed"), failures=10**9)
+    database = Outside(BusUnavailable("away"), failures=3)
+    steps = [Step(name="topics", do=brokers, required=False), Step(name="migrate", do=database)]
+    prepared = Prepared(steps, work)
+    prepared.start()
+    assert work.started.wait(WAIT_SECONDS)
+    assert (database.asked, brokers.asked) == (4, 1)
+    assert prepared.stop(1)
+
+
+def test_it_is_well_once_work_has_begun_and_says_apart_what_that_does_without() -> None:
+    work, brokers = Work(), Outside(BusUnavailable("no broker answers"), failures=10**9)
+    prepared = Prepared([Step(name="topics", do=brokers, required=False)], work)
+    assert prepared.besides().healthy and not prepared.health().healthy, "it has not begun"
+    prepared.start()
+    assert work.started.wait(WAIT_SECONDS)
+    until(lambda: prepared.health().healthy, "work has begun")
+    besides = prepared.besides()
+    assert (besides.healthy, besides.detail) == (False, "topics: no broker answers")
     assert prepared.stop(1)
 
 

@@ -54,7 +54,7 @@ from ordersaga.preparing import Prepared
 from ordersaga.preparing import Step as Preparation
 from ordersaga.settings import Settings
 from ordersaga.tracing import Tracing
-from ordersaga.web.server import HttpServer
+from ordersaga.web.server import HttpServer, seconds_to_answer
 
 ALL_PARTS = frozenset({"api", "worker", "relay", "deadlines", "status"})
 HEALTH_SECONDS = 0.5
@@ -93,7 +93,7 @@ class App:
 
     def stop(self, timeout_seconds: float) -> bool:
         end = monotonic() + timeout_seconds
-        ended = self.http is None or self.http.stop(min(2.0, timeout_seconds))
+        ended = self.http is None or self.http.stop(seconds_to_answer(timeout_seconds))
         ended = self._preparation.stop(max(0.1, end - monotonic() - 0.5)) and ended
         self._store.close()
         if self._tracing is not None:
@@ -106,7 +106,7 @@ class App:
         with self._asking:
             if self._report is None or monotonic() - self._report[0] > HEALTH_SECONDS:
                 found = self._service.health()
-                parts = [self._preparation.health(), *found.parts]
+                parts = [self._preparation.health(), self._preparation.besides(), *found.parts]
                 self._report = monotonic(), Report(parts=parts)
             return self._report[1]
 
@@ -152,7 +152,7 @@ def orchestrator(settings: Settings, bus: Bus, run: Run = EVERYTHING) -> App:
         parts += _reconciler(settings, database, store, measures)
     if worker is not None:
         parts += [TopicWatch(bus, topics.all()), worker]
-    besides = (circuits.health, admission.health, pausing.health, bulletin.people_needed)
+    besides = [circuits.health, pausing.health, bulletin.people_needed, *([admission.health] if run.changes else [])]
     service = Service(store, bus, parts, besides=besides, changes=run.changes)
     app = App(service, _prepared(settings, bus, run, service), store, counting, tracing)
     standing = _standing(settings, bus, store=store, outbox=outbox, counting=counting, changes=run.changes)

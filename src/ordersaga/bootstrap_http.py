@@ -4,7 +4,7 @@ import ipaddress
 
 from litestar.types import ASGIApp
 
-from ordersaga.orchestrator.api.app import AppSettings, create_app, create_status_app
+from ordersaga.orchestrator.api.app import AppSettings, cors_of, create_app, create_status_app
 from ordersaga.orchestrator.api.asking import Api, Watched
 from ordersaga.orchestrator.api.orders import OrderLimits
 from ordersaga.settings import Settings
@@ -14,6 +14,7 @@ from ordersaga.tokens import Tokens
 from ordersaga.tracing import Tracing
 from ordersaga.tracing.http import TracedHttp
 from ordersaga.web.gate import Unwanted
+from ordersaga.web.origins import Origins
 from ordersaga.web.rate import Rate
 from ordersaga.web.server import HttpServer, ServerSettings
 
@@ -23,12 +24,14 @@ def http_of(
 ) -> HttpServer:
     """Everything. `door`: whom it does not let in."""
     app: ASGIApp = create_app(api, _served(settings, tokens, read_only=read_only))
-    return HttpServer(TracedHttp(app, tracing) if tracing else app, listening_on(settings), unwanted=door)
+    app = TracedHttp(app, tracing) if tracing else app
+    return HttpServer(app, listening_on(settings), unwanted=door, origins=_origins(settings))
 
 
 def status_http_of(settings: Settings, watched: Watched, tokens: Tokens | None) -> HttpServer:
     """How the process is and what it did, and nothing else."""
-    return HttpServer(create_status_app(watched, _served(settings, tokens, read_only=True)), listening_on(settings))
+    app = create_status_app(watched, _served(settings, tokens, read_only=True))
+    return HttpServer(app, listening_on(settings), origins=_origins(settings))
 
 
 def _served(settings: Settings, tokens: Tokens | None, *, read_only: bool) -> AppSettings:
@@ -38,6 +41,10 @@ def _served(settings: Settings, tokens: Tokens | None, *, read_only: bool) -> Ap
         tokens=tokens,
         read_only=read_only,
     )
+
+
+def _origins(settings: Settings) -> Origins:
+    return Origins(cors_of(settings.http_cors_origins))
 
 
 def orders_by_customer(settings: Settings) -> Rate | None:

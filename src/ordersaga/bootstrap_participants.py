@@ -20,7 +20,7 @@ from ordersaga.preparing import Prepared
 from ordersaga.settings import Settings
 from ordersaga.tracing.http import TracedHttp
 from ordersaga.tracing.otlp import Collector
-from ordersaga.web.server import HttpServer
+from ordersaga.web.server import HttpServer, seconds_to_answer
 from ordersaga.wire.topics import Participant
 
 
@@ -44,7 +44,7 @@ class Participants:
 
     def stop(self, timeout_seconds: float) -> bool:
         end = monotonic() + timeout_seconds
-        served = self.http is None or self.http.stop(min(2.0, timeout_seconds))
+        served = self.http is None or self.http.stop(seconds_to_answer(timeout_seconds))
         ended = [one.stop(max(0.1, end - monotonic())) for one in self._prepared]
         if self._spans is not None:
             self._spans.stop(max(0.1, end - monotonic()))
@@ -52,11 +52,12 @@ class Participants:
 
     def health(self) -> Sequence[Health]:
         """Of what is not ready yet, why; of the rest, how it is."""
-        pairs = zip(self._prepared, self._hosts.values(), strict=True)
-        return [
-            replace(ready, name=host.spec.participant.value) if not (ready := one.health()).healthy else host.health()
-            for one, host in pairs
-        ]
+        return [_how(*pair) for pair in zip(self._prepared, self._hosts.values(), strict=True)]
+
+
+def _how(prepared: Prepared, host: Host) -> Health:
+    waits = next((one for one in (prepared.health(), prepared.besides()) if not one.healthy), None)
+    return replace(waits, name=host.spec.participant.value) if waits else host.health()
 
 
 def participants(

@@ -2,7 +2,8 @@
 
 A process that starts before its database or its brokers does not give up: it is alive, says in its health what it waits
 for, and begins as soon as it can. Work begins once every `required` step is done; the others are tried once before, and
-then beside it until they succeed.
+then beside it until they succeed. One that can never succeed is given up: required, nothing begins; else the work does
+without it, and says so.
 """
 
 from collections.abc import Callable, Sequence
@@ -33,7 +34,8 @@ class Prepared:
         self._left = list(steps)
         self._then = then
         self._begun = False
-        self._trouble = ""
+        self._troubles: dict[str, str] = {}
+        """Why a step is not done, by its name. What was given up stays."""
         self._loop = Loop("preparation", self._turn)
 
     def start(self) -> None:
@@ -46,13 +48,20 @@ class Prepared:
         return self._then.stop(timeout_seconds) if self._begun else True
 
     def health(self) -> Health:
-        if self._begun and not self._left:
+        """Whether work has begun: every required step is done. Of the others: `besides`."""
+        if self._begun:
             return Health(name="preparation", healthy=True)
-        return Health(name="preparation", healthy=False, detail=self._trouble or self._waits_for())
+        return Health(name="preparation", healthy=False, detail=self._why() or "about to begin")
+
+    def besides(self) -> Health:
+        """Whether what the work has begun without is there too."""
+        missing = self._why() if self._begun else ""
+        return Health(name="optional preparation", healthy=not missing, detail=missing)
 
     def _turn(self) -> None:
-        done = [step for step in self._left if self._succeeds(step)]
-        self._left = [step for step in self._left if step not in done]
+        for step in list(self._left):
+            if self._is_over(step):
+                self._left.remove(step)
         if not self._begun and not any(step.required for step in self._left) and not self._loop.stopping:
             self._then.start()
             self._begun = True
@@ -61,20 +70,25 @@ class Prepared:
         else:
             self._loop.request_stop()
 
-    def _succeeds(self, step: Step) -> bool:
+    def _is_over(self, step: Step) -> bool:
+        """Whether it need not be tried again. Raises `GiveUpError` where nothing can begin without it."""
         try:
             step.do()
         except Exception as error:
             trouble = f"{step.name}: {error}"
-            if not getattr(error, "retriable", False):
-                self._trouble = f"gave up: {trouble}"
+            if getattr(error, "retriable", False):
+                if trouble != self._troubles.get(step.name):
+                    _log.warning("preparation.waits", step=step.name, error=str(error))
+                self._troubles[step.name] = trouble
+                return False
+            self._troubles[step.name] = f"gave up: {trouble}"
+            if step.required:
                 raise GiveUpError(trouble) from error
-            if trouble != self._trouble:
-                _log.warning("preparation.waits", step=step.name, error=str(error))
-            self._trouble = trouble
-            return False
-        self._trouble = ""
+            _log.error("preparation.gave_up", step=step.name, error=str(error))
+            return True
+        self._troubles.pop(step.name, None)
         return True
 
-    def _waits_for(self) -> str:
-        return f"waits for {', '.join(step.name for step in self._left)}" if self._left else "about to begin"
+    def _why(self) -> str:
+        untold = [step.name for step in self._left if step.name not in self._troubles]
+        return "; ".join([*self._troubles.values(), *([f"waits for {', '.join(untold)}"] if untold else [])])

@@ -8,6 +8,7 @@ import pytest
 from litestar import Litestar, get
 from litestar.testing import TestClient
 
+from ordersaga.delivery.background import Health
 from ordersaga.orchestrator.api.app import AppSettings, create_app
 from ordersaga.tokens import Role, Tokens, new_token
 from ordersaga.web.access import Access, roles_of
@@ -188,6 +189,39 @@ def test_what_services_say_is_told_to_operators_and_not_to_customers(stage: Stag
         assert found["error"] == "The payment could not be processed. Please try again in a few minutes."
         told = str(found).count("THEIR_CODE")
         assert told == (0 if role is Role.CUSTOMER else 3), "in its step, its history, and why a person should look"
+
+
+@pytest.mark.parametrize("path", ["/readyz", "/readyz/api", "/health"])
+def test_who_may_not_read_is_told_which_part_is_not_well_and_not_why(
+    stage: Stage, guarded: TestClient[Any], path: str
+) -> None:
+    """Why names operators, what they wrote, and machines."""
+    stage.health[:] = [
+        Health(name="database", healthy=False, detail="db-7 refuses connections"),
+        Health(name="orders", healthy=True, detail="stopped by op-7: the provider is down"),
+    ]
+    for role in (None, *Role):
+        answer = guarded.get(path, headers=bearer(role) if role else {})
+        assert (answer.status_code, answer.json()["status"]) == (503, "not ready")
+        parts = answer.json()["parts"]
+        assert [(one["name"], one["healthy"]) for one in parts] == [("database", False), ("orders", True)]
+        told = [one.detail if role in READERS else "" for one in stage.health]
+        assert [one["detail"] for one in parts] == told, role
+    assert stage.client.get(path).json()["parts"][1]["detail"], "where nobody is asked who they are, all is told"
+
+
+def test_who_of_the_staff_stepped_in_is_not_told_to_customers(stage: Stage, guarded: TestClient[Any]) -> None:
+    stopped, own = stage.place(), stage.place()
+    body = {"who": "Ann of the night shift", "why": "she smelt a rat"}
+    guarded.post(f"/sagas/{stopped}/cancel", json=body, headers=bearer(Role.OPERATOR))
+    guarded.post(f"/sagas/{own}/cancel", json={"who": "c4n4ry-user-1", "why": "twice"}, headers=bearer(Role.CUSTOMER))
+    for role in Role:
+        found = guarded.get(f"/sagas/{stopped}", headers=bearer(role))
+        assert found.json()["history"][-1]["body"]["role"] == "operator"
+        for said in ("Ann", "smelt"):
+            assert (said in found.text) is (role is not Role.CUSTOMER)
+    last = guarded.get(f"/sagas/{own}", headers=bearer(Role.CUSTOMER)).json()["history"][-1]["body"]
+    assert (last["actor"], last["role"], last["why"]) == ("c4n4ry-user-1", "customer", "twice")
 
 
 def test_an_operator_gives_a_reason(stage: Stage, guarded: TestClient[Any]) -> None:

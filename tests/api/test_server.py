@@ -5,7 +5,7 @@ import select
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from http.client import HTTPConnection
 from time import monotonic
@@ -15,11 +15,15 @@ import pytest
 from litestar.types import ASGIApp
 
 from ordersaga.delivery.background import Health
-from ordersaga.orchestrator.api.app import AppSettings, create_app
+from ordersaga.orchestrator.api.app import AppSettings, cors_of, create_app
 from ordersaga.orchestrator.api.placing import orders_while
 from ordersaga.orchestrator.runtime.service import Report
+from ordersaga.orchestrator.store.protocol import SagaPage
+from ordersaga.web.gate import STATUS_INSIDE_MAX, Unwanted
+from ordersaga.web.gate import Gate as Door
+from ordersaga.web.origins import Origins
 from ordersaga.web.server import CannotListen, HttpServer, ServerSettings, Together
-from tests.api.conftest import Stage, stage_of
+from tests.api.conftest import SHOP, Stage, stage_of
 from tests.api.test_edges import Away
 from tests.waiting import a_turn_of_the_loop
 
@@ -41,16 +45,31 @@ class Gate:
         return Report(parts=[Health(name="gate", healthy=True)])
 
 
-def app_of(health: Callable[[], Report] | None = None) -> ASGIApp:
-    api, _ = stage_of(Away(RuntimeError()), [], [])
+class Slow:
+    """A store that answers who lists sagas when the test says so."""
+
+    def __init__(self) -> None:
+        self.asked = threading.Semaphore(0)
+        self.go_on = threading.Event()
+
+    def page(self, *_: Any, **__: Any) -> SagaPage:
+        self.asked.release()
+        assert self.go_on.wait(20)
+        return SagaPage(instances=[], next_after=None)
+
+
+def app_of(health: Callable[[], Report] | None = None, store: Any = None) -> ASGIApp:
+    api, _ = stage_of(store or Away(RuntimeError()), [], [])
+    object.__setattr__(api, "metrics", lambda: b"saga_started_total 7.0\n")
     if health is not None:
         object.__setattr__(api, "health", health)
-    return create_app(api, AppSettings())
+    return create_app(api, AppSettings(cors_origins=[SHOP]))
 
 
 @contextmanager
-def serving(app: ASGIApp, **settings: Any) -> Iterator[HttpServer]:
-    server = HttpServer(app, ServerSettings(port=0, **settings))
+def serving(app: ASGIApp, *, unwanted: Unwanted = lambda scope: None, **settings: Any) -> Iterator[HttpServer]:
+    origins = Origins(cors_of([SHOP]))
+    server = HttpServer(app, ServerSettings(port=0, **settings), unwanted=unwanted, origins=origins)
     server.start()
     try:
         yield server
@@ -58,10 +77,10 @@ def serving(app: ASGIApp, **settings: Any) -> Iterator[HttpServer]:
         server.stop(5)
 
 
-def get(server: HttpServer, path: str) -> tuple[int, dict[str, str]]:
+def get(server: HttpServer, path: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, str]]:
     connection = HTTPConnection("127.0.0.1", server.port, timeout=20)
     try:
-        connection.request("GET", path)
+        connection.request(method, path, headers={name.replace("_", "-"): value for name, value in headers.items()})
         answer = connection.getresponse()
         answer.read()
         return answer.status, {name.lower(): value for name, value in answer.getheaders()}
@@ -223,22 +242,100 @@ def test_a_body_that_goes_on_for_ever_is_refused_without_being_kept() -> None:
         assert client.recv(4096).startswith(b"HTTP/1.1 413 ")
 
 
-def test_a_crowd_is_told_to_come_back_while_those_inside_are_served() -> None:
-    gate = Gate()
+@contextmanager
+def crowded() -> Iterator[tuple[HttpServer, Slow, list[Future[tuple[int, dict[str, str]]]]]]:
+    """As many inside as are let in, all of them at a slow database: two at work and one who waits."""
+    slow = Slow()
     with (
-        serving(app_of(gate), requests_at_once_max=2, requests_waiting_max=1) as server,
+        serving(app_of(store=slow), requests_at_once_max=2, requests_waiting_max=1) as server,
         ThreadPoolExecutor(3) as crowd,
     ):
-        inside = [crowd.submit(get, server, "/readyz") for _ in range(3)]
-        for _ in range(2):
-            assert gate.asked.acquire(timeout=10)
-        status, headers = _until_turned_away(server)
+        inside = [crowd.submit(get, server, "/sagas") for _ in range(3)]
+        try:
+            for _ in range(2):
+                assert slow.asked.acquire(timeout=10)
+            _until_turned_away(server)
+            yield server, slow, inside
+        finally:
+            slow.go_on.set()
+
+
+def test_a_crowd_is_told_to_come_back_while_those_inside_are_served() -> None:
+    with crowded() as (server, slow, inside):
+        status, headers = get(server, "/nothing")
         assert (status, headers["content-type"]) == (503, "application/problem+json")
         assert int(headers["retry-after"]) > 0
         assert get(server, "/livez")[0] == 200, "whether the process lives is always answered"
-        gate.go_on.set()
+        slow.go_on.set()
         assert [one.result()[0] for one in inside] == [200, 200, 200]
-        assert get(server, "/readyz")[0] == 200
+        assert get(server, "/nothing")[0] == 404
+
+
+@pytest.mark.parametrize("path", ["/readyz/api", "/readyz", "/health", "/metrics"])
+def test_a_probe_and_a_scrape_are_answered_in_a_crowd(path: str) -> None:
+    """They tell of it: without them a process that is only busy is taken out, and the alert of it resolves."""
+    with crowded() as (server, _, _):
+        assert get(server, path)[0] == 200
+
+
+def test_those_who_ask_how_it_is_have_a_bound_of_their_own_and_crowd_out_nobody_else() -> None:
+    async def scene() -> tuple[int, set[int]]:
+        go_on = asyncio.Event()
+        inside: list[str] = []
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            inside.append(scope["path"])
+            await go_on.wait()
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+
+        door = Door(app, requests_max=1, headers_bytes_max=1000)
+
+        async def ask(path: str) -> int:
+            told: list[Any] = []
+
+            async def send(message: Any) -> None:
+                told.append(message)
+
+            scope: Any = {"type": "http", "method": "GET", "path": path, "headers": []}
+            await door(scope, None, send)  # type: ignore[arg-type]
+            return int(told[0]["status"])
+
+        asking = [asyncio.create_task(ask("/readyz")) for _ in range(STATUS_INSIDE_MAX)]
+        await a_turn_of_the_loop()
+        one_too_many = await ask("/metrics")
+        asking += [asyncio.create_task(ask(path)) for path in ("/orders", "/livez")]
+        await a_turn_of_the_loop()
+        assert inside[-2:] == ["/orders", "/livez"]
+        go_on.set()
+        return one_too_many, set(await asyncio.gather(*asking))
+
+    assert asyncio.run(scene()) == (503, {200})
+
+
+def test_a_front_end_of_a_known_origin_understands_that_it_is_to_come_back() -> None:
+    with crowded() as (server, _, _):
+        status, headers = get(server, "/orders", Origin=SHOP)
+        assert (status, headers["access-control-allow-origin"], headers["vary"]) == (503, SHOP, "Origin")
+        assert "retry-after" in headers["access-control-expose-headers"].lower()
+        status, headers = get(server, "/orders", Origin="https://evil.example")
+        assert status == 503 and "access-control-allow-origin" not in headers
+
+
+def test_a_browser_that_asks_whether_it_may_ask_is_answered_in_a_crowd() -> None:
+    with crowded() as (server, _, _):
+        wish = {"Origin": SHOP, "Access_Control_Request_Method": "POST"}
+        status, headers = get(server, "/orders", "OPTIONS", **wish)
+        assert (status, headers["access-control-allow-origin"]) == (204, SHOP)
+        assert get(server, "/orders", "OPTIONS", **wish | {"Origin": "https://evil.example"})[0] == 503
+        assert get(server, "/orders", "OPTIONS")[0] == 503
+
+
+def test_what_the_gate_and_the_application_tell_a_browser_is_the_same() -> None:
+    with serving(app_of(), unwanted=orders_while(lambda: True)) as server:
+        at_the_gate, inside = (get(server, path, "POST", Origin=SHOP) for path in ("/orders", "/nothing"))
+        assert (at_the_gate[0], inside[0]) == (503, 404)
+        for name in ("access-control-allow-origin", "access-control-expose-headers", "vary"):
+            assert at_the_gate[1][name] == inside[1][name]
 
 
 def test_a_connection_too_many_is_told_to_come_back_and_those_inside_are_served() -> None:
@@ -247,11 +344,12 @@ def test_a_connection_too_many_is_told_to_come_back_and_those_inside_are_served(
         for connection in inside:
             assert asked(connection, "/livez") == 200
         with connected(server) as client:
-            client.sendall(b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n")
+            client.sendall(b"GET /sagas HTTP/1.1\r\nHost: x\r\nOrigin: https://shop.example\r\n\r\n")
             answer = until_closed(client).lower()
         assert answer.startswith(b"http/1.1 503 ") and b"\r\nretry-after: " in answer
-        assert b"application/problem+json" in answer
-        assert get(server, "/livez")[0] == 200, "whether the process lives is always answered"
+        assert b"application/problem+json" in answer and b"\r\naccess-control-allow-origin: " in answer
+        for path in ("/livez", "/readyz/api", "/metrics"):
+            assert get(server, path)[0] == 200, "how the process is, is always answered"
         for connection in inside:
             assert asked(connection, "/nothing") == 404
             connection.close()

@@ -33,13 +33,17 @@ def client(health: list[Health], tokens: Tokens | None) -> Iterator[TestClient[A
         yield client
 
 
-def test_anybody_may_know_whether_it_is_well(client: TestClient[Any], health: list[Health]) -> None:
+def test_anybody_may_know_which_part_is_not_well_and_readers_why(
+    client: TestClient[Any], health: list[Health], tokens: Tokens | None
+) -> None:
     assert client.get("/livez").json() == {"status": "live"}
     assert client.get("/readyz").status_code == 200
     health.append(Health(name="kafka", healthy=False, detail="no broker is connected"))
-    answer = client.get("/health")
-    assert answer.status_code == 503
-    assert answer.json()["parts"][1] == {"name": "kafka", "healthy": False, "detail": "no broker is connected"}
+    for headers, why in (({}, tokens is None), ({"Authorization": f"Bearer {TOKEN}"}, True)):
+        answer = client.get("/health", headers=headers)
+        assert answer.status_code == 503
+        told = "no broker is connected" if why else ""
+        assert answer.json()["parts"][1] == {"name": "kafka", "healthy": False, "detail": told}
 
 
 def test_what_it_did_is_for_those_who_may_read(client: TestClient[Any], tokens: Tokens | None) -> None:

@@ -41,7 +41,7 @@ def test_a_header_without_a_value_comes_as_an_empty_one(
     assert list(kafka_bus.written_since([Outgoing(topic, b"", b"second", second.headers)], 0, 10)) == [True]
 
 
-class Misspelt(str):
+class Misspelt(str):  # noqa: SLOT000 (of one test)
     """The library writes `caf\\xe9` for it, as a service does whose strings are Latin-1."""
 
     def encode(self, encoding: str = "", errors: str = "") -> bytes:
@@ -108,9 +108,8 @@ def test_what_a_transaction_takes_back_was_never_said(
 ) -> None:
     from kafka import KafkaProducer
 
-    writer = KafkaProducer(
-        bootstrap_servers=kafka_cluster.bootstrap_servers, transactional_id=f"writer-of-{topic}", enable_idempotence=True
-    )
+    known_as = {"transactional_id": f"writer-of-{topic}", "enable_idempotence": True}
+    writer = KafkaProducer(bootstrap_servers=kafka_cluster.bootstrap_servers, **known_as)
     send = partial(writer.send, topic, partition=0)
     writer.init_transactions()
     with member(kafka_bus, group, topic) as consumer:

@@ -140,6 +140,15 @@ def test_what_cannot_be_done_is_told_in_a_line(database_url: str, saga_id: UUID)
     assert sagas(database_url, "show", "nonsense")[0] == 2
 
 
+def test_a_saga_that_only_a_newer_version_knows_is_not_said_to_be_missing(
+    database_url: str, stage: Stage, saga_id: UUID
+) -> None:
+    stage.execute("update sagas set version = 99")
+    told = f"ordersaga: the saga {saga_id} is of a version that this ordersaga does not know: ask a newer one\n"
+    for verb in (["show"], ["watch"], ["cancel", "--why", "x"]):
+        assert sagas(database_url, verb[0], saga_id, *verb[1:]) == (1, "", told)
+
+
 def test_those_in_the_archive_are_listed_if_asked_and_shown_with_their_timeline(
     database_url: str, stage: Stage, saga_id: UUID
 ) -> None:

@@ -84,8 +84,8 @@ def _crash(deployment: Deployment, traffic: Traffic, random: Random, number: int
     process.kill()
     deployment.armed(process, f"{POINTS[number % len(POINTS)]}=kill@{random.randint(1, 6)}")
     process.start()
-    ready = "it listens or has died"
-    until(lambda: deployment.answers(0) or not process.is_running, ready, within_seconds=DIES_WITHIN_SECONDS)
+    ready = "it takes orders or has died"
+    until(lambda: deployment.takes_orders(0) or not process.is_running, ready, within_seconds=DIES_WITHIN_SECONDS)
     for _ in range(ORDERS_EACH):
         traffic.place("happy", f"bare-{number}")
     with suppress(AssertionError):

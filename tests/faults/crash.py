@@ -127,7 +127,7 @@ class Matrix:
         self._deployment.armed(process, armed)
         process.start()
         if case.role == ORCHESTRATOR and "take_over" not in armed:
-            _wait_listening(process, self._deployment)
+            _wait_until_it_takes_orders(process, self._deployment)
 
     def _failpoint(self, case: Case) -> str:
         """At the first to fourth time; what happens once, at the first. What cannot be written is parked."""
@@ -168,10 +168,10 @@ class Matrix:
         return None if process.exit_code == -signal.SIGKILL else f"it ended with {process.exit_code}"
 
 
-def _wait_listening(process: Process, deployment: Deployment) -> None:
-    """Until it answers, or has died: a failpoint may be met before."""
-    ready = "it listens or has died"
-    until(lambda: deployment.answers(0) or not process.is_running, ready, within_seconds=DIES_WITHIN_SECONDS)
+def _wait_until_it_takes_orders(process: Process, deployment: Deployment) -> None:
+    """Until it takes orders, or has died: a failpoint may be met before."""
+    ready = "it takes orders or has died"
+    until(lambda: deployment.takes_orders(0) or not process.is_running, ready, within_seconds=DIES_WITHIN_SECONDS)
 
 
 def main() -> int:

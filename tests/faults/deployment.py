@@ -2,7 +2,6 @@
 killed, frozen, cut off and started again on the same data.
 """
 
-import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +9,7 @@ from tempfile import TemporaryDirectory
 from urllib.parse import urlsplit, urlunsplit
 
 from bench.stage import Stage
+from ordersaga.demo.client import Api
 from ordersaga.demo.stage import PARTICIPANTS
 from ordersaga.local.ports import free_ports
 from ordersaga.local.processes import Process
@@ -114,13 +114,9 @@ class Deployment(Stage):
         """From its next start on, this process dies, fails or dawdles where `failpoints` say."""
         process.env = {**(process.env or {}), "ORDERSAGA_FAILPOINTS": failpoints}
 
-    def answers(self, number: int) -> bool:
-        """Whether orchestrator `number` listens, ready or not."""
-        try:
-            with socket.create_connection(("127.0.0.1", self._ports[number]), 0.5):
-                return True
-        except OSError:
-            return False
+    def takes_orders(self, number: int) -> bool:
+        """Whether orchestrator `number` does, ready or not."""
+        return Api(f"http://127.0.0.1:{self._ports[number]}").ready("/readyz/api")
 
     def heal(self) -> None:
         for proxy in [*self.brokers, *self.databases.values()]:

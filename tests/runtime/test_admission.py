@@ -37,9 +37,29 @@ def test_a_new_order_is_refused_and_operators_see_why(posted: Posted, kind: str,
     assert admission.health().detail == told and admission.health().healthy
 
 
+def test_a_process_that_has_just_started_takes_no_order_until_it_knows_whether_orders_are_taken() -> None:
+    """A restart does not turn a switch."""
+    admission, board = Admission(LIMITS), MemoryBoard(MemoryTables(outbox=MemoryTable()))
+    board.set_switch(taken=False, by="op-7", why="the kitchen burns")
+    bulletin = Bulletin(board, Circuits(silences_max=5), admission, every_seconds=0.0)
+    admission.learn_behind(0.0)
+    with pytest.raises(NotAdmitted) as refused:
+        admission.check()
+    assert (refused.value.kind, refused.value.retry_after_seconds) == ("starting", 2)
+    assert not admission.health().healthy and not admission.falls_behind()
+    bulletin.turn()
+    with pytest.raises(NotAdmitted) as refused:
+        admission.check()
+    assert refused.value.kind == "orders-are-stopped" and admission.health().healthy
+    board.set_switch(taken=True, by="op-7", why="the fire is out")
+    bulletin.turn()
+    admission.check()
+
+
 def test_a_process_that_falls_behind_takes_no_new_order_until_it_has_caught_up() -> None:
     behind = [1.5]
     admission = Admission(AdmissionLimits(behind_seconds_max=1.0), lambda: behind[0])
+    admission.learn(Posted())
     with pytest.raises(NotAdmitted) as refused:
         admission.check()
     assert refused.value.kind == "too-busy" and refused.value.retry_after_seconds > 0

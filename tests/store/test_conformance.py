@@ -18,7 +18,9 @@ from ordersaga.orchestrator.store.protocol import (
     StaleWrite,
     Store,
     StoreUnavailable,
+    UnknownVersion,
 )
+from ordersaga.orchestrator.store.search import Search
 from tests.local.watching import until
 
 from .places import Place
@@ -35,6 +37,7 @@ from .sagas import (
     changed,
     dead_letter,
     message,
+    new_id,
     orphan,
     saga,
     waiting_until,
@@ -248,15 +251,20 @@ def test_sagas_are_found_by_order_and_by_payment(store: Store) -> None:
 
 
 def test_a_saga_of_a_version_that_is_not_known_is_left_alone(place: Place, store: Store) -> None:
-    one = saga()
+    one = saga(order_id="o-1")
     begin(store, one)
     elsewhere = place.store(KNOWS_ANOTHER)
     with elsewhere.transaction() as transaction:
         loaded = transaction.load(Lookup(saga_ids=[one.saga_id]))
     assert (loaded.instances, set(loaded.unknown_versions)) == ({}, {one.saga_id})
-    assert elsewhere.get(one.saga_id) is None
-    assert list(elsewhere.page().instances) == []
-    assert store.get(one.saga_id) == one
+    with pytest.raises(UnknownVersion, match=str(one.saga_id)):
+        elsewhere.get(one.saga_id)
+    assert elsewhere.get(new_id()) is None
+    for search in (Search(), Search(order_id="o-1"), Search(statuses=frozenset({Status.STARTED}))):
+        page = elsewhere.page(search)
+        assert (list(page.instances), list(page.unknown_versions)) == ([], [one.saga_id])
+    assert not elsewhere.page(Search(order_id="o-2")).unknown_versions
+    assert store.get(one.saga_id) == one and not store.page().unknown_versions
 
 
 # --- deadlines ------------------------------------------------------------------------------------

@@ -11,10 +11,11 @@ from opentelemetry.trace import Span, SpanKind
 
 from ordersaga.tracing.contexts import context_of, text_of
 from ordersaga.tracing.spans import Tracing, failed
+from ordersaga.web.gate import ALWAYS_LET_IN, STATUS_PATHS
 from ordersaga.wire.headers import trace_of
 
 _TRACE = (b"traceparent", b"tracestate")
-UNTOLD = frozenset({"/livez", "/readyz", "/readyz/api", "/health", "/metrics"})
+UNTOLD = STATUS_PATHS | ALWAYS_LET_IN
 """What machines ask every few seconds."""
 
 

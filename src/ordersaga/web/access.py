@@ -29,6 +29,7 @@ def for_roles(*roles: Role) -> Mapping[str, Any]:
 FOR_ANYBODY: Mapping[str, Any] = {_KEY: frozenset()}
 FOR_CUSTOMERS = for_roles(Role.CUSTOMER, Role.OPERATOR)
 FOR_READERS = for_roles(Role.VIEWER, Role.OPERATOR)
+READERS: frozenset[Role] = FOR_READERS[_KEY]
 FOR_OPERATORS = for_roles(Role.OPERATOR)
 FOR_ALL_ROLES = for_roles(*Role)
 
@@ -81,6 +82,14 @@ class Access:
         wait = self._wrong.take(client.host if client else "")
         if wait:
             raise Refused(429, "too-many-requests", "Too many wrong tokens.", retry_after_seconds=wait)
+
+
+def may_read(request: AnyRequest) -> bool:
+    """Whether whoever asks is one of `READERS`; also where nobody is asked who they are."""
+    if "user" not in request.scope:
+        return True
+    principal = principal_of(request)
+    return principal is not None and principal.role in READERS
 
 
 def principal_of(request: AnyRequest) -> Principal | None:

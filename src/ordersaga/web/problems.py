@@ -89,7 +89,7 @@ def _invalid(_: AnyRequest, error: WireError) -> Response[bytes]:
     return _answer(as_problem(400, "invalid-request", f"{error.field or 'body'}: {error.problem}", field=error.field))
 
 
-def _refused(_: AnyRequest, error: Refused) -> Response[bytes]:
+def refused(_: AnyRequest, error: Refused) -> Response[bytes]:
     found = as_problem(error.status, error.kind, str(error), saga_status=error.saga_status)
     return _answer(found, error.headers or None)
 
@@ -125,7 +125,7 @@ def _route(request: AnyRequest) -> str:
 
 HANDLERS: ExceptionHandlersMap = {
     WireError: _invalid,
-    Refused: _refused,
+    Refused: refused,
     HTTPException: _http,
     Exception: unexpected,
 }

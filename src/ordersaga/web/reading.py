@@ -37,12 +37,14 @@ async def body_of(request: AnyRequest, bytes_max: int) -> bytes:
     if said.isdecimal() and int(said) > bytes_max:
         raise RequestEntityTooLarge
     parts: list[bytes] = []
+    received = 0
     while True:
         event = await request.receive()
         if event["type"] != "http.request":
             raise InternalServerException("client disconnected prematurely")
         parts.append(event["body"])
-        if sum(map(len, parts)) > bytes_max:
+        received += len(event["body"])
+        if received > bytes_max:
             raise RequestEntityTooLarge
         if not event.get("more_body", False):
             return parts[0] if len(parts) == 1 else b"".join(parts)

@@ -7,11 +7,12 @@ work of what stands in front.
 
 import asyncio
 import socket
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from threading import Thread
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import structlog
 import uvicorn
@@ -19,12 +20,19 @@ from litestar.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from ordersaga.delivery.background import Health
-from ordersaga.web.gate import Gate, Unwanted
+from ordersaga.web.gate import Gate, Unwanted, asks_how_it_is
+from ordersaga.web.origins import Origins
 
+P = ParamSpec("P")
+T = TypeVar("T")
 _log = structlog.get_logger(__name__)
 _TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 _HEADERS_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 _BACKLOG = 2048
+STATUS_THREADS = 4
+"""For those who ask how the process is."""
+PARTS_SECONDS = 3.0
+"""What the other parts of a process need to end: to finish a batch, hand over what was written, leave the group."""
 
 
 class CannotListen(Exception):
@@ -47,16 +55,29 @@ class ServerSettings:
 
 
 class HttpServer:
-    def __init__(self, app: ASGIApp, settings: ServerSettings, *, unwanted: Unwanted = lambda scope: None) -> None:
-        """`unwanted`: see `web.gate`."""
+    def __init__(
+        self,
+        app: ASGIApp,
+        settings: ServerSettings,
+        *,
+        unwanted: Unwanted = lambda scope: None,
+        origins: Origins | None = None,
+    ) -> None:
+        """`unwanted` and `origins`: see `web.gate`."""
         self._settings = settings
         self._listening: socket.socket | None = None
         self._thread: Thread | None = None
         self._stopping = False
         self._last_error = ""
-        self._work = ThreadPoolExecutor(settings.requests_at_once_max, thread_name_prefix="http")
+        self._work = Threads(settings.requests_at_once_max)
         inside_max = settings.requests_at_once_max + settings.requests_waiting_max
-        gate = Gate(app, requests_max=inside_max, headers_bytes_max=settings.headers_bytes_max, unwanted=unwanted)
+        gate = Gate(
+            app,
+            requests_max=inside_max,
+            headers_bytes_max=settings.headers_bytes_max,
+            unwanted=unwanted,
+            origins=origins,
+        )
         self._server = uvicorn.Server(_config(gate, settings))
 
     @property
@@ -75,7 +96,7 @@ class HttpServer:
         _log.info("http.listening", host=self._settings.host, port=self.port)
 
     def stop(self, timeout_seconds: float) -> bool:
-        """Take no more requests, answer those in hand, close."""
+        """Take no more requests, answer those in hand, close. What hangs is cut off a second before the time is up."""
         self._stopping = True
         self._server.config.timeout_graceful_shutdown = max(1, int(timeout_seconds - 1))
         self._server.should_exit = True
@@ -102,6 +123,24 @@ class HttpServer:
             _log.exception("http.failed")
         finally:
             loop.close()
+
+
+class Threads(ThreadPoolExecutor):
+    """Threads that requests are worked off on. Who asks how the process is has some apart, that no slow query holds."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(most, thread_name_prefix="http")
+        self._apart = ThreadPoolExecutor(STATUS_THREADS, thread_name_prefix="http-status")
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> "Future[T]":
+        """Called by the event loop, in the context of the request."""
+        if asks_how_it_is.get():
+            return self._apart.submit(fn, *args, **kwargs)
+        return super().submit(fn, *args, **kwargs)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        self._apart.shutdown(wait, cancel_futures=cancel_futures)
+        super().shutdown(wait, cancel_futures=cancel_futures)
 
 
 class Together:
@@ -218,6 +257,13 @@ class PromptProtocol(HttpToolsProtocol):
         if self._answers_nothing() or not self.cycle.response_started:
             self.transport.write(answer)
         self.transport.close()
+
+
+def seconds_to_answer(timeout_seconds: float) -> float:
+    """Of the time that a process has to stop, what is for requests in hand: all but what its other parts need. Orders
+    among them wait for their transaction, and their clients must not be told to order again.
+    """
+    return max(timeout_seconds / 2, timeout_seconds - PARTS_SECONDS)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -3,22 +3,30 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from litestar import Litestar, Router
+from litestar import Litestar, Response, Router
 from litestar.config.cors import CORSConfig
 from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.types import ControllerRouterHandler
 
-from ordersaga.orchestrator.api import status
+from ordersaga.orchestrator.api import searching, status
 from ordersaga.orchestrator.api.asking import Api, Watched
 from ordersaga.orchestrator.api.placing import place_order_of
 from ordersaga.orchestrator.api.routes import ROUTES
 from ordersaga.orchestrator.store.archive_files import ArchiveUnreadable
-from ordersaga.orchestrator.store.protocol import BadRow, StoreError
+from ordersaga.orchestrator.store.protocol import BadRow, StoreError, UnknownVersion
 from ordersaga.tokens import Tokens
 from ordersaga.web.access import FOR_ALL_ROLES, Access
-from ordersaga.web.problems import HANDLERS, passing_trouble, unexpected
+from ordersaga.web.problems import (
+    HANDLERS,
+    RETRY_AFTER_SECONDS,
+    AnyRequest,
+    Refused,
+    passing_trouble,
+    refused,
+    unexpected,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,10 +62,11 @@ def _app(
         exception_handlers={
             **HANDLERS,
             StoreError: passing_trouble,
+            UnknownVersion: _of_another_version,
             BadRow: unexpected,
             ArchiveUnreadable: passing_trouble,
         },
-        cors_config=_cors(settings.cors_origins),
+        cors_config=cors_of(settings.cors_origins),
         openapi_config=_openapi(version),
         request_max_body_size=settings.body_bytes_max,
         logging_config=None,
@@ -66,7 +75,13 @@ def _app(
     )
 
 
-def _cors(origins: Sequence[str]) -> CORSConfig | None:
+def _of_another_version(request: AnyRequest, _: Exception) -> Response[bytes]:
+    """While versions are changed, another process may know it: whoever comes again may meet that one."""
+    why = "This was begun by a newer version of this service. Please try again in a few seconds."
+    return refused(request, Refused(503, "unknown-version", why, retry_after_seconds=RETRY_AFTER_SECONDS))
+
+
+def cors_of(origins: Sequence[str]) -> CORSConfig | None:
     """None where no origin is let in: then browsers of other origins are told nothing."""
     if not origins:
         return None
@@ -74,7 +89,7 @@ def _cors(origins: Sequence[str]) -> CORSConfig | None:
         allow_origins=list(origins),
         allow_methods=["GET", "POST", "OPTIONS"],
         allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "traceparent", "tracestate"],
-        expose_headers=["Location", "Link", "Retry-After"],
+        expose_headers=["Location", "Link", "Retry-After", searching.LEFT_OUT],
     )
 
 

@@ -20,7 +20,7 @@ from ordersaga.orchestrator.core.instance import TAKEN_BACK, Instance, Status
 from ordersaga.orchestrator.runtime.verbs import Actor, Asked
 from ordersaga.orchestrator.sagas.complete_order import COMPLETE_ORDER, Delivery, People
 from ordersaga.orchestrator.sagas.create_order import CREATE_ORDER
-from ordersaga.orchestrator.store.protocol import KeyTaken, StoreUnavailable
+from ordersaga.orchestrator.store.protocol import KeyTaken, StoreUnavailable, UnknownVersion
 from ordersaga.orchestrator.store.search import Search
 from ordersaga.web.access import FOR_OPERATORS
 from ordersaga.web.problems import Refused
@@ -81,7 +81,11 @@ def _under_way_or_begun(api: Api, order_id: str, wanted: Wanted, by: Actor, trac
     for _ in range(TRIES):
         # First the key, then what there is: whoever began it in between has taken this key.
         request = _next_request(api, order_id)
-        found = api.store.page(Search(order_id=order_id)).instances
+        page = api.store.page(Search(order_id=order_id))
+        if page.unknown_versions:
+            # Among them may be the one that completes it.
+            raise UnknownVersion(next(iter(page.unknown_versions)))
+        found = page.instances
         begun = next((one for one in found if one.saga == COMPLETE_ORDER.name and one.status not in TAKEN_BACK), None)
         if begun is not None:
             _must_be_alike(begun, wanted)

@@ -46,7 +46,8 @@ SagaId = Annotated[str, PathParameter(description="A UUID, as `POST /orders` ans
     sync_to_thread=True,
     responses=documented(400, 404, 500, 503),
     summary="One saga, with its history",
-    description="With a customer's token without what services said: `refusal` is null, `attention` empty.",
+    description="With a customer's token without what services said (`refusal` is null, `attention` empty), and without"
+    " who of the staff stepped in.",
     tags=["sagas"],
 )
 def get_saga(request: AnyRequest, saga_id: SagaId, api: TheApi) -> SagaDetail:

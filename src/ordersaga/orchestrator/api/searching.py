@@ -23,6 +23,8 @@ from ordersaga.wire.times import parse_time
 
 PAGE_SIZE_MAX = 100
 TEXT_CHARS_MAX = 200
+LEFT_OUT = "Sagas-Left-Out"
+"""A header of a page: how many more there are that only a newer version of this software can tell of."""
 _ID = {"format": "uuid"}
 _STATUSES = {"items": {"type": "string", "enum": list(Status.__members__)}}
 _REASONS = {"enum": list(Reason.__members__)}
@@ -99,7 +101,8 @@ TheSearch = NamedDependency[SkipValidation[Search]]
     summary="Sagas, newest first",
     description="A bare list of those that meet every condition; those in the archive only if asked. Where there is"
     ' more, `Link: <...>; rel="next"` says where the next page is: a page may hold fewer than asked for, or none, and'
-    " have a next one, since each looks at 2,000 sagas at most, of the archive at 500.",
+    " have a next one, since each looks at 2,000 sagas at most, of the archive at 500. Sagas that a newer version has"
+    " begun are left out: `Sagas-Left-Out` says how many.",
     tags=["sagas"],
 )
 def list_sagas(
@@ -126,6 +129,8 @@ def list_sagas(
         same = [(name, value) for name, value in request.query_params.multi_items() if name in _KEPT]
         query = urlencode([*same, ("page_size", size), ("page_token", page.next_after)])
         headers["Link"] = f'</sagas?{query}>; rel="next"'
+    if page.unknown_versions:
+        headers[LEFT_OUT] = str(len(page.unknown_versions))
     return Response([api.view(instance) for instance in page.instances], headers=headers)
 
 

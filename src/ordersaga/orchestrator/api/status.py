@@ -1,16 +1,21 @@
-"""How this process is, and what it did: asked by a supervisor, a load balancer, Prometheus, a person."""
+"""How this process is, and what it did: asked by a supervisor, a load balancer, Prometheus, a person.
+
+Anybody may know which part is not well. Why is for those who may read: it names operators, their reasons, and machines.
+"""
 
 from collections.abc import Sequence
 
 from litestar import MediaType, Response, get
 
 from ordersaga.delivery.background import Health
-from ordersaga.orchestrator.api.asking import TheWatched, Watched
+from ordersaga.orchestrator.api.asking import AnyRequest, TheWatched, Watched
 from ordersaga.orchestrator.api.documents import NOT_READY, documented
 from ordersaga.orchestrator.api.views import HealthView, LiveView, PartView
 from ordersaga.orchestrator.runtime.measuring import MEDIA_TYPE
-from ordersaga.web.access import FOR_ANYBODY, FOR_READERS
+from ordersaga.web.access import FOR_ANYBODY, FOR_READERS, may_read
 from ordersaga.wire.strict_json import shown
+
+_WHO_IS_TOLD = "`detail` says why. Where tokens are set, it is empty but for viewers, operators and admins."
 
 
 @get(
@@ -25,10 +30,16 @@ def livez() -> LiveView:
 
 
 @get(
-    "/readyz", opt=FOR_ANYBODY, sync_to_thread=True, responses=NOT_READY, summary="Whether it can work", tags=["health"]
+    "/readyz",
+    opt=FOR_ANYBODY,
+    sync_to_thread=True,
+    responses=NOT_READY,
+    summary="Whether it can work",
+    description=_WHO_IS_TOLD,
+    tags=["health"],
 )
-def readyz(watched: TheWatched) -> Response[HealthView]:
-    return _health(watched, watched.health().parts)
+def readyz(request: AnyRequest, watched: TheWatched) -> Response[HealthView]:
+    return _health(request, watched, watched.health().parts)
 
 
 @get(
@@ -37,11 +48,12 @@ def readyz(watched: TheWatched) -> Response[HealthView]:
     sync_to_thread=True,
     responses=NOT_READY,
     summary="Whether it can take orders and tell of them",
-    description="What a load balancer goes by: brokers may be away meanwhile, what was taken waits for them.",
+    description="What a load balancer goes by: brokers may be away meanwhile, what was taken waits for them. "
+    + _WHO_IS_TOLD,
     tags=["health"],
 )
-def ready_to_answer(watched: TheWatched) -> Response[HealthView]:
-    return _health(watched, watched.health().answering)
+def ready_to_answer(request: AnyRequest, watched: TheWatched) -> Response[HealthView]:
+    return _health(request, watched, watched.health().answering)
 
 
 @get(
@@ -50,10 +62,11 @@ def ready_to_answer(watched: TheWatched) -> Response[HealthView]:
     sync_to_thread=True,
     responses=NOT_READY,
     summary="The same, for people",
+    description=_WHO_IS_TOLD,
     tags=["health"],
 )
-def health(watched: TheWatched) -> Response[HealthView]:
-    return _health(watched, watched.health().parts)
+def health(request: AnyRequest, watched: TheWatched) -> Response[HealthView]:
+    return _health(request, watched, watched.health().parts)
 
 
 @get(
@@ -70,11 +83,15 @@ def metrics(watched: TheWatched) -> Response[bytes]:
     return Response(watched.metrics(), media_type=MEDIA_TYPE)
 
 
-def _health(watched: Watched, parts: Sequence[Health]) -> Response[HealthView]:
+def _health(request: AnyRequest, watched: Watched, parts: Sequence[Health]) -> Response[HealthView]:
     ready = all(part.healthy for part in parts)
-    told = [PartView(name=part.name, healthy=part.healthy, detail=shown(part.detail, 500)) for part in parts]
+    told = [_told(part, why=may_read(request)) for part in parts]
     view = HealthView(status="ready" if ready else "not ready", version=watched.version, parts=told)
     return Response(view, status_code=200 if ready else 503, headers={"Cache-Control": "no-store"})
+
+
+def _told(part: Health, *, why: bool) -> PartView:
+    return PartView(name=part.name, healthy=part.healthy, detail=shown(part.detail, 500) if why else "")
 
 
 ROUTES = [livez, readyz, health, metrics]

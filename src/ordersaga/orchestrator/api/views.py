@@ -10,8 +10,10 @@ from ordersaga.orchestrator.core.definition import Definition
 from ordersaga.orchestrator.core.instance import Became, Instance, Status, StepRecord
 from ordersaga.orchestrator.core.reasons import Reason
 from ordersaga.orchestrator.store.protocol import Settled, SettledAs, StoredDeadLetter, StoredHistory, StoredOrphan
+from ordersaga.tokens import Role
 
 AnyInstance = Instance[Any]
+_OF_STAFF = ("actor", "why")
 
 
 class OrderTaken(Struct, frozen=True, kw_only=True):
@@ -160,7 +162,7 @@ class OrphanView(Struct, frozen=True, kw_only=True):
 class PartView(Struct, frozen=True, kw_only=True):
     name: str
     healthy: bool
-    detail: str
+    detail: Annotated[str, Meta(description="Why not, or what is odd; empty for who may not read")]
 
 
 class LiveView(Struct, frozen=True, kw_only=True):
@@ -216,15 +218,21 @@ def saga_detail(view: SagaView, history: Sequence[StoredHistory]) -> SagaDetail:
 
 
 def for_customers(saga: SagaDetail) -> SagaDetail:
-    """Without what services say, which is told to operators: customers are told in our own words (contract B8)."""
+    """Without what services say, which is told to operators: customers are told in our own words (contract B8). And
+    without who of the staff stepped in, and why.
+    """
     steps = [structs.replace(step, refusal=None) for step in saga.steps]
     history = [structs.replace(one, body=_unsaid(one.body)) for one in saga.history]
     return structs.replace(saga, steps=steps, attention=[], history=history)
 
 
 def _unsaid(body: dict[str, Any]) -> dict[str, Any]:
+    """What became of it, without a service's error; and of a person who stepped in no more than the role."""
     ids = {name: value for name, value in body.get("event", {}).items() if name != "error"}
-    return {name: value for name, value in body.items() if name != "event"} | ({"event": ids} if ids else {})
+    told = {name: value for name, value in body.items() if name != "event"} | ({"event": ids} if ids else {})
+    if told.get("role") == Role.CUSTOMER:
+        return told
+    return {name: value for name, value in told.items() if name not in _OF_STAFF}
 
 
 def _step(step: StepRecord) -> StepView:

@@ -24,6 +24,7 @@ class AdmissionLimits:
 
 
 TOO_BUSY = "Too many orders are under way. Please try again in a few seconds."
+STARTING = "Orders are not taken yet. Please try again in a few seconds."
 
 
 class NotAdmitted(Exception):
@@ -42,7 +43,7 @@ class Admission:
         """`behind_seconds`: how long what comes now waits in this process; it is asked for every order."""
         self._limits = limits
         self._behind_seconds = behind_seconds
-        self._posted = Posted()
+        self._posted: Posted | None = None
 
     @property
     def count_to(self) -> int:
@@ -54,7 +55,8 @@ class Admission:
 
     def learn_behind(self, seconds: float) -> None:
         """How long what comes now waits in another process: the rest is as it was."""
-        self._posted = replace(self._posted, behind_seconds=seconds)
+        if self._posted is not None:
+            self._posted = replace(self._posted, behind_seconds=seconds)
 
     @property
     def behind_seconds(self) -> float:
@@ -63,12 +65,15 @@ class Admission:
 
     def falls_behind(self) -> bool:
         """Whether this process, or another, has more in hand than it can do soon: quick to ask."""
-        return max(self._behind_seconds(), self._posted.behind_seconds) > self._limits.behind_seconds_max
+        others = self._posted.behind_seconds if self._posted else 0.0
+        return max(self._behind_seconds(), others) > self._limits.behind_seconds_max
 
     def check(self) -> None:
-        """Raises `NotAdmitted`."""
-        posted, switch = self._posted, self._posted.switch
-        if switch is not None and not switch.taken:
+        """Raises `NotAdmitted`; also until the board has been read once: a restart does not turn a switch."""
+        posted = self._posted
+        if posted is None:
+            raise NotAdmitted("starting", STARTING, 2)
+        if (switch := posted.switch) is not None and not switch.taken:
             raise NotAdmitted("orders-are-stopped", "No orders are taken at the moment. Please try again later.", 60)
         if posted.started >= self._limits.started_max or posted.outbox_rows >= self._limits.outbox_rows_max:
             raise NotAdmitted("too-busy", TOO_BUSY, 5)
@@ -76,9 +81,11 @@ class Admission:
             raise NotAdmitted("too-busy", TOO_BUSY, 2)
 
     def health(self) -> Health:
-        """Healthy always: refusing is what it is for. The detail says why it does."""
-        posted, switch, said = self._posted, self._posted.switch, []
-        if switch is not None and not switch.taken:
+        """Healthy as soon as the board has been read: refusing is what it is for. The detail says why it does."""
+        posted, said = self._posted, []
+        if posted is None:
+            return Health(name="orders", healthy=False, detail="it is not known yet whether they are taken")
+        if (switch := posted.switch) is not None and not switch.taken:
             said.append(f"stopped by {switch.by} at {switch.at:%Y-%m-%d %H:%M:%S} UTC: {switch.why}")
         if posted.started >= self._limits.started_max:
             said.append(f"{self._limits.started_max} sagas or more are under way")

@@ -44,6 +44,7 @@ from ordersaga.orchestrator.store.protocol import (
     StoredDeadLetter,
     Transaction,
     Unclaimed,
+    UnknownVersion,
 )
 from ordersaga.wire.topics import Topics
 
@@ -175,9 +176,14 @@ class Handler:
         return begun
 
     def ask(self, saga_id: UUID, wish: Input, cause: str, told: dict[str, Any]) -> Decision | None:
-        """What a person wants of one saga; None where there is no such saga. `told` goes into the history."""
+        """What a person wants of one saga; None where there is no such saga. `told` goes into the history. Raises
+        `UnknownVersion` where that is for another process.
+        """
         with self._store.transaction() as transaction:
-            turn = self._turn(transaction.load(Lookup(saga_ids={saga_id})))
+            loaded = transaction.load(Lookup(saga_ids={saga_id}))
+            if saga_id in loaded.unknown_versions:
+                raise UnknownVersion(saga_id)
+            turn = self._turn(loaded)
             decision = turn.take(saga_id, wish, cause, told)
             saved = self._save(transaction, turn)
         self._after_commit(saved, turn)

@@ -58,9 +58,11 @@ class Reconciliation:
             yield from page.instances
 
     def _is_of_another(self, payment: Payment) -> bool:
-        """Of a saga that is older, or in the archive."""
-        if payment.order_id and self.store.page(Search(order_id=payment.order_id), limit=1).instances:
-            return True
+        """Of a saga that is older, of another version, or in the archive."""
+        if payment.order_id:
+            page = self.store.page(Search(order_id=payment.order_id), limit=1)
+            if page.instances or page.unknown_versions:
+                return True
         return self.archive.knows(payment.order_id, payment.payment_id)
 
 

@@ -12,7 +12,7 @@ from ordersaga.bus.protocol import Bus, BusError
 from ordersaga.delivery.background import Background, Health
 from ordersaga.orchestrator.store.protocol import Store, StoreError
 
-NEEDED_TO_ANSWER = frozenset({"preparation", "database", "beginnings"})
+NEEDED_TO_ANSWER = frozenset({"preparation", "database", "beginnings", "orders"})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -55,6 +55,8 @@ class New(Struct, frozen=True, kw_only=True):
     trace: tuple[str | None, str | None] = (None, None)
     request: RequestKey | None = None
     """Under which the client may ask again."""
+    told: Mapping[str, str] = field(default_factory=dict)
+    """Who begins it and why, for its history; of a customer's order that is in the order."""
 
 
 @dataclass(slots=True)
@@ -106,7 +108,7 @@ class Turn:
     def begin(self, new: New) -> AnyInstance:
         definition, shut = self.sagas.newest(new.saga), self.gate.shut()
         decision = start(definition, new.saga_id, new.data, self.loaded.now, new.trace, shut=shut)
-        self._note(None, decision, "started", {})
+        self._note(None, decision, "started", dict(new.told))
         if new.request is not None:
             self.keys.append(new.request)
         self._asked(definition, decision)

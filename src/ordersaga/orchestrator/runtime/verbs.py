@@ -27,13 +27,21 @@ from ordersaga.orchestrator.runtime.noting import note
 from ordersaga.orchestrator.runtime.turn import New
 from ordersaga.orchestrator.sagas.create_order import CREATE_ORDER, Customer, OrderData
 from ordersaga.orchestrator.store.audit import Audit, Wish
-from ordersaga.orchestrator.store.protocol import KeyTaken, RequestKey, StoreUnavailable
+from ordersaga.orchestrator.store.protocol import (
+    CommitUnknown,
+    KeyTaken,
+    RequestKey,
+    StoreUnavailable,
+    UnknownVersion,
+)
 from ordersaga.wire.ids import uuid7
 
 AnyInstance = Instance[Any]
 _NOTHING: Mapping[str, str] = {}
 Asked = tuple[str, str, bytes]
 """Principal, key and fingerprint: see `RequestKey`."""
+Trace = tuple[str | None, str | None]
+NO_TRACE: Trace = (None, None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,16 +85,14 @@ class Verbs:
         self._randomness = randomness
         self._admit = admit
 
-    def place(self, order: PlacedOrder, trace: tuple[str | None, str | None] = (None, None)) -> "Future[AnyInstance]":
+    def place(self, order: PlacedOrder, trace: Trace = NO_TRACE) -> "Future[AnyInstance]":
         """A new saga for `order`, in the database when it is done; else a `StoreError`, `KeyTaken` where the same was
         asked for before. Raises `NotAdmitted`.
         """
         self._admit()
-        saga_id = self._new_id()
         customer = Customer(customer_id=order.customer_id, order_details=order.order_details)
         data = OrderData(personal=customer, amount_cents=order.amount_cents, return_url=order.return_url)
-        request = _request(order.request, saga_id)
-        return self._begin(New(saga=CREATE_ORDER.name, saga_id=saga_id, data=data, trace=trace, request=request))
+        return self._begin(self._new(CREATE_ORDER.name, data, trace, order.request))
 
     def begin(
         self,
@@ -94,30 +100,32 @@ class Verbs:
         data: SagaData,
         by: Actor,
         *,
-        trace: tuple[str | None, str | None] = (None, None),
+        trace: Trace = NO_TRACE,
         request: Asked | None = None,
         within_seconds: float | None = None,
     ) -> AnyInstance:
         """A new saga of any kind, in the database when this returns; else a `StoreError`, `KeyTaken` where the same was
         asked for before. That no new orders are taken does not hold it up: it ends what was ordered.
-        """
-        saga_id = self._new_id()
-        wish = Wish(
-            actor=by.name, role=by.role, verb=f"begin {saga}", reason=by.reason, outcome="begun", saga_id=saga_id
-        )
-        note(self._audit, wish)
-        new = New(saga=saga, saga_id=saga_id, data=data, trace=trace, request=_request(request, saga_id))
-        try:
-            return self._begin(new).result(within_seconds)
-        except KeyTaken:
-            note(self._audit, replace(wish, outcome="not begun: somebody else began it in the same moment"))
-            raise
-        except TimeoutError:
-            raise StoreUnavailable(f"it was not begun within {within_seconds:g} s") from None
 
-    def _new_id(self) -> UUID:
+        Who began it is in its history, with the saga itself; the audit has what came of it, once that is known.
+        """
+        new = self._new(saga, data, trace, request, _told(by))
+        wish = _wish(by, f"begin {saga}", new.saga_id)
+        try:
+            found = _within(within_seconds, self._begin(new))
+        except Exception as error:
+            self._note(replace(wish, outcome=_why_not(error)))
+            raise
+        self._note(replace(wish, outcome="begun"), found)
+        return found
+
+    def _new(
+        self, saga: str, data: SagaData, trace: Trace, request: Asked | None, told: Mapping[str, str] = _NOTHING
+    ) -> New:
         # The id's time only sorts and partitions; whatever is decided by time is decided by the database's clock.
-        return uuid7(int(self._clock.now().timestamp() * 1000), self._randomness.bytes(10))
+        saga_id = uuid7(int(self._clock.now().timestamp() * 1000), self._randomness.bytes(10))
+        kept = _request(request, saga_id)
+        return New(saga=saga, saga_id=saga_id, data=data, trace=trace, request=kept, told=told)
 
     def cancel(self, saga_id: UUID, by: Actor) -> Decision | None:
         """Ask for a cancel; None where there is no such saga. The verdict says whether it was granted."""
@@ -143,13 +151,43 @@ class Verbs:
         self, saga_id: UUID, wish: Input, verb: str, by: Actor, more: Mapping[str, str] = _NOTHING
     ) -> Decision | None:
         """What was granted is in the saga's history, with the change itself; the audit has what was refused too."""
-        decision = self._handler.ask(saga_id, wish, f"verb.{verb}", {**_told(by), **more})
-        if by.role != "customer":
-            outcome = "no such saga" if decision is None else f"{decision.verdict.value} {decision.why}".strip()
-            said = " ".join((verb, *more.values()))
-            wanted = Wish(actor=by.name, role=by.role, verb=said, reason=by.reason, outcome=outcome, saga_id=saga_id)
-            note(self._audit, wanted, decision.instance if decision else None)
+        wanted = _wish(by, " ".join((verb, *more.values())), saga_id)
+        try:
+            decision = self._handler.ask(saga_id, wish, f"verb.{verb}", {**_told(by), **more})
+        except UnknownVersion:
+            self._note(replace(wanted, outcome="not done: it is of a version that is not known here"))
+            raise
+        outcome = "no such saga" if decision is None else f"{decision.verdict.value} {decision.why}".strip()
+        self._note(replace(wanted, outcome=outcome), decision.instance if decision else None)
         return decision
+
+    def _note(self, wish: Wish, after: AnyInstance | None = None) -> None:
+        """What customers wish is in the sagas' histories only."""
+        if wish.role != "customer":
+            note(self._audit, wish, after)
+
+
+def _wish(by: Actor, verb: str, saga_id: UUID) -> Wish:
+    """What came of it is not known yet."""
+    return Wish(actor=by.name, role=by.role, verb=verb, reason=by.reason, outcome="", saga_id=saga_id)
+
+
+def _within(seconds: float | None, begun: "Future[AnyInstance]") -> AnyInstance:
+    try:
+        return begun.result(seconds)
+    except TimeoutError:
+        # One that was not taken up yet is not begun behind anybody's back.
+        kind = StoreUnavailable if begun.cancel() else CommitUnknown
+        raise kind(f"it was not begun within {seconds:g} s") from None
+
+
+def _why_not(error: Exception) -> str:
+    match error:
+        case KeyTaken():
+            return "not begun: somebody else began it in the same moment"
+        case CommitUnknown():
+            return "unknown: the database did not say in time whether it is begun"
+    return f"not begun: {type(error).__name__}"
 
 
 def _request(asked: Asked | None, saga_id: UUID) -> RequestKey | None:

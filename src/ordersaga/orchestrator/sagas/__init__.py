@@ -1,4 +1,4 @@
-"""The sagas of this house, each a file. A new one is begun, found, compared and documented once it stands in `EVERY`."""
+"""The sagas, each a file. A new one is begun, found, compared and documented once it stands in `EVERY`."""
 
 from ordersaga.orchestrator.core.definition import Definition
 from ordersaga.orchestrator.sagas.complete_order import COMPLETE_ORDER

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from ordersaga.orchestrator.core.instance import UNDER_WAY, Status
 from ordersaga.orchestrator.store.codec_protocol import InstanceCodec
-from ordersaga.orchestrator.store.memory_tables import MemoryTables, decoded
+from ordersaga.orchestrator.store.memory_tables import MemoryTables, SagaRow, decoded
 from ordersaga.orchestrator.store.protocol import (
     AnyInstance,
     Due,
@@ -18,6 +18,7 @@ from ordersaga.orchestrator.store.protocol import (
     StoredHistory,
     StoredOrphan,
     StoreUnavailable,
+    UnknownVersion,
 )
 from ordersaga.orchestrator.store.read import PAGE_MAX
 from ordersaga.orchestrator.store.search import EVERYTHING, Search, meets
@@ -47,25 +48,37 @@ class MemoryReads:
         with self._tables.changed:
             _, archived, _ = self._tables.archive.get(saga_id, (None, None, None))
             row = self._tables.sagas.get(saga_id) or archived
-        return decoded(self._codec, row) if row else None
+        if row is None:
+            return None
+        found = decoded(self._codec, row)
+        if found is None:
+            raise UnknownVersion(saga_id)
+        return found
 
     def page(self, search: Search = EVERYTHING, *, limit: int = 100, after: UUID | None = None) -> SagaPage:
         limit = max(1, min(limit, PAGE_MAX))
         found = self._found(search, after)
-        return SagaPage(instances=found[:limit], next_after=found[limit - 1].saga_id if len(found) > limit else None)
+        page, is_more = found[:limit], len(found) > limit
+        return SagaPage(
+            instances=[one for _, one in page if one is not None],
+            next_after=page[-1][0] if is_more else None,
+            unknown_versions=[saga_id for saga_id, one in page if one is None],
+        )
 
     def count(self, search: Search = EVERYTHING) -> SagaCount:
         return SagaCount(count=len(self._found(search, None)), is_least=False)
 
-    def _found(self, search: Search, after: UUID | None) -> list[AnyInstance]:
+    def _found(self, search: Search, after: UUID | None) -> list[tuple[UUID, AnyInstance | None]]:
+        """In their order; None: of a version that is not known."""
         self._check_open()
         with self._tables.changed:
             archived = [row for _, row, _ in self._tables.archive.values()]
             rows = archived if search.archived else list(self._tables.sagas.values())
-        known = [one for row in rows if (one := decoded(self._codec, row)) and meets(search, one)]
+        looked = [(row, decoded(self._codec, row)) for row in rows]
+        found = [(row.saga_id, one) for row, one in looked if (meets(search, one) if one else _may_meet(search, row))]
         if after is not None:
-            known = [one for one in known if (one.saga_id > after if search.oldest_first else one.saga_id < after)]
-        return sorted(known, key=lambda one: one.saga_id, reverse=not search.oldest_first)
+            found = [one for one in found if (one[0] > after if search.oldest_first else one[0] < after)]
+        return sorted(found, key=lambda one: one[0], reverse=not search.oldest_first)
 
     def history(self, saga_id: UUID) -> Sequence[StoredHistory]:
         self._check_open()
@@ -153,3 +166,13 @@ class MemoryReads:
     def _check_open(self) -> None:
         if self._closed:
             raise StoreUnavailable("the store is closed")
+
+
+def _may_meet(search: Search, row: SagaRow) -> bool:
+    """By what its row shows."""
+    wanted = [
+        (search.statuses, row.status in search.statuses),
+        (search.saga, row.saga == search.saga),
+        (search.order_id, row.order_id == search.order_id),
+    ]
+    return all(holds for given, holds in wanted if given)

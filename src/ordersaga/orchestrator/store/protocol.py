@@ -235,6 +235,8 @@ class SagaPage:
 
     instances: Sequence[AnyInstance]
     next_after: UUID | None
+    unknown_versions: Collection[UUID] = ()
+    """Left out, as far as this process can see: see `UnknownVersion`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -272,7 +274,7 @@ class Store(Protocol):
         """
 
     def get(self, saga_id: UUID) -> AnyInstance | None:
-        """From the archive too. None also for a saga of a version that this process does not know."""
+        """From the archive too. Raises `UnknownVersion`."""
 
     def page(self, search: Search = EVERYTHING, *, limit: int = 100, after: UUID | None = None) -> SagaPage:
         """What is searched for, at most 100, newest first (or oldest), beyond the saga whose id is `after`."""
@@ -332,6 +334,7 @@ class StoreError(Exception):
     ├── StaleWrite         an instance was changed since it was loaded: load it again, decide anew (retriable)
     ├── Unclaimed          an event is kept for an id that was learnt: claim it first, decide anew (retriable)
     ├── KeyTaken           a request key is there already: look what was wished for under it
+    ├── UnknownVersion     a saga that only another version of this software knows: ask that one (retriable)
     ├── BadRow             the database refuses what a row holds: split the batch, then park the record
     └── SchemaMismatch     the schema is newer or older than this version can use: migrate first
     """
@@ -365,6 +368,13 @@ class KeyTaken(StoreError):
 
 class BadRow(StoreError):
     pass
+
+
+class UnknownVersion(StoreError):
+    retriable = True
+
+    def __init__(self, saga_id: UUID) -> None:
+        super().__init__(f"the saga {saga_id} is of a version that this ordersaga does not know: ask a newer one")
 
 
 class SchemaMismatch(StoreError):

@@ -31,6 +31,7 @@ from ordersaga.orchestrator.store.protocol import (
     StoredDeadLetter,
     StoredHistory,
     StoredOrphan,
+    UnknownVersion,
 )
 from ordersaga.orchestrator.store.search import Search, meets
 from ordersaga.orchestrator.store.searching import (
@@ -67,7 +68,10 @@ class Reads:
         rows = self._ask(_SQL["get"], {"id": saga_id})
         if not rows and (archived := self._archive.one(saga_id)) is not None:
             rows = [saga_in(archived)]
-        return next(iter(self._known(rows)), None)
+        known, unknown = self._split(rows)
+        if unknown:
+            raise UnknownVersion(saga_id)
+        return next(iter(known), None)
 
     def page(self, search: Search, limit: int, after: UUID | None) -> SagaPage:
         limit = _page_of(limit)
@@ -82,29 +86,31 @@ class Reads:
             next_after = found[limit - 1][0]
         else:
             next_after = last if search.narrows and looked == looked_max else None
-        return SagaPage(instances=self._known(found[:limit]), next_after=next_after)
+        known, unknown = self._split(found[:limit])
+        return SagaPage(instances=known, next_after=next_after, unknown_versions=unknown)
 
     def _archived_page(self, search: Search, limit: int, after: UUID | None) -> SagaPage:
-        found, looked_up_to = self._archived(search, after)
+        found, unknown, looked_up_to = self._archived(search, after)
         if len(found) > limit:
-            return SagaPage(instances=found[:limit], next_after=found[limit - 1].saga_id)
-        return SagaPage(instances=found, next_after=looked_up_to)
+            found, looked_up_to = found[:limit], found[limit - 1].saga_id
+        return SagaPage(instances=found, next_after=looked_up_to, unknown_versions=unknown)
 
     def _archived_count(self, search: Search) -> SagaCount:
         count, after = 0, None
         for _ in range(ARCHIVED_PAGES_COUNTED_MAX):
-            found, after = self._archived(search, after)
+            found, _, after = self._archived(search, after)
             count += len(found)
             if after is None:
                 break
         return SagaCount(count=count, is_least=after is not None)
 
-    def _archived(self, search: Search, after: UUID | None) -> tuple[list[AnyInstance], UUID | None]:
-        """Of the next so many those that are searched for, and where to go on."""
+    def _archived(self, search: Search, after: UUID | None) -> tuple[list[AnyInstance], list[UUID], UUID | None]:
+        """Of the next so many those that are searched for, those that may be, and where to go on."""
         lines = self._archive.search(search, looked_max=ARCHIVED_LOOKED_MAX, after=after)
-        known = self._known([saga_in(line) for line in lines if not search.statuses or line.status in search.statuses])
+        wanted = [saga_in(line) for line in lines if not search.statuses or line.status in search.statuses]
+        known, unknown = self._split(wanted)
         is_last = len(lines) < ARCHIVED_LOOKED_MAX
-        return [one for one in known if meets(search, one)], None if is_last else lines[-1].id
+        return [one for one in known if meets(search, one)], unknown, None if is_last else lines[-1].id
 
     def count(self, search: Search) -> SagaCount:
         if search.archived:
@@ -195,13 +201,15 @@ class Reads:
             parts.take_turn()
         return any(parts.left for parts in self._forgetting)
 
-    def _known(self, found: Sequence[Row]) -> list[AnyInstance]:
-        """Decoded, without those of a saga or version that this process does not know."""
-        return [
-            self._codec.decode(saga, version, state, personal)
-            for _, saga, version, state, personal in found
-            if self._codec.knows(saga, version)
-        ]
+    def _split(self, found: Sequence[Row]) -> tuple[list[AnyInstance], list[UUID]]:
+        """Decoded; and the ids of those that are of a saga or version that this process does not know."""
+        known, unknown = [], []
+        for saga_id, saga, version, state, personal in found:
+            if self._codec.knows(saga, version):
+                known.append(self._codec.decode(saga, version, state, personal))
+            else:
+                unknown.append(saga_id)
+        return known, unknown
 
 
 def _dead_letter(row: Row) -> StoredDeadLetter:
