@@ -8,7 +8,7 @@ takes over what dead processes left.
 import os
 import socket
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Lock
 from time import monotonic
 
@@ -52,6 +52,7 @@ from ordersaga.orchestrator.store.postgres import PostgresStore
 from ordersaga.orchestrator.store.protocol import Store
 from ordersaga.preparing import Prepared
 from ordersaga.preparing import Step as Preparation
+from ordersaga.redaction import Redaction, secrets_of
 from ordersaga.settings import Settings
 from ordersaga.tracing import Tracing
 from ordersaga.web.server import HttpServer
@@ -74,9 +75,12 @@ class App:
         preparation: Prepared,
         store: PostgresStore,
         counting: Counting,
+        *,
+        redaction: Redaction,
         tracing: Tracing | None = None,
     ) -> None:
         self.http: HttpServer | None = None
+        self._redaction = redaction
         self._tracing = tracing
         self._service = service
         self._counting = counting
@@ -102,12 +106,13 @@ class App:
         return ended
 
     def health(self) -> Report:
-        """At most half a second old, so that many who ask are no burden."""
+        """At most half a second old, so that many who ask are no burden. Anybody may ask: no secret is in it."""
         with self._asking:
             if self._report is None or monotonic() - self._report[0] > HEALTH_SECONDS:
                 found = self._service.health()
                 parts = [self._preparation.health(), *found.parts]
-                self._report = monotonic(), Report(parts=parts)
+                told = [replace(part, detail=self._redaction.text(part.detail)) for part in parts]
+                self._report = monotonic(), Report(parts=told)
             return self._report[1]
 
 
@@ -154,7 +159,8 @@ def orchestrator(settings: Settings, bus: Bus, run: Run = EVERYTHING) -> App:
         parts += [TopicWatch(bus, topics.all()), worker]
     besides = (circuits.health, admission.health, pausing.health, bulletin.people_needed)
     service = Service(store, bus, parts, besides=besides, changes=run.changes)
-    app = App(service, _prepared(settings, bus, run, service), store, counting, tracing)
+    preparation, redaction = _prepared(settings, bus, run, service), Redaction(secrets_of(settings))
+    app = App(service, preparation, store, counting, redaction=redaction, tracing=tracing)
     standing = _standing(settings, bus, store=store, outbox=outbox, counting=counting, changes=run.changes)
     metrics = exposition(measures, standing)
     watched = Watched(health=app.health, metrics=metrics, version=__version__)
