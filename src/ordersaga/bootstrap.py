@@ -19,7 +19,7 @@ from ordersaga.as_set import archive_settings, sagas_of, topic_specs, topics_of
 from ordersaga.bootstrap_http import http_of, order_limits, orders_by_customer, status_http_of, who_may_ask
 from ordersaga.bus.kafka import KafkaBus
 from ordersaga.bus.protocol import Bus
-from ordersaga.connecting import Database, collector, database_url, reconciliation_of
+from ordersaga.connecting import Database, collector, database_url, must_leave_some_to_look, reconciliation_of
 from ordersaga.delivery.background import Background, Chore
 from ordersaga.delivery.clock import SystemClock, SystemRandom
 from ordersaga.delivery.consume import ConsumeLoop
@@ -134,6 +134,8 @@ LOOKING = Run(only=("api",), migrate=False, create_topics=False, changes=False)
 def orchestrator(settings: Settings, bus: Bus, run: Run = EVERYTHING) -> App:
     only = frozenset(run.only)
     tokens = who_may_ask(settings) if only & {"api", "status"} else None
+    if "api" in only:
+        must_leave_some_to_look(settings)
     topics, sagas, tracing = topics_of(settings), sagas_of(settings), _tracing(settings)
     name = settings.instance_id or f"{socket.gethostname()}-{os.getpid()}"
     database = Database(settings, name)

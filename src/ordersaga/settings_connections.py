@@ -38,8 +38,8 @@ class ConnectionSettings(BaseSettings):
         ge=2,
         le=500,
         description=(
-            "Connections of this process. A few for each background loop and one for each HTTP request at work;"
-            " PostgreSQL allows 100 in all."
+            "Connections of this process. Six are for its own work; the rest for requests that look at many rows, of"
+            " which more wait, and an API needs one at least. PostgreSQL allows 100 in all."
         ),
     )
     database_timeout_seconds: Seconds = Field(
