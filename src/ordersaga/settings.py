@@ -29,6 +29,10 @@ _KIND = (
     "Bare, since a full service treated as bare is only asked less often, while a bare one treated as full"
     " loses money."
 )
+_KIND_OF_NO_EFFECT = (
+    f"{_KIND} It changes nothing with the sagas that there are: they ask this service for nothing that must be done"
+    " once or can be taken back."
+)
 
 
 def variable(field: str) -> str:
@@ -81,8 +85,8 @@ class Settings(SmokeSettings):
         ge=1,
         le=10_000,
         description=(
-            "How often an undo is asked for before a person is called. Money depends on it: twenty, about an hour"
-            " and a half."
+            "How often an undo is asked for before a person is called. Money depends on it: twenty, which take about"
+            " an hour (58 to 74 minutes)."
         ),
     )
     undo_backoff_seconds_max: Seconds = Field(
@@ -137,10 +141,10 @@ class Settings(SmokeSettings):
         ),
     )
     participant_order: Kind = Field("bare", description=_KIND)
-    participant_user: Kind = Field("bare", description=_KIND)
+    participant_user: Kind = Field("bare", description=_KIND_OF_NO_EFFECT)
     participant_payment: Kind = Field("bare", description=_KIND)
     participant_timer: Kind = Field("bare", description=_KIND)
-    participant_notification: Kind = Field("bare", description=_KIND)
+    participant_notification: Kind = Field("bare", description=_KIND_OF_NO_EFFECT)
     return_url: str = Field(
         "",
         max_length=2000,
