@@ -28,7 +28,7 @@ from ordersaga.delivery.relay import Relay
 from ordersaga.delivery.relay_pace import RelayPace
 from ordersaga.delivery.vacuum import VACUUM_EVERY_SECONDS
 from ordersaga.orchestrator.api.asking import Api, Watched
-from ordersaga.orchestrator.api.placing import orders_while
+from ordersaga.orchestrator.api.placing import orders_turned_away, orders_while
 from ordersaga.orchestrator.runtime.admission import Admission, AdmissionLimits
 from ordersaga.orchestrator.runtime.archiving import Archiver
 from ordersaga.orchestrator.runtime.beginnings import Beginnings
@@ -149,7 +149,9 @@ def orchestrator(settings: Settings, bus: Bus, run: Run = EVERYTHING) -> App:
     beginnings = Beginnings(handler, gather_seconds=settings.orders_gather_seconds)
     letters = DeadLetters(store, handler)
     worker = (
-        _worker(settings, bus, handler, relay, name, pausing=pausing, tracing=tracing) if "worker" in only else None
+        _worker(settings, bus, handler, relay, name, pausing=pausing, tracing=tracing, measures=measures)
+        if "worker" in only
+        else None
     )
     admission = _admission(settings, worker)
     bulletin = Bulletin(database.board(), circuits, admission, pausing, process=name, takes_orders="api" in only)
@@ -163,17 +165,19 @@ def orchestrator(settings: Settings, bus: Bus, run: Run = EVERYTHING) -> App:
     service = Service(store, bus, parts, besides=besides, changes=run.changes)
     preparation, redaction = _prepared(settings, bus, run, service), Redaction(secrets_of(settings))
     app = App(service, preparation, store, counting, redaction=redaction, tracing=tracing)
-    standing = _standing(settings, bus, store=store, outbox=outbox, counting=counting, changes=run.changes)
+    standing = _standing(settings, bus, database, store=store, counting=counting, changes=run.changes)
+    standing = replace(standing, relay=relay.figures, worker=worker.figures if worker else None)
     metrics = exposition(measures, standing)
     watched = Watched(health=app.health, metrics=metrics, version=__version__)
     if "api" in only:
-        verbs = Verbs(
-            handler, beginnings.begin, SystemClock(), SystemRandom(), admit=admission.check, audit=database.audit()
-        )
+        admit = measures.admitting(admission.check)
+        verbs = Verbs(handler, beginnings.begin, SystemClock(), SystemRandom(), admit=admit, audit=database.audit())
         twins = Twins(measures.same_again)
         api = _api(settings, database, watched, store=store, sagas=sagas, letters=letters, verbs=verbs, twins=twins)
-        door = orders_while(admission.falls_behind)
-        app.http = http_of(settings, api, tokens, read_only=not run.changes, tracing=tracing, door=door)
+        door, told = orders_while(admission.falls_behind), orders_turned_away(measures.refused)
+        app.http = http_of(
+            settings, api, tokens, read_only=not run.changes, tracing=tracing, door=door, turned_away=told
+        )
     elif "status" in only:
         app.http = status_http_of(settings, watched, tokens)
     return app
@@ -279,6 +283,7 @@ def _reconciler(settings: Settings, database: Database, store: Store, measures: 
         return []
     reconciliation = reconciliation_of(settings, database, store)
     every_seconds = settings.reconcile_every_hours * 3600
+    measures.reconciles(every_seconds)
     return [Reconciler(reconciliation, every_seconds=every_seconds, told=measures.reconciled)]
 
 
@@ -291,7 +296,9 @@ def _worker(
     *,
     pausing: Pausing,
     tracing: Tracing | None,
+    measures: Measures,
 ) -> ConsumeLoop:
+    handle = tracing.handling(handler.records, settings.kafka_group) if tracing else handler.records
     consumer = bus.consumer(
         group=settings.kafka_group,
         topics=topics_of(settings).answers(),
@@ -300,7 +307,7 @@ def _worker(
     )
     return ConsumeLoop(
         consumer,
-        tracing.handling(handler.records, settings.kafka_group) if tracing else handler.records,
+        measures.timed(handle),
         handler.park,
         name="worker",
         hold_back=lambda: relay.full or pausing.paused,
@@ -311,13 +318,13 @@ def _worker(
 
 
 def _standing(
-    settings: Settings, bus: Bus, *, store: Store, outbox: Outbox, counting: Counting, changes: bool
+    settings: Settings, bus: Bus, database: Database, *, store: Store, counting: Counting, changes: bool
 ) -> Standing:
     kafka = bus.counters if isinstance(bus, KafkaBus) else {}
     return Standing(
         counting=counting,
         store=store,
-        outbox=outbox,
+        outbox=database.outbox,
         bus=bus,
         group=settings.kafka_group,
         kafka=kafka,

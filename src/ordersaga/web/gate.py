@@ -24,6 +24,8 @@ _AMBIGUOUS = as_problem(400, "invalid-request", "The length of the body is said 
 
 Unwanted = Callable[[HTTPScope], Problem | None]
 """Why this request is not wanted now; None where it is. Called for each, so it must be quick."""
+TurnedAway = Callable[[HTTPScope, Problem], None]
+"""Is told of each request that is not let in, and why."""
 
 
 class Gate:
@@ -36,11 +38,13 @@ class Gate:
         requests_max: int,
         headers_bytes_max: int,
         unwanted: Unwanted = lambda scope: None,
+        turned_away: TurnedAway = lambda scope, problem: None,
     ) -> None:
         self._app = app
         self._requests_max = requests_max
         self._headers_bytes_max = headers_bytes_max
         self._unwanted = unwanted
+        self._turned_away = turned_away
         self._inside = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -49,6 +53,7 @@ class Gate:
             return
         problem = self._objection(scope)
         if problem is not None:
+            self._turned_away(scope, problem)
             await _turn_away(problem, send)
             return
         self._inside += 1
@@ -60,6 +65,7 @@ class Gate:
     async def crowded(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The same for a connection that is one too many: it is told so, and closed."""
         if scope["type"] == ScopeType.HTTP and scope["path"] not in ALWAYS_LET_IN:
+            self._turned_away(scope, _BUSY)
             await _turn_away(_BUSY, send, closing=True)
         else:
             await self(scope, receive, send)

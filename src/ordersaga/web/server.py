@@ -19,7 +19,7 @@ from litestar.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from ordersaga.delivery.background import Health
-from ordersaga.web.gate import Gate, Unwanted
+from ordersaga.web.gate import Gate, TurnedAway, Unwanted
 
 _log = structlog.get_logger(__name__)
 _TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
@@ -47,8 +47,15 @@ class ServerSettings:
 
 
 class HttpServer:
-    def __init__(self, app: ASGIApp, settings: ServerSettings, *, unwanted: Unwanted = lambda scope: None) -> None:
-        """`unwanted`: see `web.gate`."""
+    def __init__(
+        self,
+        app: ASGIApp,
+        settings: ServerSettings,
+        *,
+        unwanted: Unwanted = lambda scope: None,
+        turned_away: TurnedAway = lambda scope, problem: None,
+    ) -> None:
+        """`unwanted` and `turned_away`: see `web.gate`."""
         self._settings = settings
         self._listening: socket.socket | None = None
         self._thread: Thread | None = None
@@ -56,7 +63,13 @@ class HttpServer:
         self._last_error = ""
         self._work = ThreadPoolExecutor(settings.requests_at_once_max, thread_name_prefix="http")
         inside_max = settings.requests_at_once_max + settings.requests_waiting_max
-        gate = Gate(app, requests_max=inside_max, headers_bytes_max=settings.headers_bytes_max, unwanted=unwanted)
+        gate = Gate(
+            app,
+            requests_max=inside_max,
+            headers_bytes_max=settings.headers_bytes_max,
+            unwanted=unwanted,
+            turned_away=turned_away,
+        )
         self._server = uvicorn.Server(_config(gate, settings))
 
     @property

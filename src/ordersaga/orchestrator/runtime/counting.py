@@ -13,6 +13,9 @@ from ordersaga.orchestrator.core.inputs import Verdict
 from ordersaga.orchestrator.store.protocol import Change, DeadLetter, EarlyEvent, Orphan
 from ordersaga.wire.codec import Foreign
 
+BECAME = (*(verdict.value for verdict in Verdict), "foreign", "kept", "orphaned", "dead")
+"""What may become of what comes in: each is counted under one of these names."""
+
 
 class Counting:
     """Plain counters by name and label; cheap enough for the hot path, read by metrics and by tests."""
