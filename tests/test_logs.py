@@ -4,6 +4,7 @@ import io
 import json
 import logging
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -81,6 +82,22 @@ def test_no_secret_is_in_any_line_however_it_came_there(log_format: str) -> None
     text = out.getvalue()
     assert "canary" not in text
     assert text.count("***") >= 5
+
+
+@pytest.mark.parametrize("password", ["saga", "12", "info", "event"])
+def test_a_password_that_is_a_word_or_a_number_spoils_no_line(password: str) -> None:
+    out = logged(database_url=f"postgresql://ordersaga:{password}@db/orders")
+    log = structlog.get_logger("ordersaga.saga")
+    log.info(
+        "saga.failed", saga_id="s-12", attempt=12, said=f"password '{password}' is wrong", deep={"saga": [password]}
+    )
+    logging.getLogger("psycopg").warning("connection to db failed: %s", password)
+    ours, theirs = map(json.loads, out.getvalue().splitlines())
+    assert (ours["event"], ours["logger"], ours["level"]) == ("saga.failed", "ordersaga.saga", "info")
+    assert (ours["saga_id"], ours["attempt"]) == ("s-***" if password == "12" else "s-12", 12)
+    assert ours["said"] == "password '***' is wrong" and ours["deep"] == {"saga": ["***"]}
+    assert theirs["event"] == "connection to db failed: ***"
+    assert datetime.fromisoformat(ours["timestamp"]).year > 2000
 
 
 def test_a_level_below_the_one_that_is_set_is_not_written() -> None:

@@ -6,13 +6,19 @@ from typing import Any
 
 import pytest
 
+from ordersaga.as_set import sagas_of
 from ordersaga.bootstrap_http import who_may_ask
+from ordersaga.connecting import KEPT_FOR_WORK, must_leave_some_to_look
+from ordersaga.orchestrator.core.definition import BACKWARD
 from ordersaga.settings import Settings, variable
 from ordersaga.settings_http import token_lines
 from ordersaga.settings_reading import SECRETS, SettingsError, allowed, in_force, listing, read
 from ordersaga.tokens import Role, new_token
+from ordersaga.wire.topics import Participant
 
 CANARY = "canary-7f3a"
+ADDRESS = f"postgresql://saga:{CANARY}@db/saga"
+ADDRESSES = ("DATABASE_URL", "ORDERSAGA_RECONCILE_DATABASE_URL")
 
 
 def given(environment: Mapping[str, str], **more: Any) -> Settings:
@@ -94,7 +100,8 @@ def test_everything_that_is_wrong_is_said_at_once() -> None:
 @pytest.mark.parametrize("field", sorted(SECRETS))
 def test_a_secret_can_be_read_from_a_file(tmp_path: Path, field: str) -> None:
     file = tmp_path / "secret"
-    secret = f"{CANARY}:admin:{'c' * 64}" if field == "auth_tokens" else CANARY
+    odd = {"auth_tokens": f"{CANARY}:admin:{'c' * 64}", "database_url": ADDRESS, "reconcile_database_url": ADDRESS}
+    secret = odd.get(field, CANARY)
     file.write_text(f"{secret}\n")
     settings = given({f"{variable(field)}_FILE": str(file)}, needs=(field,))
     assert getattr(settings, field).get_secret_value() == secret
@@ -105,7 +112,7 @@ def test_a_secret_can_be_read_from_a_file(tmp_path: Path, field: str) -> None:
 def test_a_secret_given_twice_or_in_a_file_that_cannot_be_read_is_an_error_without_the_secret(tmp_path: Path) -> None:
     file = tmp_path / "secret"
     file.write_text(CANARY)
-    (twice,) = problems_of({"DATABASE_URL": CANARY, "DATABASE_URL_FILE": str(file)})
+    (twice,) = problems_of({"DATABASE_URL": ADDRESS, "DATABASE_URL_FILE": str(file)})
     assert "both set" in twice
     (unread,) = problems_of({"DATABASE_URL_FILE": str(tmp_path / "none")}, needs=("database_url",))
     assert "cannot be read" in unread
@@ -157,6 +164,40 @@ def test_a_client_certificate_needs_its_key(tmp_path: Path) -> None:
     file.write_text("-")
     (problem,) = problems_of({"ORDERSAGA_KAFKA_TLS_CERTIFICATE_PATH": str(file)})
     assert "belong together" in problem
+
+
+@pytest.mark.parametrize("name", ADDRESSES)
+@pytest.mark.parametrize(
+    "address", [f"postgresql+psycopg://saga:{CANARY}@db/saga", f"postgresql://saga:{CANARY}%@db/saga", CANARY]
+)
+def test_an_address_that_cannot_be_read_is_an_error_that_does_not_quote_it(name: str, address: str) -> None:
+    (problem,) = problems_of({name: address})
+    assert problem.startswith(f"{name} (from the environment): ") and CANARY not in problem
+
+
+def test_settings_say_which_participants_may_be_of_either_kind_without_a_difference() -> None:
+    """By what the sagas ask of each: what must be done once, or can be taken back, depends on who does it."""
+    settings: Any = {f"participant_{one.value}": "full" for one in Participant}
+    steps = [step for saga in sagas_of(Settings(**settings)) for step in saga.steps]
+    matters = {step.do.to for step in steps if step.undo or step.nameless or not step.harmless_to_repeat}
+    matters |= {step.undo.ask.to for step in steps if step.undo}
+    told = {one for one in Participant if "It changes nothing" in description(f"participant_{one.value}")}
+    assert told == set(Participant) - matters and told
+
+
+def test_how_long_an_undo_is_asked_for_is_what_its_settings_say() -> None:
+    settings = Settings()
+    waits = [
+        min(settings.undo_backoff_seconds_max, BACKWARD.backoff_seconds * 2**n)
+        for n in range(settings.undo_attempts_max - 1)
+    ]
+    answers = settings.undo_attempts_max * settings.undo_timeout_seconds
+    least, most = [round((answers + share * sum(waits)) / 60) for share in (0.75, 1)]
+    assert f"{least} to {most} minutes" in description("undo_attempts_max")
+
+
+def description(field: str) -> str:
+    return Settings.model_fields[field].description or ""
 
 
 def test_origins_are_separated_by_commas() -> None:
@@ -226,7 +267,7 @@ def test_with_tokens_anything_is_listened_to() -> None:
 
 def test_what_is_in_force_says_where_it_is_from_and_no_secret(tmp_path: Path) -> None:
     file = tmp_path / "settings.env"
-    file.write_text(f"ORDERSAGA_HTTP_PORT=1\nORDERSAGA_RETURN_URL=https://shop.example\nDATABASE_URL={CANARY}\n")
+    file.write_text(f"ORDERSAGA_HTTP_PORT=1\nORDERSAGA_RETURN_URL=https://shop.example\nDATABASE_URL={ADDRESS}\n")
     found = list(in_force(environment={"ORDERSAGA_HTTP_PORT": "2"}, env_file=file))
     assert ("ORDERSAGA_HTTP_PORT", "2", "the environment") in found
     assert ("ORDERSAGA_RETURN_URL", "https://shop.example", str(file)) in found
@@ -234,3 +275,12 @@ def test_what_is_in_force_says_where_it_is_from_and_no_secret(tmp_path: Path) ->
     assert ("ORDERSAGA_AUTH", "auto", "default") in found
     assert len(found) == len(Settings.model_fields)
     assert CANARY not in repr(found)
+
+
+def test_an_api_has_connections_for_those_who_look() -> None:
+    name = "ORDERSAGA_DATABASE_CONNECTIONS_MAX"
+    must_leave_some_to_look(given({name: str(KEPT_FOR_WORK + 1)}))
+    with pytest.raises(
+        SettingsError, match=f"{name}={KEPT_FOR_WORK} .*ORDERSAGA_HTTP_REQUESTS_AT_ONCE_MAX=32 .*7 or more"
+    ):
+        must_leave_some_to_look(given({name: str(KEPT_FOR_WORK)}))

@@ -111,6 +111,34 @@ PANELS: tuple[tuple[str, str, dict[str, str], str], ...] = (
         {"due": "max(deadlines_due)", "seconds late": "max(deadlines_lag_seconds)"},
         "Those that have passed and wait.",
     ),
+    (
+        "Orders turned away",
+        "ops",
+        {
+            "{{why}}": f"sum by (why) (rate(orders_refused_total[{RATE}]))",
+            "processes that take none": "sum(orders_taken == bool 0)",
+        },
+        "By what was answered.",
+    ),
+    (
+        "Messages a second",
+        "ops",
+        {
+            "read": f"sum(rate(messaging_client_consumed_messages_total[{RATE}]))",
+            "sent {{error_type}}": f"sum by (error_type) (rate(messaging_client_sent_messages_total[{RATE}]))",
+        },
+        "Sent: those that were acknowledged have no error.",
+    ),
+    (
+        "Batches, 99 % below",
+        "s",
+        {
+            "handled": (
+                f"histogram_quantile(0.99, sum by (le) (rate(messaging_process_duration_seconds_bucket[{RATE}])))"
+            )
+        },
+        "From the bus to the COMMIT of what came of it.",
+    ),
 )
 
 

@@ -8,7 +8,7 @@ takes over what dead processes left.
 import os
 import socket
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Lock
 from time import monotonic
 
@@ -19,7 +19,7 @@ from ordersaga.as_set import archive_settings, sagas_of, topic_specs, topics_of
 from ordersaga.bootstrap_http import http_of, order_limits, orders_by_customer, status_http_of, who_may_ask
 from ordersaga.bus.kafka import KafkaBus
 from ordersaga.bus.protocol import Bus
-from ordersaga.connecting import Database, collector, database_url, reconciliation_of
+from ordersaga.connecting import Database, collector, database_url, must_leave_some_to_look, reconciliation_of
 from ordersaga.delivery.background import Background, Chore
 from ordersaga.delivery.clock import SystemClock, SystemRandom
 from ordersaga.delivery.consume import ConsumeLoop
@@ -28,7 +28,7 @@ from ordersaga.delivery.relay import Relay
 from ordersaga.delivery.relay_pace import RelayPace
 from ordersaga.delivery.vacuum import VACUUM_EVERY_SECONDS
 from ordersaga.orchestrator.api.asking import Api, Watched
-from ordersaga.orchestrator.api.placing import orders_while
+from ordersaga.orchestrator.api.placing import orders_turned_away, orders_while
 from ordersaga.orchestrator.runtime.admission import Admission, AdmissionLimits
 from ordersaga.orchestrator.runtime.archiving import Archiver
 from ordersaga.orchestrator.runtime.beginnings import Beginnings
@@ -52,6 +52,7 @@ from ordersaga.orchestrator.store.postgres import PostgresStore
 from ordersaga.orchestrator.store.protocol import Store
 from ordersaga.preparing import Prepared
 from ordersaga.preparing import Step as Preparation
+from ordersaga.redaction import Redaction, secrets_of
 from ordersaga.settings import Settings
 from ordersaga.tracing import Tracing
 from ordersaga.web.server import HttpServer, seconds_to_answer
@@ -74,9 +75,12 @@ class App:
         preparation: Prepared,
         store: PostgresStore,
         counting: Counting,
+        *,
+        redaction: Redaction,
         tracing: Tracing | None = None,
     ) -> None:
         self.http: HttpServer | None = None
+        self._redaction = redaction
         self._tracing = tracing
         self._service = service
         self._counting = counting
@@ -102,12 +106,13 @@ class App:
         return ended
 
     def health(self) -> Report:
-        """At most half a second old, so that many who ask are no burden."""
+        """At most half a second old, so that many who ask are no burden. Anybody may ask: no secret is in it."""
         with self._asking:
             if self._report is None or monotonic() - self._report[0] > HEALTH_SECONDS:
                 found = self._service.health()
                 parts = [self._preparation.health(), self._preparation.besides(), *found.parts]
-                self._report = monotonic(), Report(parts=parts)
+                told = [replace(part, detail=self._redaction.text(part.detail)) for part in parts]
+                self._report = monotonic(), Report(parts=told)
             return self._report[1]
 
 
@@ -129,6 +134,8 @@ LOOKING = Run(only=("api",), migrate=False, create_topics=False, changes=False)
 def orchestrator(settings: Settings, bus: Bus, run: Run = EVERYTHING) -> App:
     only = frozenset(run.only)
     tokens = who_may_ask(settings) if only & {"api", "status"} else None
+    if "api" in only:
+        must_leave_some_to_look(settings)
     topics, sagas, tracing = topics_of(settings), sagas_of(settings), _tracing(settings)
     name = settings.instance_id or f"{socket.gethostname()}-{os.getpid()}"
     database = Database(settings, name)
@@ -142,7 +149,9 @@ def orchestrator(settings: Settings, bus: Bus, run: Run = EVERYTHING) -> App:
     beginnings = Beginnings(handler, gather_seconds=settings.orders_gather_seconds)
     letters = DeadLetters(store, handler, audit=database.audit())
     worker = (
-        _worker(settings, bus, handler, relay, name, pausing=pausing, tracing=tracing) if "worker" in only else None
+        _worker(settings, bus, handler, relay, name, pausing=pausing, tracing=tracing, measures=measures)
+        if "worker" in only
+        else None
     )
     admission = _admission(settings, worker)
     bulletin = Bulletin(database.board(), circuits, admission, pausing, process=name, takes_orders="api" in only)
@@ -154,18 +163,21 @@ def orchestrator(settings: Settings, bus: Bus, run: Run = EVERYTHING) -> App:
         parts += [TopicWatch(bus, topics.all()), worker]
     besides = [circuits.health, pausing.health, bulletin.people_needed, *([admission.health] if run.changes else [])]
     service = Service(store, bus, parts, besides=besides, changes=run.changes)
-    app = App(service, _prepared(settings, bus, run, service), store, counting, tracing)
-    standing = _standing(settings, bus, store=store, outbox=outbox, counting=counting, changes=run.changes)
+    preparation, redaction = _prepared(settings, bus, run, service), Redaction(secrets_of(settings))
+    app = App(service, preparation, store, counting, redaction=redaction, tracing=tracing)
+    standing = _standing(settings, bus, database, store=store, counting=counting, changes=run.changes)
+    standing = replace(standing, relay=relay.figures, worker=worker.figures if worker else None)
     metrics = exposition(measures, standing)
     watched = Watched(health=app.health, metrics=metrics, version=__version__)
     if "api" in only:
-        verbs = Verbs(
-            handler, beginnings.begin, SystemClock(), SystemRandom(), admit=admission.check, audit=database.audit()
-        )
+        admit = measures.admitting(admission.check)
+        verbs = Verbs(handler, beginnings.begin, SystemClock(), SystemRandom(), admit=admit, audit=database.audit())
         twins = Twins(measures.same_again)
         api = _api(settings, database, watched, store=store, sagas=sagas, letters=letters, verbs=verbs, twins=twins)
-        door = orders_while(admission.falls_behind)
-        app.http = http_of(settings, api, tokens, read_only=not run.changes, tracing=tracing, door=door)
+        door, told = orders_while(admission.falls_behind), orders_turned_away(measures.refused)
+        app.http = http_of(
+            settings, api, tokens, read_only=not run.changes, tracing=tracing, door=door, turned_away=told
+        )
     elif "status" in only:
         app.http = status_http_of(settings, watched, tokens)
     return app
@@ -272,6 +284,7 @@ def _reconciler(settings: Settings, database: Database, store: Store, measures: 
         return []
     reconciliation = reconciliation_of(settings, database, store)
     every_seconds = settings.reconcile_every_hours * 3600
+    measures.reconciles(every_seconds)
     return [Reconciler(reconciliation, every_seconds=every_seconds, told=measures.reconciled)]
 
 
@@ -284,7 +297,9 @@ def _worker(
     *,
     pausing: Pausing,
     tracing: Tracing | None,
+    measures: Measures,
 ) -> ConsumeLoop:
+    handle = tracing.handling(handler.records, settings.kafka_group) if tracing else handler.records
     consumer = bus.consumer(
         group=settings.kafka_group,
         topics=topics_of(settings).answers(),
@@ -293,7 +308,7 @@ def _worker(
     )
     return ConsumeLoop(
         consumer,
-        tracing.handling(handler.records, settings.kafka_group) if tracing else handler.records,
+        measures.timed(handle),
         handler.park,
         name="worker",
         hold_back=lambda: relay.full or pausing.paused,
@@ -304,13 +319,13 @@ def _worker(
 
 
 def _standing(
-    settings: Settings, bus: Bus, *, store: Store, outbox: Outbox, counting: Counting, changes: bool
+    settings: Settings, bus: Bus, database: Database, *, store: Store, counting: Counting, changes: bool
 ) -> Standing:
     kafka = bus.counters if isinstance(bus, KafkaBus) else {}
     return Standing(
         counting=counting,
         store=store,
-        outbox=outbox,
+        outbox=database.outbox,
         bus=bus,
         group=settings.kafka_group,
         topics=topics_of(settings).answers(),

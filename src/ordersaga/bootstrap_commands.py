@@ -31,6 +31,7 @@ from ordersaga.orchestrator.store.filing import PostgresFiling
 from ordersaga.orchestrator.store.probe import probe
 from ordersaga.orchestrator.store.protocol import Store, StoreError
 from ordersaga.orchestrator.store.statistics_protocol import Statistics
+from ordersaga.redaction import Redaction, secrets_of
 from ordersaga.settings import Settings
 from ordersaga.settings_reading import SettingsError
 from ordersaga.smoke.asking import Service
@@ -130,6 +131,7 @@ def _doctor(settings: Settings, bus: Bus, database: Database) -> Doctor:
         read=topics_of(settings).answers(),
         at_the_database=_database_door(settings).findings,
         at_the_brokers=_broker_door(settings, bus).findings,
+        redact=Redaction(secrets_of(settings)).text,
     )
 
 

@@ -13,19 +13,28 @@ from ordersaga.settings_reading import SettingsError
 from ordersaga.tokens import Tokens
 from ordersaga.tracing import Tracing
 from ordersaga.tracing.http import TracedHttp
-from ordersaga.web.gate import Unwanted
+from ordersaga.web.gate import TurnedAway, Unwanted
 from ordersaga.web.origins import Origins
 from ordersaga.web.rate import Rate
 from ordersaga.web.server import HttpServer, ServerSettings
 
 
 def http_of(
-    settings: Settings, api: Api, tokens: Tokens | None, *, read_only: bool, tracing: Tracing | None, door: Unwanted
+    settings: Settings,
+    api: Api,
+    tokens: Tokens | None,
+    *,
+    read_only: bool,
+    tracing: Tracing | None,
+    door: Unwanted,
+    turned_away: TurnedAway,
 ) -> HttpServer:
-    """Everything. `door`: whom it does not let in."""
+    """Everything. `door`: whom it does not let in; `turned_away` is told of those."""
     app: ASGIApp = create_app(api, _served(settings, tokens, read_only=read_only))
     app = TracedHttp(app, tracing) if tracing else app
-    return HttpServer(app, listening_on(settings), unwanted=door, origins=_origins(settings))
+    return HttpServer(
+        app, listening_on(settings), unwanted=door, turned_away=turned_away, origins=_origins(settings)
+    )
 
 
 def status_http_of(settings: Settings, watched: Watched, tokens: Tokens | None) -> HttpServer:

@@ -17,6 +17,7 @@ from ordersaga.participants.everyone import host_of
 from ordersaga.participants.host import Host
 from ordersaga.participants.http import create_app as participants_app
 from ordersaga.preparing import Prepared
+from ordersaga.redaction import Redaction, secrets_of
 from ordersaga.settings import Settings
 from ordersaga.tracing.http import TracedHttp
 from ordersaga.tracing.otlp import Collector
@@ -28,9 +29,14 @@ class Participants:
     """Some of the reference participants in one process, each with its own schema, relay and consumer."""
 
     def __init__(
-        self, hosts: Mapping[Participant, Host], prepared: Sequence[Prepared], spans: Collector | None = None
+        self,
+        hosts: Mapping[Participant, Host],
+        prepared: Sequence[Prepared],
+        redaction: Redaction,
+        spans: Collector | None = None,
     ) -> None:
         self.http: HttpServer | None = None
+        self._redaction = redaction
         self._spans = spans
         self._hosts = hosts
         self._prepared = prepared
@@ -51,8 +57,9 @@ class Participants:
         return served and all(ended)
 
     def health(self) -> Sequence[Health]:
-        """Of what is not ready yet, why; of the rest, how it is."""
-        return [_how(*pair) for pair in zip(self._prepared, self._hosts.values(), strict=True)]
+        """Of what is not ready yet, why; of the rest, how it is. Anybody may ask: no secret is in it."""
+        found = [_how(*pair) for pair in zip(self._prepared, self._hosts.values(), strict=True)]
+        return [replace(one, detail=self._redaction.text(one.detail)) for one in found]
 
 
 def _how(prepared: Prepared, host: Host) -> Health:
@@ -92,7 +99,7 @@ def participants(
         Prepared(preparations(settings, bus, one.create_tables if migrate else None, create_topics), one)
         for one in hosts.values()
     ]
-    built = Participants(hosts, prepared, spans)
+    built = Participants(hosts, prepared, Redaction(secrets_of(settings)), spans)
     if settings.participants_http_port:
         listening = replace(listening_on(settings), port=participants_port(settings, list(hosts)))
         app: ASGIApp = participants_app(hosts, built.health)

@@ -80,6 +80,9 @@ def printable(text: str) -> str:
 
 
 def fail(*lines: str, code: int) -> NoReturn:
+    """Without secrets: what failed may have quoted one."""
+    from ordersaga.logs import redacted
+
     for line in lines:
-        typer.echo(f"ordersaga: {' '.join(line.split())}", err=True)
+        typer.echo(f"ordersaga: {' '.join(redacted(line).split())}", err=True)
     raise typer.Exit(code)

@@ -10,6 +10,7 @@ from uuid import uuid4
 
 from ordersaga.bus.kafka import KafkaBus, KafkaSecurity
 from ordersaga.delivery.outbox import PostgresOutbox
+from ordersaga.delivery.pool import Share
 from ordersaga.delivery.vacuum import Vacuum
 from ordersaga.orchestrator.core.reconcile import Payment
 from ordersaga.orchestrator.runtime.reconciling import Reconciliation
@@ -66,6 +67,10 @@ def _ssl_context(settings: Settings) -> ssl.SSLContext:
     return context
 
 
+KEPT_FOR_WORK = 6
+"""Connections that those who look never have: for worker, relay, deadlines, new orders, what goes on beside them, and
+`/readyz`.
+"""
 BUSY_TABLES = ("outbox", "deadlines", "statistics_added", "in_flight_added")
 """Rows come and go in them with each step of a saga."""
 
@@ -77,13 +82,15 @@ class Database:
         pooled, seconds = settings.database_pooler == "transaction", settings.database_timeout_seconds
         self._timeout_seconds = seconds
         self._schema = settings.database_schema if pooled else None
+        most = connections_max or settings.database_connections_max
         self.pool = open_pool(
             database_url(settings),
             None if pooled else settings.database_schema,
-            size_max=connections_max or settings.database_connections_max,
+            size_max=most,
             prepares=not pooled,
             timeout_seconds=seconds,
         )
+        self._readers = Share(self.pool, max(1, most - KEPT_FOR_WORK))
         self._directory = Directory(Path(settings.archive_directory)) if settings.archive_directory else None
         lease_seconds = settings.outbox_lease_seconds
         self.outbox = PostgresOutbox(self.pool, uuid4(), lease_seconds=lease_seconds, name=name, schema=self._schema)
@@ -100,6 +107,7 @@ class Database:
             timeout_seconds=self._timeout_seconds,
             schema=self._schema,
             directory=self._directory,
+            readers=self._readers,
         )
 
     def archive(self) -> PostgresArchive:
@@ -119,7 +127,9 @@ class Database:
         yield from check_files(self.pool, self._directory, codec, timeout_seconds=seconds, schema=self._schema)
 
     def audit(self) -> PostgresAudit:
-        return PostgresAudit(self.pool, timeout_seconds=self._timeout_seconds, schema=self._schema)
+        return PostgresAudit(
+            self.pool, timeout_seconds=self._timeout_seconds, schema=self._schema, readers=self._readers
+        )
 
     def erasure(self) -> PostgresErasure:
         return PostgresErasure(
@@ -127,10 +137,27 @@ class Database:
         )
 
     def statistics(self) -> PostgresStatistics:
-        return PostgresStatistics(self.pool, timeout_seconds=self._timeout_seconds, schema=self._schema)
+        return PostgresStatistics(
+            self.pool, timeout_seconds=self._timeout_seconds, schema=self._schema, readers=self._readers
+        )
 
     def board(self) -> PostgresBoard:
         return PostgresBoard(self.pool, timeout_seconds=self._timeout_seconds, schema=self._schema)
+
+
+def must_leave_some_to_look(settings: Settings) -> None:
+    """For who serves the API. Raises `SettingsError` where the work itself needs every connection that is allowed."""
+    most, at_once = settings.database_connections_max, settings.http_requests_at_once_max
+    if most <= KEPT_FOR_WORK:
+        raise SettingsError(
+            [
+                (
+                    f"ORDERSAGA_DATABASE_CONNECTIONS_MAX={most} leaves none to requests that look at sagas, of which"
+                    f" ORDERSAGA_HTTP_REQUESTS_AT_ONCE_MAX={at_once} lets so many in: {KEPT_FOR_WORK} are for the work"
+                    f" itself, so give {KEPT_FOR_WORK + 1} or more"
+                )
+            ]
+        )
 
 
 def reconciliation_of(

@@ -1,21 +1,20 @@
 """Log lines: one event each, to stderr, JSON for machines and text for a person at a terminal.
 
 Promise: whatever a stranger's text holds, a line is one line (control characters are escaped), and no secret of the
-settings is in it, nor the row that an error of the database quotes. What concerns a saga has `saga_id`, `step` and
-`message_id`. The non-promise: personal data cannot be recognised here; whoever logs names ids, never payloads.
+settings is in it (`redaction` says how that is meant), nor the row that an error of the database quotes. What concerns
+a saga has `saga_id`, `step` and `message_id`. The non-promise: personal data cannot be recognised here; whoever logs
+names ids, never payloads.
 """
 
-import json
 import logging
 import re
 import sys
-from collections.abc import Collection, MutableMapping
-from typing import Any, TextIO, cast
-from urllib.parse import unquote, urlsplit
+from collections.abc import MutableMapping
+from typing import Any, TextIO
 
 import structlog
-from pydantic import SecretStr
 
+from ordersaga.redaction import Redaction, secrets_of
 from ordersaga.settings import Settings
 
 Event = MutableMapping[str, Any]
@@ -28,6 +27,7 @@ def configure(settings: Settings, out: TextIO | None = None) -> None:
     """Take over all logging of the process. May be called again."""
     out = out or sys.stderr
     as_text = out.isatty() if settings.log_format == "auto" else settings.log_format == "text"
+    redaction = _in_force.redaction = Redaction(secrets_of(settings))
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -47,8 +47,8 @@ def configure(settings: Settings, out: TextIO | None = None) -> None:
         foreign_pre_chain=shared,
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            _without_secrets(redaction),
             _text if as_text else structlog.processors.JSONRenderer(default=str),
-            cast(Any, Redact(secrets_of(settings))),
         ],
     )
     handler = logging.StreamHandler(out)
@@ -67,37 +67,27 @@ def hush() -> None:
         handler.setLevel(logging.CRITICAL + 1)
 
 
-class Redact:
-    """The last step: takes every secret out of the finished line, however it came into it."""
-
-    def __init__(self, secrets: Collection[str]) -> None:
-        # The longest first: a URL before the password that it holds.
-        self._secrets = sorted(secrets, key=len, reverse=True)
-
-    def __call__(self, logger: Any, method: str, line: str) -> str:
-        for secret in self._secrets:
-            line = line.replace(secret, "***")
-        return line
+def redacted(text: str) -> str:
+    """What a person is told at a terminal, without the secrets of the settings that were taken over last."""
+    return _in_force.redaction.text(text)
 
 
-def secrets_of(settings: Settings) -> set[str]:
-    """Each secret as it was given, and the password inside of a URL as it stands there and as it is meant."""
-    given = [value.get_secret_value() for value in dict(settings).values() if isinstance(value, SecretStr)]
-    passwords = [password for value in given if (password := _password_of(value))]
-    found = {*given, *passwords, *map(unquote, passwords)}
-    # A line of JSON holds a secret as JSON writes it.
-    return {form for secret in found if secret for form in (secret, _in_json(secret))}
+class _InForce:
+    redaction = Redaction(())
 
 
-def _password_of(value: str) -> str | None:
-    try:
-        return urlsplit(value).password
-    except ValueError:
-        return None
+_in_force = _InForce()
+_OURS = frozenset({"timestamp", "level", "logger"})
+"""Made here, of nothing that was given."""
 
 
-def _in_json(text: str) -> str:
-    return json.dumps(text)[1:-1]
+def _without_secrets(redaction: Redaction) -> structlog.typing.Processor:
+    """Before it is written down as JSON or text: a secret may be what either is made of."""
+
+    def without(logger: Any, method: str, event: Event) -> Event:
+        return {name: value if name in _OURS else redaction.value(value) for name, value in event.items()}
+
+    return without
 
 
 _QUOTED = re.compile(r"^(DETAIL|CONTEXT|QUERY|LINE \d+): ")

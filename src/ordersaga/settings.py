@@ -29,6 +29,10 @@ _KIND = (
     "Bare, since a full service treated as bare is only asked less often, while a bare one treated as full"
     " loses money."
 )
+_KIND_OF_NO_EFFECT = (
+    f"{_KIND} It changes nothing with the sagas that there are: they ask this service for nothing that must be done"
+    " once or can be taken back."
+)
 
 
 def variable(field: str) -> str:
@@ -137,10 +141,10 @@ class Settings(SmokeSettings):
         ),
     )
     participant_order: Kind = Field("bare", description=_KIND)
-    participant_user: Kind = Field("bare", description=_KIND)
+    participant_user: Kind = Field("bare", description=_KIND_OF_NO_EFFECT)
     participant_payment: Kind = Field("bare", description=_KIND)
     participant_timer: Kind = Field("bare", description=_KIND)
-    participant_notification: Kind = Field("bare", description=_KIND)
+    participant_notification: Kind = Field("bare", description=_KIND_OF_NO_EFFECT)
     return_url: str = Field(
         "",
         max_length=2000,

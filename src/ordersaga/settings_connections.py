@@ -2,8 +2,10 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, FilePath, SecretStr
+from pydantic import Field, FilePath, SecretStr, field_validator
 from pydantic_settings import BaseSettings
+
+from ordersaga.delivery.database_address import problem_of
 
 TopicName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
@@ -36,8 +38,8 @@ class ConnectionSettings(BaseSettings):
         ge=2,
         le=500,
         description=(
-            "Connections of this process. A few for each background loop and one for each HTTP request at work;"
-            " PostgreSQL allows 100 in all."
+            "Connections of this process. Six are for its own work; the rest for requests that look at many rows, of"
+            " which more wait, and an API needs one at least. PostgreSQL allows 100 in all."
         ),
     )
     database_timeout_seconds: Seconds = Field(
@@ -115,3 +117,11 @@ class ConnectionSettings(BaseSettings):
     topic_saga_dead_letters: TopicName = Field(
         "saga_dead_letters", description="Incoming records that could not be used, with the reason."
     )
+
+    @field_validator("database_url", "reconcile_database_url", check_fields=False)
+    @classmethod
+    def _is_an_address(cls, value: SecretStr | None) -> SecretStr | None:
+        """Whatever tried to connect with one that is none would say the password in its error."""
+        if value is not None and (problem := problem_of(value.get_secret_value())):
+            raise ValueError(problem)
+        return value

@@ -86,7 +86,7 @@ class HttpSettings(ConnectionSettings):
         ge=1,
         le=500,
         description="Requests at work at once, each on a thread; more wait. Orders need none while they wait for their"
-        " transaction.",
+        " transaction; who looks at many rows waits for one of the connections that are for that, too.",
     )
     http_read_timeout_seconds: Seconds = Field(
         10,

@@ -111,7 +111,7 @@ def stage_of(
             at_once(handler),
             SystemClock(),
             SystemRandom(),
-            admit=lambda: admission_of(board).check(),
+            admit=measures.admitting(lambda: admission_of(board).check()),
             audit=audit,
         ),
         letters=DeadLetters(store, handler, audit=audit),

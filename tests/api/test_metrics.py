@@ -3,21 +3,29 @@
 import re
 from datetime import UTC, datetime
 from pathlib import Path
+from time import time
 from typing import Any, NoReturn, cast
+from uuid import uuid4
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from ordersaga.bus.memory import MemoryBus
 from ordersaga.bus.protocol import Record
-from ordersaga.delivery.outbox_memory import MemoryOutbox
+from ordersaga.delivery.consume import ConsumeFigures
+from ordersaga.delivery.outbox_memory import MemoryOutbox, MemoryTable
 from ordersaga.delivery.outbox_protocol import OutboxUnavailable
+from ordersaga.delivery.relay_pace import RelayFigures
 from ordersaga.orchestrator.core.reasons import Reason
-from ordersaga.orchestrator.runtime.measuring import Measures
+from ordersaga.orchestrator.runtime.admission import NotAdmitted
+from ordersaga.orchestrator.runtime.counting import BECAME, Counting
+from ordersaga.orchestrator.runtime.measuring import REFUSALS, Measures, Standing, exposition
 from ordersaga.orchestrator.store.postgres import PostgresStore
 from ordersaga.orchestrator.store.protocol import StoreUnavailable
 from ordersaga.wire import messages as m
 from ordersaga.wire.codec import encode
-from tests.api.conftest import Stage
+from ordersaga.wire.ids import uuid7
+from tests.api.conftest import Stage, order
 
 NAMES = {
     "saga_started",
@@ -45,7 +53,36 @@ NAMES = {
     "kafka_partitions_unreadable",
     "database_up",
     "consumption_paused",
+    "orders_taken",
+    "orders_refused",
+    "reconcile_differences",
+    "reconcile_every_seconds",
+    "reconcile_last_success_timestamp_seconds",
+    "saga_inputs",
 }
+EXPECTED: dict[str, set[str]] = {
+    "saga_started_total": set(),
+    "saga_finished_total": {"outcome", "reason"},
+    "saga_duration_seconds": {"outcome"},
+    "saga_active": {"status", "step"},
+    "saga_oldest_active_age_seconds": set(),
+    "saga_step_duration_seconds": {"step", "direction", "outcome"},
+    "saga_step_retries_total": set(),
+    "saga_late_events_total": {"step"},
+    "saga_ignored_events_total": {"why"},
+    "saga_stuck": set(),
+    "outbox_pending": set(),
+    "outbox_oldest_age_seconds": set(),
+    "deadlines_due": set(),
+    "deadlines_lag_seconds": set(),
+    "dead_letters_total": {"reason"},
+    "kafka_consumer_lag": {"topic", "partition"},
+    "kafka_client_rebuilds_total": set(),
+    "messaging_client_sent_messages_total": set(),
+    "messaging_client_consumed_messages_total": set(),
+    "messaging_process_duration_seconds": set(),
+}
+"""What users of such services expect, by the names and labels that they know."""
 
 
 @pytest.fixture(params=["memory_stage", "postgres_stage"])
@@ -78,6 +115,86 @@ def told(stage: Stage, saga_id: str, *events: m.Event | None) -> None:
 def test_every_name_that_a_dashboard_asks_for_is_there(stage: Stage) -> None:
     answer = stage.client.get("/metrics").text
     assert {family.name for family in text_string_to_metric_families(answer)} >= NAMES
+
+
+def test_every_figure_that_users_expect_is_there_under_its_name_and_labels(stage: Stage) -> None:
+    declined = stage.place()
+    told(stage, declined, m.OrderCreated(order_id="o-1"), m.PaymentInfoFailed(error="User not found"), None)
+    told(stage, declined, m.OrderCancelled(order_id="o-1"), m.OrderCancellationFailed(error="is cancelled"))
+    families = text_string_to_metric_families(stage.client.get("/metrics").text)
+    found = {f"{one.name}_total" if one.type == "counter" else one.name: one for one in families}
+    assert EXPECTED.keys() <= found.keys()
+    for name, labels in EXPECTED.items():
+        assert all(labels <= sample.labels.keys() for sample in found[name].samples), name
+
+
+def test_what_came_in_is_counted_by_what_became_of_it(stage: Stage) -> None:
+    declined = stage.place()
+    told(stage, declined, m.OrderCreated(order_id="o-1"), m.OrderCreated(order_id="o-1"), None)
+    told(stage, str(uuid7(1, bytes(10))), m.OrderCreated(order_id="o-2"))
+    found = figures(stage)
+    became = {name: found["saga_inputs_total", (("became", name),)] for name in BECAME}
+    assert (became["applied"], became["repeated"], became["dead"], became["orphaned"]) == (1, 1, 1, 1)
+    assert sum(became.values()) == 4, "each once, and what never came is there at 0"
+
+
+def test_orders_that_are_not_taken_are_counted_by_why_and_that_none_is_taken_is_said(stage: Stage) -> None:
+    def refusals() -> dict[str, float]:
+        return {why: figures(stage)["orders_refused_total", (("why", why),)] for why in REFUSALS}
+
+    stage.place()
+    assert figures(stage)["orders_taken", ()] == 1 and set(refusals().values()) == {0}
+    stage.client.post("/admission/stop", json={"who": "op-7", "why": "a test"})
+    assert [stage.client.post("/orders", json=order()).status_code for _ in range(2)] == [503, 503]
+    assert figures(stage)["orders_taken", ()] == 0, "and to look counts as no refusal"
+    assert refusals() == dict.fromkeys(REFUSALS, 0) | {"orders-are-stopped": 2}
+
+
+def test_whether_orders_are_taken_is_not_guessed() -> None:
+    measures = Measures()
+    read = measures.collected.get_sample_value
+    assert read("orders_taken") == -1
+    measures.admitting(lambda: refuse("starting"))
+    assert read("orders_taken") == -1
+
+
+def refuse(kind: str) -> NoReturn:
+    raise NotAdmitted(kind, "not now", 1)
+
+
+def test_messages_and_batches_are_counted_as_the_loops_count_them(memory_stage: Stage) -> None:
+    measures = Measures()
+    handle = measures.timed(lambda records: None if len(records) > 1 else refuse("any"))
+    handle([said(None, ""), said(None, "")])
+    with pytest.raises(NotAdmitted):
+        handle([said(None, "")])
+    figures_of_all: dict[str, Any] = dict.fromkeys(RelayFigures.__annotations__, 0)
+    relay = RelayFigures(**figures_of_all | {"published_total": 7, "unknown_total": 2})
+    worker = ConsumeFigures(handled_total=5, parked_total=1, retries_total=3, last_error="")
+    api = memory_stage.api
+    outbox, bus = MemoryOutbox(MemoryTable(), uuid4()), MemoryBus()
+    standing = Standing(
+        counting=Counting(), store=api.store, outbox=outbox, bus=bus, group="g", kafka={},
+        relay=lambda: relay, worker=lambda: worker,
+    )  # fmt: skip
+    text = exposition(measures, standing)().decode()
+    samples = [one for family in text_string_to_metric_families(text) for one in family.samples]
+    found = {(one.name, *one.labels.values()): one.value for one in samples if one.name.startswith("messaging_")}
+    assert found["messaging_client_sent_messages_total", ""] == 7
+    assert found["messaging_client_sent_messages_total", "unknown"] == 2
+    assert found["messaging_client_sent_messages_total", "refused"] == 0
+    assert found["messaging_client_consumed_messages_total",] == 6
+    assert found["messaging_process_duration_seconds_count",] == 2, "of batches, those that fail too"
+
+
+def test_when_payments_were_compared_is_said_and_how_often_they_are_to_be() -> None:
+    measures, began = Measures(), time()
+    read = measures.collected.get_sample_value
+    assert (read("reconcile_last_success_timestamp_seconds"), read("reconcile_every_seconds")) == (0, 0)
+    measures.reconciles(3600)
+    measures.reconciled(2)
+    assert read("reconcile_every_seconds") == 3600 and read("reconcile_differences") == 2
+    assert began <= (read("reconcile_last_success_timestamp_seconds") or 0) <= time()
 
 
 def test_sagas_are_counted_by_outcome_and_reason_and_steps_by_what_became_of_them(stage: Stage) -> None:
@@ -212,7 +329,7 @@ def test_every_name_in_the_alerts_and_on_the_dashboard_is_there(memory_stage: St
     counted = {f"{family.name}_total" for family in families if family.type == "counter"}
     binned = {f"{family.name}_bucket" for family in families if family.type == "histogram"}
     text = (Path(__file__).parents[2] / "deploy" / file).read_text("utf-8")
-    first = "saga|outbox|deadlines|dead_letters|orphans|kafka|database|consumption|reconcile"
+    first = "saga|outbox|deadlines|dead_letters|orphans|orders|kafka|messaging|database|consumption|reconcile"
     asked = set(re.findall(rf"\b(?:{first})_[a-z_]+\b(?=[\[{{ )])", text))
     assert len(asked) >= 10
     assert asked <= plain | counted | binned

@@ -16,7 +16,8 @@ from litestar.types import ASGIApp
 
 from ordersaga.delivery.background import Health
 from ordersaga.orchestrator.api.app import AppSettings, cors_of, create_app
-from ordersaga.orchestrator.api.placing import orders_while
+from ordersaga.orchestrator.api.placing import orders_turned_away, orders_while
+from ordersaga.orchestrator.runtime.measuring import REFUSALS
 from ordersaga.orchestrator.runtime.service import Report
 from ordersaga.orchestrator.store.protocol import SagaPage
 from ordersaga.web.gate import STATUS_INSIDE_MAX, Unwanted
@@ -391,6 +392,37 @@ def test_orders_that_are_not_wanted_now_are_turned_away_at_the_door_and_the_conn
         connection.close()
     finally:
         server.stop(5)
+
+
+def test_orders_that_are_turned_away_at_the_door_are_told_of_by_kind_and_nothing_else_is() -> None:
+    told: list[str] = []
+    behind = [True]
+    server = HttpServer(
+        app_of(),
+        ServerSettings(port=0, connections_max=2),
+        unwanted=orders_while(lambda: behind[0]),
+        turned_away=orders_turned_away(told.append),
+    )
+    server.start()
+    try:
+        inside, other = [HTTPConnection("127.0.0.1", server.port, timeout=20) for _ in range(2)]
+        assert asked(other, "/livez") == 200
+        for method, path in (("POST", "/orders"), ("GET", "/livez"), ("POST", "/orders")):
+            inside.request(method, path)
+            inside.getresponse().read()
+        behind[0] = False
+        for method in ("POST", "GET"):
+            with connected(server) as one_too_many:
+                one_too_many.sendall(f"{method} /orders HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+                assert until_closed(one_too_many).startswith(b"HTTP/1.1 503 ")
+        inside.request("POST", "/orders", b"{", {"Content-Type": "application/json"})
+        assert inside.getresponse().status == 400
+        inside.close()
+        other.close()
+    finally:
+        server.stop(5)
+    assert told == ["too-busy", "too-busy", "busy"]
+    assert set(told) <= set(REFUSALS), "each is there from the beginning, at 0"
 
 
 def _until_turned_away(server: HttpServer) -> tuple[int, dict[str, str]]:

@@ -18,6 +18,7 @@ import pytest
 
 from ordersaga import __version__
 from ordersaga.tokens import Role, Tokens
+from tests.canaries import PASSWORD
 
 HEAVY = ("litestar", "kafka", "psycopg", "pydantic", "uvicorn", "structlog", "msgspec", "rich", "asyncio")
 HELP_SECONDS_MAX = 0.4
@@ -104,6 +105,50 @@ def test_a_wrong_value_says_what_it_may_be_and_never_a_secret() -> None:
     assert "ORDERSAGA_HTTP_PORT='eighty'" in found.stderr
     assert "a whole number from 0 up to 65535" in found.stderr
     assert "canary" not in found.stdout + found.stderr
+
+
+UNREADABLE = (
+    f"postgresql+psycopg://saga:{PASSWORD}@127.0.0.1:1/saga",
+    f"postgresql://saga:{PASSWORD}%@127.0.0.1:1/saga",
+)
+
+
+@pytest.mark.parametrize("command", ["serve", "participants", "migrate", "doctor", "reconcile"])
+@pytest.mark.parametrize("address", UNREADABLE, ids=["of a driver", "with a raw sign"])
+def test_an_address_that_cannot_be_read_is_a_wrong_setting_and_its_password_is_told_nowhere(
+    command: str, address: str
+) -> None:
+    """Whoever connected with it would quote it: in the log, at the terminal, and to anybody who asks for the health."""
+    found = ordersaga(command, DATABASE_URL=address, KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:1")
+    assert (found.returncode, found.stdout) == (2, "")
+    assert found.stderr.startswith("ordersaga: DATABASE_URL (from the environment): ") and found.stderr.count("\n") == 1
+    assert PASSWORD not in found.stderr
+
+
+@pytest.mark.parametrize("command", ["serve", "reconcile"])
+@pytest.mark.parametrize("address", UNREADABLE, ids=["of a driver", "with a raw sign"])
+def test_the_address_of_the_ledger_is_looked_at_alike(command: str, address: str) -> None:
+    nowhere = {"DATABASE_URL": "postgresql://saga@127.0.0.1:1/saga", "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
+    found = ordersaga(command, ORDERSAGA_RECONCILE_DATABASE_URL=address, **nowhere)
+    assert (found.returncode, found.stdout) == (2, "")
+    assert found.stderr.startswith("ordersaga: ORDERSAGA_RECONCILE_DATABASE_URL") and PASSWORD not in found.stderr
+
+
+def test_what_a_command_says_went_wrong_holds_no_secret() -> None:
+    code = (
+        "import sys, typer\n"
+        "from ordersaga.cli_errors import read_settings, told_in_one_line\n"
+        "from ordersaga.orchestrator.store.protocol import StoreUnavailable\n"
+        "try:\n"
+        "    with told_in_one_line():\n"
+        "        url = read_settings(None, needs=()).database_url.get_secret_value()\n"
+        "        raise StoreUnavailable(f'nobody is at {url}')\n"
+        "except typer.Exit as done:\n"
+        "    sys.exit(done.exit_code)\n"
+    )
+    settings = environment(DATABASE_URL=f"postgresql://saga:{PASSWORD}@db/saga")
+    found = subprocess.run([sys.executable, "-c", code], env=settings, capture_output=True, text=True, timeout=60)
+    assert (found.returncode, found.stderr) == (1, "ordersaga: nobody is at ***\n")
 
 
 def test_an_unknown_part_is_refused_with_those_that_there_are() -> None:

@@ -9,10 +9,10 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg import OperationalError
-from psycopg_pool import ConnectionPool, PoolTimeout
+from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
 from ordersaga.delivery.deadline import Deadline
-from ordersaga.delivery.pool import lent, open_pool
+from ordersaga.delivery.pool import Share, lent, open_pool
 from ordersaga.local.postgres import PostgresServer
 from tests.waiting import until
 
@@ -65,7 +65,7 @@ def pool(database_url: str) -> Iterator[ConnectionPool[Any]]:
         database_url,
         name="test",
         options="-c application_name=test",
-        size_max=1,
+        size_max=2,
         wait_seconds=30.0,
         connect_seconds=30,
         configure=lambda connection: None,
@@ -122,3 +122,34 @@ def test_the_server_ends_a_statement_before_it_ends_the_transaction(pool: Connec
         connection.commit()
     assert limits.pop("statement_timeout") == 60_000
     assert all(one > 60_000 for one in limits.values()), "servers before 17 have none for transactions"
+
+
+# --- a share of it --------------------------------------------------------------------------------
+
+
+def test_a_share_lends_so_many_and_no_more_and_leaves_the_rest_to_others(pool: ConnectionPool[Any]) -> None:
+    share = Share(pool, 1)
+    with lent(share, Deadline(10.0)) as connection:
+        with pytest.raises(PoolTimeout), lent(share, Deadline(10.0), 0.05):
+            pytest.fail("it is more than the share")
+        with lent(pool, Deadline(10.0)) as other:
+            assert other is not connection
+    with lent(share, Deadline(10.0)) as again:
+        assert again.execute("select true").fetchone() == (True,)
+
+
+def test_a_share_gets_back_what_was_lent_in_vain_or_came_back_closed(pool: ConnectionPool[Any]) -> None:
+    share = Share(pool, 1)
+
+    def lose() -> None:
+        with lent(share, Deadline(10.0)) as connection:
+            connection.close()
+            connection.execute("select true")
+
+    for _ in range(3):
+        with pytest.raises(OperationalError, match="closed"):
+            lose()
+    pool.close()
+    for _ in range(3):
+        with pytest.raises(PoolClosed), lent(share, Deadline(10.0), 0.05):
+            pytest.fail("the pool is closed")

@@ -19,6 +19,7 @@ from ordersaga.bootstrap_http import who_may_ask
 from ordersaga.cli import app
 from ordersaga.local.kafka_parts import KAFKA_VERSION
 from ordersaga.orchestrator.runtime.service import NEEDED_TO_ANSWER
+from ordersaga.redaction import LONG_CHARS
 from ordersaga.settings import PREFIX, Settings
 from ordersaga.settings_reading import SettingsError
 from ordersaga.tokens import Role, new_token
@@ -219,6 +220,17 @@ def test_secrets_are_named_and_never_written_down() -> None:
     there = {path.name for path in KUBERNETES.glob("*.yaml")} - {"kustomization.yaml", "secret.example.yaml"}
     assert set(kustomization["resources"]) == there
     assert "CHANGE-ME" in manifest("Secret")["stringData"]["database-url"]
+
+
+def test_the_password_that_is_for_looking_is_no_word_that_a_log_line_needs() -> None:
+    """It is taken out of what the log says."""
+    services = compose()["services"]
+    password = services["postgres"]["environment"]["POSTGRES_PASSWORD"]
+    assert len(password) >= LONG_CHARS
+    for service in services_of_ours().values():
+        url = service["environment"]["DATABASE_URL"]
+        assert urlsplit(url).password == password and url.count(password) == 1
+    assert not any(password in name for name in (*services, *Settings.model_fields, "ordersaga"))
 
 
 def test_a_schema_is_migrated_by_one_job_and_by_nobody_else() -> None:

@@ -141,6 +141,12 @@ def test_a_database_that_is_away_is_a_reason_to_try_again() -> None:
         migrate("postgresql://nobody@127.0.0.1:1/none", SCHEMA)
 
 
+def test_an_address_that_nobody_can_read_is_no_reason_to_try_again() -> None:
+    with pytest.raises(SchemaMismatch) as caught:
+        migrate("postgresql+psycopg://saga@db/saga", SCHEMA)
+    assert not caught.value.retriable
+
+
 def test_a_server_that_freezes_is_given_up(tmp_path: Path) -> None:
     with PostgresServer.start(settings={"fsync": "off"}) as server:
         url = server.create_database()

@@ -15,13 +15,14 @@ import select
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib.resources import files
-from typing import Any
+from threading import BoundedSemaphore
+from typing import Any, Protocol
 
 import aiosql
 import psycopg
 from psycopg import Connection
 from psycopg.errors import ReadOnlySqlTransaction
-from psycopg_pool import ConnectionPool
+from psycopg_pool import ConnectionPool, PoolTimeout
 
 from ordersaga.delivery.deadline import Deadline
 
@@ -29,6 +30,44 @@ _SQL = aiosql.from_str((files("ordersaga.delivery") / "sql" / "pool.sql").read_t
 _RECONNECT_SECONDS = 2.0
 _BY_INDEX = "-c enable_seqscan=off"
 _HAS_TRANSACTION_TIMEOUT = 17_00_00
+
+
+class Lender(Protocol):
+    """Whoever lends connections: a pool, or a share of one."""
+
+    def getconn(self, timeout: float | None = None) -> Connection[Any]: ...
+
+    def putconn(self, conn: Connection[Any]) -> None: ...
+
+    def close(self, timeout: float = 5.0) -> None: ...
+
+
+class Share:
+    """A part of a pool, for those who may take their time: however many they are, the others find a connection."""
+
+    def __init__(self, pool: ConnectionPool[Connection[Any]], most: int) -> None:
+        self._pool = pool
+        self._free = BoundedSemaphore(most)
+
+    def getconn(self, timeout: float | None = None) -> Connection[Any]:
+        """Raises `PoolTimeout` where all of the share is lent for so long; by itself as long as the pool would wait."""
+        seconds = self._pool.timeout if timeout is None else timeout
+        if not self._free.acquire(timeout=seconds):
+            raise PoolTimeout(f"all connections of this share are in use, for {seconds:g} s")
+        try:
+            return self._pool.getconn(timeout)
+        except BaseException:
+            self._free.release()
+            raise
+
+    def putconn(self, conn: Connection[Any]) -> None:
+        try:
+            self._pool.putconn(conn)
+        finally:
+            self._free.release()
+
+    def close(self, timeout: float = 5.0) -> None:
+        """The pool is its owner's to close."""
 
 
 def open_pool(
@@ -75,9 +114,7 @@ def open_pool(
 
 
 @contextmanager
-def lent(
-    pool: ConnectionPool[Connection[Any]], deadline: Deadline, wait_seconds: float | None = None
-) -> Iterator[Connection[Any]]:
+def lent(pool: Lender, deadline: Deadline, wait_seconds: float | None = None) -> Iterator[Connection[Any]]:
     """A connection that goes back with no transaction open, or not at all: whoever leaves by an exception has rolled
     back, within the deadline too. `wait_seconds`: for a free one, where it is not to be the pool's.
     """
@@ -107,7 +144,7 @@ def _left_if_read_only(connection: Connection[Any]) -> Iterator[None]:
         raise
 
 
-def _take(pool: ConnectionPool[Connection[Any]], wait_seconds: float | None) -> Connection[Any]:
+def _take(pool: Lender, wait_seconds: float | None) -> Connection[Any]:
     """One that was alive a moment ago. Looked at here: the pool would pause between those that are not."""
     while _has_hung_up(connection := pool.getconn(wait_seconds)):
         connection.close()

@@ -34,6 +34,8 @@ _AMBIGUOUS = as_problem(400, "invalid-request", "The length of the body is said 
 
 Unwanted = Callable[[HTTPScope], Problem | None]
 """Why this request is not wanted now; None where it is. Called for each, so it must be quick."""
+TurnedAway = Callable[[HTTPScope, Problem], None]
+"""Is told of each request that is not let in, and why."""
 
 
 class Crowd:
@@ -62,13 +64,15 @@ class Gate:
         requests_max: int,
         headers_bytes_max: int,
         unwanted: Unwanted = lambda scope: None,
+        turned_away: TurnedAway = lambda scope, problem: None,
         origins: Origins | None = None,
     ) -> None:
-        """`origins`: of the front ends that are to understand a refusal."""
+        """`turned_away` is told of each refusal; `origins`: of the front ends that are to understand one."""
         self._app = app
         self._everybody, self._status = Crowd(requests_max), Crowd(STATUS_INSIDE_MAX)
         self._headers_bytes_max = headers_bytes_max
         self._unwanted = unwanted
+        self._turned_away = turned_away
         self._origins = origins or Origins()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -105,6 +109,7 @@ class Gate:
 
     async def _turn_away(self, problem: Problem, scope: HTTPScope, send: Send, *, closing: bool = False) -> None:
         """Who is to come back keeps the connection: a new one costs more than the answer."""
+        self._turned_away(scope, problem)
         body = msgspec.json.encode(problem)
         headers = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", str(len(body)).encode())]
         is_busy = problem.status == HTTPStatus.SERVICE_UNAVAILABLE

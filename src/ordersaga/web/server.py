@@ -20,7 +20,7 @@ from litestar.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from ordersaga.delivery.background import Health
-from ordersaga.web.gate import Gate, Unwanted, asks_how_it_is
+from ordersaga.web.gate import Gate, TurnedAway, Unwanted, asks_how_it_is
 from ordersaga.web.origins import Origins
 
 P = ParamSpec("P")
@@ -61,9 +61,10 @@ class HttpServer:
         settings: ServerSettings,
         *,
         unwanted: Unwanted = lambda scope: None,
+        turned_away: TurnedAway = lambda scope, problem: None,
         origins: Origins | None = None,
     ) -> None:
-        """`unwanted` and `origins`: see `web.gate`."""
+        """`unwanted`, `turned_away` and `origins`: see `web.gate`."""
         self._settings = settings
         self._listening: socket.socket | None = None
         self._thread: Thread | None = None
@@ -76,6 +77,7 @@ class HttpServer:
             requests_max=inside_max,
             headers_bytes_max=settings.headers_bytes_max,
             unwanted=unwanted,
+            turned_away=turned_away,
             origins=origins,
         )
         self._server = uvicorn.Server(_config(gate, settings))

@@ -3,6 +3,7 @@ others: it reads headers and body itself, waits on no thread, and answers with b
 """
 
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any
 from uuid import UUID
 
@@ -21,7 +22,7 @@ from ordersaga.orchestrator.runtime.admission import TOO_BUSY, NotAdmitted
 from ordersaga.orchestrator.runtime.verbs import Asked, PlacedOrder
 from ordersaga.orchestrator.store.protocol import KeyTaken, StoreUnavailable
 from ordersaga.web.access import FOR_CUSTOMERS
-from ordersaga.web.gate import Unwanted
+from ordersaga.web.gate import TurnedAway, Unwanted
 from ordersaga.web.landing import Landing
 from ordersaga.web.prepared import Prepared
 from ordersaga.web.problems import Problem, Refused, as_problem
@@ -95,10 +96,23 @@ def orders_while(falls_behind: Callable[[], bool]) -> Unwanted:
     """New orders are turned away at the door while that is so, before anything of them is read."""
 
     def unwanted(scope: HTTPScope) -> Problem | None:
-        is_order = scope["path"] == "/orders" and scope["method"] == "POST"
-        return _BUSY if is_order and falls_behind() else None
+        return _BUSY if is_an_order(scope) and falls_behind() else None
 
     return unwanted
+
+
+def orders_turned_away(told: Callable[[str], None]) -> TurnedAway:
+    """`told` hears the kind of the answer for each new order that is to come again."""
+
+    def turned_away(scope: HTTPScope, problem: Problem) -> None:
+        if is_an_order(scope) and problem.status == HTTPStatus.SERVICE_UNAVAILABLE:
+            told(problem.type.rpartition(":")[2])
+
+    return turned_away
+
+
+def is_an_order(scope: HTTPScope) -> bool:
+    return scope["path"] == "/orders" and scope["method"] == "POST"
 
 
 def _placed(api: Api, order: CheckedOrder, asked: Asked | None) -> PlacedOrder:

@@ -9,11 +9,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from threading import Lock
 
 from ordersaga.orchestrator.core.facts import Facts
+from ordersaga.orchestrator.core.inputs import Verdict
 from ordersaga.orchestrator.store.protocol import Change, DeadLetter, EarlyEvent, Orphan
 from ordersaga.wire.codec import Foreign
 
 FOREIGN = "foreign"
 """What concerns no saga and is not ours."""
+BECAME = (*Verdict, FOREIGN, "kept", "orphaned", "dead")
+"""What may become of what comes in: each is counted under one of these names."""
 
 
 class Counting:

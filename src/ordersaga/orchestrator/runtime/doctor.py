@@ -1,7 +1,7 @@
 """Looks at everything that the orchestrator needs, and says of each thing that it is well or what to do about it."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from ordersaga.bus.protocol import Bus, BusError
@@ -33,9 +33,15 @@ class Doctor:
     at_the_database: Callable[[], Iterable[Finding]] | None = None
     """Looks closer than we do by ourselves; the same for the brokers."""
     at_the_brokers: Callable[[], Iterable[Finding]] = tuple
+    redact: Callable[[str], str] = lambda text: text
+    """For what servers say, who may quote what they were told."""
 
     def findings(self) -> Iterator[Finding]:
         """Each as soon as it is known. What cannot be asked because something else is wrong is left out."""
+        for found in self._found():
+            yield replace(found, said=self.redact(found.said))
+
+    def _found(self) -> Iterator[Finding]:
         database = list(self.at_the_database() if self.at_the_database else [self._database()])
         yield from database
         if all(found.well for found in database):

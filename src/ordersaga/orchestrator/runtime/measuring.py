@@ -7,23 +7,31 @@ the database and the brokers when somebody looks, the same from each process: ta
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from ordersaga.bus.protocol import Bus, BusError
+from ordersaga.bus.protocol import Bus, BusError, Record
+from ordersaga.delivery.consume import ConsumeFigures
 from ordersaga.delivery.outbox_protocol import Outbox, OutboxUnavailable
+from ordersaga.delivery.relay_pace import RelayFigures
 from ordersaga.orchestrator.core.facts import OUTCOMES, Began, Ended, Facts, Repeated, StepEnded
 from ordersaga.orchestrator.core.instance import Status
 from ordersaga.orchestrator.core.reasons import Reason
-from ordersaga.orchestrator.runtime.counting import Counting
+from ordersaga.orchestrator.runtime.admission import NotAdmitted
+from ordersaga.orchestrator.runtime.counting import BECAME, Counting
 from ordersaga.orchestrator.store.protocol import Store, StoreError
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 STEP_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 SAGA_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 3600, 7200)
+BATCH_BUCKETS = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+UNKNOWN_YET = "starting"
+REFUSALS = ("orders-are-stopped", "too-busy", "busy", UNKNOWN_YET)
+"""Why an order is not taken, as the answer's `type` says it."""
 CHECK_SECONDS = 2.0
 """So long is a database waited for: a scrape that takes too long says nothing at all."""
 
@@ -57,6 +65,25 @@ class Measures:
             "consumption_paused", "Whether an operator has paused what is read; -1: not known yet", **here
         )
         self._retries = Counter("saga_step_retries", "Commands that were sent again", ["step", "direction"], **here)
+        self._compared_at = Gauge(
+            "reconcile_last_success_timestamp_seconds",
+            "When payments and sagas were last compared; 0: not since the start",
+            **here,
+        )
+        self._compared_every = Gauge(
+            "reconcile_every_seconds", "How often they are to be compared; 0: only when somebody asks", **here
+        )
+        self._taken = Gauge("orders_taken", "Whether new orders are taken; -1: not known yet", **here)
+        self._taken.set(-1)
+        self._refused = Counter("orders_refused", "Orders that were not taken, by what was answered", ["why"], **here)
+        for why in REFUSALS:
+            self._refused.labels(why)
+        self._batches = Histogram(
+            "messaging_process_duration_seconds",
+            "How long a batch of records takes, from the bus to its COMMIT; one that fails counts too",
+            buckets=BATCH_BUCKETS,
+            **here,
+        )
 
     def paused_while(self, wanted: Callable[[], bool | None]) -> None:
         self._paused.set_function(lambda: -1 if (paused := wanted()) is None else paused)
@@ -64,8 +91,41 @@ class Measures:
     def same_again(self) -> None:
         self._twins.inc()
 
+    def admitting(self, check: Callable[[], None]) -> Callable[[], None]:
+        """`check` raises `NotAdmitted` while no order is taken; what is returned does too, and counts it."""
+        self._taken.set_function(lambda: _taken(check))
+
+        def admit() -> None:
+            try:
+                check()
+            except NotAdmitted as error:
+                self.refused(error.kind)
+                raise
+
+        return admit
+
+    def refused(self, why: str) -> None:
+        """An order was not taken. `why`: see `REFUSALS`."""
+        self._refused.labels(why).inc()
+
+    def timed(self, handle: Callable[[Sequence[Record]], None]) -> Callable[[Sequence[Record]], None]:
+        """The same, measured: one batch at a time, not one record."""
+
+        def handle_timed(records: Sequence[Record]) -> None:
+            began = perf_counter()
+            try:
+                handle(records)
+            finally:
+                self._batches.observe(perf_counter() - began)
+
+        return handle_timed
+
+    def reconciles(self, every_seconds: float) -> None:
+        self._compared_every.set(every_seconds)
+
     def reconciled(self, differences: int) -> None:
         self._differences.set(differences)
+        self._compared_at.set_to_current_time()
 
     def facts(self, facts: Facts) -> None:
         for fact, durations in facts.items():
@@ -84,6 +144,16 @@ class Measures:
 def _observe(histogram: Histogram, durations: Sequence[float]) -> None:
     for seconds in durations:
         histogram.observe(seconds)
+
+
+def _taken(check: Callable[[], None]) -> float:
+    try:
+        check()
+    except NotAdmitted as error:
+        return -1 if error.kind == UNKNOWN_YET else 0
+    except StoreError:
+        return -1
+    return 1
 
 
 def _outcomes() -> Iterator[tuple[str, str]]:
@@ -112,9 +182,13 @@ class Standing(Collector):
     """
     changes: bool = True
     """Otherwise the database is only to be read."""
+    relay: Callable[[], RelayFigures] | None = None
+    worker: Callable[[], ConsumeFigures] | None = None
+    """None where this process has none."""
 
     def collect(self) -> Iterator[Metric]:
         yield from self._counted()
+        yield from self._messages()
         yield from self._of_the_database()
         with suppress(BusError):
             yield from list(self._lag())
@@ -158,6 +232,30 @@ class Standing(Collector):
             "kafka_partitions_unreadable", "Partitions that are left alone: what comes next cannot be read", unreadable
         )
         yield CounterMetricFamily("kafka_records_gone", "Records that were deleted before they were read", gone)
+
+    def _messages(self) -> Iterator[Metric]:
+        """What the loops have counted anyway; under OpenTelemetry's names what those have names for."""
+        sent = CounterMetricFamily(
+            "messaging_client_sent_messages", "Attempts to publish a message, by what went wrong", labels=["error_type"]
+        )
+        relayed = self.relay() if self.relay else None
+        sent.add_metric([""], relayed.published_total if relayed else 0)
+        sent.add_metric(["unknown"], relayed.unknown_total if relayed else 0)
+        sent.add_metric(["refused"], relayed.refused_total if relayed else 0)
+        yield sent
+        read = self.worker() if self.worker else None
+        yield CounterMetricFamily(
+            "messaging_client_consumed_messages",
+            "Records that were read and handled, or set aside",
+            read.handled_total + read.parked_total if read else 0,
+        )
+        inputs = CounterMetricFamily(
+            "saga_inputs", "Records, deadlines and wishes of people, by what became of them", labels=["became"]
+        )
+        sums = self.counting.sums()
+        for became in BECAME:
+            inputs.add_metric([became], sums.get(became, 0))
+        yield inputs
 
     def _sagas(self) -> Iterator[Metric]:
         standing = self.store.standing()

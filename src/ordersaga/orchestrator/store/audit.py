@@ -8,6 +8,7 @@ from uuid import UUID
 
 from psycopg_pool import ConnectionPool
 
+from ordersaga.delivery.pool import Lender
 from ordersaga.orchestrator.store.connections import AnyConnection, Connections, statements
 
 _SQL = statements("audit.sql")
@@ -47,10 +48,16 @@ class PostgresAudit:
     """See `Audit`."""
 
     def __init__(
-        self, pool: ConnectionPool[AnyConnection], *, timeout_seconds: float = 10.0, schema: str | None = None
+        self,
+        pool: ConnectionPool[AnyConnection],
+        *,
+        timeout_seconds: float = 10.0,
+        schema: str | None = None,
+        readers: Lender | None = None,
     ) -> None:
-        """`pool` and `schema` as for `PostgresStore`; the pool is the store's to close."""
+        """`pool`, `schema` and `readers` as for `PostgresStore`; the pool is the store's to close."""
         self._connections = Connections(pool, timeout_seconds, schema)
+        self._look = Connections(readers or pool, timeout_seconds, schema).ask
 
     def note(self, wish: Wish) -> None:
         values = {name: getattr(wish, name) for name in ("actor", "role", "verb", "saga_id", "reason", "outcome")}
@@ -66,7 +73,7 @@ class PostgresAudit:
                 at=at.astimezone(UTC),
                 wish=Wish(actor=actor, role=role, verb=verb, saga_id=whose, reason=reason, outcome=outcome),
             )
-            for number, at, actor, role, verb, whose, reason, outcome in self._connections.ask(_SQL["page"], wanted)
+            for number, at, actor, role, verb, whose, reason, outcome in self._look(_SQL["page"], wanted)
         ]
 
 

@@ -16,6 +16,7 @@ from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
 from ordersaga.delivery import arrays, pool
 from ordersaga.delivery.deadline import Deadline
+from ordersaga.delivery.pool import Lender
 from ordersaga.delivery.round_trip import round_trip
 from ordersaga.orchestrator.store.protocol import StoreUnavailable
 from ordersaga.orchestrator.store.sqlstates import as_ours, commit_failed, one_line
@@ -85,7 +86,7 @@ class _RawJson(Loader):
 
 
 class Connections:
-    def __init__(self, pool: ConnectionPool[AnyConnection], timeout_seconds: float, schema: str | None) -> None:
+    def __init__(self, pool: Lender, timeout_seconds: float, schema: str | None) -> None:
         """`schema`: to be entered anew in each transaction, with the limits; None where the connections know both."""
         self._pool = pool
         self._entered = {

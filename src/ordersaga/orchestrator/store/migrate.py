@@ -100,8 +100,11 @@ def _apply(connection: AnyConnection, schema: str, known: Sequence[Migration]) -
 
 
 def _cannot_migrate(error: psycopg.Error) -> StoreError:
-    """To be tried again, unless the server says that it is of no use: not allowed, or a table is not as expected."""
+    """To be tried again, unless the server says that it is of no use: not allowed, or a table is not as expected. Or
+    there was no server, since nobody could read its address.
+    """
     state = error.sqlstate or ""
-    retriable = meaning_of(state).retriable and not state.startswith(("42", "3F", "0A", "2B"))
+    is_of_use = state or not isinstance(error, psycopg.ProgrammingError)
+    retriable = is_of_use and meaning_of(state).retriable and not state.startswith(("42", "3F", "0A", "2B"))
     kind = StoreUnavailable if retriable else SchemaMismatch
     return kind(f"cannot migrate: {state} {one_line(error)}")

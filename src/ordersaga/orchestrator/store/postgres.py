@@ -22,6 +22,7 @@ from psycopg_pool import ConnectionPool
 from ordersaga.delivery import outbox
 from ordersaga.delivery.arrays import Array, Texts, Transactions, Uuids
 from ordersaga.delivery.messages import OutboxRow
+from ordersaga.delivery.pool import Lender
 from ordersaga.delivery.round_trip import round_trip
 from ordersaga.orchestrator.store import in_flight, rows
 from ordersaga.orchestrator.store.archive import bring_back
@@ -92,16 +93,17 @@ class PostgresStore:
         timeout_seconds: float = 10.0,
         schema: str | None = None,
         directory: Directory | None = None,
+        readers: Lender | None = None,
         monotonic: Callable[[], float] = monotonic,
     ) -> None:
         """`pool`: of `open_pool`. `schema`: where its connections do not know it themselves. `directory`: of the
-        archive's files.
+        archive's files. `readers`: a share of the pool for what may take its time; all of it where none is given.
         """
         self._connections = Connections(pool, timeout_seconds, schema)
         self._codec = codec
         self._owner = owner
         self._directory = directory
-        self._reads = Reads(self._connections, codec, directory)
+        self._reads = Reads(self._connections, Connections(readers or pool, timeout_seconds, schema), codec, directory)
         self._recent = Recent()
         self._monotonic = monotonic
         self._refused: tuple[float, str] | None = None

@@ -1,4 +1,5 @@
-"""What people ask of the sagas: one, a page, a history, how many. Without locks, each in one round trip.
+"""What people ask of the sagas: one, a page, a history, how many. Without locks, each in one round trip. What looks at
+many rows is asked by connections of its own, so that those who look never hold up those who work.
 
 A row shows what was committed a moment ago; whoever wants to act on it loads it in a transaction and looks again.
 """
@@ -53,9 +54,12 @@ ARCHIVED_LOOKED_MAX, ARCHIVED_PAGES_COUNTED_MAX = 500, 10
 
 
 class Reads:
-    def __init__(self, connections: Connections, codec: InstanceCodec, directory: Directory | None = None) -> None:
-        self._ask = connections.ask
-        self._archive = ArchiveReads(connections, directory)
+    def __init__(
+        self, connections: Connections, looking: Connections, codec: InstanceCodec, directory: Directory | None = None
+    ) -> None:
+        """`looking`: for what may take its time."""
+        self._ask, self._look = connections.ask, looking.ask
+        self._archive, self._archive_looking = ArchiveReads(connections, directory), ArchiveReads(looking, directory)
         self._codec = codec
         self._forgetting = [Parts(connections, _SQL[name]) for name in _FORGETTING]
 
@@ -79,7 +83,7 @@ class Reads:
             return self._archived_page(search, limit, after)
         looked_max = LOOKED_MAX if search.narrows else limit + 1
         values = parameters(search, limit=limit + 1, looked_max=looked_max, after=after)
-        rows = self._ask(page_statement(search), values)
+        rows = self._look(page_statement(search), values)
         looked, last, *_ = rows[0]
         found = [row[2:] for row in rows if row[2] is not None]
         if len(found) > limit:
@@ -106,7 +110,7 @@ class Reads:
 
     def _archived(self, search: Search, after: UUID | None) -> tuple[list[AnyInstance], list[UUID], UUID | None]:
         """Of the next so many those that are searched for, those that may be, and where to go on."""
-        lines = self._archive.search(search, looked_max=ARCHIVED_LOOKED_MAX, after=after)
+        lines = self._archive_looking.search(search, looked_max=ARCHIVED_LOOKED_MAX, after=after)
         wanted = [saga_in(line) for line in lines if not search.statuses or line.status in search.statuses]
         known, unknown = self._split(wanted)
         is_last = len(lines) < ARCHIVED_LOOKED_MAX
@@ -116,7 +120,7 @@ class Reads:
         if search.archived:
             return self._archived_count(search)
         values = parameters(search, limit=0, looked_max=COUNTED_MAX, after=None)
-        ((looked, found),) = self._ask(count_statement(search), values)
+        ((looked, found),) = self._look(count_statement(search), values)
         return SagaCount(count=found, is_least=looked == COUNTED_MAX)
 
     def history(self, saga_id: UUID) -> Sequence[StoredHistory]:
@@ -137,7 +141,7 @@ class Reads:
             "before": before or 2**62,
             "limit": max(1, min(limit, PAGE_MAX)),
         }
-        return [_dead_letter(row) for row in self._ask(_LETTERS["page"], wanted)]
+        return [_dead_letter(row) for row in self._look(_LETTERS["page"], wanted)]
 
     def parked(self, reason: str, after: int, limit: int) -> Sequence[StoredDeadLetter]:
         found = self._ask(_LETTERS["parked"], {"reason": reason, "after": after, "limit": _page_of(limit)})
@@ -149,7 +153,7 @@ class Reads:
 
     def orphans(self, saga_id: UUID | None, settled: bool, limit: int, before: int | None) -> Sequence[StoredOrphan]:
         wanted = {"saga_id": saga_id, "settled": settled, "before": before or 2**62, "limit": _page_of(limit)}
-        return [_orphan(row) for row in self._ask(_LETTERS["orphans"], wanted)]
+        return [_orphan(row) for row in self._look(_LETTERS["orphans"], wanted)]
 
     def orphan(self, orphan_id: int) -> StoredOrphan | None:
         found = self._ask(_LETTERS["orphan"], {"id": orphan_id}) if orphan_id < 2**63 else []

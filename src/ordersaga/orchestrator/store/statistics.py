@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from psycopg_pool import ConnectionPool
 
+from ordersaga.delivery.pool import Lender
 from ordersaga.orchestrator.store import in_flight
 from ordersaga.orchestrator.store.connections import AnyConnection, Connections, statements
 from ordersaga.orchestrator.store.parts import Parts
@@ -17,11 +18,16 @@ class PostgresStatistics:
     """See `store.statistics_protocol.Statistics`."""
 
     def __init__(
-        self, pool: ConnectionPool[AnyConnection], *, timeout_seconds: float = 10.0, schema: str | None = None
+        self,
+        pool: ConnectionPool[AnyConnection],
+        *,
+        timeout_seconds: float = 10.0,
+        schema: str | None = None,
+        readers: Lender | None = None,
     ) -> None:
-        """`pool` and `schema` as for `PostgresStore`; the pool is the store's to close."""
+        """`pool`, `schema` and `readers` as for `PostgresStore`; the pool is the store's to close."""
         connections = Connections(pool, timeout_seconds, schema)
-        self._ask = connections.ask
+        self._ask = Connections(readers or pool, timeout_seconds, schema).ask
         self._sums, self._in_flight = Parts(connections, _SQL["fold"]), in_flight.folding(connections)
 
     def periods(self, since: datetime, until: datetime, by: By, details: Collection[str]) -> Sequence[Period]:
