@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from ordersaga.bootstrap_http import who_may_ask
+from ordersaga.bootstrap_participants import they_listen
 from ordersaga.settings import Settings, variable
 from ordersaga.settings_http import token_lines
 from ordersaga.settings_reading import SECRETS, SettingsError, allowed, in_force, listing, read
@@ -222,6 +223,25 @@ def test_without_tokens_only_this_machine_is_listened_to(host: str, auth: str, i
 def test_with_tokens_anything_is_listened_to() -> None:
     line = new_token("ops", Role.ADMIN)[1]
     assert who_may_ask(given({"ORDERSAGA_HTTP_HOST": "0.0.0.0", "ORDERSAGA_AUTH_TOKENS": line}))
+
+
+@pytest.mark.parametrize(
+    "cure", ["ORDERSAGA_HTTP_HOST=127.0.0.1", "ORDERSAGA_PARTICIPANTS_HTTP_PORT=0", "ORDERSAGA_AUTH=none"]
+)
+def test_participants_that_strangers_could_reach_name_cures_that_work(cure: str) -> None:
+    anywhere = {"ORDERSAGA_HTTP_HOST": "0.0.0.0"}
+    with pytest.raises(SettingsError) as told:
+        they_listen(given(anywhere))
+    (problem,) = told.value.problems
+    assert cure in problem
+    name, _, value = cure.partition("=")
+    assert they_listen(given(anywhere | {name: value})) is (value != "0")
+
+
+def test_tokens_are_no_cure_for_participants() -> None:
+    line = new_token("ops", Role.ADMIN)[1]
+    with pytest.raises(SettingsError, match="participants know no tokens"):
+        they_listen(given({"ORDERSAGA_HTTP_HOST": "0.0.0.0", "ORDERSAGA_AUTH_TOKENS": line}))
 
 
 def test_what_is_in_force_says_where_it_is_from_and_no_secret(tmp_path: Path) -> None:
