@@ -8,6 +8,7 @@ import pytest
 
 from ordersaga.as_set import sagas_of
 from ordersaga.bootstrap_http import who_may_ask
+from ordersaga.bootstrap_participants import they_listen
 from ordersaga.connecting import KEPT_FOR_WORK, must_leave_some_to_look
 from ordersaga.orchestrator.core.definition import BACKWARD
 from ordersaga.settings import Settings, variable
@@ -263,6 +264,25 @@ def test_without_tokens_only_this_machine_is_listened_to(host: str, auth: str, i
 def test_with_tokens_anything_is_listened_to() -> None:
     line = new_token("ops", Role.ADMIN)[1]
     assert who_may_ask(given({"ORDERSAGA_HTTP_HOST": "0.0.0.0", "ORDERSAGA_AUTH_TOKENS": line}))
+
+
+@pytest.mark.parametrize(
+    "cure", ["ORDERSAGA_HTTP_HOST=127.0.0.1", "ORDERSAGA_PARTICIPANTS_HTTP_PORT=0", "ORDERSAGA_AUTH=none"]
+)
+def test_participants_that_strangers_could_reach_name_cures_that_work(cure: str) -> None:
+    anywhere = {"ORDERSAGA_HTTP_HOST": "0.0.0.0"}
+    with pytest.raises(SettingsError) as told:
+        they_listen(given(anywhere))
+    (problem,) = told.value.problems
+    assert cure in problem
+    name, _, value = cure.partition("=")
+    assert they_listen(given(anywhere | {name: value})) is (value != "0")
+
+
+def test_tokens_are_no_cure_for_participants() -> None:
+    line = new_token("ops", Role.ADMIN)[1]
+    with pytest.raises(SettingsError, match="participants know no tokens"):
+        they_listen(given({"ORDERSAGA_HTTP_HOST": "0.0.0.0", "ORDERSAGA_AUTH_TOKENS": line}))
 
 
 def test_what_is_in_force_says_where_it_is_from_and_no_secret(tmp_path: Path) -> None:

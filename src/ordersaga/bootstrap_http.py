@@ -75,19 +75,21 @@ def who_may_ask(settings: Settings) -> Tokens | None:
     tokens = Tokens(token_lines(settings.auth_tokens))
     if tokens:
         return tokens
-    must_be_private(settings)
+    must_be_private(
+        settings,
+        "set ORDERSAGA_AUTH_TOKENS (`ordersaga token` makes one), or say that this is meant with ORDERSAGA_AUTH=none",
+    )
     return None
 
 
-def must_be_private(settings: Settings) -> None:
-    """For what asks nobody who they are. Raises `SettingsError`."""
+def must_be_private(settings: Settings, cures: str) -> None:
+    """For what asks nobody who they are. Raises `SettingsError` with the cures where strangers can reach it."""
     if settings.auth != "none" and not _is_this_machine(settings.http_host):
         raise SettingsError(
             [
                 (
                     f"ORDERSAGA_HTTP_HOST={settings.http_host} is listened to by more than this machine, and nobody"
-                    " would be asked who they are: set ORDERSAGA_AUTH_TOKENS (`ordersaga token` makes one), or say that"
-                    " this is meant with ORDERSAGA_AUTH=none"
+                    f" would be asked who they are: {cures}"
                 )
             ]
         )

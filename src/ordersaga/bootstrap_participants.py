@@ -24,6 +24,11 @@ from ordersaga.tracing.otlp import Collector
 from ordersaga.web.server import HttpServer, seconds_to_answer
 from ordersaga.wire.topics import Participant
 
+_CURES = (
+    "participants know no tokens. Set ORDERSAGA_HTTP_HOST=127.0.0.1, or ORDERSAGA_PARTICIPANTS_HTTP_PORT=0 to serve"
+    " nobody, or say that this is meant with ORDERSAGA_AUTH=none, and then no ORDERSAGA_AUTH_TOKENS"
+)
+
 
 class Participants:
     """Some of the reference participants in one process, each with its own schema, relay and consumer."""
@@ -75,9 +80,7 @@ def participants(
     migrate: bool = True,
     create_topics: bool = True,
 ) -> Participants:
-    if settings.participants_http_port:
-        must_be_private(settings)
-
+    listens = they_listen(settings)
     spans = collector(settings)
 
     def host(name: str) -> Host:
@@ -100,12 +103,19 @@ def participants(
         for one in hosts.values()
     ]
     built = Participants(hosts, prepared, Redaction(secrets_of(settings)), spans)
-    if settings.participants_http_port:
+    if listens:
         listening = replace(listening_on(settings), port=participants_port(settings, list(hosts)))
         app: ASGIApp = participants_app(hosts, built.health)
         app = TracedHttp(app, spans.tracing("ordersaga-participants")) if spans else app
         built.http = HttpServer(app, listening)
     return built
+
+
+def they_listen(settings: Settings) -> bool:
+    """Whether people can ask them over HTTP. Raises `SettingsError` where strangers could, too."""
+    if settings.participants_http_port:
+        must_be_private(settings, _CURES)
+    return bool(settings.participants_http_port)
 
 
 def participants_port(settings: Settings, names: Sequence[Participant]) -> int:

@@ -65,7 +65,8 @@ def conformance(
 
     It makes orders, holds money and starts timers, and takes them back at the end: run it on a test environment.
 
-    Exit code 1 where it was not seen to have all that its kind promises; what was not tried was not seen.
+    Exit code 1 where it was not seen to have all that its kind promises, or all that --only asks for; what was not
+    tried was not seen.
 
     Example: ordersaga conformance payment --kafka broker:9092 --url http://payment:8093 --restart ./restart-payment
     """
@@ -75,9 +76,10 @@ def conformance(
             return
         settings = _with_brokers(read_settings(env_file, needs=()), kafka)
         from ordersaga import connecting
-        from ordersaga.testing.conformance import Kind, examine, names
+        from ordersaga.testing.conformance import Kind, examine, properties_of
 
-        unknown = [one for one in only or () if one not in names(participant)]
+        known = [one.name for one in properties_of(participant)]
+        unknown = [one for one in only or () if one not in known]
         if unknown:
             fail(f"no property {unknown[0]!r} of a {participant} service: --list says them", code=2)
         bus = connecting.kafka_bus(settings)
@@ -87,16 +89,16 @@ def conformance(
         bus.close(2.0)
         for line in [report.as_json()] if json else report.lines():
             typer.echo(line)
-    if not report.passed:
+    if not report.has_what_was_asked:
         raise typer.Exit(1)
 
 
 def _list(participant: Participant) -> None:
     from ordersaga.testing.conformance import Kind, properties_of
 
+    promised = {Kind.BARE: "bare and full", Kind.FULL: "full", None: "worth having"}
     for one in properties_of(participant):
-        promised = "bare and full" if one.promised_by is Kind.BARE else "full"
-        typer.echo(f"{one.name} ({promised})\n    {one.says}\n    {one.why}")
+        typer.echo(f"{one.name} ({promised[one.promised_by]})\n    {one.says}\n    {one.why}")
 
 
 def _with_brokers(settings: "Settings", kafka: str | None) -> "Settings":

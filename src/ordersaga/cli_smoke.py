@@ -45,18 +45,21 @@ def smoke(
         fixed = {name: value for name, value in given.items() if value is not None}
         settings = read_settings(env_file, needs=("database_url", "kafka_bootstrap_servers"), **fixed)
         from ordersaga import bootstrap_commands, connecting
+        from ordersaga.interrupting import interrupted_by_signals
         from ordersaga.logs import hush
 
         hush()
         bus = connecting.kafka_bus(settings)
-        running = bootstrap_commands.smoke(settings, bus, orders=order).checks()
+        trying = bootstrap_commands.smoke(settings, bus, orders=order)
         found = []
         try:
-            with closing(running):
-                for check in running:
+            with interrupted_by_signals(), closing(trying.checks()) as checks:
+                for check in checks:
                     found.append(check)
                     if not as_json:
                         _tell(check)
+        except KeyboardInterrupt:
+            fail(f"interrupted: {trying.left}", code=1)
         finally:
             bus.close(2.0)
     ok = not any(one.result == "failed" for one in found)

@@ -51,6 +51,11 @@ def test_an_empty_value_is_a_value(bus: Bus, topic: str, group: str) -> None:
     assert values(read_all(bus, topic, 1, group)) == [b""]
 
 
+def test_a_record_may_have_no_value_at_all(bus: Bus, topic: str, group: str) -> None:
+    publish(bus, Outgoing(topic, b"k", b"", tombstone=True))
+    assert values(read_all(bus, topic, 1, group)) == [None]
+
+
 def test_records_with_one_key_keep_their_order_on_one_partition(bus: Bus, topic: str, group: str) -> None:
     records = numbered(topic, 200)
     assert all_acknowledged(publish(bus, *records))

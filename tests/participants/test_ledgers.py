@@ -214,6 +214,16 @@ def test_an_inbox_is_newest_first(ledgers: Ledgers) -> None:
         assert [row.key for row in transaction.inbox("c4n4ry-1", 1)] == ["k-2"]
 
 
+def test_answers_are_forgotten_by_their_age_and_part_by_part(ledgers: Ledgers) -> None:
+    two, asked = ledgers.of(ORDER), [uuid4() for _ in range(3)]
+    with two.one.transaction() as transaction:
+        transaction.save([], {one: Answer(b"digest", RECORD) for one in asked}, [])
+    assert _forgotten(two.one, timedelta(hours=1), 2) == 0
+    assert [_forgotten(two.other, timedelta(0), 2) for _ in range(3)] == [2, 1, 0]
+    with two.one.transaction() as transaction:
+        assert transaction.load([], [], asked).answers == {}
+
+
 def test_acts_and_dead_letters_are_taken_however_often_they_come(ledgers: Ledgers) -> None:
     two = ledgers.of(ORDER)
     for _ in range(2):
@@ -229,6 +239,11 @@ def _make_the_same_row(two: Two) -> None:
             second.load(["k-1"], [], [])
             second.save([ROW], {}, [])
         first.save([OrderRow(key="k-1", order_id="o-2", status="PENDING")], {}, [])
+
+
+def _forgotten(ledger: Ledger, kept: timedelta, part_max: int) -> int:
+    with ledger.transaction() as transaction:
+        return transaction.forget(kept, part_max)
 
 
 def _status(ledger: Ledger) -> str:

@@ -28,10 +28,11 @@ ADDED_COLUMNS = {
     Participant.ORDER: ["delivered_for", "delivered_from", "called_off"],
     Participant.PAYMENT: ["hold_key", "runner_id", "payout_id", "payout_cents"],
 }
+EVERYWHERE = ["acts_key", "answers_answered_at"]
 ADDED_INDEXES = {
-    **{one: ["acts_key"] for one in Participant},
-    Participant.TIMER: ["acts_key", "rows_due"],
-    Participant.NOTIFICATION: ["acts_key", "rows_customer"],
+    **dict.fromkeys(Participant, EVERYWHERE),
+    Participant.TIMER: [*EVERYWHERE, "rows_due"],
+    Participant.NOTIFICATION: [*EVERYWHERE, "rows_customer"],
 }
 
 

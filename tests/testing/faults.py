@@ -65,6 +65,21 @@ def twice(type_name: str) -> Callable[[], Fault]:
     return lambda: Fault(says=lambda record: [record] * (2 if type_of(record) == type_name else 1))
 
 
+def authorizes_anew() -> Fault:
+    """Another hold for what was given back before."""
+    given_back: set[str] = set()
+
+    def says(record: Outgoing) -> Sequence[Outgoing]:
+        said = json.loads(record.value)
+        if said["type"] == "payment.released":
+            given_back.add(said["correlation_id"])
+        if said["type"] == "payment.authorized" and said["correlation_id"] in given_back:
+            said["payload"]["payment_intent_id"] = f"pi_{uuid4().hex}"
+        return [changed(record, value=json.dumps(said).encode())]
+
+    return Fault(says=says)
+
+
 def silent_after(dropped: Sequence[int]) -> Callable[[], Fault]:
     """These answers after each kill are lost, counted from it."""
 
@@ -109,7 +124,7 @@ def fires_all_the_same() -> Fault:
 
 
 def deaf_to(concerns: Callable[[Record, dict[str, Any]], bool]) -> Callable[[], Fault]:
-    return lambda: Fault(hears=lambda record: None if concerns(record, _read(record)) else record)
+    return lambda: Fault(hears=lambda record: None if concerns(record, read(record)) else record)
 
 
 def deaf_to_the(number: int, concerns: Callable[[dict[str, Any]], bool]) -> Callable[[], Fault]:
@@ -119,7 +134,7 @@ def deaf_to_the(number: int, concerns: Callable[[dict[str, Any]], bool]) -> Call
         seen: Counter[str] = Counter()
 
         def hears(record: Record) -> Record | None:
-            said = _read(record)
+            said = read(record)
             if not concerns(said):
                 return record
             seen[_saga(said)] += 1
@@ -135,7 +150,7 @@ def deaf_once_answered(concerns: Callable[[dict[str, Any]], bool]) -> Callable[[
         asked: set[str] = set()
 
         def hears(record: Record) -> Record | None:
-            said = _read(record)
+            said = read(record)
             if concerns(said) and _saga(said) in asked:
                 return None
             if said.get("type") == "authorize_payment":
@@ -149,7 +164,7 @@ def deaf_once_answered(concerns: Callable[[dict[str, Any]], bool]) -> Callable[[
 
 def answers_anything() -> Fault:
     def hears(record: Record) -> Record:
-        said = _read(record)
+        said = read(record)
         if said.get("type") != "unheard_of.command":
             return record
         told = {**said, "type": "get_payment_info", "payload": {"user_id": "somebody"}}
@@ -160,7 +175,7 @@ def answers_anything() -> Fault:
 
 def a_new_id_for_each() -> Fault:
     def hears(record: Record) -> Record:
-        said = _read(record)
+        said = read(record)
         return changed(record, value=json.dumps({**said, "message_id": str(uuid4())}).encode()) if said else record
 
     return Fault(hears=hears)
@@ -173,7 +188,7 @@ def loses_one_of_many(is_sound: Callable[[dict[str, Any]], bool]) -> Callable[[]
         row: set[str] = set()
 
         def hears(record: Record) -> Record | None:
-            said = _read(record)
+            said = read(record)
             if not is_sound(said) or _saga(said) in row:
                 row.clear()
             row.add(_saga(said))
@@ -202,8 +217,9 @@ def names_one_for_another() -> Fault:
     return Fault(says=says)
 
 
-def dies_of(text: bytes) -> Callable[[], Fault]:
-    return lambda: Fault(dies_of=lambda record: text in (record.value or b""))
+def dies_of(text: bytes | None) -> Callable[[], Fault]:
+    """None: of a record without a value."""
+    return lambda: Fault(dies_of=lambda record: record.value is None if text is None else text in (record.value or b""))
 
 
 # --- what is decided ----------------------------------------------------------------------------------------------
@@ -332,7 +348,7 @@ def keeps_what_came_without_a_key() -> Fault:
 
     def hears(record: Record) -> Record:
         if not record.key:
-            unkeyed.add(_read(record).get("correlation_id", ""))
+            unkeyed.add(read(record).get("correlation_id", ""))
         return record
 
     def ledger(case: Case, effects: Sequence[Effect]) -> Sequence[Effect]:
@@ -348,7 +364,7 @@ def keeps(what: Callable[[MemoryTables], None]) -> Callable[[], Fault]:
 # --- small print --------------------------------------------------------------------------------------------------
 
 
-def _read(record: Record) -> dict[str, Any]:
+def read(record: Record) -> dict[str, Any]:
     with suppress(ValueError, RecursionError):
         said = json.loads(record.value or b"")
         return said if isinstance(said, dict) else {}

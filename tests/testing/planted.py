@@ -32,6 +32,8 @@ class Planted:
     """Or sometimes: where it depends on what comes first."""
     restarts: bool = False
     one_at_a_time: bool = False
+    ledger: bool = True
+    """Whether there is one to look at."""
 
 
 def plant(participant: Participant, what: str, lacks: str, fault: Callable[[], Fault], **more: Any) -> Planted:
@@ -40,6 +42,11 @@ def plant(participant: Participant, what: str, lacks: str, fault: Callable[[], F
 
 MINDS_HEADERS = f.deaf_to(lambda record, said: any(name == "x-unheard-of" for name, _ in record.headers))
 MINDS_FIELDS = f.deaf_to(lambda record, said: "x_unheard_of" in said)
+
+
+def names_no_cause(type_name: str = "") -> Callable[[], Fault]:
+    return f.says(lambda said: said.pop("causation_id", None), type_name)
+
 
 PLANTED: tuple[Planted, ...] = (
     plant(PAYMENT, "says nothing at all", "answers", lambda: Fault(says=lambda record: [])),
@@ -83,8 +90,12 @@ PLANTED: tuple[Planted, ...] = (
     plant(TIMER, "never fires", "fires on time", f.decides(f.fires(+3600))),
     plant(TIMER, "fires early", "fires on time", f.decides(f.fires(-1.8))),
     plant(TIMER, "fires after a cancel", "fires not after a cancel", f.fires_all_the_same),
+    plant(TIMER, "fires again and again", "fires once", f.twice("timer.expired")),
     plant(PAYMENT, "says everything twice", "answers once", f.twice(RELEASED)),
-    plant(PAYMENT, "names no cause", "carries causation_id", f.says(lambda said: said.pop("causation_id"))),
+    plant(PAYMENT, "names no cause", "carries causation_id", names_no_cause()),
+    plant(PAYMENT, "names no cause of a refusal", "carries causation_id", names_no_cause("payment.failed")),
+    plant(ORDER, "names no cause of a cancel", "carries causation_id", names_no_cause("order.cancelled")),
+    plant(TIMER, "names no cause where a cancel was faster", "carries causation_id", names_no_cause("timer.failed")),
     plant(PAYMENT, "sets no key", "keys by saga", lambda: Fault(says=lambda record: [replace(record, key=b"")])),
     plant(
         PAYMENT,
@@ -157,6 +168,14 @@ PLANTED: tuple[Planted, ...] = (
     plant(ORDER, "brings orders back to life", "stays undone", f.decides(f.brings_back_to_life)),
     plant(
         PAYMENT,
+        "holds anew what was given back",
+        "stays undone",
+        f.authorizes_anew,
+        may_follow=frozenset({"ends alike in any order"}),
+        ledger=False,
+    ),
+    plant(
+        PAYMENT,
         "forgets early undos",
         "tombstones",
         f.decides(f.forgets_early_undos),
@@ -172,6 +191,7 @@ PLANTED: tuple[Planted, ...] = (
         follows=frozenset({"keeps an acceptance"}),
     ),
     plant(PAYMENT, "stops at a bad time", "survives malformed records", f.dies_of(b"tomorrow")),
+    plant(ORDER, "stops where there is no value", "survives malformed records", f.dies_of(None)),
     plant(
         PAYMENT,
         "forgets its answers when it is killed",

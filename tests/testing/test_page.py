@@ -19,6 +19,6 @@ def rows() -> list[str]:
 
 
 def _row(one: Property) -> str:
-    name = f"**{one.name}**" if one.promised_by is Kind.BARE else one.name
+    mark = {Kind.BARE: "**", Kind.FULL: "", None: "*"}[one.promised_by]
     of = "all four" if len(one.of) == 4 else ", ".join(each.value for each in Participant if each in one.of)
-    return f"| {name} | {of} | {one.says} | {one.why} |"
+    return f"| {mark}{one.name}{mark} | {of} | {one.says} | {one.why} |"

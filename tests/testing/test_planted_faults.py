@@ -57,9 +57,9 @@ def test_a_reference_participant_has_every_property(
 
 def _examined(planted: Planted) -> Report:
     service = InMemory(planted.participant, planted.fault())
-    means = {} if planted.restarts else {"restart": None}
+    lacking = [name for name, is_there in (("restart", planted.restarts), ("ledger", planted.ledger)) if not is_there]
     try:
-        return examine(service.subject(one_at_a_time=planted.one_at_a_time, **means))
+        return examine(service.subject(one_at_a_time=planted.one_at_a_time, **dict.fromkeys(lacking)))
     finally:
         service.stop()
 

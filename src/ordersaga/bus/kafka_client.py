@@ -168,10 +168,10 @@ class ProducerSession:
         try:
             future: Future
             if partition is None:
-                future = self._client.send(record.topic, value=record.value, headers=headers)
+                future = self._client.send(record.topic, value=record.sent, headers=headers)
             else:  # what `send` comes to where partition and size are known: the way there costs half as much
                 place = kafka.TopicPartition(record.topic, partition)
-                future, *_ = self._client._accumulator.append(place, None, record.key or None, record.value, headers)
+                future, *_ = self._client._accumulator.append(place, None, record.key or None, record.sent, headers)
             return future
         except errors.KafkaError as error:
             raise BusUnavailable(one_line(error)) from error

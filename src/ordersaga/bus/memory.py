@@ -173,7 +173,7 @@ class MemoryBus:
                 partition=partition,
                 offset=len(logs[partition]),
                 key=record.key or None,
-                value=record.value,
+                value=record.sent,
                 headers=record.headers,
                 timestamp_ms=int(self._clock.now().timestamp() * 1000),
             )
@@ -318,5 +318,5 @@ def size_bytes(record: Outgoing) -> int:
     return len(record.key) + len(record.value) + sum(len(name) + len(value) for name, value in record.headers)
 
 
-def identity_of(record: Outgoing | Record) -> tuple[str, bytes, bytes | None, Headers]:
-    return record.topic, record.key or b"", record.value, record.headers
+def identity_of(record: Outgoing | Record) -> tuple[str, bytes, bytes, Headers]:
+    return record.topic, record.key or b"", record.value or b"", record.headers

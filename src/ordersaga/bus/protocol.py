@@ -42,6 +42,13 @@ class Outgoing(Struct, frozen=True):
     key: bytes
     value: bytes
     headers: Headers = ()
+    tombstone: bool = False
+    """Whether it goes without any value, as one that marks its key as gone: it has a key, and `value` is empty."""
+
+    @property
+    def sent(self) -> bytes | None:
+        """What the record has as its value."""
+        return None if self.tombstone else self.value
 
 
 class Published(Enum):

@@ -8,20 +8,19 @@ the last line of standard output is one line of JSON.
 import json
 import select
 import shutil
-import signal
 import sys
 import tempfile
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from threading import Event
 from time import monotonic, sleep
-from types import FrameType
 from typing import Any
 
 from ordersaga.demo.client import FINAL, Api, Unanswered
 from ordersaga.demo.scenes import LONGER_WINDOW_SECONDS, SCENES, Scene, order_of
 from ordersaga.demo.stage import OneProcess, RealParts, Stage
 from ordersaga.demo.telling import Teller
+from ordersaga.interrupting import interrupted_by_signals
 
 SCENE_SECONDS = 60.0
 CRASHES_MAX = 10
@@ -29,28 +28,29 @@ CRASHES_MAX = 10
 
 def main(*, exits: bool = False, as_json: bool = False, kafka: bool = False) -> int:
     """Returns the exit code: 0 only if each order ended as it should."""
-    directory = Path(tempfile.mkdtemp(prefix="ordersaga-demo-"))
-    # Servers that were started as root run as somebody else, who has to get in.
-    directory.chmod(0o755)
-    stage: Stage = RealParts(directory) if kafka else OneProcess(directory)
-    teller = Teller(Api(stage.url))
     begun = monotonic()
     orders: list[dict[str, Any]] = []
-    interrupted = _interruptions()
-    try:
-        teller.say(f"Starting {stage.title} ...")
-        stage.start()
-        teller.say(f"Ready after {monotonic() - begun:.1f} s: {stage.url} (data and logs: {directory})")
-        teller.start()
-        orders = [_play(scene, stage, teller) for scene in SCENES]
-        if not exits:
-            _stay(stage, teller, interrupted)
-    except KeyboardInterrupt:
-        teller.say("\nEnding.")
-    finally:
-        teller.stop()
-        stage.stop()
-        shutil.rmtree(directory, ignore_errors=True)
+    interrupted = Event()
+    with ExitStack() as at_end:  # which goes on where one of these fails
+        at_end.enter_context(interrupted_by_signals(interrupted.set))
+        directory = Path(tempfile.mkdtemp(prefix="ordersaga-demo-"))
+        at_end.callback(shutil.rmtree, directory, ignore_errors=True)
+        # Servers that were started as root run as somebody else, who has to get in.
+        directory.chmod(0o755)
+        stage: Stage = RealParts(directory) if kafka else OneProcess(directory)
+        at_end.callback(stage.stop)
+        teller = Teller(Api(stage.url))
+        at_end.callback(teller.stop)
+        try:
+            teller.say(f"Starting {stage.title} ...")
+            stage.start()
+            teller.say(f"Ready after {monotonic() - begun:.1f} s: {stage.url} (data and logs: {directory})")
+            teller.start()
+            orders = [_play(scene, stage, teller) for scene in SCENES]
+            if not exits:
+                _stay(stage, teller, interrupted)
+        except KeyboardInterrupt:
+            teller.say("\nEnding.")
     ok = len(orders) == len(SCENES) and all(order["ok"] for order in orders)
     if as_json:
         print(json.dumps({"ok": ok, "seconds": round(monotonic() - begun, 1), "orders": orders}), flush=True)
@@ -120,20 +120,6 @@ def _result(scene: Scene, saga_id: str, teller: Teller) -> dict[str, Any]:
     status, reason = saga["status"], saga.get("reason")
     ok = (status, reason) == (scene.status, scene.reason)
     return {"ok": ok, "saga_id": saga_id, "status": status, "reason": reason, "milliseconds": saga.get("milliseconds")}
-
-
-def _interruptions() -> Event:
-    """Set by Ctrl-C, which ends whatever the demo is about as well; but an exception that is raised while the
-    interpreter tidies up gets lost.
-    """
-    interrupted = Event()
-
-    def came(number: int, frame: FrameType | None) -> None:
-        interrupted.set()
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGINT, came)
-    return interrupted
 
 
 def _stay(stage: Stage, teller: Teller, interrupted: Event) -> None:

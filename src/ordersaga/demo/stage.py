@@ -9,6 +9,7 @@ orchestrator's API.
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -97,10 +98,7 @@ class OneProcess:
         self._child.wait_ready(Api(self.url).ready, READY_SECONDS)
 
     def stop(self) -> None:
-        if self._child:
-            self._child.stop(STOP_SECONDS)
-        if self._database:
-            self._database.stop()
+        _stop(self._database, self._child)
 
 
 class RealParts:
@@ -161,12 +159,17 @@ class RealParts:
         self._orchestrator.wait_ready(Api(self.url).ready, READY_SECONDS)
 
     def stop(self) -> None:
-        for process in (self._orchestrator, *self._participants):
-            if process:
-                process.stop(STOP_SECONDS)
-        for server in (self._database, self._kafka):
-            if server:
-                server.stop()
+        _stop(self._kafka, self._database, *reversed(self._participants), self._orchestrator)
+
+
+def _stop(*begun: KafkaCluster | PostgresServer | Process | None) -> None:
+    """The last first, and each, whatever comes of the others."""
+    with ExitStack() as ending:
+        for one in begun:
+            if isinstance(one, Process):
+                ending.callback(one.stop, STOP_SECONDS)
+            elif one is not None:
+                ending.callback(one.stop)
 
 
 def _window(seconds: int) -> dict[str, str]:

@@ -39,8 +39,10 @@ class Teller:
         self._thread.start()
 
     def stop(self) -> None:
+        """Also where it never began."""
         self._stop.set()
-        self._thread.join(5)
+        if self._thread.is_alive():
+            self._thread.join(5)
 
     def say(self, text: str = "") -> None:
         with self._lock:

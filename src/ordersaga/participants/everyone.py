@@ -13,6 +13,7 @@ from ordersaga.delivery.clock import Clock, Randomness
 from ordersaga.delivery.outbox import PostgresOutbox
 from ordersaga.delivery.relay import Relay
 from ordersaga.delivery.vacuum import VACUUM_EVERY_SECONDS, Vacuum
+from ordersaga.participants.forgetting import forgetting
 from ordersaga.participants.host import Host
 from ordersaga.participants.ledger import TIMEOUT_SECONDS, PostgresLedger, open_pool
 from ordersaga.participants.notification.service import SERVICE as NOTIFICATION
@@ -62,10 +63,11 @@ def host_of(
     producer = bus.producer(client_id=f"{participant.value}-service")
     producer = tracing.producer(producer) if tracing else producer
     relay = Relay(producer, outbox, clock=clock, randomness=randomness)
+    ledger = PostgresLedger(pool, spec, outbox, timeout_seconds=timeout_seconds)
     return Host(
         spec,
         bus,
-        PostgresLedger(pool, spec, outbox, timeout_seconds=timeout_seconds),
+        ledger,
         relay,
         topics=topics,
         clock=clock,
@@ -75,5 +77,8 @@ def host_of(
         instance_id=instance_id,
         tracing=tracing,
         at_end=partial(provider.close, timeout=2.0) if provider else None,
-        besides=[Chore("vacuum", Vacuum(pool, ["outbox"]).run, every_seconds=VACUUM_EVERY_SECONDS)],
+        besides=[
+            Chore("vacuum", Vacuum(pool, ["outbox"]).run, every_seconds=VACUUM_EVERY_SECONDS),
+            forgetting(ledger),
+        ],
     )

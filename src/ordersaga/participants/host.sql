@@ -26,6 +26,17 @@ SELECT * FROM unnest(
     (:message_ids)::uuid[], (:asked)::bytea[], (:topics)::text[], (:keys)::bytea[], (:values)::bytea[], (:headers)::bytea[]
 );
 
+-- name: forget(kept, part_max)
+-- A part of the answers that are older than is kept, the oldest first; how many. Those that another host has in hand are
+-- left to it.
+WITH old AS (
+    SELECT ctid FROM answers WHERE answered_at < statement_timestamp() - (:kept)::interval
+    ORDER BY answered_at LIMIT :part_max FOR UPDATE SKIP LOCKED
+), gone AS (
+    DELETE FROM answers WHERE ctid = ANY (ARRAY(SELECT ctid FROM old)) RETURNING true
+)
+SELECT count(*) FROM gone;
+
 -- name: dead_letter(topic, partition, offset, key, value, reason)!
 -- A record that cannot be used; delivered again, it is kept once.
 INSERT INTO dead_letters (topic, partition, "offset", key, value, reason)

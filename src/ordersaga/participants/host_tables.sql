@@ -12,6 +12,14 @@ CREATE TABLE IF NOT EXISTS answers (
     answered_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 
+-- By their age, to forget the oldest. CREATE INDEX keeps writers out even where the index is there, so it is not asked
+-- then.
+DO $$ BEGIN
+    IF to_regclass('answers_answered_at') IS NULL THEN
+        CREATE INDEX answers_answered_at ON answers (answered_at);
+    END IF;
+END $$;
+
 -- Records that could not be used.
 CREATE TABLE IF NOT EXISTS dead_letters (
     topic text NOT NULL,
@@ -34,7 +42,7 @@ CREATE TABLE IF NOT EXISTS acts (
     reason text NOT NULL,
     acted_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
--- The acts on one row, in order. CREATE INDEX keeps writers out even where the index is there, so it is not asked then.
+-- The acts on one row, in order.
 DO $$ BEGIN
     IF to_regclass('acts_key') IS NULL THEN
         CREATE INDEX acts_key ON acts (key, act_id);

@@ -71,10 +71,7 @@ DESKS: Mapping[Participant, Desk] = {
         "order",
         "/orders/{name:str}",
         (
-            Act(
-                "/orders/{name:str}/accept",
-                lambda wish: Accept(runner_id=required_text(wish, "runner_id", ID_CHARS_MAX)),
-            ),
+            Act("/orders/{name:str}/accept", _accept),
             Act("/orders/{name:str}/give-back", lambda wish: GiveBack()),
             Act("/orders/{name:str}/cancel", lambda wish: CancelOrder()),
         ),

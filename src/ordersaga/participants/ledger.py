@@ -5,7 +5,7 @@ Rows and answers of a batch are read and written as arrays.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from importlib.resources import files
 from typing import Any
 from uuid import UUID
@@ -200,6 +200,11 @@ class PostgresTransaction:
         if rows and saved.rowcount != len(rows):
             raise LedgerUnavailable("another host made one of these rows in this moment")
         return outbox.written(cursor, records)
+
+    def forget(self, kept: timedelta, part_max: int) -> int:
+        found = self.connection.execute(_text("forget"), {"kept": kept, "part_max": part_max}).fetchone()
+        assert found
+        return int(found[0])
 
     def acted(self, key: str, verb: str, by: By) -> None:
         columns = {"key": key, "verb": verb, "actor": by.actor, "role": by.role, "reason": by.reason}

@@ -7,7 +7,8 @@ its commit.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from itertools import islice
 from threading import Condition
 from typing import Any
 from uuid import UUID
@@ -37,6 +38,8 @@ class MemoryTables:
     rows: dict[str, Any] = field(default_factory=dict)
     """In the order in which they were made."""
     answers: dict[UUID, Answer] = field(default_factory=dict)
+    answered_at: dict[UUID, datetime] = field(default_factory=dict)
+    """The oldest first."""
     dead_letters: dict[tuple[str, int, int], str] = field(default_factory=dict)
     acts: list[tuple[str, str, By]] = field(default_factory=list)
     held_by: dict[str, "MemoryTransaction"] = field(default_factory=dict)
@@ -92,6 +95,7 @@ class MemoryTransaction:
         self._known: set[str] = set()
         self._rows: dict[str, Row] = {}
         self._answers: dict[UUID, Answer] = {}
+        self._forgotten: Sequence[UUID] = ()
         self._records: list[tuple[Sequence[Outgoing], list[OutboxRow]]] = []
         self._dead: dict[tuple[str, int, int], str] = {}
         self._acts: list[tuple[str, str, By]] = []
@@ -137,6 +141,13 @@ class MemoryTransaction:
         self._records.append((records, written))
         return written
 
+    def forget(self, kept: timedelta, part_max: int) -> int:
+        before = self._now() - kept
+        with self._tables.changed:
+            old = (one for one, at in self._tables.answered_at.items() if at < before)
+            self._forgotten = tuple(islice(old, part_max))
+        return len(self._forgotten)
+
     def acted(self, key: str, verb: str, by: By) -> None:
         self._acts.append((key, verb, by))
 
@@ -151,6 +162,10 @@ class MemoryTransaction:
                 raise LedgerUnavailable("another host answered one of these commands in this moment")
             tables.rows.update(self._rows)
             tables.answers.update(self._answers)
+            tables.answered_at.update(dict.fromkeys(self._answers, self._now()))
+            for one in self._forgotten:
+                tables.answers.pop(one, None)
+                tables.answered_at.pop(one, None)
             tables.dead_letters |= {key: self._dead[key] for key in self._dead.keys() - tables.dead_letters.keys()}
             tables.acts += self._acts
             for records, written in self._records:

@@ -9,7 +9,7 @@ Two implementations: `ledger.PostgresLedger` and `ledger_memory.MemoryLedger`. O
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -97,6 +97,9 @@ class LedgerTransaction(Protocol):
         """What was done, what was answered for the first time, and what is to be sent. The rows of the outbox may be
         read after the commit.
         """
+
+    def forget(self, kept: timedelta, part_max: int) -> int:
+        """Forget answers that are older than `kept`, the oldest first, so many at most; how many."""
 
     def acted(self, key: str, verb: str, by: By) -> None:
         """What a person did."""

@@ -77,6 +77,16 @@ class Trip:
         if self.saga_id or self.in_doubt:
             yield self._left()
 
+    @property
+    def left(self) -> str:
+        """What there is of it, in words; `LeftOpen` was not raised."""
+        if not self.saga_id:
+            return "; ".join(self._unknown()) if self.in_doubt else "no order was placed"
+        status = self.saga.get("status")
+        if status in GOING_BACK:
+            return f"saga {self.saga_id} is {status}, and nothing of it stays open"
+        return f"saga {self.saga_id} is {status}: see that it ends: {LOOK_AT_THE_SAGA.format(self.saga_id)}"
+
     def _there_and_back(self) -> Iterator[Check]:
         completed = self._seen_through()
         self.completed = completed.result is Result.PASSED

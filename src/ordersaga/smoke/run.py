@@ -59,9 +59,11 @@ class Smoke:
     orders: bool = True
     """Whether an order is placed."""
     since: datetime = field(default_factory=lambda: datetime.now(UTC))
+    trip: Trip | None = None
+    """Of the order, once one is to be placed."""
 
     def checks(self) -> Generator[Check, None, None]:
-        """Closing it takes back what was begun."""
+        """Closing it takes back what was begun. Raises `LeftOpen` where it is interrupted and that cannot be done."""
         broken = []
         for one in self._parts():
             yield one
@@ -73,6 +75,11 @@ class Smoke:
             yield not_tried("order", f"none is placed, since this failed: {', '.join(broken)}")
         else:
             yield from self._with_an_order()
+
+    @property
+    def left(self) -> str:
+        """What an interrupted run leaves, in words, where it could take back what it had begun."""
+        return self.trip.left if self.trip else "no order was placed"
 
     def _parts(self) -> Iterator[Check]:
         for finding in self.doctor.findings():
@@ -133,7 +140,7 @@ class Smoke:
         return failed("token", f"asked for an order, it answers {answer.detail}", look_of(answer))
 
     def _with_an_order(self) -> Iterator[Check]:
-        trip = Trip(
+        self.trip = trip = Trip(
             api=self.api,
             payments=self.payments,
             why_it_waits=self._why_it_waits,

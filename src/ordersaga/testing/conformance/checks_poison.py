@@ -9,8 +9,8 @@ from ordersaga.testing.conformance.talk import Talk
 from ordersaga.wire import messages as m
 
 _LEVELS = 20_000
-Making = Callable[[str, str], bytes]
-"""From the type of a command that is understood, and the id of a saga."""
+Making = Callable[[str, str], bytes | None]
+"""From the type of a command that is understood, and the id of a saga. None: a record without a value."""
 
 
 def _with(payload: str, **envelope: str) -> Making:
@@ -28,6 +28,7 @@ def _quoted(fields: Mapping[str, str]) -> list[tuple[str, str]]:
 
 
 POISON: Mapping[str, Making] = {
+    "no value": lambda name, saga_id: None,
     "no bytes at all": lambda name, saga_id: b"",
     "bytes that are no text": lambda name, saga_id: b"\xff\xfe\x00\x01",
     "text that is no JSON": lambda name, saga_id: b"create_order please",

@@ -1,6 +1,8 @@
 """Checks of what is said: that there is an answer, one, in the contract's words, and with all that goes around it."""
 
 import re
+from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from uuid import uuid4
 
@@ -15,18 +17,9 @@ from ordersaga.wire.topics import Participant
 
 _TRACE = uuid4().hex
 TRACE_PARENT = f"00-{_TRACE}-{uuid4().hex[:16]}-01"
-_CLOUD_EVENT = ("ce_specversion", "ce_id", "ce_type", "ce_source", "ce_time", "ce_correlationid")
-
-
-def course(talk: Talk, case: Case) -> list[Heard]:
-    """Everything that this participant can be asked for one saga, in business order, and what it answered."""
-    heard = [talk.done(case)]
-    effect_id = talk.effect_id(heard[0]) if talk.part.effect_ids else None
-    if talk.subject.participant is Participant.ORDER:
-        heard.append(talk.done(case, opening(effect_id or "")))
-    if talk.part.undo:
-        heard.append(talk.done(case, talk.undo(case, effect_id)))
-    return heard
+_CLOUD_EVENT = ("ce_id", "ce_type", "ce_source", "ce_time", "ce_correlationid")
+_SPEC_VERSION = "1.0"
+"""Nobody has to say it; where it is said, it is this one."""
 
 
 def answers(talk: Talk) -> str:
@@ -41,17 +34,9 @@ def answers(talk: Talk) -> str:
     return f"answered: {', '.join(m.type_of(command) for command in asked)}"
 
 
-def _what_follows(talk: Talk, case: Case, done: Heard) -> list[m.Message]:
-    if talk.part.undo is None:
-        return []
-    effect_id = talk.effect_id(done)
-    opened = [opening(effect_id)] if talk.subject.participant is Participant.ORDER else []
-    return [*opened, talk.undo(case, effect_id)]
-
-
 def answers_once(talk: Talk) -> str:
     case = talk.case()
-    heard = course(talk, case)
+    heard = [*_course(talk, case)]
     talk.quiet(case, len(heard), "more was said than was asked")
     return f"{len(heard)} commands, {len(heard)} answers"
 
@@ -70,31 +55,33 @@ def echoes_correlation_id(talk: Talk) -> str:
 
 
 def speaks_the_contract(talk: Talk) -> str:
-    for found in course(talk, talk.case()):
+    for _, _, found in _everything(talk):
         if trouble := found.trouble():
             raise Lacks(f"{found.type} cannot be read: {trouble}")
     return "every answer can be read"
 
 
 def carries_causation_id(talk: Talk) -> str:
-    case = talk.case()
-    asked_id = id_of(case, talk.do(case))
-    found = course(talk, case)[0].said.get("causation_id")
-    if str(found) != str(asked_id):
-        raise Lacks(f"causation_id is {found!r}, the command's message_id is {asked_id}")
-    return f"causation_id is {asked_id}"
+    """Of each kind of answer: a confirmation without it reads as somebody's own doing, and confirms nothing."""
+    seen = []
+    for case, command, found in _everything(talk):
+        asked_id, said = id_of(case, command), found.said.get("causation_id")
+        if str(said) != str(asked_id):
+            told = f"the message_id of {m.type_of(command)} is {asked_id}"
+            raise Lacks(f"causation_id of {found.type} is {said!r}, {told}")
+        seen.append(found.type)
+    return f"it is the command's message_id: {', '.join(seen)}"
 
 
 def keys_by_saga(talk: Talk) -> str:
-    case = talk.case()
-    for found in course(talk, case):
+    for case, _, found in _everything(talk):
         if found.record.key != case.saga_id.encode():
             raise Lacks(f"the key of {found.type} is {found.record.key!r}")
     return "the key of every answer is the saga's id"
 
 
 def has_message_ids(talk: Talk) -> str:
-    heard = course(talk, talk.case())
+    heard = [found for _, _, found in _everything(talk)]
     for found in heard:
         if found.message_id is None:
             raise Lacks(f"message_id of {found.type} is {found.said.get('message_id')!r}")
@@ -104,7 +91,7 @@ def has_message_ids(talk: Talk) -> str:
 
 
 def stamps_in_utc(talk: Talk) -> str:
-    for found in course(talk, talk.case()):
+    for _, _, found in _everything(talk):
         stamp = found.said.get("timestamp")
         try:
             parse_time(str(stamp), "timestamp")
@@ -116,20 +103,21 @@ def stamps_in_utc(talk: Talk) -> str:
 
 
 def has_cloud_event_headers(talk: Talk) -> str:
-    case = talk.case()
-    for found in course(talk, case):
+    for case, _, found in _everything(talk):
         headers = found.headers
         missing = [name for name in _CLOUD_EVENT if name not in headers]
         if missing:
             raise Lacks(f"{found.type} has no {', '.join(missing)}")
-        said = {"ce_specversion": "1.0", "ce_type": found.type, "ce_correlationid": case.saga_id}
+        said = {"ce_type": found.type, "ce_correlationid": case.saga_id}
+        if "ce_specversion" in headers:
+            said["ce_specversion"] = _SPEC_VERSION
         if found.message_id:
             said["ce_id"] = str(found.message_id)
         wrong = [f"{name} is {headers[name]!r} and not {value!r}" for name, value in said.items()]
         wrong = [text for text, name in zip(wrong, said, strict=True) if headers[name] != said[name]]
         if wrong:
             raise Lacks(f"{found.type}: {'; '.join(wrong)}")
-    return "all six are there and say what the body says"
+    return f"all {len(_CLOUD_EVENT)} are there and say what the body says"
 
 
 def passes_on_the_trace(talk: Talk) -> str:
@@ -177,16 +165,62 @@ def leaves_others_alone(talk: Talk) -> str:
 
 
 def refuses(talk: Talk) -> str:
-    case = talk.case()
-    assert talk.part.never
-    asked = [talk.part.never(case, talk.subject.samples)]
-    if talk.subject.participant is Participant.ORDER:
-        asked.append(opening(case.order_id))
-    for command in asked:
+    asked = [*_refusals(talk)]
+    for case, command in asked:
         found = talk.ask(case, command, silence="silence where it should refuse")
         if talk.is_good(command, found):
             raise Lacks(f"{m.type_of(command)} cannot be carried out and was answered {shown(found)}")
-    return f"refused: {', '.join(m.type_of(one) for one in asked)}, where it cannot be done"
+    return f"refused: {', '.join(m.type_of(command) for _, command in asked)}, where it cannot be done"
+
+
+# --- what is asked ------------------------------------------------------------------------------------------------
+
+
+def _course(talk: Talk, case: Case) -> Iterator[tuple[m.Message, Heard]]:
+    """Everything that this participant can be asked for one saga, in business order, each with its answer."""
+    command = talk.do(case)
+    done = talk.done(case, command)
+    yield command, done
+    for following in _what_follows(talk, case, done):
+        yield following, talk.done(case, following)
+
+
+def _what_follows(talk: Talk, case: Case, done: Heard) -> list[m.Message]:
+    if talk.part.undo is None:
+        return []
+    effect_id = talk.effect_id(done)
+    opened = [opening(effect_id)] if talk.subject.participant is Participant.ORDER else []
+    return [*opened, talk.undo(case, effect_id)]
+
+
+def _everything(talk: Talk) -> Iterator[tuple[Case, m.Message, Heard]]:
+    """Answers of each kind: a saga's course, refusals, an undo that comes early and the command that comes after it.
+
+    Whether it refuses and remembers is for other checks: of what it does not answer there is nothing to see here.
+    """
+    case = talk.case()
+    for command, found in _course(talk, case):
+        yield case, command, found
+    for other, command in [*_refusals(talk), *_overtaken(talk)]:
+        with suppress(NotTried):
+            yield other, command, talk.ask(other, command)
+
+
+def _refusals(talk: Talk) -> Iterator[tuple[Case, m.Message]]:
+    """What cannot be carried out, each in a saga of its own."""
+    if talk.part.never:
+        case = talk.case()
+        yield case, talk.part.never(case, talk.subject.samples)
+    if talk.subject.participant is Participant.ORDER:
+        case = talk.case()
+        yield case, opening(case.order_id)
+
+
+def _overtaken(talk: Talk) -> Iterator[tuple[Case, m.Message]]:
+    if talk.part.undo:
+        case = talk.case()
+        yield case, talk.undo(case, None)
+        yield case, talk.do(case)
 
 
 def _other_command(talk: Talk, case: Case) -> bytes:

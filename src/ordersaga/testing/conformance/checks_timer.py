@@ -1,4 +1,4 @@
-"""Checks of the timer service: a timer fires once its time has come, never before, and not after a cancel."""
+"""Checks of the timer service: a timer fires when its time has come, once, never before, and not after a cancel."""
 
 from datetime import UTC, datetime
 
@@ -17,6 +17,8 @@ CANCELLED_SECONDS = (3.0, 15.0, 45.0)
 """Enough for a cancel to come before; where it was not, more."""
 EARLY_SECONDS_MAX = 0.5
 """Its clock and ours may differ by so much."""
+AGAIN_SECONDS = 4.0
+"""Whoever looks for due timers and forgets which have fired has looked again by then."""
 
 
 def fires_on_time(talk: Talk) -> str:
@@ -30,6 +32,17 @@ def fires_on_time(talk: Talk) -> str:
     if early_seconds > EARLY_SECONDS_MAX:
         raise Lacks(f"timer.expired was said {early_seconds:.1f} s before its time")
     return f"timer.expired was said {-early_seconds:.1f} s after its time"
+
+
+def fires_once(talk: Talk) -> str:
+    case = talk.case()
+    talk.done(case, timer(case, RUNS_SECONDS))
+    if _expired(talk, case, RUNS_SECONDS + talk.subject.answer_seconds) is None:
+        raise NotTried("a timer did not fire")
+    seconds = AGAIN_SECONDS + talk.subject.quiet_seconds
+    if _expired(talk, case, seconds, before=1) is not None:
+        raise Lacks(f"timer.expired came {len(_fired(talk, case))} times within {seconds:g} s")
+    return f"nothing more came in the {seconds:g} s after it had fired"
 
 
 def fires_not_after_a_cancel(talk: Talk) -> str:
@@ -55,15 +68,16 @@ def fires_after_a_restart(talk: Talk) -> str:
     return "a timer that ran before a restart fired after it"
 
 
-def _expired(talk: Talk, case: Case, seconds: float) -> Heard | None:
+def _expired(talk: Talk, case: Case, seconds: float, *, before: int = 0) -> Heard | None:
+    """The first after those `before`."""
+    talk.ear.wait(lambda: len(_fired(talk, case)) > before, seconds)
+    return next(iter(_fired(talk, case)[before:]), None)
+
+
+def _fired(talk: Talk, case: Case) -> list[Heard]:
     """By the saga's id, or by the order's: both are found by the orchestrator."""
     name = m.TYPE_OF[m.TimerExpired]
-
-    def found() -> list[Heard]:
-        return [one for one in talk.ear.heard(case.saga_id) + talk.ear.astray(case.order_id) if one.type == name]
-
-    talk.ear.wait(lambda: bool(found()), seconds)
-    return found()[0] if found() else None
+    return [one for one in talk.ear.heard(case.saga_id) + talk.ear.astray(case.order_id) if one.type == name]
 
 
 def _said_at(found: Heard) -> datetime:

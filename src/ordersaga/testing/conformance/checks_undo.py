@@ -1,9 +1,11 @@
 """Checks of taking back: an undo is done and stays done, whenever it comes."""
 
 import random
+from contextlib import suppress
 from uuid import uuid4
 
 from ordersaga.testing.conformance.checks_repeats import given_back, taken_by_a_runner
+from ordersaga.testing.conformance.ear import Heard
 from ordersaga.testing.conformance.parts import opening
 from ordersaga.testing.conformance.subject import Case
 from ordersaga.testing.conformance.talk import Lacks, NotTried, Talk, shown
@@ -39,20 +41,31 @@ def confirms_an_undo_again(talk: Talk) -> str:
 
 
 def stays_undone(talk: Talk) -> str:
-    """Late repeats of what was done before, under the same id; of an order also what had only been on its way."""
+    """Late repeats of what was done before, under the same id; of an order also what had only been on its way. What was
+    answered before may be answered again: of the same effect, which is undone.
+    """
     case = talk.case()
     command = talk.do(case)
-    effect_id = talk.effect_id(talk.done(case))
+    first = talk.done(case, command)
+    effect_id = talk.effect_id(first)
     late = [command, opening(effect_id)] if talk.subject.participant is Participant.ORDER else [command]
     talk.done(case, talk.undo(case, effect_id))
     for one in late:
         found = talk.ask(case, one)
         if isinstance(one, m.UpdateOrderStatus) and talk.is_good(one, found):
             raise Lacks(f"a cancelled order came back to life: {shown(found)}")
+        if one is command and talk.is_good(one, found):
+            _same_effect(talk, first, found)
     kept = talk.standing(case, 0, "late commands brought it back")
     if talk.subject.participant is Participant.ORDER:
         _stays_cancelled_once_opened(talk)
     return f"{len(late)} late commands; {kept}"
+
+
+def _same_effect(talk: Talk, first: Heard, again: Heard) -> None:
+    effects = [" ".join(one) for answer in (first, again) for one in talk.effect_ids([answer])]
+    if effects[0] != effects[1]:
+        raise Lacks(f"undone was {effects[0]}, and a late command was answered {shown(again)} with {effects[1]}")
 
 
 def _stays_cancelled_once_opened(talk: Talk) -> None:
@@ -104,7 +117,8 @@ def refuses_where_a_runner_was_faster(talk: Talk) -> str:
     if found.type != "order.cancellation_failed" or found.payload.get("error") != "ORDER_ACCEPTED":
         raise Lacks(f"a cancel of an accepted order was answered {shown(found)}")
     kept = talk.standing(case, 1, "a cancel of it was refused")
-    given_back(talk, order_id)
+    with suppress(NotTried):  # it cannot be cancelled at the end then, which is said there
+        given_back(talk, order_id)
     return f"ORDER_ACCEPTED, status {found.payload.get('status')}; {kept}"
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from ordersaga.testing.conformance.subject import Case, Samples
 from ordersaga.wire import messages as m
@@ -52,7 +52,8 @@ def opening(order_id: str) -> m.UpdateOrderStatus:
 
 
 def timer(case: Case, seconds: float) -> m.StartOrderTimer:
-    timeout_at = datetime.now(UTC) + timedelta(seconds=seconds)
+    """One that runs out so long after the case was made."""
+    timeout_at = case.made_at + timedelta(seconds=seconds)
     return m.StartOrderTimer(order_id=case.order_id, customer_id=case.customer_id, timeout_at=timeout_at)
 
 

@@ -1,8 +1,9 @@
 """What a participant can be, and why it matters: each property with the check that tries it.
 
-A *bare* participant promises what the orchestrator cannot do without; a *full* one promises everything here. The
-catalogue follows the messages of the platform and what is said there of full participants; the reasons are the rules of
-[the saga](../../../docs/rules.md) that would be broken, and what that costs.
+A *bare* participant promises what the orchestrator cannot do without, a *full* one what it builds on; what nobody
+promises is worth having, and no reason to run a service otherwise. The catalogue follows the messages of the platform
+and what is said there of full participants; the reasons are the rules of [the saga](../../../docs/rules.md) that would
+be broken, and what that costs.
 """
 
 from collections.abc import Callable, Collection
@@ -41,12 +42,12 @@ class Property:
     why: str
     check: Callable[[Talk], str]
     of: Collection[Participant]
-    promised_by: Kind = Kind.FULL
-    """BARE: by both."""
+    promised_by: Kind | None = Kind.FULL
+    """BARE: by both; None: by nobody."""
     when: When = When.TOGETHER
 
     def is_promised_by(self, kind: Kind) -> bool:
-        return kind is Kind.FULL or self.promised_by is Kind.BARE
+        return self.promised_by in (kind, Kind.BARE)
 
 
 def properties_of(participant: Participant) -> list[Property]:
@@ -136,7 +137,7 @@ PROPERTIES: tuple[Property, ...] = (
     ),
     Property(
         name="fires on time",
-        says="A timer fires once its time has come, not before.",
+        says="A timer fires when its time has come, not before.",
         why="Rule 8: an early one cancels an order that a runner was about to take. (One minute early is ignored.)",
         check=timers.fires_on_time,
         of=(TIMER,),
@@ -151,6 +152,13 @@ PROPERTIES: tuple[Property, ...] = (
         promised_by=Kind.BARE,
     ),
     Property(
+        name="fires once",
+        says="A timer that has fired does not fire again.",
+        why="Rule 8: one that never ends is read for ever, and cuts short the window of an order that is open again.",
+        check=timers.fires_once,
+        of=(TIMER,),
+    ),
+    Property(
         name="answers once",
         says="One command, one answer.",
         why="A second answer is a repeat and harms nobody, but for a service that did its work twice to give it.",
@@ -159,8 +167,8 @@ PROPERTIES: tuple[Property, ...] = (
     ),
     Property(
         name="carries causation_id",
-        says="An answer carries the message_id of the command that it answers.",
-        why="Rule 2: it tells a refusal of the command from a refusal of its undo, and so what is left to take back.",
+        says="Each answer, a refusal too, carries the message_id of the command that it answers.",
+        why="Rule 2: it tells whose refusal it is. A confirmation without it confirms no undo: FAILED, the money held.",
         check=said.carries_causation_id,
         of=ANSWERING,
     ),
@@ -187,7 +195,7 @@ PROPERTIES: tuple[Property, ...] = (
     ),
     Property(
         name="has CloudEvents headers",
-        says="Each answer has ce_specversion, ce_id, ce_type, ce_source, ce_time and ce_correlationid, as in its body.",
+        says="Each answer has ce_id, ce_type, ce_source, ce_time and ce_correlationid, as in its body.",
         why="Tools that read headers only route, filter and show by them.",
         check=said.has_cloud_event_headers,
         of=ANSWERING,
@@ -226,6 +234,7 @@ PROPERTIES: tuple[Property, ...] = (
         why="Whoever counts answers counts one.",
         check=repeats.repeats_its_answer_id,
         of=ANSWERING,
+        promised_by=None,
     ),
     Property(
         name="repeats its first time",

@@ -1,12 +1,12 @@
 """What an examination found, for people, for programs and for tests; and how to run the participant after it."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from ordersaga.orchestrator.core.definition import Kind
-from ordersaga.testing.conformance.properties import Property
+from ordersaga.testing.conformance.properties import Property, properties_of
 from ordersaga.wire.topics import Participant
 
 
@@ -14,6 +14,9 @@ class Result(StrEnum):
     HAS = "has"
     LACKS = "lacks"
     NOT_TRIED = "not tried"
+
+
+PROMISED_BY: Mapping[Kind | None, str] = {Kind.BARE: "both", Kind.FULL: "full", None: "nobody"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,19 +33,30 @@ class Report:
     kind: Kind
     """What it was examined as."""
     findings: tuple[Finding, ...]
+    """Of all that such a participant may have, or of what was asked for."""
     left_standing: int = 0
     """Of how many sagas of the examination something may still stand."""
 
-    def of(self, result: Result, kind: Kind = Kind.FULL) -> list[str]:
-        """Names of the properties with this result, of those that such a participant promises."""
-        return [
-            one.property.name for one in self.findings if one.result is result and one.property.is_promised_by(kind)
-        ]
+    def of(self, result: Result, kind: Kind | None = None) -> list[str]:
+        """Names of the properties with this result; with a kind, of those that such a participant promises."""
+        found = [one.property for one in self.findings if one.result is result]
+        return [one.name for one in found if kind is None or one.is_promised_by(kind)]
+
+    @property
+    def not_asked(self) -> list[str]:
+        """Names of the properties that nobody wanted to have tried."""
+        asked = {one.property.name for one in self.findings}
+        return [one.name for one in properties_of(self.participant) if one.name not in asked]
 
     @property
     def passed(self) -> bool:
-        """Whether it was seen to have all that its kind promises."""
-        return not self.of(Result.LACKS, self.kind) and not self.of(Result.NOT_TRIED, self.kind)
+        """Whether it was seen to have all that its kind promises. What was not asked for was not seen."""
+        return not self.of(Result.LACKS, self.kind) and not self._unseen(self.kind)
+
+    @property
+    def has_what_was_asked(self) -> bool:
+        """Where some properties only were asked for: whether it was seen to have each of them. Else: `passed`."""
+        return all(one.result is Result.HAS for one in self.findings) if self.not_asked else self.passed
 
     def must_have(self, name: str) -> None:
         """For a test: raises `AssertionError` with the evidence."""
@@ -55,8 +69,8 @@ class Report:
     def advice(self) -> list[str]:
         """Which kind to run it as, and what would have to change for the other."""
         variable = f"ORDERSAGA_PARTICIPANT_{self.participant.value.upper()}"
-        lacks_bare, untried_bare = self.of(Result.LACKS, Kind.BARE), self.of(Result.NOT_TRIED, Kind.BARE)
-        lacks, untried = self.of(Result.LACKS), self.of(Result.NOT_TRIED)
+        lacks_bare, untried_bare = self.of(Result.LACKS, Kind.BARE), self._unseen(Kind.BARE)
+        lacks, untried = self.of(Result.LACKS, Kind.FULL), self._unseen(Kind.FULL)
         if lacks_bare:
             return [f"Do not run sagas against it: it lacks what even a bare one needs: {', '.join(lacks_bare)}."]
         if untried_bare:
@@ -68,7 +82,11 @@ class Report:
                 f"Run it as bare until the rest is tried: {variable}=bare. Not tried: {', '.join(untried)}.",
                 "A bare one treated as full loses money; a full one treated as bare is only asked less often.",
             ]
-        return [f"Run it as full: {variable}=full."]
+        besides = self.of(Result.LACKS)
+        return [
+            f"Run it as full: {variable}=full.",
+            *([f"Nobody has to have it, but it would be well to: {', '.join(besides)}."] if besides else []),
+        ]
 
     def lines(self) -> Sequence[str]:
         """For people."""
@@ -79,12 +97,17 @@ class Report:
         return [*lines, self._verdict(), *self.advice()]
 
     def _verdict(self) -> str:
-        has = len(self.of(Result.HAS))
+        has = f"{self.participant.value}: {len(self.of(Result.HAS))} of {len(self.findings)} properties"
+        if self.not_asked:
+            return f"{has} that were asked for; {len(self.not_asked)} others were not."
         seen = "all that" if self.passed else "not all that"
-        return (
-            f"{self.participant.value}: {has} of {len(self.findings)} properties; it was seen to have {seen}"
-            f" a {self.kind.value} participant promises."
-        )
+        return f"{has}; it was seen to have {seen} a {self.kind.value} participant promises."
+
+    def _unseen(self, kind: Kind) -> list[str]:
+        """Of what such a participant promises: not tried, or not asked for."""
+        seen = {one.property.name for one in self.findings if one.result is not Result.NOT_TRIED}
+        promised = [one.name for one in properties_of(self.participant) if one.is_promised_by(kind)]
+        return [name for name in promised if name not in seen]
 
     def as_json(self) -> str:
         return json.dumps(
@@ -92,6 +115,7 @@ class Report:
                 "participant": self.participant.value,
                 "kind": self.kind.value,
                 "passed": self.passed,
+                "not_asked": self.not_asked,
                 "left_standing": self.left_standing,
                 "advice": " ".join(self.advice()),
                 "findings": [
@@ -99,7 +123,7 @@ class Report:
                         "property": one.property.name,
                         "says": one.property.says,
                         "why": one.property.why,
-                        "promised_by": "both" if one.property.promised_by is Kind.BARE else "full",
+                        "promised_by": PROMISED_BY[one.property.promised_by],
                         "result": one.result.value,
                         "evidence": one.evidence,
                     }
@@ -110,6 +134,7 @@ class Report:
 
 
 def _lines(finding: Finding, width: int) -> list[str]:
-    mark = {Result.HAS: "has", Result.LACKS: "LACKS", Result.NOT_TRIED: "not tried"}[finding.result]
+    is_bad = finding.result is Result.LACKS and finding.property.is_promised_by(Kind.FULL)
+    mark = finding.result.upper() if is_bad else finding.result.value
     first = f"{mark:9}  {finding.property.name:{width}}  {finding.evidence}"
     return [first] if finding.result is Result.HAS else [first, f"{'':11}-> {finding.property.why}"]

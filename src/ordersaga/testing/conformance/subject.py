@@ -10,6 +10,7 @@ belongs on a test environment.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from ordersaga.bus.protocol import Bus
@@ -36,6 +37,8 @@ class Case:
     customer_id: str
     named: list[str] = field(default_factory=list)
     """Ids that the participant has given to what it did."""
+    made_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    """From when its times are counted, so that a command of it is the same whenever it is made."""
 
 
 class Ledger(Protocol):

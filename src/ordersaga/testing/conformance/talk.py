@@ -117,8 +117,10 @@ class Talk:
         assert asked_id
         return asked_id
 
-    def tell_raw(self, case: Case, *values: bytes) -> None:
-        self.publish([Outgoing(self._topic, case.saga_id.encode(), value) for value in values])
+    def tell_raw(self, case: Case, *values: bytes | None) -> None:
+        """`None`: a record without a value."""
+        key = case.saga_id.encode()
+        self.publish([Outgoing(self._topic, key, value or b"", tombstone=value is None) for value in values])
 
     def publish(self, records: Sequence[Outgoing]) -> None:
         """Until all are acknowledged. Raises `BusUnavailable` where they are not in time, and `BusRefused`."""
