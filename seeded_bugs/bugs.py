@@ -327,7 +327,7 @@ FROM unnest(:ids, :written) k (id, by) JOIN sagas s ON s.id = k.id ORDER BY s.id
     Bug(
         name="rows of a dead process are left where they are",
         path=f"{DELIVERY}/upkeep.py",
-        before="taken = self._outbox.take_over(limit_to_look_up, without=not_to_look_up)",
+        before="taken = self._outbox.take_over(limit, without=crowded)",
         after="taken: Sequence[OutboxRow] = []",
         likely="delivery",
     ),
