@@ -343,7 +343,7 @@ ORDER BY s.id FOR UPDATE OF s;""",
     Bug(
         name="rows of a dead process are left where they are",
         path=f"{DELIVERY}/upkeep.py",
-        before="taken = self._outbox.take_over(limit_to_look_up, without=not_to_look_up)",
+        before="taken = self._outbox.take_over(limit, without=crowded)",
         after="taken: Sequence[OutboxRow] = []",
         likely="delivery",
     ),

@@ -177,6 +177,9 @@ class MachineProducer:
         blocked: set[tuple[str, bytes]] = set()
         return [self._publish(record, blocked) for record in records]
 
+    def partition(self, topic: str, key: bytes) -> int | None:
+        return self._producer.partition(topic, key)
+
     def cut_off(self) -> bool:
         """Nothing waits here: a record is written at once, whatever is said of it."""
         return False
@@ -323,10 +326,18 @@ class MachineOutbox:
         return self._ask(lambda: self._outbox.take_over(limit, without=without))
 
     def left_behind(
-        self, known: Collection[int], *, older_than_seconds: float, limit: int, without: Collection[str] = ()
+        self,
+        known: Collection[int],
+        *,
+        older_than_seconds: float,
+        limit: int,
+        without: Collection[str] = (),
+        after: int = 0,
     ) -> Sequence[OutboxRow]:
         return self._ask(
-            lambda: self._outbox.left_behind(known, older_than_seconds=older_than_seconds, limit=limit, without=without)
+            lambda: self._outbox.left_behind(
+                known, older_than_seconds=older_than_seconds, limit=limit, without=without, after=after
+            )
         )
 
     def pending(self) -> Pending:

@@ -147,3 +147,18 @@ def test_stop_may_come_first_and_twice() -> None:
     prepared.start()
     assert prepared.stop(1)
     assert not work.started.is_set()
+
+
+class InTheWay(BusUnavailable):
+    holds_up_others = True
+
+
+def test_what_holds_up_others_is_tried_ever_more_seldom_and_the_rest_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    work, database, brokers = Work(), Outside(InTheWay("in use"), 10**9), Outside(BusUnavailable("away"), 20)
+    monkeypatch.setattr(preparing, "LONGER_FIRST_SECONDS", 0.02)
+    prepared = Prepared([Step(name="migrate", do=database), Step(name="topics", do=brokers)], work)
+    prepared.start()
+    assert brokers.there.wait(WAIT_SECONDS)
+    assert prepared.stop(1)
+    assert 1 < database.asked < 10 < brokers.asked
+    assert not work.started.is_set()

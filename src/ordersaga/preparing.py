@@ -6,21 +6,27 @@ then beside it until they succeed. One that can never succeed is given up: requi
 without it, and says so.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import structlog
 
 from ordersaga.delivery.background import GiveUpError, Health, Loop
+from ordersaga.delivery.clock import SystemClock, SystemRandom, backoff_seconds
 from ordersaga.process import Runnable
 
 _log = structlog.get_logger(__name__)
 PAUSE_SECONDS = 1.0
+LONGER_FIRST_SECONDS, LONGER_MOST_SECONDS = 2.0, 60.0
+"""Between tries that hold up others while they last."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """`do` may be repeated, and says by an exception that is `retriable` that it should be."""
+    """`do` may be repeated, and says by an exception that is `retriable` that it should be; by one that
+    `holds_up_others`, that it should be seldom.
+    """
 
     name: str
     do: Callable[[], object]
@@ -36,6 +42,10 @@ class Prepared:
         self._begun = False
         self._troubles: dict[str, str] = {}
         """Why a step is not done, by its name. What was given up stays."""
+        self._tries: Counter[str] = Counter()
+        """Those that held up others, by step."""
+        self._not_before: dict[str, float] = {}
+        self._clock, self._randomness = SystemClock(), SystemRandom()
         self._loop = Loop("preparation", self._turn)
 
     def start(self) -> None:
@@ -59,8 +69,9 @@ class Prepared:
         return Health(name="optional preparation", healthy=not missing, detail=missing)
 
     def _turn(self) -> None:
+        now = self._clock.monotonic()
         for step in list(self._left):
-            if self._is_over(step):
+            if self._not_before.get(step.name, now) <= now and self._is_over(step):
                 self._left.remove(step)
         if not self._begun and not any(step.required for step in self._left) and not self._loop.stopping:
             self._then.start()
@@ -80,6 +91,8 @@ class Prepared:
                 if trouble != self._troubles.get(step.name):
                     _log.warning("preparation.waits", step=step.name, error=str(error))
                 self._troubles[step.name] = trouble
+                if getattr(error, "holds_up_others", False):
+                    self._put_off(step)
                 return False
             self._troubles[step.name] = f"gave up: {trouble}"
             if step.required:
@@ -92,3 +105,10 @@ class Prepared:
     def _why(self) -> str:
         untold = [step.name for step in self._left if step.name not in self._troubles]
         return "; ".join([*self._troubles.values(), *([f"waits for {', '.join(untold)}"] if untold else [])])
+
+    def _put_off(self, step: Step) -> None:
+        self._tries[step.name] += 1
+        seconds = backoff_seconds(
+            self._tries[step.name], first=LONGER_FIRST_SECONDS, most=LONGER_MOST_SECONDS, randomness=self._randomness
+        )
+        self._not_before[step.name] = self._clock.monotonic() + seconds

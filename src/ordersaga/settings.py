@@ -235,7 +235,7 @@ class Settings(SmokeSettings):
         allow_inf_nan=False,
         description=(
             "After how long a silent process counts as dead and others publish its rows. Longer than any pause of"
-            " a living one."
+            " a living one. Above five minutes, the same for all processes at any one time."
         ),
     )
     archive_after_days: float = Field(

@@ -287,6 +287,26 @@ def test_records_that_wait_are_said(postgres_stage: Stage, url: str) -> None:
     assert erase(url).returncode == 0
 
 
+def test_an_answer_for_nobody_is_left_until_somebody_has_seen_to_it(postgres_stage: Stage, url: str) -> None:
+    stray = json.dumps({"payload": {"customer_id": CANARY}}).encode()
+    add = (
+        'INSERT INTO {} (topic, partition, "offset", saga_id, type, value)'
+        " VALUES ('payment_events', 0, 1, gen_random_uuid(), 'payment.authorized', %s)"
+    )
+    orphans = sql.Identifier(SCHEMA, "orphans")
+    with psycopg.connect(url) as connection:
+        connection.execute(sql.SQL(add).format(orphans), (stray,))
+    found = erase(url)
+    assert found.returncode == 1
+    assert "left: 0 sagas under way, 1 records" in found.stderr
+    assert rows_with(url, CANARY) == {"orphans": 1}
+    with psycopg.connect(url) as connection:
+        connection.execute(sql.SQL("UPDATE {} SET settled_at = clock_timestamp()").format(orphans))
+    found = erase(url)
+    assert (found.returncode, found.stdout) == (0, "erased in 0 sagas, 0 archived ones and 1 records\n")
+    assert rows_with(url, CANARY) == {}
+
+
 def test_a_customer_whose_id_begins_alike_keeps_everything(postgres_stage: Stage, url: str) -> None:
     ended(postgres_stage, OTHER)
     published(url)

@@ -174,7 +174,7 @@ def test_messages_and_batches_are_counted_as_the_loops_count_them(memory_stage: 
     api = memory_stage.api
     outbox, bus = MemoryOutbox(MemoryTable(), uuid4()), MemoryBus()
     standing = Standing(
-        counting=Counting(), store=api.store, outbox=outbox, bus=bus, group="g", kafka={},
+        counting=Counting(), store=api.store, outbox=outbox, bus=bus, group="g", topics=(), kafka={},
         relay=lambda: relay, worker=lambda: worker,
     )  # fmt: skip
     text = exposition(measures, standing)().decode()

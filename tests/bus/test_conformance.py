@@ -27,6 +27,7 @@ from tests.bus.reading import (
     member,
     numbered,
     publish,
+    publish_until_acknowledged,
     published,
     read,
     read_all,
@@ -72,6 +73,17 @@ def test_both_buses_send_a_key_to_the_same_partition(bus: Bus, topic: str, group
     publish(bus, *[Outgoing(topic, b"saga-%d" % n, b"") for n in (1, 2, 3, 5)])
     found = {record.key: record.partition for record in read_all(bus, topic, 4, group)}
     assert found == {b"saga-1": 1, b"saga-2": 2, b"saga-3": 0, b"saga-5": 3}
+
+
+def test_a_producer_knows_where_it_sends_a_key(bus: Bus, topic: str, group: str) -> None:
+    producer = bus.producer(client_id="t")
+    try:
+        publish_until_acknowledged(producer, numbered(topic, 20))
+        found = {record.key: record.partition for record in read_all(bus, topic, 20, group)}
+        assert found == {key: producer.partition(topic, key or b"") for key in found}
+        assert producer.partition(topic, b"") is None and producer.partition("no-such-topic", b"k") is None
+    finally:
+        producer.close(5.0)
 
 
 def test_records_without_a_key_are_spread_and_come_without_one(bus: Bus, topic: str, group: str) -> None:

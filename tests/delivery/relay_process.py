@@ -29,6 +29,9 @@ class FileProducer:
         self._file.write(b"".join(record.value + b"\n" for record in records))
         return [Outcome(Published.ACKNOWLEDGED)] * len(records)
 
+    def partition(self, topic: str, key: bytes) -> int | None:
+        return None
+
     def cut_off(self) -> bool:
         return False
 

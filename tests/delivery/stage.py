@@ -6,8 +6,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from random import Random
 from threading import Condition, RLock
 from time import monotonic
+from typing import Any
 from uuid import UUID
 
+from ordersaga.bus.partitioner import partition_of
 from ordersaga.bus.protocol import BusError, Outcome, Outgoing, Published, Record
 from ordersaga.delivery.clock import SystemClock
 from ordersaga.delivery.messages import OutboxRow
@@ -20,6 +22,8 @@ REFUSED = Outcome(Published.REFUSED, "too large")
 
 ONE, TWO, THREE = UUID(int=1), UUID(int=2), UUID(int=3)
 BOUND_SECONDS = 10.0
+PARTITIONS = 6
+"""Of each topic."""
 
 
 class Stage:
@@ -122,6 +126,9 @@ class ScriptedProducer:
     def values(self) -> list[bytes]:
         return [record.value for record in self.log]
 
+    def partition(self, topic: str, key: bytes) -> int | None:
+        return partition_of(key, PARTITIONS)
+
     def cut_off(self) -> bool:
         self.cuts += 1
         self._stage.tell()
@@ -175,8 +182,14 @@ class WatchedOutbox(MemoryOutbox):
     deletes = 0
     """Statements that were to delete acknowledged rows."""
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.before: Callable[[], None] = lambda: None
+        """What happens while a statement is on its way."""
+
     def _ask(self, question: str) -> None:
         self.stage.tell()
+        self.before()
         if question in self.away:
             raise OutboxUnavailable("the database is away")
 
@@ -209,10 +222,18 @@ class WatchedOutbox(MemoryOutbox):
         return super().take_over(limit, without=without)
 
     def left_behind(
-        self, known: Collection[int], *, older_than_seconds: float, limit: int, without: Collection[str] = ()
+        self,
+        known: Collection[int],
+        *,
+        older_than_seconds: float,
+        limit: int,
+        without: Collection[str] = (),
+        after: int = 0,
     ) -> Sequence[OutboxRow]:
         self._ask("left_behind")
-        found = super().left_behind(known, older_than_seconds=older_than_seconds, limit=limit, without=without)
+        found = super().left_behind(
+            known, older_than_seconds=older_than_seconds, limit=limit, without=without, after=after
+        )
         self.looks += 1
         self.stage.tell()
         return found

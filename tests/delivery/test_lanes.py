@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ordersaga.bus.protocol import Outgoing
-from ordersaga.delivery.lanes import Lanes
+from ordersaga.delivery.lanes import Lanes, names_of
 from ordersaga.delivery.messages import OutboxRow
 
 
@@ -100,22 +100,88 @@ def test_after_clearing_nothing_is_held_and_what_was_acknowledged_is_still_known
     assert (len(lanes), lanes.waiting, lanes.take(10)) == (0, 0, [])
 
 
-def test_a_topic_that_takes_too_much_room_is_set_aside_until_it_takes_a_row() -> None:
+def test_a_place_that_takes_too_much_room_is_set_aside_until_it_takes_a_row() -> None:
     lanes = Lanes()
     lanes.add([row(1), row(2, b"b"), row(3, b"b", after=2), row(4, b"c", after=0)], 0.0)
     for taken in lanes.take(10):
         lanes.failed(taken, retry_at=1.0)
-    assert lanes.set_aside(3, kept=1) is None, "there is room"
-    assert (lanes.set_aside(2, kept=1), set(lanes.held), lanes.aside) == ("t", {1}, {"t"})
+    assert lanes.set_aside(4, kept=1) is None, "there is room"
+    assert (lanes.set_aside(3, kept=1), set(lanes.held), lanes.aside) == (("t", None), {1}, {("t", None)})
     lanes.add([row(5, b"d"), OutboxRow(row_id=6, record=Outgoing("u", b"a", b"6"))], 0.0)
-    assert (lanes.set_aside(0, kept=1), set(lanes.held)) == (None, {1, 6})
+    assert (lanes.set_aside(0, kept=1), set(lanes.held), lanes.kept, lanes.others) == (None, {1, 6}, 1, 1)
 
     lanes.retry(1.0)
     other, tried = lanes.take(10)
     assert (other.row_id, tried.row_id) == (6, 1)
-    assert (lanes.acknowledged([other]), lanes.acknowledged([tried]), lanes.aside) == (set(), {"t"}, set())
+    assert (lanes.acknowledged([other]), lanes.acknowledged([tried])) == (set(), {("t", None)})
+    assert (lanes.aside, lanes.kept) == (set(), 0)
     lanes.add([row(3, b"b", after=2), row(2, b"b")], 0.0)
     assert [taken.row_id for taken in lanes.take(10)] == [2]
+
+
+def test_of_a_topic_only_the_partition_is_set_aside_that_takes_nothing() -> None:
+    lanes = Lanes(lambda topic, key: key[0] % 2)
+    even, odd = [row(n, bytes([2 * n])) for n in range(4)], [row(10 + n, bytes([2 * n + 1])) for n in range(4)]
+    lanes.add([*even, *odd], 0.0)
+    for taken in lanes.take(10):
+        if taken in even:
+            lanes.failed(taken, retry_at=1.0)
+        else:
+            lanes.acknowledged([taken])
+    assert lanes.set_aside(3, kept=1) == ("t", 0)
+    lanes.add([row(20, b"\x10"), row(21, b"\x11")], 0.0)
+    assert [taken.row_id for taken in lanes.take(10)] == [21]
+    assert names_of(lanes.aside) == ["t/0"]
+
+
+def test_a_lane_that_waits_beside_blocked_ones_is_stuck_too() -> None:
+    lanes = Lanes()
+    lanes.add([row(1), row(11, b"b", after=2), row(12, b"c", after=3)], 0.0)
+    assert lanes.set_aside(0, kept=1) is None, "what only waits is another's to publish"
+    lanes.failed(lanes.take(1)[0], retry_at=1.0)
+    assert lanes.set_aside(2, kept=1) == ("t", None)
+    assert set(lanes.held) == {1}
+
+
+def refused_twice(lanes: Lanes, at: float) -> None:
+    for retry_at in (at, at + 1.0):
+        lanes.retry(at)
+        for taken in lanes.take(10):
+            lanes.failed(taken, retry_at, refused=True)
+
+
+def test_in_a_place_that_is_set_aside_the_least_tried_stay_and_who_is_refused_twice_makes_room() -> None:
+    lanes = Lanes()
+    lanes.add([row(1), row(2, b"b")], 0.0)
+    for taken in lanes.take(10):
+        lanes.failed(taken, 0.0, refused=True)
+    lanes.add([row(3, b"c"), row(4, b"d"), row(5, b"e")], 0.0)
+    assert lanes.set_aside(1, kept=1) == ("t", None)
+    assert set(lanes.held) == {3}, "it was not tried yet"
+    lanes.add([row(4, b"d")], 0.0)
+    assert set(lanes.held) == {3}
+
+    refused_twice(lanes, 1.0)
+    lanes.add([row(6, b"f", after=5), row(4, b"d"), row(5, b"e")], 0.0)
+    assert set(lanes.held) == {4}, "6 follows another, and there is no more room than that"
+    refused_twice(lanes, 3.0)
+    lanes.add([row(3, b"c"), row(5, b"e")], 0.0)
+    assert set(lanes.held) == {5}, "3 has had its turn"
+    refused_twice(lanes, 5.0)
+    lanes.add([row(3, b"c"), row(4, b"d")], 0.0)
+    assert set(lanes.held) == {3}, "there is no other left"
+    lanes.acknowledged(lanes.take(10))
+    assert (lanes.aside, lanes.kept) == (set(), 0)
+
+
+def test_what_a_kept_row_waits_for_may_come_and_goes_before_it() -> None:
+    lanes = Lanes()
+    lanes.add([row(1), row(9, b"b", after=8)], 0.0)
+    lanes.failed(lanes.take(1)[0], 1.0)
+    assert lanes.set_aside(0, kept=2) == ("t", None)
+    lanes.add([row(10, b"b", after=9), row(8, b"b")], 0.0)
+    assert [taken.row_id for taken in lanes.take(10)] == [8]
+    assert set(lanes.held) == {1, 8, 9}
 
 
 @given(st.data())
@@ -148,7 +214,7 @@ def test_no_row_overtakes_another_of_its_lane(data: st.DataObject) -> None:
             settled.add(taken_row.row_id)
             lanes.acknowledged([taken_row])
         else:
-            lanes.failed(taken_row, 1.0)
+            lanes.failed(taken_row, 1.0, refused=data.draw(st.booleans()))
 
     def others_publish() -> None:
         """Another process keeps the order too: only a row with nothing before it leaves."""
@@ -176,8 +242,7 @@ def test_no_row_overtakes_another_of_its_lane(data: st.DataObject) -> None:
 
     lanes.add([rows[i] for i in pending], 0.0)
     for _ in range(4 * len(rows)):
-        if not lanes.aside:
-            lanes.add([rows[i] for i in arrivals if i not in settled], 0.0)
+        lanes.add([rows[i] for i in arrivals if i not in settled], 0.0)
         others_publish()
         lanes.gone([i for i in foreign if i in settled])
         lanes.retry(1.0)

@@ -100,3 +100,14 @@ def test_a_row_that_is_taken_over_once_more_is_looked_up_once(log: Log) -> None:
     log.until_answered(1)
     log.stage.until(lambda: not log.look_up.held(), "nothing waits")
     assert len(log.spans) == 1
+
+
+@pytest.mark.parametrize("ahead_ms", [5 * MINUTE_MS, 3 * 60 * MINUTE_MS])
+def test_a_row_is_found_though_the_clock_of_the_database_is_ahead_of_the_one_that_stamped_its_record(
+    log: Log, ahead_ms: int
+) -> None:
+    log.look_up.add([log.row(1, age_ms=-ahead_ms), log.row(2, age_ms=-ahead_ms)])
+    log.written = {b"1": log.now_ms - 1_000}
+    log.look_up.start()
+    log.until_answered(1, 2)
+    assert log.answers == {1: True, 2: False}

@@ -192,6 +192,7 @@ def test_rows_left_behind_are_mine_and_not_known_and_not_young(kind: Kind) -> No
     assert ids(one.left_behind([second], older_than_seconds=0.0, limit=10)) == [first, third]
     assert ids(one.left_behind([], older_than_seconds=0.0, limit=2)) == [first, second]
     assert ids(one.left_behind([], older_than_seconds=60.0, limit=10)) == []
+    assert ids(one.left_behind([], older_than_seconds=0.0, limit=1, after=first)) == [second]
     assert [row.after for row in all_of(one)] == [None, first, second]
 
 

@@ -1,7 +1,6 @@
 """What only a real database can show: transactions side by side, a database that hangs, one that is away."""
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -19,7 +18,7 @@ from ordersaga.delivery.outbox import TABLES_SQL, PostgresOutbox, write, written
 from ordersaga.delivery.outbox_protocol import AnotherServer, OutboxUnavailable
 from tests.speaking import turns_of
 
-from .stage import ONE, TWO, Stage
+from .stage import ONE, TWO
 
 A, B = Outgoing("t", b"a", b"1"), Outgoing("t", b"b", b"2")
 
@@ -47,14 +46,6 @@ def living(pool: ConnectionPool[Connection[Any]], owner: UUID) -> PostgresOutbox
     outbox = PostgresOutbox(pool, owner, lease_seconds=600.0)
     outbox.register()
     return outbox
-
-
-def waits_for_a_lock(url: str) -> bool:
-    with psycopg.connect(url) as connection:
-        found = connection.execute(
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-        ).fetchone()
-    return found is not None and found[0] > 0
 
 
 def test_what_was_acknowledged_is_deleted_in_one_round_trip(url: str) -> None:
@@ -141,21 +132,59 @@ def test_two_that_take_over_at_once_do_not_wait_for_each_other_nor_get_the_same(
         assert [row.row_id for row in living(pool, TWO).take_over(10)] == [second]
 
 
-def test_an_owner_that_renews_while_another_buries_it_lives(url: str, pool: Any) -> None:
-    """The lease has run out, but the renewal is under way and not visible yet: burying waits for it and then finds it
-    alive.
-    """
+def test_an_owner_that_renews_while_another_buries_it_lives_and_nobody_waits_for_it(url: str, pool: Any) -> None:
+    """The lease has run out, but the renewal is under way and not visible yet."""
     dead = PostgresOutbox(pool, ONE, lease_seconds=0.0, deadline=Deadline(10.0))
     dead.register()
-    commit(url, ONE, A)
-    two = living(pool, TWO)
-    with psycopg.connect(url) as renewing, ThreadPoolExecutor(1) as threads:
-        renewing.execute("UPDATE outbox_owners SET lease_until = now() + interval '1 hour' WHERE owner = %s", (ONE,))
-        taking = threads.submit(two.take_over, 10)
-        Stage().until(lambda: waits_for_a_lock(url), "the other waits for the renewal")
-        renewing.commit()
-        assert list(taking.result(10)) == []
+    row_ids = commit(url, ONE, A)
+    two = PostgresOutbox(pool, TWO, lease_seconds=600.0, deadline=Deadline(5.0))
+    two.register()
+    with psycopg.connect(url) as renewing:
+        renewing.execute("UPDATE outbox_owners SET lease_until = now() WHERE owner = %s", (ONE,))
+        assert list(two.take_over(10)) == []
     dead.beat()
+    assert [row.row_id for row in two.take_over(10)] == row_ids, "once it was not renewed in time"
+
+
+def test_a_clock_that_is_put_back_keeps_no_lease_of_a_dead_process_and_hides_no_row(url: str, pool: Any) -> None:
+    living(pool, ONE)
+    two = living(pool, TWO)
+    (row_id,) = commit(url, ONE, A)
+    (mine,) = commit(url, TWO, B)
+    with psycopg.connect(url) as connection:
+        later = "UPDATE outbox_owners SET lease_until = lease_until + interval '1 hour' WHERE owner = %s"
+        connection.execute(later, (ONE,))
+        connection.execute("UPDATE outbox SET created_at = created_at + interval '1 hour'")
+    assert [row.row_id for row in two.take_over(10)] == [row_id]
+    assert [row.row_id for row in two.left_behind([row_id], older_than_seconds=5.0, limit=10)] == [mine]
+
+
+def test_taking_over_is_no_reason_for_the_server_to_warn(url: str) -> None:
+    told: list[str | None] = []
+
+    def listen(connection: Connection[Any]) -> None:
+        connection.add_notice_handler(lambda notice: told.append(notice.message_primary))
+
+    commit(url, ONE, A)
+    with ConnectionPool(url, min_size=1, max_size=1, open=True, configure=listen) as pool:
+        two = living(pool, TWO)
+        assert len(two.take_over(10)) == 1
+        assert len(two.left_behind((), older_than_seconds=0.0, limit=10)) == 1
+    assert told == []
+
+
+LIMITS = (
+    "SELECT name, setting::int FROM pg_settings WHERE name IN"
+    " ('statement_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout')"
+)
+
+
+def test_behind_a_pooler_its_transactions_have_the_limits_of_all_others(pool: Any) -> None:
+    outbox = PostgresOutbox(pool, ONE, schema="public", deadline=Deadline(7.0))
+    with outbox._transaction(on_any=True) as connection:
+        limits: dict[str, int] = dict(connection.execute(LIMITS).fetchall())
+    assert limits.pop("statement_timeout") == limits.pop("idle_in_transaction_session_timeout") == 7_000
+    assert all(one == 8_000 for one in limits.values()), "servers before 17 have none for transactions"
 
 
 def test_on_another_server_ids_are_not_believed(url: str, pool: Any) -> None:
@@ -182,8 +211,8 @@ def test_on_another_server_ids_are_not_believed(url: str, pool: Any) -> None:
     two = living(pool, TWO)
     assert (one.server, one.owner != ONE) == (server, True)
     assert nobodys.owner not in (ONE, one.owner)
-    assert list(two.take_over(10)) == []
-    assert [row.row_id for row in one.take_over(10)] == [*row_ids, nobodys.row_id], "before its old lease has ended"
+    assert [row.row_id for row in two.take_over(10)] == [nobodys.row_id]
+    assert [row.row_id for row in one.take_over(10)] == row_ids, "before its old lease has ended"
 
 
 def test_the_tables_may_live_in_a_schema_of_their_own(database_url: str) -> None:

@@ -3,6 +3,7 @@ fit for the next one, and the server ends what takes too long.
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,31 @@ def test_the_server_ends_a_statement_before_it_ends_the_transaction(pool: Connec
         connection.commit()
     assert limits.pop("statement_timeout") == 60_000
     assert all(one > 60_000 for one in limits.values()), "servers before 17 have none for transactions"
+
+
+def test_a_server_that_freezes_while_a_connection_is_made_keeps_nobody_waiting_without_end(tmp_path: Path) -> None:
+    """The pool has three workers for all that it does."""
+    tmp_path.chmod(0o755)
+    with PostgresServer.start(tmp_path / "postgres") as server:
+        pool = open_pool(
+            server.create_database(),
+            name="test",
+            options="-c application_name=test",
+            size_max=1,
+            wait_seconds=1.0,
+            connect_seconds=2,
+            configure=lambda connection: server.freeze(),
+            timeout_seconds=60.0,
+        )
+
+        def tries_again() -> bool:
+            with suppress(PoolTimeout):
+                pool.putconn(pool.getconn(0.1))
+            return pool.get_stats().get("connections_errors", 0) > 0
+
+        until(tries_again, "the first is given up", within_seconds=15.0)
+        server.thaw()
+        pool.close()
 
 
 # --- a share of it --------------------------------------------------------------------------------

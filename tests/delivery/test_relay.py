@@ -1,16 +1,19 @@
 """What becomes of rows that are offered to a relay: published, tried again, and left in order at the end."""
 
 from collections.abc import Callable, Sequence
+from itertools import count as naturals
+from itertools import islice
 from random import Random
 
 import pytest
 
+from ordersaga.bus.partitioner import partition_of
 from ordersaga.bus.protocol import Outcome, Outgoing
 from ordersaga.delivery import failpoints, relay, upkeep
 from ordersaga.delivery.messages import OutboxRow
 
 from .house import Gate, House, Process, answers
-from .stage import ACKNOWLEDGED, ONE, REFUSED, TWO, UNKNOWN
+from .stage import ACKNOWLEDGED, ONE, PARTITIONS, REFUSED, TWO, UNKNOWN
 
 # --- the ordinary way ----------------------------------------------------------------------------------------
 
@@ -280,6 +283,84 @@ def test_a_process_that_has_enough_to_do_lets_go_of_no_topic_for_a_row_that_was_
     assert one.relay.full
     gate.opened.set()
     one.until_published(*given)
+
+
+# --- a partition that takes nothing --------------------------------------------------------------------------
+
+
+def keys_of(partition: int, count: int) -> list[bytes]:
+    """Of lanes that go there."""
+    of_it = (key for key in map(b"%d".__mod__, naturals()) if partition_of(key, PARTITIONS) == partition)
+    return list(islice(of_it, count))
+
+
+def takes_all_but(partition: int, outcome: Outcome) -> Callable[[Outgoing], Outcome]:
+    return lambda record: outcome if partition_of(record.key, PARTITIONS) == partition else ACKNOWLEDGED
+
+
+@pytest.mark.parametrize("outcome", [REFUSED, UNKNOWN], ids=["refused", "not answered"])
+def test_a_partition_that_takes_nothing_holds_up_no_other_of_its_topic(house: House, outcome: Outcome) -> None:
+    one = house.process(ONE, held_max=10, left_behind_after_seconds=3600.0).start()
+    one.producer.answer = takes_all_but(0, outcome)
+    dead, others = keys_of(0, 60), keys_of(1, 30)
+    for value in dead[:30]:
+        one.send(value)
+    for value, also_dead in zip(others, dead[30:], strict=True):
+        one.send(value, also_dead)
+        one.until(lambda value=value: value in one.producer.values, "the other goes on")  # type: ignore[misc]
+        assert one.relay.figures().held <= 10
+    assert "all of t/0 waits" in one.relay.health().detail
+
+    one.producer.answer = answers()
+    house.clock.advance(61.0)
+    house.until_empty()
+    assert sorted(one.producer.values) == sorted(dead + others)
+    one.until(lambda: not one.relay.health().detail, "nothing is odd any more")
+
+
+def test_what_is_left_of_a_partition_that_takes_nothing_hides_nothing_that_comes_after_it(house: House) -> None:
+    """A COMMIT whose answer was lost, behind more rows than are fetched at a time."""
+    one = house.process(ONE, held_max=10, batch_max=4).start()
+    one.producer.answer = takes_all_but(0, UNKNOWN)
+    for value in keys_of(0, 40):
+        one.send(value)
+    one.until(lambda: one.relay._lanes.aside == {("t", 0)}, "it is set aside")
+    (found,) = keys_of(1, 1)
+    one.commit(found)
+    house.clock.advance(6.0)
+    one.until_published(found)
+
+
+def test_rows_behind_those_of_another_process_in_such_a_partition_hold_up_nothing_else(house: House) -> None:
+    two = house.process(TWO).start()
+    one = house.process(ONE, held_max=10, left_behind_after_seconds=3600.0).start()
+    one.producer.answer = two.producer.answer = takes_all_but(0, UNKNOWN)
+    dead, (other,) = keys_of(0, 31), keys_of(1, 1)
+    for key in dead[:30]:
+        two.send(b"1", key=key)
+    two.until(lambda: two.relay.figures().blocked_lanes == 30, "they were tried")
+    one.send(dead[30])
+    for key in dead[:30]:
+        one.send(b"2", key=key)
+    one.send(other)
+    one.until_published(other)
+
+    one.producer.answer = two.producer.answer = answers()
+    house.until_empty()
+    assert sorted(two.producer.values) == [b"1"] * 30
+
+
+def test_rows_that_are_refused_for_good_keep_no_partition_set_aside_once_it_was_mended(house: House) -> None:
+    one = house.process(ONE, held_max=10, refused_retry_seconds=0.02, left_behind_after_seconds=0.0).start()
+    one.producer.answer = lambda record: REFUSED
+    rows = keys_of(0, 20)
+    for value in rows:
+        one.send(value)
+    one.until(lambda: one.relay._lanes.aside == {("t", 0)}, "it is set aside")
+    bad = {value.decode(): REFUSED for value in rows[:5]}
+    one.producer.answer = answers(**bad)
+    one.until(lambda: len(house.table.rows) == len(bad), "the others have gone out")
+    assert sorted(one.producer.values) == sorted(rows[5:])
 
 
 # --- the end -------------------------------------------------------------------------------------------------

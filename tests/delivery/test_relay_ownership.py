@@ -1,18 +1,19 @@
 """Who publishes which row: its own process, whoever takes over, nobody twice without need."""
 
 from collections.abc import Collection, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from threading import Event
 
 import pytest
 
+from ordersaga.bus.memory import MemoryBus
 from ordersaga.bus.protocol import BusUnavailable, Outgoing
 from ordersaga.delivery.messages import OutboxRow
 from ordersaga.delivery.outbox_protocol import OutboxUnavailable
 from ordersaga.delivery.upkeep import Upkeep
 
 from .house import LEASE_SECONDS, Gate, House, Process, answers
-from .stage import ONE, TWO, UNKNOWN, SeededRandom
+from .stage import ONE, TWO, UNKNOWN, MovableClock, SeededRandom
 
 # --- the database is away, or its answer got lost ------------------------------------------------------------
 
@@ -205,12 +206,29 @@ def test_an_offer_from_before_the_lease_was_lost_is_left_to_others(house: House,
     with house.table.lock:
         house.table.lease_until.clear()
         house.table.owner_of[rows[0].row_id] = TWO
-        house.table.lease_until[TWO] = float("inf")
+        house.table.lease_until[TWO] = house.table.clock.monotonic() + 60.0
     house.clock.advance(LEASE_SECONDS / 3)
     one.until(lambda: one.outbox.owner != ONE and one.relay.figures().leased, "there is a new lease")
     one.relay.offer(rows)
     one.pass_scans()
     assert one.producer.values == []
+
+
+def test_statements_that_are_slow_one_after_the_other_do_not_cost_the_lease(standing: House) -> None:
+    one = standing.process(ONE).start()
+    leased: list[bool] = []
+
+    def slow() -> None:
+        standing.clock.advance(3.0)
+        leased.append(one.relay.figures().leased)
+
+    one.outbox.before = slow
+    for number in range(5):
+        looked = one.outbox.looks
+        one.send(b"%d" % number)
+        one.until(lambda looked=looked: one.outbox.looks > looked, "it was slow")  # type: ignore[misc]
+    one.outbox.before = lambda: None
+    assert len(leased) > 10 and all(leased)
 
 
 # --- the clock of the database -------------------------------------------------------------------------------
@@ -241,6 +259,30 @@ def test_a_process_that_died_about_when_the_clock_was_put_forward_is_taken_over_
     one.pass_scans()
     assert one.producer.values == []
     house.clock.advance(LEASE_SECONDS)
+    one.until_published(b"a")
+
+
+def test_a_clock_that_is_put_back_ends_no_lease_of_a_living_process_and_keeps_none_of_a_dead_one(
+    house: House, one: Process
+) -> None:
+    dead = house.process(TWO)
+    dead.outbox.register()
+    dead.commit(b"a")
+    one.pass_scans()
+    house.table_clock.advance(-3600.0)
+    one.pass_scans()
+    assert house.table.lease_until.keys() == {ONE, TWO}
+    for _ in range(4):
+        beats = one.outbox.beats
+        house.clock.advance(LEASE_SECONDS / 3)
+        one.until(lambda beats=beats: one.outbox.beats > beats, "it renews its lease")  # type: ignore[misc]
+    one.until_published(b"a")
+    assert one.outbox.owner == ONE
+
+
+def test_a_row_is_found_though_the_clock_was_put_back_behind_it(house: House, one: Process) -> None:
+    one.commit(b"a")
+    house.table_clock.advance(-3600.0)
     one.until_published(b"a")
 
 
@@ -281,6 +323,26 @@ def test_a_row_is_not_deleted_for_one_of_its_id_that_was_acknowledged_before(hou
     house.clock.advance(6.0)
     one.outbox.away = ()
     one.until_published(b"a", b"b")
+
+
+def test_a_lease_that_was_lost_before_the_server_was_another_begins_anew_with_other_ids(
+    house: House, one: Process
+) -> None:
+    one.outbox.away = {"acknowledged"}
+    one.send(b"a")
+    one.until_published(b"a")
+    one.outbox.away = {"acknowledged", "register"}
+    with house.table.lock:
+        house.table.lease_until.clear()
+    house.clock.advance(LEASE_SECONDS / 3)
+    one.until(lambda: not one.relay.figures().leased, "the loss is noticed")
+    fail_over(house)
+    (row,) = one.commit(b"b")
+    assert row.row_id == 1, "as that of the other, which is to be deleted"
+    one.outbox.away = ()
+    house.clock.advance(6.0)
+    one.until_published(b"a", b"b")
+    house.until_empty()
 
 
 @pytest.mark.parametrize("noticed", [False, True], ids=["before it is noticed", "after it was noticed"])
@@ -358,7 +420,32 @@ def test_rows_of_a_dead_process_that_are_in_the_log_are_not_published_again(hous
     house.until_empty()
     assert one.producer.values == [b"2", b"3"]
     assert len(rows) == 4
-    assert created_ms - 120_000 < asked[0] < created_ms
+    assert created_ms - 660_000 < asked[0] < created_ms - 540_000
+
+
+class Skewed(MovableClock):
+    """What it says of the time of day is wrong by so many minutes."""
+
+    def __init__(self, minutes: float) -> None:
+        super().__init__()
+        self._wrong_by = timedelta(minutes=minutes)
+
+    def now(self) -> datetime:
+        return super().now() + self._wrong_by
+
+
+@pytest.mark.parametrize("minutes", [-5, 5])
+def test_a_record_is_found_in_the_log_though_the_clock_of_who_wrote_it_is_minutes_off(
+    house: House, minutes: int
+) -> None:
+    dead = house.process(TWO)
+    bus = MemoryBus(topics=["t"], clock=Skewed(minutes))
+    bus.producer(client_id="dead").publish([row.record for row in dead.commit(b"a")], 1.0)
+    dead.commit(b"b")
+    house.clock.advance(LEASE_SECONDS + 1)
+    one = house.process(ONE, was_written=bus.written_since).start()
+    house.until_empty()
+    assert one.producer.values == [b"b"]
 
 
 def test_rows_of_a_dead_process_wait_until_the_log_can_be_read(house: House) -> None:

@@ -172,6 +172,9 @@ class _Producer:
         kept = Outcome(Published.ACKNOWLEDGED)
         return [next(outcomes) if trouble is None else kept for trouble in troubles]
 
+    def partition(self, topic: str, key: bytes) -> int | None:
+        return self._producer.partition(topic, key)
+
     def cut_off(self) -> bool:
         return self._producer.cut_off()
 

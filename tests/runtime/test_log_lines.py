@@ -109,6 +109,9 @@ class Refusing:
     def publish(self, records: Sequence[Outgoing], timeout_seconds: float) -> Sequence[Outcome]:
         return [Outcome(Published.REFUSED, "too large") for _ in records]
 
+    def partition(self, topic: str, key: bytes) -> int | None:
+        return None
+
     def cut_off(self) -> bool:
         return False
 

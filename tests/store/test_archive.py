@@ -2,20 +2,24 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from time import monotonic
 from typing import Any
 from uuid import UUID
 
+import psycopg
 import pytest
 from msgspec.structs import replace
+from structlog.testing import capture_logs
 
 from ordersaga.orchestrator.core.instance import Acceptance, Resolved, Status
 from ordersaga.orchestrator.core.reasons import Reason
+from ordersaga.orchestrator.runtime.archiving import ArchiveSettings, archive_all
 from ordersaga.orchestrator.store.postgres import PostgresTransaction
 from ordersaga.orchestrator.store.protocol import Batch, Lookup, SagaCount, Store
 from ordersaga.orchestrator.store.search import Search
 from tests.waiting import until
 
-from .places import Place, PostgresPlace
+from .places import SCHEMA, Place, PostgresPlace
 from .sagas import NOW, PAST, AnyInstance, begin, change, changed, new_id, saga, waiting_until
 
 LONG_AGO = NOW - timedelta(days=100)
@@ -218,6 +222,23 @@ def test_a_week_of_which_too_many_are_left_stays(postgres: PostgresPlace, monkey
     )
     assert postgres.archive().drop_history(older_than=AGE) == []
     assert postgres.ask("SELECT count(*) FROM saga_history_20250106") == [(2,)]
+
+
+def test_a_week_that_somebody_reads_is_left_for_another_time_and_keeps_no_writer_waiting(
+    postgres: PostgresPlace,
+) -> None:
+    postgres.ask(
+        "CREATE TABLE saga_history_20250106 PARTITION OF saga_history FOR VALUES"
+        " FROM ('01943924-0000-0000-0000-000000000000') TO ('01945d30-c400-0000-0000-000000000000')"
+    )
+    settings, archive = ArchiveSettings(older_than=AGE, forget_after=None), postgres.archive()
+    with psycopg.connect(postgres.url, options=f"-c search_path={SCHEMA}") as reader, capture_logs() as told:
+        reader.execute("LOCK TABLE saga_history IN ACCESS SHARE MODE")
+        began = monotonic()
+        assert [done.dropped for done in archive_all(archive, settings, lambda: True)][-1] == ()
+        assert monotonic() - began < 1.5
+    assert [one["event"] for one in told] == ["archive.week_in_use"]
+    assert list(archive.drop_history(older_than=AGE)) == ["saga_history_20250106"]
 
 
 def test_the_archive_is_searched_if_asked_and_by_every_condition(place: Place, store: Store) -> None:

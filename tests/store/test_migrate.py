@@ -12,7 +12,8 @@ import pytest
 from ordersaga.local.postgres import PostgresServer
 from ordersaga.orchestrator.store import migrate as migrating
 from ordersaga.orchestrator.store.migrate import NEWEST, Migration, migrate, migrations
-from ordersaga.orchestrator.store.protocol import SchemaMismatch, StoreUnavailable
+from ordersaga.orchestrator.store.protocol import SchemaInUse, SchemaMismatch, StoreUnavailable
+from ordersaga.preparing import Prepared, Step
 from tests.local.watching import program, until
 
 from .places import SCHEMA, PostgresPlace
@@ -96,10 +97,37 @@ def test_a_migration_does_not_queue_in_front_of_running_workers(
     monkeypatch.setattr(migrating, "_LOCK_TIMEOUT", "100ms")
     with psycopg.connect(database_url) as worker:
         worker.execute("SELECT * FROM ordersaga.first")
-        with pytest.raises(StoreUnavailable, match="55P03") as caught:
+        with pytest.raises(SchemaInUse, match="55P03") as caught:
             migrate(database_url, SCHEMA, known=[FIRST, SECOND])
     assert caught.value.retriable
     assert list(migrate(database_url, SCHEMA, known=[FIRST, SECOND])) == ["0002_second"]
+
+
+class Never:
+    """What is not begun."""
+
+    def start(self) -> None:
+        raise AssertionError("the schema is not ready")
+
+    def stop(self, timeout_seconds: float) -> bool:
+        return True
+
+
+def test_while_a_migration_waits_for_its_moment_others_work_on(database_url: str) -> None:
+    migrate(database_url, SCHEMA, known=migrations()[:13])
+    options = f"-c search_path={SCHEMA} -c statement_timeout=3s"
+    waits = "SELECT count(*) FROM pg_locks WHERE relation = 'orphans'::regclass AND NOT granted"
+    prepared = Prepared([Step(name="schema", do=lambda: migrate(database_url, SCHEMA))], Never())
+    with (
+        psycopg.connect(database_url, options=options) as reader,
+        psycopg.connect(database_url, options=options, autocommit=True) as other,
+    ):
+        reader.execute("LOCK TABLE orphans IN ACCESS SHARE MODE")
+        prepared.start()
+        until(lambda: other.execute(waits).fetchone() == (1,), "the migration waits for its lock")
+        assert other.execute("SELECT count(*) FROM orphans").fetchone() == (0,)
+        until(lambda: "55P03" in prepared.health().detail, "it says so")
+        assert prepared.stop(5.0)
 
 
 def test_a_schema_may_have_any_name_and_two_in_one_database_do_not_meet(database_url: str) -> None:

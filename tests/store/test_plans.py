@@ -171,6 +171,31 @@ def test_a_week_of_history_is_dropped_without_reading_it(filled: psycopg.Connect
         assert filled.execute("SELECT count(*) FROM saga_history_other").fetchone() == (3,)
 
 
+ARCHIVED = """
+    INSERT INTO archive (saga_id, saga, version, status, state, history)
+        SELECT first_id_of(now() - interval '100 days' - n * interval '1 second'), 'trial', 1, 'CANCELLED',
+            decode(repeat('00', 1000), 'hex'), ''
+        FROM generate_series(1, 20000) n;
+    ANALYZE archive
+"""
+A_MONTH = {"age": timedelta(days=30), "limit": 200}
+
+
+@pytest.mark.parametrize(
+    ("file", "name", "values"),
+    [("archive.sql", "forget", A_MONTH), ("archive_files.sql", "to_file", A_MONTH | {"after": UUID(int=0)})],
+)
+def test_a_look_for_what_is_old_does_not_read_all_that_is_young(
+    filled: psycopg.Connection[Any], file: str, name: str, values: dict[str, Any]
+) -> None:
+    statement = b"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + statements(file)[name]
+    with filled.transaction(force_rollback=True):
+        filled.execute(ARCHIVED)
+        found = filled.execute(statement, values).fetchone()
+    assert found is not None
+    assert found[0][0]["Plan"]["Shared Hit Blocks"] + found[0][0]["Plan"]["Shared Read Blocks"] < 50
+
+
 def test_a_step_that_changes_nothing_searched_for_touches_no_index(postgres: PostgresPlace) -> None:
     store, one = postgres.store(), saga()
     with store.transaction() as transaction:

@@ -157,6 +157,9 @@ class CutProducer:
             self._producer.publish(self._line.fault.says(record), timeout_seconds)
         return [Outcome(Published.ACKNOWLEDGED)] * len(records)
 
+    def partition(self, topic: str, key: bytes) -> int | None:
+        return self._producer.partition(topic, key)
+
     def cut_off(self) -> bool:
         return self._producer.cut_off()
 

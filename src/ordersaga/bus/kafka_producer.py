@@ -89,6 +89,8 @@ class KafkaProducer:
         """Still with the client, no longer waited for."""
         self._in_doubt: dict[Identity, int] = {}
         """Lost with a dropped client, and since when to look for them in the log."""
+        self._partitions: dict[str, int] = {}
+        """How many each topic had when something was sent to it last."""
         self._calm_with: Session | None = None
         self._calm_at = 0.0
         """When what was sent by those before this client has been handled."""
@@ -112,6 +114,10 @@ class KafkaProducer:
         finally:
             self._remember(call)
             self._lock.release()
+
+    def partition(self, topic: str, key: bytes) -> int | None:
+        count = self._partitions.get(topic)
+        return partition_of(key, count) if key and count else None
 
     def cut_off(self) -> bool:
         self._connecting.drop_any()
@@ -249,7 +255,7 @@ class KafkaProducer:
         if topic in counts:
             raise BusUnavailable(f"the partitions of topic {topic} are not known")
         counts[topic] = 0
-        counts[topic] = client.partition_count(topic)
+        counts[topic] = self._partitions[topic] = client.partition_count(topic)
         return counts[topic]
 
     def _recover(self, call: "_Call", client: Session, failed: Sequence[int], until: float) -> None:

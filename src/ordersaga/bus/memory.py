@@ -196,6 +196,10 @@ class MemoryProducer:
             return [Outcome(Published.UNKNOWN, "not sent: the producer is closed")] * len(records)
         return self._bus._publish(records)
 
+    def partition(self, topic: str, key: bytes) -> int | None:
+        count = len(self._bus._log.get(topic, ()))
+        return partition_of(key, count) if key and count else None
+
     def cut_off(self) -> bool:
         """What was handed over is in the log."""
         return False

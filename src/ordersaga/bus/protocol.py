@@ -134,6 +134,9 @@ class Producer(Protocol):
         producer, as after a crash, knows nothing of it: ask `Bus.written_since` first where a repeat is not harmless.
         """
 
+    def partition(self, topic: str, key: bytes) -> int | None:
+        """Where records with this key go, as far as is known without asking a broker. None: not known, or to any."""
+
     def cut_off(self) -> bool:
         """Write nothing more of what was handed over and not acknowledged, and say whether there is such. What was on
         its way already may still arrive.

@@ -22,16 +22,26 @@ class Lease:
         return max(0.0, self.until - now)
 
 
+LEASE_LONGEST_SECONDS = 300.0
+"""Or as long as one's own, if that is longer: processes that share an outbox have leases of about one length."""
+
+
+def too_long_seconds(lease_seconds: float) -> float:
+    """What no lease has left, for whoever has one of `lease_seconds`."""
+    return 2 * max(LEASE_LONGEST_SECONDS, lease_seconds)
+
+
 class DatabaseClock:
-    """Whether the clock that all leases end by goes on like ours. Put forward it ends those of processes that live, and
-    they renew them within a third of a lease. The non-promise: who has not read it before cannot tell.
+    """Whether the clock that all leases end by goes on like ours. Put forward it ends those of processes that live; put
+    back it makes them longer than any lease is. They renew them within a third of a lease. The non-promise: who has not
+    read it before cannot tell.
     """
 
     def __init__(self, clock: Clock, lease_seconds: float) -> None:
         self._clock = clock
         self._lease_seconds = lease_seconds
-        self._ahead: float | None = None
-        """By how much it was ahead of ours when it was read last, at most."""
+        self._ahead: tuple[float, float] | None = None
+        """By how much it was ahead of ours when it was read last, at least and at most."""
         self._believed_from = float("-inf")
 
     def is_believed(self, read: Callable[[], float]) -> bool:
@@ -39,9 +49,12 @@ class DatabaseClock:
         asked_at = self._clock.monotonic()
         seconds = read()
         now = self._clock.monotonic()
-        if self._ahead is not None and seconds - now > self._ahead + self._lease_seconds * 0.2:
-            self._believed_from = now + self._lease_seconds
-        self._ahead = seconds - asked_at
+        least, most = seconds - now, seconds - asked_at
+        if self._ahead is not None:
+            least_before, most_before = self._ahead
+            if max(least - most_before, least_before - most) > self._lease_seconds * 0.2:
+                self._believed_from = now + self._lease_seconds
+        self._ahead = least, most
         return now >= self._believed_from
 
 

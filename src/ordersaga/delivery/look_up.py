@@ -32,10 +32,10 @@ and before then.
 _LOOK_UP_SECONDS = 30.0
 _LONG_SECONDS = 2.0
 """A span that was read in less is followed by one twice as long. Whoever comes meanwhile waits for its end."""
-_SPAN_FIRST_MS = 300_000
+_SPAN_FIRST_MS = 720_000
 _SPAN_LEAST_MS = 10_000
-_CLOCKS_DIFFER_MS = 60_000
-"""How far the clock that stamps records may be behind the database's."""
+_CLOCKS_DIFFER_MS = 600_000
+"""How far clocks may differ: the database's, ours, and that of the process that stamped a record."""
 
 
 class LookUp(Looped):
@@ -77,11 +77,12 @@ class LookUp(Looped):
         for row in rows:
             by_topic.setdefault(row.record.topic, {})[row.row_id] = row
         added = {row.row_id for row in rows}
+        now_ms = self._now_ms()
         with self._lock:
             for search in self._searches:
                 # A row that was taken over once more, under another owner, is looked up for that one.
                 search.let_go(added)
-            self._searches.extendleft(_Search(of_topic) for of_topic in by_topic.values())
+            self._searches.extendleft(_Search(of_topic, now_ms) for of_topic in by_topic.values())
         self._loop.wake()
 
     def held(self) -> Sequence[int]:
@@ -99,7 +100,7 @@ class LookUp(Looped):
         if search is None:
             self._loop.pause(None)
             return
-        since_ms = search.since_ms(rows, int(self._clock.now().timestamp() * 1000))
+        since_ms = search.since_ms(rows, self._now_ms())
         began = self._clock.monotonic()
         try:
             answers = self._was_written(
@@ -111,7 +112,7 @@ class LookUp(Looped):
         self._failures = 0
         pairs = list(zip(rows, answers, strict=True))
         written = [row for row, is_written in pairs if is_written]
-        missing = [row for row, is_written in pairs if not is_written and _written_after_ms(row) >= since_ms]
+        missing = [row for row, is_written in pairs if not is_written and search.written_after_ms(row) >= since_ms]
         self._written(written)
         self._missing(missing)
         took_seconds = self._clock.monotonic() - began
@@ -131,6 +132,9 @@ class LookUp(Looped):
             search = self._searches[-1]
             return search, list(search.rows.values())
 
+    def _now_ms(self) -> int:
+        return int(self._clock.now().timestamp() * 1000)
+
     def _failed(self, search: "_Search", error: BusUnavailable) -> None:
         self._failures += 1
         search.failed(str(error)[:500])
@@ -143,6 +147,8 @@ class _Search:
     """Rows of one topic that were added together, and how far the log was read back for them."""
 
     rows: dict[int, OutboxRow]
+    added_ms: int
+    """When, by our clock."""
     read_back_to_ms: int | None = None
     span_ms: int = _SPAN_FIRST_MS
     error: str = ""
@@ -154,7 +160,13 @@ class _Search:
     def since_ms(self, rows: Sequence[OutboxRow], now_ms: int) -> int:
         """Where the next span begins; it ends where the last one began. None begins before all rows were written."""
         end_ms = now_ms if self.read_back_to_ms is None else self.read_back_to_ms
-        return max(min(map(_written_after_ms, rows)), end_ms - self.span_ms)
+        return max(min(map(self.written_after_ms, rows)), end_ms - self.span_ms)
+
+    def written_after_ms(self, row: OutboxRow) -> int:
+        """What no record of it can have been stamped before. The database's clock may be ahead of all: the row was
+        there when it came here.
+        """
+        return min(row.created_ms or 0, self.added_ms) - _CLOCKS_DIFFER_MS
 
     def let_go(self, row_ids: set[int]) -> None:
         for row_id in row_ids & self.rows.keys():
@@ -169,7 +181,3 @@ class _Search:
     def failed(self, error: str) -> None:
         self.error = error
         self.span_ms = max(_SPAN_LEAST_MS, self.span_ms // 2)
-
-
-def _written_after_ms(row: OutboxRow) -> int:
-    return (row.created_ms or 0) - _CLOCKS_DIFFER_MS

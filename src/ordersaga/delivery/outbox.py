@@ -27,10 +27,10 @@ from ordersaga.bus.protocol import Outgoing
 from ordersaga.delivery.arrays import Bigints, Bytes, Texts, register
 from ordersaga.delivery.clock import Clock, Randomness, SystemClock, SystemRandom
 from ordersaga.delivery.deadline import Deadline
-from ordersaga.delivery.lease import DatabaseClock
+from ordersaga.delivery.lease import DatabaseClock, too_long_seconds
 from ordersaga.delivery.messages import OutboxRow
 from ordersaga.delivery.outbox_protocol import AnotherServer, LeaseLost, OutboxUnavailable, Pending
-from ordersaga.delivery.pool import lent
+from ordersaga.delivery.pool import Entry, lent
 from ordersaga.delivery.round_trip import round_trip
 from ordersaga.wire.headers import unpacked
 
@@ -112,11 +112,11 @@ class PostgresOutbox:
         self._owner = owner
         self._former: UUID | None = None
         self._server: datetime | None = None
-        self._schema = schema
         self._lease_seconds = lease_seconds
         self._database_clock = DatabaseClock(clock or SystemClock(), lease_seconds)
         self._name = name
         self._deadline = deadline or Deadline(lease_seconds / 3)
+        self._entry = None if schema is None else Entry(schema, self._deadline.seconds)
         self._randomness = randomness or SystemRandom()
 
     @property
@@ -166,15 +166,22 @@ class PostgresOutbox:
             return {row_id for (row_id,) in cursor}
 
     def take_over(self, limit: int, *, without: Collection[str] = ()) -> Sequence[OutboxRow]:
+        is_believed = self._database_clock.is_believed(self._seconds)
         with self._transaction() as connection:
-            if self._database_clock.is_believed(lambda: _seconds(connection)):
-                _ask(connection, "bury", {})
+            if is_believed:
+                _ask(connection, "bury", {"too_long_seconds": too_long_seconds(self._lease_seconds)})
             wanted = {"owner": self._owner, "former": self._former, "limit": limit, "without": Texts(list(without))}
             cursor = _ask(connection, "take_over", wanted)
             return sorted((_row(found) for found in cursor), key=lambda row: row.row_id)
 
     def left_behind(
-        self, known: Collection[int], *, older_than_seconds: float, limit: int, without: Collection[str] = ()
+        self,
+        known: Collection[int],
+        *,
+        older_than_seconds: float,
+        limit: int,
+        without: Collection[str] = (),
+        after: int = 0,
     ) -> Sequence[OutboxRow]:
         with self._transaction() as connection:
             wanted = {
@@ -183,8 +190,17 @@ class PostgresOutbox:
                 "older_than_seconds": older_than_seconds,
                 "limit": limit,
                 "without": Texts(list(without)),
+                "after": after,
             }
             return [_row(found) for found in _ask(connection, "left_behind", wanted)]
+
+    def _seconds(self) -> float:
+        """In a round trip of its own: within one psycopg would begin a transaction again after what is waited for."""
+        with self._transaction() as connection:
+            asked = _ask(connection, "seconds", {})
+        found = asked.fetchone()
+        assert found is not None, "it has a row"
+        return float(found[0])
 
     def pending(self) -> Pending:
         with self._transaction(on_any=True) as connection:
@@ -201,8 +217,8 @@ class PostgresOutbox:
         try:
             with lent(self._pool, self._deadline, self._deadline.seconds) as connection:
                 with round_trip(connection):
-                    if self._schema is not None:
-                        connection.execute("SELECT set_config('search_path', %s, true)", (self._schema,))
+                    if self._entry is not None:
+                        self._entry.make(connection)
                     asked = _ask(connection, "is_same", {"server": server}) if server else None
                     yield connection
                     connection.commit()
@@ -229,11 +245,6 @@ def _ask(connection: Connection[Any], name: str, parameters: Mapping[str, Any]) 
     pool's rows are.
     """
     return connection.cursor(row_factory=tuple_row).execute(_text(name), parameters)
-
-
-def _seconds(connection: Connection[Any]) -> float:
-    ((seconds,),) = _ask(connection, "seconds", {})
-    return float(seconds)
 
 
 def _row(found: tuple[Any, ...]) -> OutboxRow:

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from ordersaga.bus.protocol import Outgoing
 from ordersaga.delivery.clock import Clock, Randomness, SystemClock, SystemRandom
-from ordersaga.delivery.lease import DatabaseClock
+from ordersaga.delivery.lease import DatabaseClock, too_long_seconds
 from ordersaga.delivery.messages import OutboxRow
 from ordersaga.delivery.outbox_protocol import AnotherServer, LeaseLost, Pending
 
@@ -65,10 +65,11 @@ class MemoryTable:
             if not lane:
                 del self.lanes[row.record.topic, row.record.key]
 
-    def bury(self) -> None:
+    def bury(self, too_long_seconds: float) -> None:
         now = self.clock.monotonic()
-        for owner in [owner for owner, until in self.lease_until.items() if until <= now]:
-            del self.lease_until[owner]
+        for owner, until in list(self.lease_until.items()):
+            if not now < until <= now + too_long_seconds:
+                del self.lease_until[owner]
 
 
 class MemoryOutbox:
@@ -133,7 +134,7 @@ class MemoryOutbox:
         with self._table.lock:
             self._check()
             if self._database_clock.is_believed(self._table.clock.monotonic):
-                self._table.bury()
+                self._table.bury(too_long_seconds(self._lease_seconds))
             living, rows = self._table.lease_until, self._table.rows
             orphans = (i for i, owner in self._table.owner_of.items() if owner not in living or owner == self._former)
             found = list(islice((i for i in orphans if rows[i].record.topic not in without), limit))
@@ -142,15 +143,21 @@ class MemoryOutbox:
             return self._as_found(found)
 
     def left_behind(
-        self, known: Collection[int], *, older_than_seconds: float, limit: int, without: Collection[str] = ()
+        self,
+        known: Collection[int],
+        *,
+        older_than_seconds: float,
+        limit: int,
+        without: Collection[str] = (),
+        after: int = 0,
     ) -> Sequence[OutboxRow]:
         with self._table.lock:
             self._check()
-            latest, rows = self._table.clock.monotonic() - older_than_seconds, self._table.rows
-            remembered = set(known)
+            now, rows, remembered = self._table.clock.monotonic(), self._table.rows, set(known)
             mine = (i for i, owner in self._table.owner_of.items() if owner == self._owner and i not in remembered)
-            wanted = (i for i in mine if rows[i].record.topic not in without)
-            return self._as_found(list(islice((i for i in wanted if self._table.created_at[i] <= latest), limit)))
+            wanted = (i for i in mine if i > after and rows[i].record.topic not in without)
+            age = {i: now - self._table.created_at[i] for i in wanted}
+            return self._as_found([i for i in age if age[i] >= older_than_seconds or age[i] < 0][:limit])
 
     def pending(self) -> Pending:
         with self._table.lock:

@@ -60,10 +60,16 @@ class Outbox(Protocol):
         """Become the owner of rows whose owner is gone, oldest first; not of rows on the topics `without`."""
 
     def left_behind(
-        self, known: Collection[int], *, older_than_seconds: float, limit: int, without: Collection[str] = ()
+        self,
+        known: Collection[int],
+        *,
+        older_than_seconds: float,
+        limit: int,
+        without: Collection[str] = (),
+        after: int = 0,
     ) -> Sequence[OutboxRow]:
-        """Rows of mine that are not among `known` nor on the topics `without`, oldest first: a COMMIT whose answer was
-        lost, or more than memory would hold.
+        """Rows of mine that are not among `known` nor on the topics `without`, and come after the row `after`, oldest
+        first: a COMMIT whose answer was lost, or more than memory would hold.
         """
 
     def pending(self) -> Pending: ...

@@ -27,6 +27,7 @@ from psycopg_pool import ConnectionPool, PoolTimeout
 from ordersaga.delivery.deadline import Deadline
 
 _SQL = aiosql.from_str((files("ordersaga.delivery") / "sql" / "pool.sql").read_text("utf-8"), "psycopg")
+_ENTER: bytes = _SQL.enter.sql.encode()
 _RECONNECT_SECONDS = 2.0
 _BY_INDEX = "-c enable_seqscan=off"
 _HAS_TRANSACTION_TIMEOUT = 17_00_00
@@ -87,10 +88,13 @@ def open_pool(
     `timeout_seconds`: after which the server ends a statement; a second later, from PostgreSQL 17 on, a transaction.
     """
 
+    deadline = Deadline(connect_seconds)
+
     def limited(connection: Connection[Any]) -> None:
-        configure(connection)
-        if timeout_seconds is not None:
-            _end_after(connection, timeout_seconds)
+        with deadline.guard(connection):
+            configure(connection)
+            if timeout_seconds is not None:
+                _end_after(connection, timeout_seconds)
 
     if timeout_seconds is not None:
         options = f"{options} {_limits(timeout_seconds)}"
@@ -111,6 +115,21 @@ def open_pool(
     )
     pool.open(wait=False)
     return pool
+
+
+class Entry:
+    """What a transaction begins with where a pooler passes on no settings of a connection: the schema, and limits."""
+
+    def __init__(self, schema: str, timeout_seconds: float) -> None:
+        """`timeout_seconds`: as for `open_pool`."""
+        self._values = {
+            "schema": schema,
+            "timeout": _milliseconds(timeout_seconds),
+            "transaction_timeout": _milliseconds(timeout_seconds + 1),
+        }
+
+    def make(self, connection: Connection[Any]) -> None:
+        connection.execute(_ENTER, self._values)
 
 
 @contextmanager
@@ -161,10 +180,14 @@ def _has_hung_up(connection: Connection[Any]) -> bool:
     return bool(waiting.poll(0))
 
 
+def _milliseconds(seconds: float) -> str:
+    return f"{int(seconds * 1000)}ms"
+
+
 def _limits(timeout_seconds: float) -> str:
-    timeout_ms = int(timeout_seconds * 1000)
+    timeout = _milliseconds(timeout_seconds)
     return (
-        f"-c statement_timeout={timeout_ms} -c idle_in_transaction_session_timeout={timeout_ms}"
+        f"-c statement_timeout={timeout} -c idle_in_transaction_session_timeout={timeout}"
         " -c client_connection_check_interval=1000"
     )
 
@@ -175,5 +198,5 @@ def _end_after(connection: Connection[Any], timeout_seconds: float) -> None:
     """
     if connection.info.server_version >= _HAS_TRANSACTION_TIMEOUT:
         connection.autocommit = True
-        connection.execute(_SQL.end_after.sql, {"timeout": f"{int(timeout_seconds * 1000) + 1000}ms"})
+        connection.execute(_SQL.end_after.sql, {"timeout": _milliseconds(timeout_seconds + 1)})
         connection.autocommit = False

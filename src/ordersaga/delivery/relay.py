@@ -9,8 +9,9 @@ a network does not: what its client has not sent by the end of the lease is neve
 
 A row that the bus refuses stays in the outbox, blocks its lane only, and is tried again every `refused_retry_seconds`:
 a missing topic or a right may be mended. Rows that memory does not hold (more than `held_max`, a COMMIT whose answer
-was lost, a dead process) are found by a scan. Where rows that cannot go out take more than half of memory, the topic
-that has most of them is set aside: a few are tried, the others stay in the outbox until one of those is acknowledged.
+was lost, a dead process) are found by a scan. Where rows that cannot go out take more than half of memory, the
+partition that has most of them is set aside: a few are tried, and scans go past the others until one of those is
+acknowledged.
 """
 
 from collections.abc import Collection, Sequence
@@ -23,12 +24,12 @@ from ordersaga.bus.protocol import Outcome, Producer, Published
 from ordersaga.delivery import failpoints
 from ordersaga.delivery.background import Health, Loop
 from ordersaga.delivery.clock import Clock, Randomness, SystemClock, SystemRandom
-from ordersaga.delivery.lanes import Lanes
+from ordersaga.delivery.lanes import Lanes, Place, names_of
 from ordersaga.delivery.lease import Lease, LeaseEnd
 from ordersaga.delivery.look_up import WasWritten
-from ordersaga.delivery.message_names import about
 from ordersaga.delivery.messages import OutboxRow
 from ordersaga.delivery.outbox_protocol import Outbox
+from ordersaga.delivery.relay_failures import RelayFailures
 from ordersaga.delivery.relay_pace import RelayFigures, RelayPace
 from ordersaga.delivery.upkeep import Upkeep
 
@@ -70,14 +71,14 @@ class Relay:
         """Rows were offered and not kept. Until a scan has fetched them none is kept, lest one wait for those."""
         self._news = self._idle = self._closed = self._ids_anew = False
 
-        self._lanes = Lanes(remembered_max=2 * self._pace.held_max)
+        self._lanes = Lanes(producer.partition, remembered_max=2 * self._pace.held_max)
         """Belongs to the loop's thread; others only look at its lengths."""
         self._held_as: UUID | None = None
         self._scan_at = float("inf")
         self._begun_anew = self._outage = False
         self._oldest_at: float | None = None
-        self._published_total = self._unknown_total = self._refused_total = self._found_total = 0
-        self._last_error = ""
+        self._published_total = self._found_total = 0
+        self._failures = RelayFailures(self._pace, self._randomness)
 
         self._loop = Loop("relay", self._turn, clock=self._clock, randomness=self._randomness, on_end=self._end)
         self._lease_end = LeaseEnd(self._cut_off, clock=self._clock, randomness=self._randomness)
@@ -157,10 +158,10 @@ class Relay:
         if not self._leased(self._clock.monotonic()):
             return Health(name="relay", healthy=False, detail="no lease on the outbox")
         if self._outage:
-            return Health(name="relay", healthy=False, detail=f"nothing is acknowledged: {self._last_error}")
-        blocked, aside = self._lanes.blocked, sorted(self._lanes.aside)
+            return Health(name="relay", healthy=False, detail=f"nothing is acknowledged: {self._failures.last_error}")
+        blocked, aside = self._lanes.blocked, names_of(self._lanes.aside)
         left = f", all of {', '.join(aside)} waits" if aside else ""
-        odd = (f"{blocked} lanes blocked{left}: {self._last_error}" if blocked else "", upkeep.detail)
+        odd = (f"{blocked} lanes blocked{left}: {self._failures.last_error}" if blocked else "", upkeep.detail)
         return Health(name="relay", healthy=True, detail="; ".join(filter(None, odd)))
 
     def figures(self) -> RelayFigures:
@@ -174,10 +175,10 @@ class Relay:
             full=self.full,
             undeleted=self._upkeep.undeleted,
             published_total=self._published_total,
-            unknown_total=self._unknown_total,
-            refused_total=self._refused_total,
+            unknown_total=self._failures.unknown_total,
+            refused_total=self._failures.refused_total,
             found_total=self._found_total,
-            last_error=self._last_error or self._upkeep.last_error,
+            last_error=self._failures.last_error or self._upkeep.last_error,
         )
 
     # --- from the upkeep's thread ----------------------------------------------------------------------------
@@ -308,7 +309,8 @@ class Relay:
             if self._outage:
                 # The bus is back: do not wait out the pauses that grew while it was away.
                 self._lanes.retry(self._clock.monotonic() + self._pace.retry_most_seconds)
-        self._outage = not acknowledged
+        if acknowledged or not self._lanes.are_kept(rows):
+            self._outage = not acknowledged
 
     def _send(self, rows: list[OutboxRow]) -> Sequence[Outcome]:
         """One outcome per row. Whatever goes wrong on our side, the outcome is unknown and no row gets lost in here."""
@@ -337,60 +339,60 @@ class Relay:
 
     def _delay(self, failed: Sequence[tuple[OutboxRow, Outcome]]) -> None:
         now = self._clock.monotonic()
-        unknown = 0
-        for row, outcome in failed:
-            self._last_error = outcome.error
-            if outcome.published is Published.REFUSED:
-                self._refused_total += 1
-                self._lanes.failed(row, now + self._pace.refused_retry_seconds)
-                named = about(row.record.headers)
-                _log.error("relay.refused", row_id=row.row_id, topic=row.record.topic, error=outcome.error, **named)
-            else:
-                unknown += 1
-                attempt = self._lanes.attempts(row) + 1
-                self._lanes.failed(row, now + self._pace.pause_seconds(attempt, self._randomness))
-        if unknown:
-            self._unknown_total += unknown
-            _log.warning("relay.unknown", rows=unknown, error=self._last_error)
+        for row, refused, seconds in self._failures.tell(failed, self._lanes.attempts):
+            self._lanes.failed(row, now + seconds, refused=refused)
 
     def _ask_upkeep(self) -> None:
         if new_waits := self._lanes.new_waits():
             self._upkeep.ask(new_waits)
-        half = self._pace.held_max // 2
-        if len(self._lanes) > half and self.full and self._lanes.blocked:
-            self._make_room(half)
-        now, held = self._clock.monotonic(), len(self._lanes)
-        if self._overflowed and self._held_as is not None and held <= half:
+        if self.full and self._lanes.blocked:
+            self._make_room()
+        now = self._clock.monotonic()
+        if self._overflowed and self._held_as is not None and self._lanes.others <= self._half():
             self._scan_at = now
         if now >= self._scan_at:
-            self._scan(now, held)
+            self._scan(now)
 
-    def _make_room(self, half: int) -> None:
-        """What cannot go out keeps out what can."""
-        if topic := self._lanes.set_aside(half, kept=max(1, half // 50)):
-            _log.error("relay.topic_set_aside", topic=topic, error=self._last_error)
+    def _make_room(self) -> None:
+        """What cannot go out keeps out what can. Of each place that is set aside less is kept than of the one before,
+        so that all together leave about half of memory.
+        """
+        while (half := self._half()) < self._lanes.others:
+            kept = (self._pace.held_max // 2 - self._lanes.kept) // 50
+            place = self._lanes.set_aside(half, kept=max(1, kept))
+            if place is None:
+                return
+            _log.error("relay.partition_set_aside", topic=place[0], partition=place[1], error=self._failures.last_error)
 
-    def _fetch_all_of(self, topics: Collection[str]) -> None:
-        _log.warning("relay.topic_open_again", topics=sorted(topics))
+    def _half(self) -> int:
+        """Of the memory that is not kept for what is set aside."""
+        return (self._pace.held_max - self._lanes.kept) // 2
+
+    def _fetch_all_of(self, opened: Collection[Place]) -> None:
+        _log.warning("relay.partition_open_again", partitions=names_of(opened))
+        self._begun_anew = True
         with self._changed:
             self._overflowed = True
 
-    def _scan(self, now: float, held: int) -> None:
+    def _scan(self, now: float) -> None:
         """Rows that wait for rows of others must not keep those out, so for them there is room twice."""
         self._scan_at = now + self._pace.scan_interval_seconds
-        room = (2 if self._lanes.waiting else 1) * self._pace.held_max - held
+        room = (2 if self._lanes.waiting else 1) * self._pace.held_max - len(self._lanes)
         if room <= 0:
             return
         with self._changed:
             # From here on offers are kept again; what was dropped before is in the database by now, so the scan sees
             # it.
-            everything = self._begun_anew or self._overflowed
+            begun_anew, everything = self._begun_anew, self._begun_anew or self._overflowed
             self._overflowed = False
         self._begun_anew = False
         age_seconds = 0.0 if everything else self._pace.left_behind_after_seconds
         limit = min(room, max(self._pace.batch_max, self._pace.held_max // 2))
         self._upkeep.scan(
-            list(self._lanes.held), older_than_seconds=age_seconds, limit=limit, without=set(self._lanes.aside)
+            list(self._lanes.held),
+            older_than_seconds=age_seconds,
+            limit=limit,
+            paged=bool(self._lanes.aside) and not begun_anew,
         )
 
     def _end(self) -> None:

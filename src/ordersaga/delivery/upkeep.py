@@ -44,9 +44,9 @@ _ASK_MOST_SECONDS = 0.5
 
 class _Scan(NamedTuple):
     known: Collection[int]
-    without: Collection[str]
     older_than_seconds: float
     limit: int
+    paged: bool
 
     @property
     def many(self) -> int:
@@ -80,14 +80,18 @@ class Upkeep:
         self._randomness = randomness
         self._lock = Lock()
         self._undeleted: list[int] = []
+        self._owners: set[UUID] = set()
+        """Those that were ours on this server."""
         self._bygone: set[UUID] = set()
-        """Owners on servers that are gone: the ids of their rows say nothing now."""
+        """Those on servers that are gone: the ids of their rows say nothing now."""
         self._delete_at = 0.0
         self._gathering = Gathering(clock, seconds=_DELETE_WAIT_SECONDS, least=_DELETE_LEAST)
         self._asked: set[int] = set()
         self._ask_at = 0.0
         self._ask_pause_seconds = _ASK_FIRST_SECONDS
         self._scan: _Scan | None = None
+        self._after = 0
+        """Where the next page begins."""
         self._unsure = False
         """The answer to a taking over was lost: rows that seem left behind may have been a dead process's."""
         self._registered = False
@@ -97,16 +101,17 @@ class Upkeep:
         self._not_before = 0.0
         self._release = False
         self.last_error = ""
-        self._look_up: LookUp | None = None
-        if was_written is not None:
-            self._look_up = LookUp(
-                was_written,
-                written=self.acknowledged,
-                missing=self._hand_out,
-                clock=clock,
-                randomness=randomness,
-            )
+        self._look_up = None if was_written is None else self._looking_up(was_written)
         self._loop = Loop("relay-upkeep", self._turn, clock=clock, randomness=randomness, on_end=self._end)
+
+    def _looking_up(self, was_written: WasWritten) -> LookUp:
+        return LookUp(
+            was_written,
+            written=self.acknowledged,
+            missing=self._hand_out,
+            clock=self._clock,
+            randomness=self._randomness,
+        )
 
     def start(self) -> None:
         if self._look_up is not None:
@@ -154,16 +159,18 @@ class Upkeep:
             self._ask_pause_seconds = _ASK_FIRST_SECONDS
         self._loop.wake()
 
-    def scan(
-        self, known: Collection[int], *, older_than_seconds: float, limit: int, without: Collection[str] = ()
-    ) -> None:
-        """Look once for rows of dead owners, and for ours that are not among `known`; for none on the topics `without`.
-        A look that is still to come becomes part of this one.
+    def scan(self, known: Collection[int], *, older_than_seconds: float, limit: int, paged: bool = False) -> None:
+        """Look once for rows of dead owners, and for ours that are not among `known`. A look that is still to come
+        becomes part of this one.
+
+        With `paged` the look for ours goes on where the last one ended, since some of what it finds is not taken: at
+        once where it is for rows of any age, else with the next call.
         """
         with self._lock:
             if self._scan is not None:
                 older_than_seconds = min(older_than_seconds, self._scan.older_than_seconds)
-            self._scan = _Scan(known, without, older_than_seconds, limit)
+                paged = paged and self._scan.paged
+            self._scan = _Scan(known, older_than_seconds, limit, paged)
         self._loop.wake()
 
     def _turn(self) -> None:
@@ -171,11 +178,9 @@ class Upkeep:
         if self._loop.stopping or self._clock.monotonic() < self._not_before:
             return
         try:
-            self._keep_lease()
-            if self._clock.monotonic() >= self._delete_at:
-                self._delete()
-            self._ask()
-            self._look_around()
+            for work in (self._delete_in_time, self._ask, self._look_around):
+                self._keep_lease()
+                work()
             self._failures = 0
         except LeaseLost as error:
             self._let_go(error)
@@ -200,25 +205,42 @@ class Upkeep:
         if self._registered:
             self._outbox.beat()
         else:
-            self._outbox.register(anew=self._anew)
-            self._registered = True
+            self._register()
         lease_seconds = self._outbox.lease_seconds
         self._beat_at = asked_at + lease_seconds / 3
         # The database began to count after `asked_at`; a fifth is left for clocks that run differently and for a send
         # that begins at the last moment.
         self._leased(self._outbox.owner, asked_at + lease_seconds * 0.8)
 
+    def _register(self) -> None:
+        """Where the lease was lost before it was noticed that the server is another, it is noticed here."""
+        server = self._outbox.server
+        self._outbox.register(anew=self._anew)
+        if self._owners and server not in (None, self._outbox.server):
+            _log.warning("relay.another_server", owner=str(self._outbox.owner))
+            self._forget(ids_anew=True)
+        self._owners.add(self._outbox.owner)
+        self._registered = True
+
     def _let_go(self, error: LeaseLost) -> None:
         is_another = isinstance(error, AnotherServer)
         log = _log.warning if is_another else _log.error
         log("relay.lease_lost", owner=str(self._outbox.owner), error=str(error))
+        self._forget(ids_anew=is_another)
+        self._registered, self._anew, self._beat_at = False, True, 0.0
+
+    def _forget(self, *, ids_anew: bool) -> None:
         with self._lock:
             self._scan = None
-            if is_another:
-                self._bygone.add(self._outbox.owner)
+            if ids_anew:
+                self._bygone |= self._owners
+                self._owners.clear()
                 self._undeleted, self._asked = [], set()
-        self._lost(is_another)
-        self._registered, self._anew, self._beat_at = False, True, 0.0
+        self._lost(ids_anew)
+
+    def _delete_in_time(self) -> None:
+        if self._clock.monotonic() >= self._delete_at:
+            self._delete()
 
     def _delete(self) -> None:
         with self._lock:
@@ -257,30 +279,48 @@ class Upkeep:
         unsure, self._unsure = self._unsure, True
         looked_up, waiting = (self._look_up.held(), self._look_up.waiting()) if self._look_up else ((), Counter())
         crowded = {topic for topic, rows in waiting.items() if rows >= scan.many}
-        limit_to_look_up = max(0, scan.limit - sum(rows for topic, rows in waiting.items() if topic not in crowded))
-        not_to_look_up = {*scan.without, *crowded}
-        taken = self._outbox.take_over(limit_to_look_up, without=not_to_look_up)
+        limit = max(0, scan.limit - sum(rows for topic, rows in waiting.items() if topic not in crowded))
+        taken = self._outbox.take_over(limit, without=crowded)
         if taken:
             failpoints.hit(AFTER_TAKE_OVER)
             _log.info("relay.took_over", rows=len(taken))
             self._publish_again(taken)
-        limit_left, left_out = (limit_to_look_up, not_to_look_up) if unsure else (scan.limit, scan.without)
+        self._keep_lease()
+        known = [*scan.known, *(row.row_id for row in taken), *looked_up]
+        if unsure:
+            is_all = self._look_for_ours(scan, known, self._publish_again, limit=limit, without=crowded)
+        else:
+            is_all = self._look_for_ours(scan, known, self._hand_out, limit=scan.limit)
+        self._unsure = unsure and not (is_all and not crowded)
+        if len(taken) >= limit > 0:
+            self._found((), True)
+
+    def _look_for_ours(
+        self,
+        scan: _Scan,
+        known: Collection[int],
+        hand_on: Callable[[Sequence[OutboxRow]], None],
+        *,
+        limit: int,
+        without: Collection[str] = (),
+    ) -> bool:
+        """Whether there are no more."""
         left = self._outbox.left_behind(
-            [*scan.known, *(row.row_id for row in taken), *looked_up],
+            known,
             older_than_seconds=scan.older_than_seconds,
-            limit=limit_left,
-            without=left_out,
+            limit=limit,
+            without=without,
+            after=self._after if scan.paged else 0,
         )
+        is_all = len(left) < limit
+        self._after = left[-1].row_id if left and not is_all else 0
         with self._lock:
             if self._scan is scan:
                 self._scan = None
-        if unsure:
-            self._publish_again(left)
-        else:
-            self._hand_out(left)
-        self._unsure = unsure and (len(left) >= limit_left or bool(left_out))
-        if len(taken) >= limit_to_look_up > 0 or len(left) >= limit_left > 0:
+        hand_on(left)
+        if left and not is_all and not (scan.paged and scan.older_than_seconds):
             self._found((), True)
+        return is_all
 
     def _publish_again(self, rows: Sequence[OutboxRow]) -> None:
         """Rows that a dead process may have published."""
@@ -296,6 +336,7 @@ class Upkeep:
 
     def _failed(self, error: OutboxUnavailable) -> None:
         self._failures += 1
+        self._after = 0
         self.last_error = str(error)[:500]
         seconds = backoff_seconds(self._failures, first=0.05, most=1.0, randomness=self._randomness)
         self._not_before = self._clock.monotonic() + seconds

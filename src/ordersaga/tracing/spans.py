@@ -139,6 +139,9 @@ class _TracedProducer:
                 failed(span, others[0])
             return outcomes
 
+    def partition(self, topic: str, key: bytes) -> int | None:
+        return self._producer.partition(topic, key)
+
     def cut_off(self) -> bool:
         return self._producer.cut_off()
 

@@ -36,10 +36,14 @@ SELECT row_id FROM outbox WHERE row_id = ANY((:row_ids)::bigint[]);
 -- The clock that leases end by.
 SELECT extract(epoch FROM clock_timestamp())::float8 AS seconds;
 
--- name: bury()!
--- Owners that did not renew in time are removed. This locks their rows: an owner that renews at this moment either is
--- first and lives, or finds itself gone.
-DELETE FROM outbox_owners WHERE lease_until <= clock_timestamp();
+-- name: bury(too_long_seconds)!
+-- Owners that did not renew in time are removed. This locks their rows: an owner that renews at this moment either finds
+-- itself gone, or has its row, and lives. A lease longer than any is from before this clock was put back.
+DELETE FROM outbox_owners WHERE owner IN (
+    SELECT owner FROM outbox_owners
+    WHERE lease_until <= clock_timestamp() OR lease_until > clock_timestamp() + make_interval(secs => :too_long_seconds)
+    FOR UPDATE SKIP LOCKED
+);
 
 -- name: take_over(limit, owner, former, without)
 -- Rows of owners that are gone, and of the one that I was, become mine, oldest first. The owners come from the index one by one (a loose scan), not
@@ -69,8 +73,8 @@ RETURNING
     (SELECT max(earlier.row_id) FROM outbox AS earlier
      WHERE earlier.topic = o.topic AND earlier.key = o.key AND earlier.row_id < o.row_id) AS after;
 
--- name: left_behind(owner, older_than_seconds, known, without, limit)
--- My own rows that the relay does not hold, oldest first.
+-- name: left_behind(owner, older_than_seconds, known, without, limit, after)
+-- My own rows that the relay does not hold, oldest first. One from the future was written before this clock was put back.
 SELECT
     o.row_id, o.owner, o.topic, o.key, o.value, o.headers,
     (extract(epoch FROM o.created_at) * 1000)::bigint AS created_ms,
@@ -79,7 +83,11 @@ SELECT
 FROM outbox AS o
 WHERE o.owner = :owner
   AND o.topic <> ALL((:without)::text[])
-  AND o.created_at <= clock_timestamp() - make_interval(secs => :older_than_seconds)
+  AND o.row_id > :after
+  AND (
+      o.created_at <= clock_timestamp() - make_interval(secs => :older_than_seconds)
+      OR o.created_at > clock_timestamp()
+  )
   AND NOT EXISTS (SELECT 1 FROM unnest((:known)::bigint[]) AS k (row_id) WHERE k.row_id = o.row_id)
 ORDER BY o.row_id
 LIMIT :limit;

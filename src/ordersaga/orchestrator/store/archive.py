@@ -12,6 +12,8 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
+import structlog
+from psycopg.errors import LockNotAvailable
 from psycopg_pool import ConnectionPool
 
 from ordersaga.delivery.arrays import Bytes, Integers, Json, Texts, Uuids
@@ -19,9 +21,11 @@ from ordersaga.delivery.round_trip import round_trip
 from ordersaga.orchestrator.store.archive_files import NOTHING, ArchiveUnreadable, Directory, Line
 from ordersaga.orchestrator.store.archive_protocol import Archived, Moved
 from ordersaga.orchestrator.store.connections import AnyConnection, Connections, Row, statements
-from ordersaga.orchestrator.store.protocol import Lookup, StoredHistory
+from ordersaga.orchestrator.store.protocol import Lookup, StoredHistory, StoreUnavailable
 from ordersaga.orchestrator.store.search import Search
 from ordersaga.orchestrator.store.searching import parameters
+
+_log = structlog.get_logger(__name__)
 
 SQL, FILES = statements("archive.sql"), statements("archive_files.sql")
 STAY_MAX = 1_000
@@ -63,10 +67,16 @@ class PostgresArchive:
         return Moved(count=len(ids), last=ids[-1] if len(ids) == limit else None)
 
     def drop_history(self, *, older_than: timedelta) -> Sequence[str]:
-        dropped = []
+        dropped: list[str] = []
         for name, first, past in self._connections.ask(SQL["weeks"], {"age": older_than}):
             wanted = {"name": name, "first": first, "past": past, "most": STAY_MAX}
-            ((gone,),) = self._connections.ask(SQL["drop_week"], wanted)
+            try:
+                ((gone,),) = self._connections.ask(SQL["drop_week"], wanted)
+            except StoreUnavailable as error:
+                if not isinstance(error.__cause__, LockNotAvailable):
+                    raise
+                _log.info("archive.week_in_use", week=name)
+                break
             dropped += [name] if gone else []
         return dropped
 

@@ -45,7 +45,8 @@ class Archive(Protocol):
 
     def drop_history(self, *, older_than: timedelta) -> Sequence[str]:
         """Take away the history of weeks that ended longer ago than that, whose sagas are in the archive with theirs;
-        that of the few which are not is moved first. The names of what was dropped. Raises `StoreUnavailable`.
+        that of the few which are not is moved first. The names of what was dropped; a week that somebody reads at this
+        moment stays for another time. Raises `StoreUnavailable`.
         """
 
     def page(self, *, limit: int = 100, before: UUID | None = None) -> Sequence[Archived]:

@@ -16,7 +16,7 @@ from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
 from ordersaga.delivery import arrays, pool
 from ordersaga.delivery.deadline import Deadline
-from ordersaga.delivery.pool import Lender
+from ordersaga.delivery.pool import Entry, Lender
 from ordersaga.delivery.round_trip import round_trip
 from ordersaga.orchestrator.store.protocol import StoreUnavailable
 from ordersaga.orchestrator.store.sqlstates import as_ours, commit_failed, one_line
@@ -35,9 +35,6 @@ def statements(file: str) -> Mapping[str, bytes]:
     queries = aiosql.from_str(text, "psycopg")
     names = [name for name in queries.available_queries if not name.endswith("_cursor")]
     return {name: getattr(queries, name).sql.encode() for name in names}
-
-
-_READ = statements("read.sql")
 
 
 def open_pool(
@@ -74,10 +71,6 @@ def _options(schema: str) -> str:
     return f'-c search_path="{quoted}"'
 
 
-def _milliseconds(seconds: float) -> str:
-    return f"{int(seconds * 1000)}ms"
-
-
 class _RawJson(Loader):
     """JSON as bytes: whoever wants it parsed knows into what."""
 
@@ -89,12 +82,7 @@ class Connections:
     def __init__(self, pool: Lender, timeout_seconds: float, schema: str | None) -> None:
         """`schema`: to be entered anew in each transaction, with the limits; None where the connections know both."""
         self._pool = pool
-        self._entered = {
-            "schema": schema,
-            "timeout": _milliseconds(timeout_seconds),
-            "transaction_timeout": _milliseconds(timeout_seconds + 1),
-        }
-        self._enters = schema is not None
+        self._entry = None if schema is None else Entry(schema, timeout_seconds)
         self._deadline = Deadline(timeout_seconds)
         self._others: dict[float, Deadline] = {}
 
@@ -118,8 +106,8 @@ class Connections:
 
     def enter(self, connection: AnyConnection) -> None:
         """First in each transaction."""
-        if self._enters:
-            connection.execute(_READ["enter"], self._entered)
+        if self._entry is not None:
+            self._entry.make(connection)
 
     def close(self) -> None:
         self._pool.close(timeout=2.0)

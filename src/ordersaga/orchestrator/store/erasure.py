@@ -34,7 +34,7 @@ class Erased:
     sagas: int
     archived: int
     records: int
-    """Set aside and seen to, or of nobody: deleted."""
+    """Set aside, or of nobody, and seen to: deleted."""
     under_way: int
     """Sagas that have not ended: untouched."""
     waiting: int
@@ -86,14 +86,14 @@ class PostgresErasure:
             records = sum(
                 connection.execute(_SQL[name], needles).rowcount for name in ("forget_letters", "forget_orphans")
             )
-            ((letters, early, outgoing),) = connection.execute(_SQL["left_over"], needles).fetchall()
+            (waiting,) = connection.execute(_SQL["left_over"], needles).fetchall()
             ((writing,),) = connection.execute(FILES["is_writing"]).fetchall()
             erased = Erased(
                 sagas=len(ended),
                 archived=archived + in_files,
                 records=records,
                 under_way=len(found) - len(ended),
-                waiting=letters + early + outgoing,
+                waiting=sum(waiting),
                 files_written=bool(writing),
             )
             connection.execute(_SQL["remember"], {"actor": by, "why": why, "outcome": _told(erased)})

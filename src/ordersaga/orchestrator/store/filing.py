@@ -38,7 +38,7 @@ from ordersaga.orchestrator.store.connections import AnyConnection, Connections,
 from ordersaga.orchestrator.store.protocol import StoreError
 
 SAGAS_MAX = 5_000
-"""Of one file: a few megabytes, whose rows are changed in a fraction of a second."""
+"""Of one file: a few megabytes, whose rows are changed in a fraction of a second. `to_file` has it too."""
 WRITING_SECONDS_MAX = 600.0
 """Then whoever writes a file counts as dead."""
 _ATTEMPTS = 3

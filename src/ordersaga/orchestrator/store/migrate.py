@@ -20,13 +20,14 @@ import psycopg
 from ordersaga.delivery.deadline import Deadline
 from ordersaga.delivery.outbox import TABLES_SQL
 from ordersaga.orchestrator.store.connections import AnyConnection, statements
-from ordersaga.orchestrator.store.protocol import SchemaMismatch, StoreError, StoreUnavailable
+from ordersaga.orchestrator.store.protocol import SchemaInUse, SchemaMismatch, StoreError, StoreUnavailable
 from ordersaga.orchestrator.store.sqlstates import meaning_of, one_line
 
 _SQL = statements("migrate.sql")
 _PARTITIONS = statements("read.sql")["make_partitions"]
 _LOCK = "ordersaga.migrate"
-_LOCK_TIMEOUT = "10s"
+_LOCK_TIMEOUT = "2s"
+"""Whoever else wants the table waits as long, and is not to miss its own limit for it."""
 _CONNECT_SECONDS = 10
 _TIMEOUT_SECONDS = 600.0
 """For all of it, waiting for another process included: a frozen server is given up some time."""
@@ -59,7 +60,8 @@ def migrate(
     known: Sequence[Migration] = _ALL,
     timeout_seconds: float = _TIMEOUT_SECONDS,
 ) -> Sequence[str]:
-    """Apply what is missing; returns the names of what was applied. Raises `StoreUnavailable`, `SchemaMismatch`.
+    """Apply what is missing; returns the names of what was applied. Raises `StoreUnavailable`, `SchemaInUse`,
+    `SchemaMismatch`.
 
     `known`: other migrations than this version's, for tests of this page.
     """
@@ -106,5 +108,7 @@ def _cannot_migrate(error: psycopg.Error) -> StoreError:
     state = error.sqlstate or ""
     is_of_use = state or not isinstance(error, psycopg.ProgrammingError)
     retriable = is_of_use and meaning_of(state).retriable and not state.startswith(("42", "3F", "0A", "2B"))
-    kind = StoreUnavailable if retriable else SchemaMismatch
+    kind: type[StoreError] = StoreUnavailable if retriable else SchemaMismatch
+    if isinstance(error, psycopg.errors.LockNotAvailable):
+        kind = SchemaInUse
     return kind(f"cannot migrate: {state} {one_line(error)}")

@@ -330,7 +330,8 @@ class StoreError(Exception):
     StoreError
     ├── StoreUnavailable   not reachable, restarting, too busy, read-only, a deadlock: try again (retriable)
     │   ├── CommitUnknown  the answer to COMMIT was lost: find out by loading again (retriable)
-    │   └── WriteRefused   it answers and takes nothing in: no room on its disk, no right (retriable)
+    │   ├── WriteRefused   it answers and takes nothing in: no room on its disk, no right (retriable)
+    │   └── SchemaInUse    a migration found no moment without others: try again, each time later (retriable)
     ├── StaleWrite         an instance was changed since it was loaded: load it again, decide anew (retriable)
     ├── Unclaimed          an event is kept for an id that was learnt: claim it first, decide anew (retriable)
     ├── KeyTaken           a request key is there already: look what was wished for under it
@@ -352,6 +353,11 @@ class CommitUnknown(StoreUnavailable):
 
 class WriteRefused(StoreUnavailable):
     pass
+
+
+class SchemaInUse(StoreUnavailable):
+    holds_up_others = True
+    """Whoever comes while it is tried waits behind it."""
 
 
 class StaleWrite(StoreError):

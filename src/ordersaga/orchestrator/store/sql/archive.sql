@@ -97,10 +97,10 @@ SELECT saga_id, saga, version, status, order_id, payment_id, archived_at, state,
 FROM archive WHERE saga_id = :id;
 
 -- name: forget(age, limit)
--- For good; which ones. Files are forgotten as a whole.
+-- For good; which ones, oldest in the archive first. Files are forgotten as a whole.
 DELETE FROM archive WHERE saga_id IN (
     SELECT saga_id FROM archive WHERE file IS NULL AND archived_at < statement_timestamp() - (:age)::interval
-    ORDER BY saga_id LIMIT :limit
+    ORDER BY archived_at, saga_id LIMIT :limit
 ) RETURNING saga_id;
 
 -- name: forget_history(ids)!

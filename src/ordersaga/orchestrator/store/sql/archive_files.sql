@@ -39,10 +39,16 @@ SELECT EXISTS (SELECT FROM archive_leftovers WHERE export);
 DELETE FROM archive_leftovers WHERE name = ANY (:names);
 
 -- name: to_file(age, after, limit)
--- What is in no file yet, in the order of ids, and which version of its row this is.
-SELECT saga_id, saga, version, status, order_id, payment_id, archived_at, state, history, personal, xmin::text
-FROM archive WHERE file IS NULL AND saga_id > :after AND archived_at <= statement_timestamp() - (:age)::interval
-ORDER BY saga_id LIMIT :limit;
+-- What is in no file yet, in the order of ids, and which version of its row this is. Of what has been in the archive for
+-- longest, as many as a file holds: that is found without a look at what came later.
+WITH oldest AS MATERIALIZED (
+    SELECT saga_id FROM archive WHERE file IS NULL AND archived_at <= statement_timestamp() - (:age)::interval
+    ORDER BY archived_at, saga_id LIMIT 5000
+)
+SELECT a.saga_id, a.saga, a.version, a.status, a.order_id, a.payment_id, a.archived_at, a.state, a.history, a.personal, a.xmin::text
+FROM oldest JOIN archive a ON a.saga_id = oldest.saga_id
+WHERE a.saga_id > :after AND a.file IS NULL
+ORDER BY a.saga_id LIMIT :limit;
 
 -- name: add_file(name, sagas, size_bytes, sha256, blocks, first_id, last_id, newest_at)
 -- Its id.

@@ -50,14 +50,18 @@ DELETE FROM dead_letters d USING unnest(:needles) n (needle)
 WHERE d.settled_at IS NOT NULL AND (position(n.needle IN d.value) > 0 OR position(n.needle IN d.headers) > 0);
 
 -- name: forget_orphans(needles)!
--- Answers for nobody.
-DELETE FROM orphans o USING unnest(:needles) n (needle) WHERE position(n.needle IN o.value) > 0;
+-- Answers for nobody, that somebody has seen to.
+DELETE FROM orphans o USING unnest(:needles) n (needle)
+WHERE o.settled_at IS NOT NULL AND position(n.needle IN o.value) > 0;
 
 -- name: left_over(needles)
--- What somebody waits for still: records set aside and not seen to, events that came too early, messages on their way.
+-- What somebody waits for still: records set aside and answers for nobody that are not seen to, events that came too
+-- early, messages on their way.
 SELECT
     (SELECT count(*) FROM dead_letters d WHERE d.settled_at IS NULL AND EXISTS (
         SELECT FROM unnest(:needles) n (needle) WHERE position(n.needle IN d.value) > 0)),
+    (SELECT count(*) FROM orphans o WHERE o.settled_at IS NULL AND EXISTS (
+        SELECT FROM unnest(:needles) n (needle) WHERE position(n.needle IN o.value) > 0)),
     (SELECT count(*) FROM early_events e WHERE EXISTS (
         SELECT FROM unnest(:needles) n (needle) WHERE position(n.needle IN e.value) > 0)),
     (SELECT count(*) FROM outbox o WHERE EXISTS (

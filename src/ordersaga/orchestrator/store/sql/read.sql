@@ -46,15 +46,6 @@ SELECT
 -- The newest migration that was applied; and whether nothing can be written, as on a standby.
 SELECT coalesce(max(version), 0), current_setting('transaction_read_only') = 'on' FROM schema_migrations;
 
--- name: enter(schema, timeout, transaction_timeout)
--- For poolers that pass on no settings of a connection: those of one transaction.
-SELECT
-    set_config('search_path', quote_ident(:schema), true),
-    set_config('statement_timeout', :timeout, true),
-    set_config('idle_in_transaction_session_timeout', :timeout, true),
-    set_config('client_connection_check_interval', '1s', true),
-    CASE WHEN current_setting('server_version_num')::int >= 170000 THEN set_config('transaction_timeout', :transaction_timeout, true) END;
-
 -- name: request(principal, key)
 -- What was wished for under a key.
 SELECT fingerprint, saga_id FROM idempotency_keys WHERE principal = :principal AND key = :key AND saga_id IS NOT NULL;
