@@ -32,9 +32,7 @@ def http_of(
     """Everything. `door`: whom it does not let in; `turned_away` is told of those."""
     app: ASGIApp = create_app(api, _served(settings, tokens, read_only=read_only))
     app = TracedHttp(app, tracing) if tracing else app
-    return HttpServer(
-        app, listening_on(settings), unwanted=door, turned_away=turned_away, origins=_origins(settings)
-    )
+    return HttpServer(app, listening_on(settings), unwanted=door, turned_away=turned_away, origins=_origins(settings))
 
 
 def status_http_of(settings: Settings, watched: Watched, tokens: Tokens | None) -> HttpServer:

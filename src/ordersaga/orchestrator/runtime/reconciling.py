@@ -46,9 +46,7 @@ class Reconciliation:
         # The ledger first: what is paid meanwhile is then at worst a saga that changed a moment ago.
         payments = list(self.payments(now - of))
         sagas = list(self._sagas(now - of))
-        return compare(
-            payments, sagas, quiet_since=now - quiet, is_of_another=self._is_of_another, money=self.money
-        )
+        return compare(payments, sagas, quiet_since=now - quiet, is_of_another=self._is_of_another, money=self.money)
 
     def _sagas(self, since: datetime) -> Iterator[Instance[Any]]:
         page = self.store.page(Search(since=since))

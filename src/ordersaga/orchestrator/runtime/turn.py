@@ -55,7 +55,7 @@ class New(Struct, frozen=True, kw_only=True):
     trace: tuple[str | None, str | None] = (None, None)
     request: RequestKey | None = None
     """Under which the client may ask again."""
-    told: Mapping[str, str] = field(default_factory=dict)
+    told: Mapping[str, str] = {}
     """Who begins it and why, for its history; of a customer's order that is in the order."""
 
 
