@@ -264,7 +264,7 @@ RUNTIME = (
     s.order_id, s.payment_id, k.n
 FROM unnest(:ids, :written) WITH ORDINALITY k (id, by, n) JOIN sagas s ON s.id = k.id
 ORDER BY s.id FOR UPDATE OF s;""",
-        after="""CASE WHEN k.by = '0'::xid THEN s.state END,
+        after="""CASE WHEN k.by = '0'::xid OR :server > clock_timestamp() THEN s.state END,
     s.order_id, s.payment_id, k.n
 FROM unnest(:ids, :written) WITH ORDINALITY k (id, by, n) JOIN sagas s ON s.id = k.id
 ORDER BY s.id FOR UPDATE OF s;""",
