@@ -65,7 +65,7 @@ class Unsubscribed:
 
     def __init__(self) -> None:
         self.closed = Event()
-        self._fetcher = object()
+        self._fetcher = SimpleNamespace(_parse_fetched_data=None, _append=None)
         self._subscription = SimpleNamespace(request_offset_reset=None, seek=None)
 
     def partitions_for_topic(self, topic: str) -> object:
