@@ -108,6 +108,7 @@ def test_where_the_servers_do_not_start_that_is_said_and_nothing_stays(
 
 
 WAITS = """
+import signal
 import sys
 from threading import Event
 from ordersaga.demo import run
@@ -126,6 +127,7 @@ class Waits:
     def stop(self):
         print("stopped", flush=True)
 
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # it is ignored where the tests run under nohup
 run.OneProcess = Waits
 sys.exit(run.main(exits=True))
 """

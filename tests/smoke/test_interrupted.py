@@ -16,6 +16,9 @@ from tests.smoke.platform import Platform, sagas
 from tests.waiting import until
 
 CHILD = """
+import signal
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # it is ignored where the tests run under nohup
+
 from ordersaga import connecting
 from ordersaga.bus.memory import MemoryBus
 from ordersaga.cli import app
