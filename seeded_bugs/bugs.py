@@ -202,8 +202,8 @@ ENGINE = (
     Bug(
         name="a runner who gives the order back is not heard",
         path=f"{CORE}/observe.py",
-        before="    opened = open_again(definition, record, seen.stamp, now)",
-        after="    opened = record",
+        before="    shown = open_again(definition, record, seen.stamp, now) if is_open else noted",
+        after="    shown = record if is_open else noted",
     ),
     Bug(
         name="the first cause is overwritten",

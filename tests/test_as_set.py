@@ -91,3 +91,15 @@ def test_a_saga_that_says_so_is_begun_with_full_participants_only(monkeypatch: p
     sagas = sagas_of(Settings(participant_payment="full", start_timer=False))
     assert {one.name for one in sagas} == {"create_order", "pivotal"}
     assert sagas.newest("pivotal").version == COMPLETE_ORDER.version
+
+
+@pytest.mark.parametrize("start_timer", [True, False])
+def test_of_several_versions_the_newest_begins_though_an_older_one_has_a_timer_to_leave_out(
+    monkeypatch: pytest.MonkeyPatch, start_timer: bool
+) -> None:
+    steps, undos = CREATE_ORDER.steps[:-1], CREATE_ORDER.undo_order[:-1]
+    second = replace(CREATE_ORDER, version=2, steps=steps, undo_order=undos)
+    monkeypatch.setattr("ordersaga.as_set.EVERY", (second, CREATE_ORDER))
+    sagas = sagas_of(Settings(start_timer=start_timer))
+    assert sagas.newest("create_order").version == 2
+    assert {one.version for one in sagas} == {1, 1 + WITHOUT_TIMER, 2}

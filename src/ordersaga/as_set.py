@@ -34,9 +34,10 @@ def sagas_of(settings: Settings) -> Sagas:
     kinds = kinds_of(settings)
     fit = [one for one in EVERY if all(kinds[to] is Kind.FULL for to in one.full_only)]
     whole = [definition_of(one, settings) for one in fit]
-    without = [_without_timer(one) for one in whole if any(step.do.to is Participant.TIMER for step in one.steps)]
-    begun = {one.name: one.version for one in [*whole, *([] if settings.start_timer else without)]}
-    return Sagas([*whole, *without], begins=begun)
+    without = {one: _without_timer(one) for one in whole if any(step.do.to is Participant.TIMER for step in one.steps)}
+    newest = {one.name: one for one in sorted(whole, key=lambda one: one.version)}.values()
+    begun = newest if settings.start_timer else [without.get(one, one) for one in newest]
+    return Sagas([*whole, *without.values()], begins={one.name: one.version for one in begun})
 
 
 def kinds_of(settings: Settings) -> dict[Participant, Kind]:

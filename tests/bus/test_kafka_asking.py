@@ -11,7 +11,8 @@ from types import SimpleNamespace
 import pytest
 
 from ordersaga.bus.kafka import KafkaBus
-from ordersaga.bus.kafka_client import KafkaClients
+from ordersaga.bus.kafka_admin import AdminSession
+from ordersaga.bus.kafka_client import KafkaClients, place
 from ordersaga.bus.kafka_settings import KafkaSecurity, KafkaTimings
 from ordersaga.bus.protocol import BusUnavailable
 
@@ -82,3 +83,13 @@ def test_a_consumer_that_is_connected_and_cannot_subscribe_is_closed(monkeypatch
     with pytest.raises(BusUnavailable, match="socket disconnected"):
         clients.open_consumer("c", "g", ["t"], None)
     assert client.closed.wait(10.0)
+
+
+def test_the_lag_of_a_partition_that_no_broker_tells_of_is_left_out() -> None:
+    partitions = [{"error_code": 0, "leader_id": 1, "replica_nodes": [1], "isr_nodes": [1]}] * 2
+    client = SimpleNamespace(
+        describe_topics=lambda: [{"name": "t", "topic_id": "t", "error_code": 0, "partitions": partitions}],
+        list_group_offsets=lambda asked: {group: {} for group in asked},
+        list_partition_offsets=lambda asked: {place("t", 0): SimpleNamespace(offset=7 if -1 in asked.values() else 2)},
+    )
+    assert AdminSession(client).group_lag("g", ["t"]) == {("t", 0): 5}

@@ -57,6 +57,8 @@ class AdminSession:
             ends = self._client.list_partition_offsets(dict.fromkeys(wanted, _LATEST))
         lag = {}
         for tp in wanted:
+            if tp not in begins or tp not in ends:
+                continue
             read = committed[tp].offset if tp in committed else 0
             lag[tp.topic, tp.partition] = max(0, ends[tp].offset - max(read, begins[tp].offset))
         return lag

@@ -284,7 +284,7 @@ class ConsumerSession:
         newer = self._ends.look(assigned)
         for tp in assigned if since is None else assigned & self._ends.told_since(since):
             with contextlib.suppress(errors.KafkaError, KeyError):  # taken away meanwhile
-                # What it tells of its position to everybody it works out for all partitions, each time.
+                # Its own `position` looks at all partitions for each one.
                 known, position = self._client.highwater(tp), self._client._subscription.position(tp)
                 if known is not None and position is not None:
                     found[tuple(tp)] = max(0, max(known, newer.get(tp, 0)) - position.offset)

@@ -152,8 +152,8 @@ def _reopened(definition: Definition, record: AnyInstance, seen: Happened, now: 
     noted = said(record, seen.stamp)
     if record.accepted is None and noted is record:
         return Unmoved(Verdict.REPEATED, "open already")
-    opened = open_again(definition, record, seen.stamp, now)
-    shown = opened if record.accepted or record.status is Status.COMPLETED else noted
+    is_open = record.accepted is not None or record.status is Status.COMPLETED
+    shown = open_again(definition, record, seen.stamp, now) if is_open else noted
     for step, known in _opening(definition, record):
         if known.became is not None:
             shown = _proven_alive(definition, shown, step, seen.stamp)
