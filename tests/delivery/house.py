@@ -99,11 +99,11 @@ def answers(**by_value: Outcome) -> Callable[[Outgoing], Outcome]:
 
 
 class Gate:
-    """Holds a producer in the middle of a publication."""
+    """Holds a producer in the middle of a publication, or an outbox in the middle of a statement."""
 
-    def __init__(self, process: Process) -> None:
+    def __init__(self, held: ScriptedProducer | WatchedOutbox) -> None:
         self.entered, self.opened = Event(), Event()
-        process.producer.before = self
+        held.before = self
 
     def __call__(self) -> None:
         self.entered.set()

@@ -26,7 +26,7 @@ def test_an_offered_row_is_published_and_leaves_the_outbox(house: House, one: Pr
 
 
 def test_what_is_offered_during_a_publication_goes_out_as_one_batch(house: House, one: Process) -> None:
-    gate = Gate(one)
+    gate = Gate(one.producer)
     one.send(b"a")
     assert gate.entered.wait(10.0)
     one.send(b"b")
@@ -170,7 +170,7 @@ def test_once_the_bus_is_back_nothing_waits_out_its_pause(house: House) -> None:
 
 def test_more_rows_than_memory_may_hold_are_published_in_order_all_the_same(house: House) -> None:
     one = house.process(ONE, held_max=10, batch_max=4, left_behind_after_seconds=3600.0).start()
-    gate = Gate(one)
+    gate = Gate(one.producer)
     given = [b"%03d" % number for number in range(100)]
     for number, value in enumerate(given):
         one.send(value, key=b"%d" % (number % 5))
@@ -196,6 +196,26 @@ def test_memory_stays_bounded_while_the_bus_is_away(house: House) -> None:
     assert one.relay.figures().held <= 10
     one.producer.answer = answers()
     house.until_empty()
+
+
+def test_memory_stays_bounded_when_a_scan_finds_rows_and_others_are_offered_meanwhile(house: House) -> None:
+    one = house.process(ONE, held_max=10, left_behind_after_seconds=0.0).start()
+    scan = Gate(one.outbox)
+    assert scan.entered.wait(10.0)
+    publication = Gate(one.producer)
+    one.send(b"first")
+    assert publication.entered.wait(10.0)
+    lost = [b"lost %d" % number for number in range(10)]
+    offered = [b"offered %d" % number for number in range(8)]
+    one.commit(*lost)
+    one.send(*offered)
+    looked = one.outbox.looks
+    scan.opened.set()
+    one.until(lambda: one.outbox.looks > looked and one.relay.figures().held > 9, "the scan has found some")
+    assert one.relay.figures().held == 10
+    publication.opened.set()
+    house.until_empty()
+    assert sorted(one.producer.values) == sorted([b"first", *lost, *offered])
 
 
 # --- a topic that takes nothing ------------------------------------------------------------------------------
@@ -275,7 +295,7 @@ def test_a_process_that_has_enough_to_do_lets_go_of_no_topic_for_a_row_that_was_
     one.producer.answer = answers(bad=REFUSED)
     one.send(b"bad")
     one.until(lambda: one.relay.figures().blocked_lanes == 1, "it was refused")
-    gate = Gate(one)
+    gate = Gate(one.producer)
     given = [b"%02d" % number for number in range(30)]
     for value in given:
         one.send(value)
@@ -367,7 +387,7 @@ def test_rows_that_are_refused_for_good_keep_no_partition_set_aside_once_it_was_
 
 
 def test_stopping_publishes_what_is_held_and_ends_the_lease(house: House, one: Process) -> None:
-    gate = Gate(one)
+    gate = Gate(one.producer)
     one.send(b"a")
     assert gate.entered.wait(10.0)
     one.send(b"1", b"2", b"3", key=b"k")
@@ -388,7 +408,7 @@ def test_what_cannot_be_published_before_the_end_is_taken_over_at_once(house: Ho
 
 
 def test_a_publication_that_hangs_does_not_hold_up_the_stop_and_keeps_its_lease(house: House, one: Process) -> None:
-    gate = Gate(one)
+    gate = Gate(one.producer)
     one.send(b"a")
     assert gate.entered.wait(10.0)
     assert not one.relay.stop(0.1)

@@ -50,7 +50,7 @@ def test_what_waits_in_a_client_without_a_network_is_not_written_when_others_own
 
 
 def test_a_client_is_cut_off_also_while_a_publication_hangs(house: House, one: Process) -> None:
-    gate = Gate(one)
+    gate = Gate(one.producer)
     one.send(b"a")
     assert gate.entered.wait(10.0)
     one.outbox.away = {"beat"}

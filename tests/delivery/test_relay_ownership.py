@@ -125,7 +125,7 @@ def test_rows_of_a_dead_process_are_taken_over(house: House, one: Process) -> No
 
 def test_a_row_waits_until_the_row_before_it_was_published_by_its_own_process(house: House, one: Process) -> None:
     two = house.process(TWO).start()
-    gate = Gate(one)
+    gate = Gate(one.producer)
     one.send(b"1", key=b"k")
     assert gate.entered.wait(10.0)
     two.send(b"2", key=b"k")
@@ -153,7 +153,7 @@ def test_a_row_waits_for_the_row_before_it_also_when_that_must_be_taken_over_fir
 
 def lose_lease_during_a_publication(house: House, one: Process) -> tuple[list[OutboxRow], Gate]:
     """One hangs in a publication of `a`, holds `b`, and misses its lease; two takes over."""
-    gate = Gate(one)
+    gate = Gate(one.producer)
     one.send(b"a")
     assert gate.entered.wait(10.0)
     rows = one.send(b"b")
@@ -237,7 +237,7 @@ def test_statements_that_are_slow_one_after_the_other_do_not_cost_the_lease(stan
 def test_a_clock_that_is_put_forward_ends_no_lease_of_a_living_process(house: House, one: Process) -> None:
     """It renews within a third of its lease, and has until then what it needs to know that it is alive."""
     two = house.process(TWO).start()
-    gate = Gate(one)
+    gate = Gate(one.producer)
     one.send(b"a")
     assert gate.entered.wait(10.0)
     house.table_clock.advance(LEASE_SECONDS + 5)
@@ -349,7 +349,7 @@ def test_a_lease_that_was_lost_before_the_server_was_another_begins_anew_with_ot
 def test_a_row_is_not_deleted_for_one_of_its_id_that_is_acknowledged_now(
     house: House, one: Process, noticed: bool
 ) -> None:
-    gate = Gate(one)
+    gate = Gate(one.producer)
     one.send(b"a")
     assert gate.entered.wait(10.0)
     fail_over(house)

@@ -15,7 +15,6 @@ acknowledged.
 """
 
 from collections.abc import Collection, Sequence
-from threading import Condition
 from uuid import UUID
 
 import structlog
@@ -24,6 +23,7 @@ from ordersaga.bus.protocol import Outcome, Producer, Published
 from ordersaga.delivery import failpoints
 from ordersaga.delivery.background import Health, Loop
 from ordersaga.delivery.clock import Clock, Randomness, SystemClock, SystemRandom
+from ordersaga.delivery.intake import Intake
 from ordersaga.delivery.lanes import Lanes, Place, names_of
 from ordersaga.delivery.lease import Lease, LeaseEnd
 from ordersaga.delivery.look_up import WasWritten
@@ -60,24 +60,14 @@ class Relay:
         self._clock = clock or SystemClock()
         self._randomness = randomness or SystemRandom()
 
-        self._changed = Condition()
-        """Guards what other threads hand in: the next five."""
-        self._offered: list[Sequence[OutboxRow]] = []
-        self._offered_rows = 0
-        self._gone_ids: list[int] = []
-        self._lease: Lease | None = None
-        self._drain_until: float | None = None
-        self._overflowed = False
-        """Rows were offered and not kept. Until a scan has fetched them none is kept, lest one wait for those."""
-        self._news = self._idle = self._closed = self._ids_anew = False
-
+        self._intake = Intake(self._pace.held_max, self._clock)
         self._lanes = Lanes(producer.partition, remembered_max=2 * self._pace.held_max)
         """Belongs to the loop's thread; others only look at its lengths."""
         self._held_as: UUID | None = None
         self._scan_at = float("inf")
-        self._begun_anew = self._outage = False
+        self._outage = False
         self._oldest_at: float | None = None
-        self._published_total = self._found_total = 0
+        self._published_total = 0
         self._failures = RelayFailures(self._pace, self._randomness)
 
         self._loop = Loop("relay", self._turn, clock=self._clock, randomness=self._randomness, on_end=self._end)
@@ -87,7 +77,7 @@ class Relay:
             leased=self._on_lease,
             lost=self._on_lost,
             found=self._on_found,
-            gone=self._on_gone,
+            gone=self._intake.gone,
             was_written=was_written,
             clock=self._clock,
             randomness=self._randomness,
@@ -99,22 +89,13 @@ class Relay:
         """Hand over rows of one transaction, right after its COMMIT. Never waits; rows that are not kept are found by a
         scan.
         """
-        if not rows:
-            return
-        with self._changed:
-            if self._closed or self._lease is None:
-                return
-            if self._overflowed or len(self._lanes) + self._offered_rows + len(rows) > self._pace.held_max:
-                self._overflowed = True
-                return
-            self._offered.append(rows)
-            self._offered_rows += len(rows)
-            self._tell()
+        if rows:
+            self._intake.offer(rows)
 
     @property
     def full(self) -> bool:
         """Memory holds as much as it may: take in less work."""
-        return self._overflowed or len(self._lanes) + self._offered_rows >= self._pace.held_max
+        return self._intake.full
 
     def start(self) -> None:
         self._lease_end.start()
@@ -125,21 +106,14 @@ class Relay:
         """Rows offered before there is a lease are not kept but found by a scan, which is slower: so begin work after
         this.
         """
-        end = self._clock.monotonic() + timeout_seconds
-        with self._changed:
-            while not self._leased(now := self._clock.monotonic()) and now < end:
-                self._clock.wait(self._changed, end - now)
-            return self._leased(now)
+        return self._intake.wait_until_leased(timeout_seconds)
 
     def stop(self, timeout_seconds: float) -> bool:
         """Publish what is held, as far as the time goes; then delete what was acknowledged and leave the rest to
         others: at once, or when the lease has run out where something may still be on its way.
         """
         end = self._clock.monotonic() + timeout_seconds
-        with self._changed:
-            if self._drain_until is None:
-                self._drain_until = end
-            self._tell()
+        self._intake.drain(end)
         if not self._loop.started:
             self._loop.request_stop()
         ended = self._loop.join(end - self._clock.monotonic())
@@ -155,7 +129,7 @@ class Relay:
         for part in (self._loop.health(), upkeep := self._upkeep.health()):
             if not part.healthy:
                 return Health(name="relay", healthy=False, detail=f"{part.name}: {part.detail}")
-        if not self._leased(self._clock.monotonic()):
+        if not self._intake.has_lease(self._clock.monotonic()):
             return Health(name="relay", healthy=False, detail="no lease on the outbox")
         if self._outage:
             return Health(name="relay", healthy=False, detail=f"nothing is acknowledged: {self._failures.last_error}")
@@ -167,54 +141,32 @@ class Relay:
     def figures(self) -> RelayFigures:
         oldest_at, now = self._oldest_at, self._clock.monotonic()
         return RelayFigures(
-            held=len(self._lanes) + self._offered_rows,
+            held=self._intake.held,
             oldest_seconds=0.0 if oldest_at is None else now - oldest_at,
             blocked_lanes=self._lanes.blocked,
             waiting_lanes=self._lanes.waiting,
-            leased=self._leased(now),
+            leased=self._intake.has_lease(now),
             full=self.full,
             undeleted=self._upkeep.undeleted,
             published_total=self._published_total,
             unknown_total=self._failures.unknown_total,
             refused_total=self._failures.refused_total,
-            found_total=self._found_total,
+            found_total=self._intake.found_total,
             last_error=self._failures.last_error or self._upkeep.last_error,
         )
 
     # --- from the upkeep's thread ----------------------------------------------------------------------------
 
     def _on_lease(self, owner: UUID, until: float) -> None:
-        with self._changed:
-            self._lease = Lease(owner, until)
-            self._tell()
-            self._changed.notify_all()
+        self._intake.leased(Lease(owner, until))
         self._lease_end.move_to(until)
 
     def _on_lost(self, ids_anew: bool) -> None:
-        with self._changed:
-            self._lease = None
-            self._ids_anew = self._ids_anew or ids_anew
-            self._tell()
+        self._intake.lost(ids_anew=ids_anew)
         self._cut_off()
 
     def _on_found(self, rows: Sequence[OutboxRow], more: bool) -> None:
-        with self._changed:
-            if rows:
-                self._offered.append(rows)
-                self._offered_rows += len(rows)
-                self._found_total += len(rows)
-            self._overflowed = self._overflowed or more
-            self._tell()
-
-    def _on_gone(self, row_ids: Collection[int]) -> None:
-        with self._changed:
-            self._gone_ids.extend(row_ids)
-            self._tell()
-
-    def _tell(self) -> None:
-        self._news = True
-        if self._idle:
-            self._changed.notify_all()
+        self._intake.found(rows, room_for=self._room(), more=more)
 
     # --- the loop --------------------------------------------------------------------------------------------
 
@@ -230,9 +182,9 @@ class Relay:
         self._take_in()
         now = self._clock.monotonic()
         self._lanes.retry(now)
-        if self._lanes.ready and self._leased(now):
+        if self._lanes.ready and self._intake.has_lease(now):
             self._publish(self._lanes.take(self._pace.batch_max))
-            if not self._leased(self._clock.monotonic()):
+            if not self._intake.has_lease(self._clock.monotonic()):
                 # It took longer than it was to: what it began after the end is cut off too.
                 self._cut_off()
         self._oldest_at = self._lanes.oldest_at
@@ -242,16 +194,8 @@ class Relay:
 
     def _take_in(self) -> None:
         """Wait until there is something to do, then fetch what others have handed in."""
-        with self._changed:
-            while not self._news and (seconds := self._idle_seconds()) > 0:
-                self._idle = True
-                self._clock.wait(self._changed, seconds)
-                self._idle = False
-            self._news = False
-            offered, self._offered, self._offered_rows = self._offered, [], 0
-            gone, self._gone_ids = self._gone_ids, []
-            lease = self._lease
-            ids_anew, self._ids_anew = self._ids_anew, False
+        self._intake.in_lanes = len(self._lanes)
+        offered, gone, lease, ids_anew = self._intake.take(self._idle_seconds)
         owner = None if lease is None else lease.owner
         if ids_anew or owner != self._held_as:
             self._begin_as(owner, ids_anew=ids_anew)
@@ -269,29 +213,24 @@ class Relay:
         self._lanes.clear(done=ids_anew)
         self._held_as = owner
         self._scan_at = float("inf") if owner is None else self._clock.monotonic()
-        self._begun_anew = True
+        self._intake.fetch_everything()
 
     def _idle_seconds(self) -> float:
         """How long nothing is to be done, unless somebody tells us."""
         now = self._clock.monotonic()
-        if self._lanes.ready and self._leased(now):
+        if self._lanes.ready and self._intake.has_lease(now):
             return 0.0
-        due = (self._lanes.next_retry_at, self._scan_at, self._drain_until)
+        due = (self._lanes.next_retry_at, self._scan_at, self._intake.drain_until)
         return min(_IDLE_MOST_SECONDS, *(at - now for at in due if at is not None))
-
-    def _leased(self, now: float) -> bool:
-        lease = self._lease
-        return lease is not None and lease.seconds_left(now) > 0
 
     def _drained(self) -> bool:
         """While stopping: nothing is left that could go out in time."""
-        with self._changed:
-            until, now = self._drain_until, self._clock.monotonic()
-            if until is None:
-                return False
-            retry_at = self._lanes.next_retry_at
-            busy = self._lanes.ready or self._offered or (retry_at is not None and retry_at < until)
-            return now >= until or not busy or not self._leased(now)
+        until, now = self._intake.drain_until, self._clock.monotonic()
+        if until is None:
+            return False
+        retry_at = self._lanes.next_retry_at
+        busy = self._lanes.ready or not self._intake.is_empty() or (retry_at is not None and retry_at < until)
+        return now >= until or not busy or not self._intake.has_lease(now)
 
     def _publish(self, rows: list[OutboxRow]) -> None:
         outcomes = self._send(rows)
@@ -326,7 +265,7 @@ class Relay:
 
     def _seconds_to_publish(self) -> float:
         """Not beyond the lease: others may publish these rows then."""
-        now, lease, until = self._clock.monotonic(), self._lease, self._drain_until
+        now, lease, until = self._clock.monotonic(), self._intake.lease, self._intake.drain_until
         most = self._pace.publish_timeout_seconds if until is None else max(0.1, until - now)
         return min(self._pace.publish_timeout_seconds, most, 0.0 if lease is None else lease.seconds_left(now))
 
@@ -345,10 +284,11 @@ class Relay:
     def _ask_upkeep(self) -> None:
         if new_waits := self._lanes.new_waits():
             self._upkeep.ask(new_waits)
+        self._intake.in_lanes = len(self._lanes)
         if self.full and self._lanes.blocked:
             self._make_room()
         now = self._clock.monotonic()
-        if self._overflowed and self._held_as is not None and self._lanes.others <= self._half():
+        if self._intake.overflowed and self._held_as is not None and self._lanes.others <= self._half():
             self._scan_at = now
         if now >= self._scan_at:
             self._scan(now)
@@ -370,31 +310,26 @@ class Relay:
 
     def _fetch_all_of(self, opened: Collection[Place]) -> None:
         _log.warning("relay.partition_open_again", partitions=names_of(opened))
-        self._begun_anew = True
-        with self._changed:
-            self._overflowed = True
+        self._intake.fetch_everything(in_parts=True)
+
+    def _room(self) -> int:
+        """For how many rows a scan may look. Rows that wait for rows of others must not keep those out, so for them
+        there is room twice.
+        """
+        return (2 if self._lanes.waiting else 1) * self._pace.held_max
 
     def _scan(self, now: float) -> None:
-        """Rows that wait for rows of others must not keep those out, so for them there is room twice."""
         self._scan_at = now + self._pace.scan_interval_seconds
-        room = (2 if self._lanes.waiting else 1) * self._pace.held_max - len(self._lanes)
+        room = self._room() - len(self._lanes)
         if room <= 0:
             return
-        with self._changed:
-            # From here on offers are kept again; what was dropped before is in the database by now, so the scan sees
-            # it.
-            begun_anew, everything = self._begun_anew, self._begun_anew or self._overflowed
-            self._overflowed = False
-        self._begun_anew = False
-        age_seconds = 0.0 if everything else self._pace.left_behind_after_seconds
-        limit = min(room, max(self._pace.batch_max, self._pace.held_max // 2))
+        anew, everything = self._intake.begin_scan()
         self._upkeep.scan(
             list(self._lanes.held),
-            older_than_seconds=age_seconds,
-            limit=limit,
-            paged=bool(self._lanes.aside) and not begun_anew,
+            older_than_seconds=0.0 if everything else self._pace.left_behind_after_seconds,
+            limit=min(room, max(self._pace.batch_max, self._pace.held_max // 2)),
+            paged=bool(self._lanes.aside) and not anew,
         )
 
     def _end(self) -> None:
-        with self._changed:
-            self._closed = True
+        self._intake.close()
