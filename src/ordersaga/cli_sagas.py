@@ -63,11 +63,13 @@ def list_sagas(
     with told_in_one_line():
         search = replace(search, archived=archived, oldest_first=oldest)
         store, view, _ = _opened(env_file)
-        page = _page(store, search, most, after)
+        reading = _Reading(store)
+        page = reading.page(search, most, after)
         for instance in page.instances:
             typer.echo(printable(line_of(view(instance))))
         if not page.instances:
             typer.echo("none")
+        reading.tell_left_out()
         if page.next_after is not None:
             total = store.count(search)
             many = f"at least {total.count}" if total.is_least else f"{total.count}"
@@ -85,11 +87,12 @@ def export(*, search: "Search", archived: Archived = False, oldest: Oldest = Fal
 
     with told_in_one_line():
         store, view, _ = _opened(env_file)
-        count = 0
-        for instance in _all(store, replace(search, archived=archived, oldest_first=oldest)):
+        count, reading = 0, _Reading(store)
+        for instance in reading.all(replace(search, archived=archived, oldest_first=oldest)):
             count += 1
             sys.stdout.write(msgspec.json.encode(view(instance)).decode() + "\n")
         typer.echo(f"{count} sagas", err=True)
+        reading.tell_left_out()
 
 
 @app.command()
@@ -231,9 +234,9 @@ class _Many:
     limit: int | None
     yes: bool
 
-    def chosen(self, store: "Store") -> "Iterator[Instance[Any]]":
+    def chosen(self, reading: "_Reading") -> "Iterator[Instance[Any]]":
         """Oldest first. What a person has seen to waits for no other."""
-        found = _all(store, replace(self.search, oldest_first=True))
+        found = reading.all(replace(self.search, oldest_first=True))
         return islice((one for one in found if one.resolved is None), self.limit)
 
 
@@ -278,12 +281,15 @@ def _each(many: _Many, env_file: Path | None, verb: str, act: Act) -> None:
     """A line for each as soon as it is done. One that is refused holds up no other."""
     with told_in_one_line():
         store, view, verbs = _opened(env_file)
+        reading = _Reading(store)
         if many.dry_run:
-            count = _list(store, view, many)
+            count = _list(reading, view, many)
             typer.echo(f"{verb}: it would be {count} sagas", err=True)
+            reading.tell_left_out()
             return
         # All of them before the first: what one of them becomes must not make it meet the conditions again.
-        ids = [one.saga_id for one in many.chosen(store)]
+        ids = [one.saga_id for one in many.chosen(reading)]
+        reading.tell_left_out()
         if ids and not many.yes:
             typer.confirm(f"{verb} {len(ids)} sagas?", abort=True, err=True)
         outcomes: Counter[str] = Counter()
@@ -300,9 +306,9 @@ def _each(many: _Many, env_file: Path | None, verb: str, act: Act) -> None:
         raise typer.Exit(1)
 
 
-def _list(store: "Store", view: "Callable[[Any], SagaView]", many: _Many) -> int:
+def _list(reading: "_Reading", view: "Callable[[Any], SagaView]", many: _Many) -> int:
     count = 0
-    for one in many.chosen(store):
+    for one in many.chosen(reading):
         count += 1
         typer.echo(printable(line_of(view(one))))
     return count
@@ -327,20 +333,36 @@ def _tried(saga_id: UUID, view: "Callable[[Any], SagaView]", verbs: "Verbs", act
     return _Told(outcome="done", saga=line)
 
 
-def _page(store: "Store", search: "Search", most: int, after: UUID | None) -> "SagaPage":
-    """The next one that holds any: a page of the store may be short, or empty, and have a next one."""
-    page = store.page(search, limit=most, after=after)
-    while not page.instances and page.next_after is not None:
-        page = store.page(search, limit=most, after=page.next_after)
-    return page
+class _Reading:
+    """Sagas by conditions. Those that only a newer version knows are left out, and counted."""
 
+    def __init__(self, store: "Store") -> None:
+        self._store = store
+        self._left_out = 0
 
-def _all(store: "Store", search: "Search") -> "Iterator[Instance[Any]]":
-    page = store.page(search, limit=MOST)
-    yield from page.instances
-    while page.next_after is not None:
-        page = store.page(search, limit=MOST, after=page.next_after)
+    def page(self, search: "Search", most: int, after: UUID | None) -> "SagaPage":
+        """The next one that holds any: a page of the store may be short, or empty, and have a next one."""
+        page = self._next(search, most, after)
+        while not page.instances and page.next_after is not None:
+            page = self._next(search, most, page.next_after)
+        return page
+
+    def all(self, search: "Search") -> "Iterator[Instance[Any]]":
+        page = self._next(search, MOST, None)
         yield from page.instances
+        while page.next_after is not None:
+            page = self._next(search, MOST, page.next_after)
+            yield from page.instances
+
+    def tell_left_out(self) -> None:
+        if self._left_out:
+            what = "more are of a version that this ordersaga does not know: ask a newer one"
+            typer.echo(f"{self._left_out} {what}", err=True)
+
+    def _next(self, search: "Search", most: int, after: UUID | None) -> "SagaPage":
+        page = self._store.page(search, limit=most, after=after)
+        self._left_out += len(page.unknown_versions)
+        return page
 
 
 def _opened(env_file: Path | None) -> "tuple[Store, Callable[[Any], SagaView], Verbs]":

@@ -149,6 +149,22 @@ def test_a_saga_that_only_a_newer_version_knows_is_not_said_to_be_missing(
         assert sagas(database_url, verb[0], saga_id, *verb[1:]) == (1, "", told)
 
 
+def test_sagas_that_only_a_newer_version_knows_are_left_out_and_counted(
+    database_url: str, stage: Stage, saga_id: UUID
+) -> None:
+    newer = [stage.begin(), stage.begin()]
+    stage.execute("update sagas set version = 99 where id = any(%s)", newer)
+    told = "2 more are of a version that this ordersaga does not know: ask a newer one\n"
+    code, listed, said = sagas(database_url, "list")
+    assert (code, first_words(listed), said) == (0, [str(saga_id)], told)
+    code, exported, said = sagas(database_url, "export")
+    assert (code, len(exported.splitlines()), said) == (0, 1, "1 sagas\n" + told)
+    code, chosen, said = sagas(database_url, "resolve", "--status", "STARTED", "--dry-run", "--why", "x")
+    assert (code, first_words(chosen), said) == (0, [str(saga_id)], "resolve: it would be 1 sagas\n" + told)
+    code, done, said = sagas(database_url, "resolve", "--status", "STARTED", "--yes", "--why", "x")
+    assert (code, len(done.splitlines()), said) == (0, 1, told + "resolve: 1 done\n")
+
+
 def test_those_in_the_archive_are_listed_if_asked_and_shown_with_their_timeline(
     database_url: str, stage: Stage, saga_id: UUID
 ) -> None:
