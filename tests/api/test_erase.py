@@ -23,9 +23,11 @@ from ordersaga.orchestrator.store.connections import open_pool
 from ordersaga.orchestrator.store.erasure import PostgresErasure
 from ordersaga.orchestrator.store.filing import Overtaken, PostgresFiling
 from ordersaga.orchestrator.store.protocol import StoreUnavailable
+from ordersaga.wire import completing as c
 from ordersaga.wire import messages as m
 from ordersaga.wire.codec import encode
 from tests.api.conftest import Stage, order
+from tests.api.test_completing import accepted, complete
 from tests.cli.test_cli import environment
 
 CANARY, OTHER = "canary-4711", "user-10"
@@ -247,6 +249,38 @@ def test_what_comes_back_from_the_archive_meanwhile_is_not_passed_over(
     assert erase(url).returncode == 0 and rows_with(url, CANARY) == {}
 
 
+def test_what_comes_back_from_the_archive_to_be_taken_back_meanwhile_is_left_and_said(
+    postgres_stage: Stage, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saga_id = place(postgres_stage, CANARY)
+    card = m.PaymentInfoRetrieved(payment_info=m.PaymentInfo(stripe_customer_id="cus_1", payment_method_id="pm_1"))
+    told(
+        postgres_stage,
+        saga_id,
+        m.OrderCreated(order_id=f"o-{saga_id}"),
+        card,
+        m.PaymentFailed(error="STRIPE_CARD_ERROR"),
+    )
+    told(postgres_stage, saga_id, m.OrderCancelled(order_id=f"o-{saga_id}"))
+    assert archive_all(url) == 1
+    published(url)
+    late = m.PaymentAuthorized(payment_id="p-1", order_id=f"o-{saga_id}", payment_intent_id="pi-1", status="AUTHORIZED")
+    pool = open_pool(url, SCHEMA, size_max=1)
+    look = PostgresErasure._live
+
+    def looked(self: PostgresErasure, *what: Any) -> None:
+        """Between the look at live sagas and the one into the archive."""
+        look(self, *what)
+        told(postgres_stage, saga_id, late)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(PostgresErasure, "_live", looked)
+        erased = PostgresErasure(pool, schema=SCHEMA).erase(CANARY, by="night", why="a test")
+    pool.close()
+    assert (erased.under_way, erased.is_all) == (1, False)
+    assert "saga_personal" in rows_with(url, CANARY)
+
+
 def test_an_erasure_that_is_cut_off_after_its_files_leaves_no_words_to_the_next(
     postgres_stage: Stage, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -276,6 +310,38 @@ def test_what_is_under_way_is_left_and_said(postgres_stage: Stage, url: str) -> 
     assert found.returncode == 1
     assert "left: 1 sagas under way, 0 records" in found.stderr
     assert postgres_stage.client.get(f"/sagas/{saga_id}").json()["customer_id"] == CANARY
+
+
+def test_a_repeat_of_a_request_whose_order_is_under_way_orders_nothing_anew(postgres_stage: Stage, url: str) -> None:
+    key = {"Idempotency-Key": f"key-{next(_offsets)}"}
+    saga_id = place(postgres_stage, CANARY, **key)
+    published(url)
+    assert erase(url).returncode == 1
+    assert place(postgres_stage, CANARY, **key) == saga_id
+    told(postgres_stage, saga_id, m.OrderCreationFailed(error="NO"))
+    published(url)
+    assert erase(url).returncode == 0
+    assert rows_with(url, CANARY) == {} and "idempotency_keys" not in rows_with(url, saga_id)
+
+
+def test_an_order_that_a_runner_has_is_completed_though_its_customers_data_are_erased(
+    postgres_stage: Stage, url: str
+) -> None:
+    order_id = accepted(postgres_stage)
+    published(url)
+    assert erase(url, "c4n4ry-user-1").returncode == 0
+    answer = complete(postgres_stage, order_id)
+    assert answer.status_code == 202, answer.text
+    saga_id = answer.json()["saga_id"]
+    for one in (
+        c.OrderDelivered(order_id=order_id),
+        c.PaymentCaptured(payment_id=f"pay-{order_id.removeprefix('order-')}"),
+        c.RunnerPaid(payout_id=f"po-{order_id}"),
+        c.OrderCompleted(order_id=order_id),
+    ):
+        told(postgres_stage, saga_id, one)
+    found = postgres_stage.client.get(f"/sagas/{saga_id}").json()
+    assert (found["status"], found["customer_id"]) == ("COMPLETED", "erased")
 
 
 def test_records_that_wait_are_said(postgres_stage: Stage, url: str) -> None:

@@ -16,7 +16,7 @@ from litestar.params import PathParameter, RawBody
 from ordersaga.orchestrator.api.asking import AnyRequest, Api, TheApi, operator_of
 from ordersaga.orchestrator.api.documents import CompleteOperation, documented
 from ordersaga.orchestrator.api.views import OrderTaken
-from ordersaga.orchestrator.core.instance import TAKEN_BACK, Instance, Status
+from ordersaga.orchestrator.core.instance import ERASED, TAKEN_BACK, Instance, Status
 from ordersaga.orchestrator.runtime.verbs import Actor, Asked
 from ordersaga.orchestrator.sagas.complete_order import COMPLETE_ORDER, Delivery, People
 from ordersaga.orchestrator.sagas.create_order import CREATE_ORDER
@@ -123,13 +123,14 @@ def _delivery(placed: Instance[Any] | None, wanted: Wanted) -> Delivery:
     if placed is None:
         raise _no_such_order()
     data, personal = placed.data, placed.data.personal
-    if not placed.closed or not data.payment_id or personal is None:
+    if not placed.closed or not data.payment_id:
         status = placed.status.value
         raise Refused(409, "cannot-be-completed", f"No runner has this order: it is {status}.", saga_status=status)
     if wanted.payout_cents > data.amount_cents:
         raise WireError("payout_cents", f"must be at most {data.amount_cents}, what the customer pays")
     return Delivery(
-        personal=People(customer_id=personal.customer_id, runner_id=_runner(placed, wanted)),
+        # Whose data were erased is told nothing any more, and the runner is paid all the same.
+        personal=People(customer_id=personal.customer_id if personal else ERASED, runner_id=_runner(placed, wanted)),
         order_id=data.order_id,
         payment_id=data.payment_id,
         amount_cents=data.amount_cents,

@@ -11,8 +11,10 @@ from typing import Any
 
 from msgspec import Struct
 
+from ordersaga.orchestrator.core.definition import Definition
 from ordersaga.orchestrator.core.instance import Became, Direction, Instance, Outstanding, Status
 from ordersaga.orchestrator.core.reasons import Reason
+from ordersaga.orchestrator.core.sending import was_told
 
 AnyInstance = Instance[Any]
 OUTCOMES = frozenset({Status.COMPLETED, Status.COMPENSATED, Status.CANCELLED, Status.FAILED})
@@ -25,7 +27,7 @@ class Began(Struct, frozen=True):
 
 class Ended(Struct, frozen=True):
     """A saga reached an outcome, so many seconds after the order. One that was completed and cancelled later reached
-    two.
+    two; one whose cancel came too late is completed once.
     """
 
     saga: str
@@ -56,14 +58,20 @@ Facts = Mapping[Fact, Sequence[float]]
 """Of many decisions: each fact once, with the seconds that it took each time (0 for what takes none)."""
 
 
-def facts_of(before: AnyInstance | None, after: AnyInstance) -> Iterator[tuple[Fact, float]]:
+def facts_of(definition: Definition, before: AnyInstance | None, after: AnyInstance) -> Iterator[tuple[Fact, float]]:
     """Of one decision, with the seconds that each took."""
     if before is None:
         yield Began(after.saga), 0.0
     elif before.outstanding is not None and before.outstanding != after.outstanding:
         yield from _answered(before.outstanding, after)
-    if after.status in OUTCOMES and (before is None or before.status is not after.status):
+    if after.status in OUTCOMES and (before is None or _is_news(definition, before, after.status)):
         yield Ended(after.saga, after.status, after.reason), _seconds(after.created_at, after.completed_at)
+
+
+def _is_news(definition: Definition, before: AnyInstance, status: Status) -> bool:
+    """Whether it did not have this outcome just before, nor, where it stands after all, before it was called off."""
+    is_back = status is Status.COMPLETED and bool(before.notified)
+    return before.status is not status and not (is_back and was_told(before, definition.notices.completed))
 
 
 def _answered(out: Outstanding, after: AnyInstance) -> Iterator[tuple[Fact, float]]:

@@ -146,6 +146,10 @@ class Resolved(Struct, frozen=True, kw_only=True, omit_defaults=True):
     at: datetime
 
 
+ERASED = "erased"
+"""Stands for a person whose data are gone, in what is said of them all the same."""
+
+
 class SagaData(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a saga knows of its business. Each saga has a subclass.
 

@@ -120,6 +120,12 @@ def with_notice(c: Context, record: AnyInstance, notices: Notice | tuple[Notice,
     return told
 
 
+def was_told(record: AnyInstance, notices: Notice | tuple[Notice, ...]) -> bool:
+    """Whether any of them went out."""
+    each = notices if isinstance(notices, tuple) else (notices,)
+    return any(type_of(notice(record)) in record.notified for notice in each)
+
+
 def _told(record: AnyInstance, notice: Notice) -> Outcome:
     body = notice(record)
     name = type_of(body)

@@ -233,7 +233,7 @@ class Turn:
         # First what may fail by a fault of ours: a saga must not move without what it has to say.
         records = to_records(decision.messages, instance, self.topics, self.loaded.now, self.parent_of)
         entry = HistoryEntry(revision=instance.revision, cause=cause, body=_body(decision, told))
-        for fact, seconds in facts_of(before, instance):
+        for fact, seconds in facts_of(self.sagas.of(instance), before, instance):
             self.facts[fact].append(seconds)
         if before is None or before.data is not instance.data:
             self._learn(before, instance)

@@ -7,7 +7,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ordersaga.orchestrator.core.definition import Refusal
-from ordersaga.orchestrator.core.instance import Instance, SagaData
+from ordersaga.orchestrator.core.instance import ERASED, Instance, SagaData
 from ordersaga.orchestrator.core.reasons import Reason
 from ordersaga.wire import completing as m
 from ordersaga.wire.ids import text_of
@@ -113,7 +113,7 @@ def _to(saga: Saga, whom: str) -> dict[str, Any]:
     people = saga.data.personal
     return {
         "saga_id": text_of(saga.saga_id),
-        "customer_id": getattr(people, whom) if people else "erased",
+        "customer_id": getattr(people, whom) if people else ERASED,
         "status": saga.status,
         "order_id": saga.data.order_id,
         "runner_id": people.runner_id if people else None,

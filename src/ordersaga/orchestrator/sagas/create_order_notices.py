@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ordersaga.orchestrator.core.instance import Became, Instance, Status
+from ordersaga.orchestrator.core.instance import ERASED, Became, Instance, Status
 from ordersaga.wire import messages as m
 from ordersaga.wire.ids import text_of
 
@@ -41,7 +41,7 @@ def cancellation_refused(saga: AnyInstance) -> m.CancellationRefusedNotice:
 def _about(saga: AnyInstance) -> dict[str, Any]:
     return {
         "saga_id": text_of(saga.saga_id),
-        "customer_id": saga.data.personal.customer_id if saga.data.personal else "erased",
+        "customer_id": saga.data.personal.customer_id if saga.data.personal else ERASED,
         "status": saga.status,
         "order_id": saga.data.order_id,
         "runner_id": saga.accepted.runner_id if saga.accepted else None,

@@ -80,7 +80,8 @@ class PostgresErasure:
             if any(not under_way for _, under_way, _ in again):
                 raise Overtaken("something of theirs has come back from the archive meanwhile: ask again")
             principal = hashlib.sha256(customer_id.encode()).hexdigest()
-            connection.execute(_SQL["forget_keys"], {"principal": principal})
+            left = {"principal": principal, "under_way": Uuids([saga_id for saga_id, _, _ in again])}
+            connection.execute(_SQL["forget_keys"], left)
             connection.execute(_SQL["erase_audit"], {"customer": customer_id})
             needles = {"needles": Bytes(_needles(customer_id))}
             records = sum(
@@ -92,7 +93,7 @@ class PostgresErasure:
                 sagas=len(ended),
                 archived=archived + in_files,
                 records=records,
-                under_way=len(found) - len(ended),
+                under_way=len(again),
                 waiting=sum(waiting),
                 files_written=bool(writing),
             )

@@ -40,9 +40,9 @@ SELECT saga_id, state, history FROM archive WHERE customer_id = :customer AND fi
 UPDATE archive a SET personal = NULL, customer_id = NULL, state = v.state, history = v.history
 FROM unnest(:ids, :states, :histories) v (saga_id, state, history) WHERE a.saga_id = v.saga_id;
 
--- name: forget_keys(principal)!
--- Under which names they asked.
-DELETE FROM idempotency_keys WHERE principal = :principal;
+-- name: forget_keys(principal, under_way)!
+-- Under which names they asked; not for what is under way, lest a repeat of the request order twice.
+DELETE FROM idempotency_keys WHERE principal = :principal AND (saga_id = ANY (:under_way)) IS NOT TRUE;
 
 -- name: forget_letters(needles)!
 -- Records that were set aside, and are seen to.
