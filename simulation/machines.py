@@ -22,6 +22,7 @@ from ordersaga.bus.protocol import (
     Outgoing,
     Producer,
     Published,
+    Read,
     Record,
     TopicSpec,
 )
@@ -108,6 +109,9 @@ class MachineBus:
 
     def read_again(self, group: str, since_ms: int) -> Mapping[tuple[str, int], int]:
         return self._bus.read_again(group, since_ms)
+
+    def group_reads(self, group: str, topics: Collection[str]) -> Mapping[tuple[str, int], Read]:
+        return self._bus.group_reads(group, topics)
 
     def members(self, group: str) -> Sequence[GroupMember]:
         return self._bus.members(group)

@@ -38,6 +38,7 @@ from ordersaga.orchestrator.runtime.counting import Counting
 from ordersaga.orchestrator.runtime.dead_letters import DeadLetters
 from ordersaga.orchestrator.runtime.deadlines import Deadlines, DeadlineSettings
 from ordersaga.orchestrator.runtime.handle import Handler
+from ordersaga.orchestrator.runtime.hearing import Hearing
 from ordersaga.orchestrator.runtime.measuring import Measures, Standing, exposition
 from ordersaga.orchestrator.runtime.pausing import Pausing
 from ordersaga.orchestrator.runtime.reconciling import Reconciler
@@ -144,7 +145,8 @@ def orchestrator(settings: Settings, bus: Bus, run: Run = EVERYTHING) -> App:
     relay = _relay(settings, bus, outbox, name, tracing=tracing)
     measures = Measures()
     counting = Counting(measures.facts)
-    circuits, pausing = _circuits(settings), _pausing(settings, bus, measures)
+    circuits, hearing = _circuits(settings), _hearing(settings, bus)
+    pausing = _pausing(hearing, measures)
     handler = Handler(store, sagas, relay.offer, topics=topics, counting=counting, gate=circuits, spans=spans)
     beginnings = Beginnings(handler, gather_seconds=settings.orders_gather_seconds)
     letters = DeadLetters(store, handler, audit=database.audit())
@@ -157,7 +159,9 @@ def orchestrator(settings: Settings, bus: Bus, run: Run = EVERYTHING) -> App:
     bulletin = Bulletin(database.board(), circuits, admission, pausing, process=name, takes_orders="api" in only)
     parts: list[Background] = [relay, bulletin, *([beginnings] if "api" in only else [])] if run.changes else []
     if "deadlines" in only:
-        parts += _by_the_clock(settings, database, store, handler, letters=letters, worker=worker, pausing=pausing)
+        parts += _by_the_clock(
+            settings, database, store, handler, letters=letters, worker=worker, pausing=pausing, hearing=hearing
+        )
         parts += _reconciler(settings, database, store, measures)
     if worker is not None:
         parts += [TopicWatch(bus, topics.all()), worker]
@@ -248,9 +252,13 @@ def _admission(settings: Settings, worker: ConsumeLoop | None) -> Admission:
     return Admission(limits, (lambda: worker.behind_seconds) if worker else (lambda: 0.0))
 
 
-def _pausing(settings: Settings, bus: Bus, measures: Measures) -> Pausing:
+def _hearing(settings: Settings, bus: Bus) -> Hearing:
     read = topics_of(settings).answers()
-    pausing = Pausing(lambda: sum(bus.group_lag(settings.kafka_group, read).values()))
+    return Hearing(lambda: bus.group_reads(settings.kafka_group, read))
+
+
+def _pausing(hearing: Hearing, measures: Measures) -> Pausing:
+    pausing = Pausing(hearing.heard_at)
     measures.paused_while(lambda: pausing.wanted)
     return pausing
 
@@ -264,13 +272,22 @@ def _by_the_clock(
     letters: DeadLetters,
     worker: ConsumeLoop | None,
     pausing: Pausing,
+    hearing: Hearing,
 ) -> list[Background]:
-    """`worker`: None for a process that reads no answers: it goes by the clock alone."""
-    has_heard = (lambda: worker.caught_up) if worker else (lambda: True)
+    """`worker`: None for a process that reads no answers: how far the others are the brokers tell it."""
+    has_heard = (lambda: worker.caught_up) if worker else hearing.is_up_to_date
     is_crowded = (lambda: worker.crowded) if worker else (lambda: False)
     looking = DeadlineSettings(every_seconds=settings.deadlines_every_seconds, batch_max=settings.deadlines_batch_max)
     return [
-        Deadlines(store, handler, looking, has_heard=has_heard, is_crowded=is_crowded, is_held=pausing.holds_deadlines),
+        Deadlines(
+            store,
+            handler,
+            looking,
+            has_heard=has_heard,
+            is_crowded=is_crowded,
+            is_held=pausing.holds_deadlines,
+            unheard_seconds=hearing.unheard_seconds,
+        ),
         Archiver(database.archive(), archive_settings(settings), filing=database.filing()),
         Chore("upkeep", store.upkeep, every_seconds=UPKEEP_EVERY_SECONDS),
         Chore("statistics", database.statistics().fold, every_seconds=FOLD_EVERY_SECONDS),

@@ -149,6 +149,9 @@ def test_how_far_a_group_is_behind_is_known_to_others(bus: Bus, topic: str, grou
         commit(consumer, read(consumer, 10)[:4])
     lag = bus.group_lag(group, [topic])
     assert sum(lag.values()) == 6 and lag.keys() == {(topic, number) for number in range(PARTITIONS)}
+    reads = bus.group_reads(group, [topic])
+    assert {place: one.unread for place, one in reads.items()} == lag
+    assert (sum(one.read_to for one in reads.values()), sum(one.end for one in reads.values())) == (4, 10)
     assert bus.group_lag(group, []) == bus.group_lag(group, [unique("nowhere")]) == {}
 
 

@@ -14,7 +14,7 @@ from ordersaga.bus.kafka import KafkaBus
 from ordersaga.bus.kafka_admin import AdminSession
 from ordersaga.bus.kafka_client import KafkaClients, place
 from ordersaga.bus.kafka_settings import KafkaSecurity, KafkaTimings
-from ordersaga.bus.protocol import BusUnavailable
+from ordersaga.bus.protocol import BusUnavailable, Read
 
 
 class Admin:
@@ -92,4 +92,4 @@ def test_the_lag_of_a_partition_that_no_broker_tells_of_is_left_out() -> None:
         list_group_offsets=lambda asked: {group: {} for group in asked},
         list_partition_offsets=lambda asked: {place("t", 0): SimpleNamespace(offset=7 if -1 in asked.values() else 2)},
     )
-    assert AdminSession(client).group_lag("g", ["t"]) == {("t", 0): 5}
+    assert AdminSession(client).group_reads("g", ["t"]) == {("t", 0): Read(2, 7)}

@@ -20,6 +20,7 @@ from ordersaga.bus.protocol import (
     Outgoing,
     Producer,
     Published,
+    Read,
     Record,
     TopicSpec,
 )
@@ -118,6 +119,9 @@ class MeddlingBus:
 
     def group_lag(self, group: str, topics: Collection[str]) -> Mapping[tuple[str, int], int]:
         return self._bus.group_lag(group, topics)
+
+    def group_reads(self, group: str, topics: Collection[str]) -> Mapping[tuple[str, int], Read]:
+        return self._bus.group_reads(group, topics)
 
     def members(self, group: str) -> Sequence[GroupMember]:
         return self._bus.members(group)

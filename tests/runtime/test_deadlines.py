@@ -1,5 +1,6 @@
 """Deadlines are rows: they fire once, late rather than never, and never early."""
 
+from datetime import timedelta
 from threading import Condition, Thread
 from typing import Any
 from uuid import UUID
@@ -100,6 +101,31 @@ def test_answers_that_never_come_are_not_waited_for(stage: Stage) -> None:
     clock.seconds = 15.0
     deadlines.turn()
     assert stage.get(saga_id).revision > before.revision
+
+
+def test_a_window_closes_only_once_all_that_was_said_before_it_ended_has_been_handled(stage: Stage) -> None:
+    """Another process may have an acceptance before it."""
+    accepted, open_still = stage.begin(), stage.begin()
+    for saga_id in (accepted, open_still):
+        settle(stage, saga_id, ALL)
+        _pass_time(stage, saga_id, window=True)
+    unheard, asked = [timedelta(days=36_500).total_seconds()], []
+
+    def unheard_seconds() -> float:
+        asked.append(unheard[0])
+        return unheard[0]
+
+    settings = DeadlineSettings(every_seconds=0.001)
+    deadlines = Deadlines(stage.store, stage.handler, settings, unheard_seconds=unheard_seconds)
+    deadlines.turn()
+    assert {stage.get(one).status for one in (accepted, open_still)} == {Status.COMPLETED}
+    settle(stage, accepted, [m.OrderAccepted(order_id="o-1", runner_id="r-1")])
+    unheard[0] = 0.0
+    deadlines.turn()
+    assert [stage.get(one).status for one in (accepted, open_still)] == [Status.COMPLETED, Status.CANCELLING]
+    asked.clear()
+    deadlines.turn()
+    assert not asked, "brokers are asked only where windows have ended"
 
 
 def test_no_answer_is_waited_for_while_the_database_is_away(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:

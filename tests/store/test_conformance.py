@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import pytest
@@ -286,6 +286,15 @@ def test_deadlines_are_set_moved_and_cleared_with_the_state(store: Store) -> Non
     assert [due.kind for due in store.due(10)] == [DeadlineKind.WINDOW]
     move(store, one.saga_id, lambda before: changed(before, expired=True))
     assert list(store.due(10)) == []
+
+
+def test_windows_are_found_once_they_have_passed_for_as_long_as_one_says(store: Store) -> None:
+    one = changed(waiting_until(saga(), PAST), window_ends_at=PAST)
+    begin(store, one)
+    ago = (datetime.now(UTC) - PAST).total_seconds()
+    kinds = [{due.kind for due in store.due(10, windows_past_seconds=ago + more)} for more in (-3600.0, 3600.0)]
+    assert kinds == [{DeadlineKind.COMMAND, DeadlineKind.WINDOW}, {DeadlineKind.COMMAND}]
+    assert {due.kind for due in store.due(1, windows_past_seconds=ago + 3600.0)} == {DeadlineKind.COMMAND}
 
 
 def test_deadlines_of_a_version_that_is_not_known_are_found_by_who_knows_it_only(place: Place, store: Store) -> None:

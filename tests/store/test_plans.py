@@ -51,7 +51,7 @@ WEEK = """
 IDS = Uuids([UUID(int=n) for n in range(32)])
 KNOWN = {"ids": IDS, "written": Transactions([0] * 32), "server": NO_SERVER}
 REFERENCES = KNOWN | {"order_ids": Texts(["o-7", "o-8"]), "payment_ids": Texts(["p-9"])}
-DUE = {"known": Texts(["trial 1"]), "limit": 100}
+DUE = {"known": Texts(["trial 1"]), "limit": 100, "windows_past_seconds": 0.0}
 
 PLANS: dict[str, tuple[str, dict[str, Any], set[str]]] = {
     "lock": ("write.sql", KNOWN, {"sagas_pkey"}),

@@ -32,6 +32,7 @@ from ordersaga.bus.protocol import (
     Cluster,
     GroupMember,
     Outgoing,
+    Read,
     Record,
     TopicSpec,
 )
@@ -118,7 +119,10 @@ class KafkaBus:
         return self._ask(AdminSession.describe, ADMIN_TIMEOUT_SECONDS)
 
     def group_lag(self, group: str, topics: Collection[str]) -> Mapping[tuple[str, int], int]:
-        return self._ask(lambda admin: admin.group_lag(group, topics), ADMIN_TIMEOUT_SECONDS)
+        return {place: one.unread for place, one in self.group_reads(group, topics).items()}
+
+    def group_reads(self, group: str, topics: Collection[str]) -> Mapping[tuple[str, int], Read]:
+        return self._ask(lambda admin: admin.group_reads(group, topics), ADMIN_TIMEOUT_SECONDS)
 
     def read_again(self, group: str, since_ms: int) -> Mapping[tuple[str, int], int]:
         return self._ask(lambda admin: admin.read_again(group, since_ms), ADMIN_TIMEOUT_SECONDS)

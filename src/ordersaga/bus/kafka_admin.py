@@ -12,7 +12,7 @@ from ordersaga.bus.kafka_client import (
     translated,
     was_created,
 )
-from ordersaga.bus.protocol import Access, BusRefused, Cluster, GroupMember, TopicSpec, TopicState
+from ordersaga.bus.protocol import Access, BusRefused, Cluster, GroupMember, Read, TopicSpec, TopicState
 
 _LATEST, _EARLIEST = -1, -2
 """The end of a partition and its first record, as the protocol has them."""
@@ -46,7 +46,7 @@ class AdminSession:
         told = [configs.get(_AUTO_CREATE) for kind in found.values() for configs in kind.values()]
         return any(one is not None and str(one["value"]).lower() == "true" for one in told) if any(told) else None
 
-    def group_lag(self, group: str, topics: Collection[str]) -> dict[tuple[str, int], int]:
+    def group_reads(self, group: str, topics: Collection[str]) -> dict[tuple[str, int], Read]:
         there = self._topics()
         wanted = [place(name, number) for name in topics if name in there for number in range(there[name].partitions)]
         if not wanted:
@@ -55,13 +55,13 @@ class AdminSession:
             committed = self._client.list_group_offsets({group: None})[group]
             begins = self._client.list_partition_offsets(dict.fromkeys(wanted, _EARLIEST))
             ends = self._client.list_partition_offsets(dict.fromkeys(wanted, _LATEST))
-        lag = {}
+        found = {}
         for tp in wanted:
             if tp not in begins or tp not in ends:
                 continue
             read = committed[tp].offset if tp in committed else 0
-            lag[tp.topic, tp.partition] = max(0, ends[tp].offset - max(read, begins[tp].offset))
-        return lag
+            found[tp.topic, tp.partition] = Read(max(read, begins[tp].offset), ends[tp].offset)
+        return found
 
     def read_again(self, group: str, since_ms: int) -> dict[tuple[str, int], int]:
         if members := self.members(group):

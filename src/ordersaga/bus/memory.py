@@ -26,6 +26,7 @@ from ordersaga.bus.protocol import (
     Outcome,
     Outgoing,
     Published,
+    Read,
     Record,
     TopicSpec,
     TopicState,
@@ -76,11 +77,14 @@ class MemoryBus:
         return Cluster(topics, creates_topics=False)
 
     def group_lag(self, group: str, topics: Collection[str]) -> Mapping[TopicPartition, int]:
+        return {place: one.unread for place, one in self.group_reads(group, topics).items()}
+
+    def group_reads(self, group: str, topics: Collection[str]) -> Mapping[TopicPartition, Read]:
         with self._changed:
             found = self._groups.get(group)
             committed = found.committed if found else {}
             return {
-                (topic, number): len(log) - committed.get((topic, number), 0)
+                (topic, number): Read(committed.get((topic, number), 0), len(log))
                 for topic in topics
                 for number, log in enumerate(self._log.get(topic, ()))
             }

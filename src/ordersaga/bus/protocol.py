@@ -192,6 +192,20 @@ class GroupMember:
     partitions: Collection[tuple[str, int]]
 
 
+@dataclass(frozen=True, slots=True)
+class Read:
+    """How far a group has read a partition, as it has committed it."""
+
+    read_to: int
+    """The offset that it reads next: the earliest where it has committed nothing, since it begins with that."""
+    end: int
+    """The offset of the next record that will be written."""
+
+    @property
+    def unread(self) -> int:
+        return max(0, self.end - self.read_to)
+
+
 class Bus(Protocol):
     """Constructors connect lazily: building a bus, a consumer or a producer never fails because a broker is away."""
 
@@ -216,6 +230,9 @@ class Bus(Protocol):
         committed nothing, since it begins with the earliest. Topics that do not exist are left out. Raises
         `BusUnavailable`.
         """
+
+    def group_reads(self, group: str, topics: Collection[str]) -> Mapping[tuple[str, int], Read]:
+        """The same, as where it has come to and where that ends."""
 
     def members(self, group: str) -> Sequence[GroupMember]:
         """Who reads for a group now; nobody of one that does not exist. Raises `BusUnavailable`."""

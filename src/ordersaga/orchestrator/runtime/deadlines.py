@@ -6,8 +6,10 @@ a deadline has passed, and the second to ask finds that it has not. A row may be
 down), never early.
 
 While the answers that came meanwhile are not read (a start, brokers or a database that were away), silence says
-nothing: deadlines wait for them, though not for long. And where many are due at once, the next batch waits until the
-answers to those before are worked off, so that an order that comes meanwhile is not behind all of them.
+nothing: deadlines wait for them, though not for long. A window closes only once all that was said before it ended has
+been handled, by whichever process: an acceptance that lies unread is one (see `hearing`). And where many are due at
+once, the next batch waits until the answers to those before are worked off, so that an order that comes meanwhile is
+not behind all of them.
 
 One that fails by a fault of ours, or of its row, is said in the log and put off for minutes, in the database, so that
 no process comes upon it in each of its batches. It is then never late, so the database counts it while it fails. What
@@ -24,7 +26,7 @@ from ordersaga.delivery.clock import Clock, Randomness, SystemClock
 from ordersaga.delivery.failpoints import declare, hit
 from ordersaga.orchestrator.runtime.concerning import concerning
 from ordersaga.orchestrator.runtime.handle import Handler
-from ordersaga.orchestrator.store.protocol import Due, Store
+from ordersaga.orchestrator.store.protocol import DeadlineKind, Due, Store
 
 _log = structlog.get_logger(__name__)
 MOMENT_SECONDS = 0.05
@@ -57,11 +59,13 @@ class Deadlines(Looped):
         has_heard: Callable[[], bool] = lambda: True,
         is_crowded: Callable[[], bool] = lambda: False,
         is_held: Callable[[], bool] = lambda: False,
+        unheard_seconds: Callable[[], float] = lambda: 0.0,
         clock: Clock | None = None,
         randomness: Randomness | None = None,
     ) -> None:
         """`has_heard`: whether the answers that there are were read; `is_crowded`: whether there are more than a worker
-        takes at once; `is_held`: whether nobody is to read any now, so that no deadline may pass.
+        takes at once; `is_held`: whether nobody is to read any now, so that no deadline may pass; `unheard_seconds`:
+        how long what was said may have been unread, asked only where windows have ended.
         """
         self._store = store
         self._handler = handler
@@ -69,6 +73,7 @@ class Deadlines(Looped):
         self._has_heard = has_heard
         self._is_crowded = is_crowded
         self._is_held = is_held
+        self._unheard_seconds = unheard_seconds
         self._clock = clock or SystemClock()
         self._deaf_since: float | None = None
         self._loop = Loop("deadlines", self.turn, clock=self._clock, randomness=randomness)
@@ -85,7 +90,7 @@ class Deadlines(Looped):
         if self._is_held():
             self._loop.pause(self._settings.every_seconds)
             return
-        due = self._store.due(self._settings.batch_max)
+        due = self._due()
         if self._is_deaf():
             self._loop.pause(self._settings.every_seconds)
             return
@@ -96,6 +101,12 @@ class Deadlines(Looped):
             self._loop.pause(self._settings.every_seconds)
         else:
             self._let_others_pass()
+
+    def _due(self) -> Sequence[Due]:
+        due = self._store.due(self._settings.batch_max)
+        if any(one.kind is DeadlineKind.WINDOW for one in due):
+            due = self._store.due(self._settings.batch_max, windows_past_seconds=self._unheard_seconds())
+        return due
 
     def _let_others_pass(self) -> None:
         """Until no answers wait; those to the batch that was just taken have had a moment to come."""

@@ -8,36 +8,32 @@ operators' wishes still count.
 from collections.abc import Callable
 from datetime import datetime
 
-from ordersaga.bus.protocol import BusError
 from ordersaga.delivery.background import Health
 from ordersaga.delivery.clock import Clock, SystemClock
 from ordersaga.orchestrator.store.board_protocol import Pause, Posted
 
-UNREAD_MAX = 500
-"""So few are read within a second."""
 CATCH_UP_SECONDS_MAX = 900.0
 """Deadlines must not wait for ever for brokers that do not say how much is unread."""
-LOOK_EVERY_SECONDS = 2.0
 
 
 class Pausing:
     """Written by the one who reads the board, read by those who consume and who look for deadlines."""
 
-    def __init__(self, unread: Callable[[], int] = lambda: 0, *, clock: Clock | None = None) -> None:
-        """`unread`: how many records the whole group has before it; may raise `BusError`."""
-        self._unread = unread
+    def __init__(self, heard_at: Callable[[], float] = lambda: float("inf"), *, clock: Clock | None = None) -> None:
+        """`heard_at`: see `Hearing`."""
+        self._heard_at = heard_at
         self._clock = clock or SystemClock()
         self._pause: Pause | None = None
         self._known = False
         self._resumed_at: datetime | None = None
-        self._catch_up_until = self._look_at = 0.0
+        self._learnt_at = self._catch_up_until = 0.0
 
     def learn(self, posted: Posted) -> None:
         pause = posted.pause
         if pause is not None and not pause.paused and pause.at != self._resumed_at:
             now, self._resumed_at = self._clock.monotonic(), pause.at
             self._catch_up_until = max(now, now + CATCH_UP_SECONDS_MAX - pause.seconds_ago)
-            self._look_at = now
+            self._learnt_at = now
         self._pause, self._known = pause, True
 
     @property
@@ -51,16 +47,11 @@ class Pausing:
         return (self._pause is not None and self._pause.paused) if self._known else None
 
     def holds_deadlines(self) -> bool:
-        """May take as long as the brokers take to say how much is unread; asks them every two seconds at most."""
+        """May take as long as the brokers take to say how much is unread."""
         if self.paused:
             return True
-        now = self._clock.monotonic()
-        if now >= self._catch_up_until:
-            return False
-        if now >= self._look_at:
-            self._look_at = now + LOOK_EVERY_SECONDS
-            if self._has_caught_up():
-                self._catch_up_until = now
+        if self._clock.monotonic() < self._catch_up_until and self._heard_at() >= self._learnt_at:
+            self._catch_up_until = 0.0
         return self._clock.monotonic() < self._catch_up_until
 
     def health(self) -> Health:
@@ -71,9 +62,3 @@ class Pausing:
         elif self._clock.monotonic() < self._catch_up_until:
             said = "resumed: what came meanwhile is being read, and deadlines wait for it"
         return Health(name="consumption", healthy=True, detail=said)
-
-    def _has_caught_up(self) -> bool:
-        try:
-            return self._unread() <= UNREAD_MAX
-        except BusError:
-            return False

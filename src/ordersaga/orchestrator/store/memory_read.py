@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from ordersaga.orchestrator.core.instance import UNDER_WAY, Status
@@ -10,6 +10,7 @@ from ordersaga.orchestrator.store.codec_protocol import InstanceCodec
 from ordersaga.orchestrator.store.memory_tables import MemoryTables, SagaRow, decoded
 from ordersaga.orchestrator.store.protocol import (
     AnyInstance,
+    DeadlineKind,
     Due,
     RequestKey,
     SagaCount,
@@ -32,11 +33,16 @@ class MemoryReads:
         self._now = now
         self._closed = False
 
-    def due(self, limit: int) -> Sequence[Due]:
+    def due(self, limit: int, *, windows_past_seconds: float = 0.0) -> Sequence[Due]:
         self._check_open()
         with self._tables.changed:
             known = {row.saga_id for row in self._tables.sagas.values() if self._codec.knows(row.saga, row.version)}
-            passed = [one for one in self._passed() if one.saga_id in known]
+            window_due_at = self._now() - timedelta(seconds=windows_past_seconds)
+            passed = [
+                one
+                for one in self._passed()
+                if one.saga_id in known and (one.kind is DeadlineKind.COMMAND or one.due_at <= window_due_at)
+            ]
         return sorted(passed, key=lambda one: one.due_at)[:limit]
 
     def _passed(self) -> list[Due]:

@@ -125,8 +125,8 @@ class PostgresStore:
             self._refused = None
             self._recent.keep(transaction.number, transaction.server, transaction.written)
 
-    def due(self, limit: int) -> Sequence[Due]:
-        return self._reads.due(limit)
+    def due(self, limit: int, *, windows_past_seconds: float = 0.0) -> Sequence[Due]:
+        return self._reads.due(limit, windows_past_seconds)
 
     def put_off(self, due: Due, seconds: float) -> None:
         values = {"id": due.saga_id, "kind": due.kind.value, "seen": due.due_at, "seconds": seconds}

@@ -262,10 +262,11 @@ class Store(Protocol):
         COMMIT was lost (the state may or may not be written: load again and decide anew), `BadRow`, `StaleWrite`.
         """
 
-    def due(self, limit: int) -> Sequence[Due]:
-        """Deadlines that have passed on the database's clock, oldest first, without a lock: whoever acts on one loads
-        the instance and looks again. Some are found before their time, none after it: see `Transaction.save`. Those of
-        sagas or versions that this process does not know are for others, and not found.
+    def due(self, limit: int, *, windows_past_seconds: float = 0.0) -> Sequence[Due]:
+        """Deadlines that have passed on the database's clock, windows at least so long ago, oldest first, without a
+        lock: whoever acts on one loads the instance and looks again. Some are found before their time, none after it:
+        see `Transaction.save`. Those of sagas or versions that this process does not know are for others, and not
+        found.
         """
 
     def put_off(self, due: Due, seconds: float) -> None:

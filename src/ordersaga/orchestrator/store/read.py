@@ -63,9 +63,10 @@ class Reads:
         self._codec = codec
         self._forgetting = [Parts(connections, _SQL[name]) for name in _FORGETTING]
 
-    def due(self, limit: int) -> Sequence[Due]:
+    def due(self, limit: int, windows_past_seconds: float) -> Sequence[Due]:
         known = Texts([f"{saga} {version}" for saga, version in self._codec.known])
-        found = self._ask(_SQL["due"], {"known": known, "limit": limit})
+        asked = {"known": known, "limit": limit, "windows_past_seconds": windows_past_seconds}
+        found = self._ask(_SQL["due"], asked)
         return [Due(saga_id, DeadlineKind(kind), due_at.astimezone(UTC)) for saga_id, kind, due_at in found]
 
     def get(self, saga_id: UUID) -> AnyInstance | None:

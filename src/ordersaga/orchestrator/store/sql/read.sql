@@ -1,10 +1,12 @@
 -- Looking without a lock.
 
--- name: due(known, limit)
--- Deadlines that have passed, oldest first, of the known sagas and versions (`create_order 1`). The time of the statement,
--- not of each row: only so can the index stop. A subquery and not a join: so it is one look by the saga's id for each row.
+-- name: due(known, limit, windows_past_seconds)
+-- Deadlines that have passed, oldest first, of the known sagas and versions (`create_order 1`); windows so long ago. The
+-- time of the statement, not of each row: only so can the index stop. A subquery and not a join: so it is one look by the
+-- saga's id for each row.
 SELECT d.saga_id, d.kind, d.due_at FROM deadlines d
 WHERE d.due_at <= statement_timestamp()
+    AND (d.kind <> 'window' OR d.due_at <= statement_timestamp() - make_interval(secs => :windows_past_seconds))
     AND (SELECT s.saga || ' ' || s.version = ANY (:known) FROM sagas s WHERE s.id = d.saga_id)
 ORDER BY d.due_at LIMIT :limit;
 
