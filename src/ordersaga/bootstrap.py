@@ -9,6 +9,7 @@ import os
 import socket
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
+from functools import partial
 from threading import Lock
 from time import monotonic
 
@@ -150,11 +151,8 @@ def orchestrator(settings: Settings, bus: Bus, run: Run = EVERYTHING) -> App:
     handler = Handler(store, sagas, relay.offer, topics=topics, counting=counting, gate=circuits, spans=spans)
     beginnings = Beginnings(handler, gather_seconds=settings.orders_gather_seconds)
     letters = DeadLetters(store, handler, audit=database.audit())
-    worker = (
-        _worker(settings, bus, handler, relay, name, pausing=pausing, tracing=tracing, measures=measures)
-        if "worker" in only
-        else None
-    )
+    reads = partial(_worker, settings, bus, handler, relay, name, pausing=pausing, tracing=tracing, measures=measures)
+    worker = reads() if "worker" in only else None
     admission = _admission(settings, worker)
     bulletin = Bulletin(database.board(), circuits, admission, pausing, process=name, takes_orders="api" in only)
     parts: list[Background] = [relay, bulletin, *([beginnings] if "api" in only else [])] if run.changes else []

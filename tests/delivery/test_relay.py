@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from itertools import count as naturals
 from itertools import islice
 from random import Random
+from threading import Event
 
 import pytest
 
@@ -349,6 +350,45 @@ def test_what_is_left_of_a_partition_that_takes_nothing_hides_nothing_that_comes
     one.commit(found)
     house.clock.advance(6.0)
     one.until_published(found)
+
+
+def takes_its_time() -> None:
+    Event().wait(0.01)
+
+
+def test_scans_that_are_asked_for_while_one_is_under_way_keep_none_from_what_comes_behind(house: House) -> None:
+    one = house.process(ONE, held_max=10, batch_max=4).start()
+    one.producer.answer = takes_nothing("a", REFUSED)
+    for number in range(40):
+        one.send(b"%d" % number, topic="a")
+    one.until(lambda: bool(one.relay._lanes.aside) and not one.relay.full, "all of it is set aside")
+    scan = Gate(one.outbox)
+    assert scan.entered.wait(10.0)
+    for _ in range(2):
+        one.relay._intake.fetch_everything(in_parts=True)
+        one.until(lambda: not one.relay._intake.overflowed, "a scan is asked for")
+    one.commit(b"behind", topic="b")
+    # From here on the database takes its time, and the relay asks again before it has answered.
+    one.outbox.before = takes_its_time
+    scan.opened.set()
+    one.until_published(b"behind")
+
+
+def test_scans_that_are_cut_short_by_what_is_offered_meanwhile_come_to_the_end_all_the_same(house: House) -> None:
+    one = house.process(ONE, held_max=10, batch_max=20).start()
+    one.producer.answer = takes_nothing("a", REFUSED)
+    for number in range(40):
+        one.send(b"%d" % number, topic="a")
+    one.until(lambda: bool(one.relay._lanes.aside) and not one.relay.full, "all of it is set aside")
+    numbers = naturals()
+
+    def offered_meanwhile() -> None:
+        one.send(b"b%d" % next(numbers), topic="b")
+
+    one.outbox.before = offered_meanwhile
+    one.commit(b"behind", topic="b")
+    one.until(lambda: b"behind" in one.producer.values, "it is found")
+    one.outbox.before = lambda: None
 
 
 def test_rows_behind_those_of_another_process_in_such_a_partition_hold_up_nothing_else(house: House) -> None:

@@ -36,11 +36,17 @@ def test_acknowledged_rows_are_not_published_again_when_their_delete_fails(house
 
 def test_rows_that_are_acknowledged_and_not_deleted_are_not_found_either(house: House, one: Process) -> None:
     found: list[OutboxRow] = []
+
+    def page(rows: Sequence[OutboxRow]) -> int:
+        found.extend(rows)
+        return len(rows)
+
     kept = Upkeep(
         one.outbox,
         leased=lambda owner, until: None,
         lost=lambda ids_anew: None,
         found=lambda rows, more: found.extend(rows),
+        page=page,
         gone=lambda row_ids: None,
         clock=house.clock,
         randomness=SeededRandom(1),

@@ -66,19 +66,18 @@ class Intake:
             self._keep(rows)
             self._tell()
 
-    def found(self, rows: Sequence[OutboxRow], *, room_for: int, more: bool) -> None:
-        """Rows of a scan, the oldest first, of which as many are kept as there is room for among `room_for`, and
-        whether there may be more of them. Others may have come since it began.
+    def found(self, rows: Sequence[OutboxRow], *, room_for: int, more: bool) -> int:
+        """Rows of a scan, the oldest first, and whether there may be more. As many are kept as there is room for among
+        `room_for`: others may have come since it began. Returns how many.
         """
         with self._changed:
             kept = rows[: max(0, room_for - self.held)]
             if kept:
                 self._keep(kept)
                 self.found_total += len(kept)
-            if len(kept) < len(rows):
-                self._everything = more = True
-            self._overflowed = self._overflowed or more
+            self._overflowed = self._overflowed or more or len(kept) < len(rows)
             self._tell()
+            return len(kept)
 
     def gone(self, row_ids: Collection[int]) -> None:
         with self._changed:

@@ -77,6 +77,7 @@ class Relay:
             leased=self._on_lease,
             lost=self._on_lost,
             found=self._on_found,
+            page=self._on_page,
             gone=self._intake.gone,
             was_written=was_written,
             clock=self._clock,
@@ -166,7 +167,11 @@ class Relay:
         self._cut_off()
 
     def _on_found(self, rows: Sequence[OutboxRow], more: bool) -> None:
-        self._intake.found(rows, room_for=self._room(), more=more)
+        if self._on_page(rows, more) < len(rows):
+            self._intake.fetch_everything()
+
+    def _on_page(self, rows: Sequence[OutboxRow], more: bool = False) -> int:
+        return self._intake.found(rows, room_for=self._room(), more=more)
 
     # --- the loop --------------------------------------------------------------------------------------------
 
@@ -194,7 +199,6 @@ class Relay:
 
     def _take_in(self) -> None:
         """Wait until there is something to do, then fetch what others have handed in."""
-        self._intake.in_lanes = len(self._lanes)
         offered, gone, lease, ids_anew = self._intake.take(self._idle_seconds)
         owner = None if lease is None else lease.owner
         if ids_anew or owner != self._held_as:
@@ -207,10 +211,12 @@ class Relay:
             elif owner is not None:
                 self._scan_at = now
         self._lanes.gone(gone)
+        self._intake.in_lanes = len(self._lanes)
 
     def _begin_as(self, owner: UUID | None, *, ids_anew: bool = False) -> None:
         """The lease is new or lost: what was held may be another's by now; what there is of ours is found by a scan."""
         self._lanes.clear(done=ids_anew)
+        self._intake.in_lanes = 0
         self._held_as = owner
         self._scan_at = float("inf") if owner is None else self._clock.monotonic()
         self._intake.fetch_everything()

@@ -64,6 +64,7 @@ class Upkeep:
         leased: Callable[[UUID, float], None],
         lost: Callable[[bool], None],
         found: Callable[[Sequence[OutboxRow], bool], None],
+        page: Callable[[Sequence[OutboxRow]], int],
         gone: Callable[[Collection[int]], None],
         was_written: WasWritten | None = None,
         clock: Clock,
@@ -72,10 +73,11 @@ class Upkeep:
         """`leased` gets the owner and the moment, on our clock, until which it may publish; `lost`, whether ids of rows
         may come again.
 
-        `found` gets rows to publish, and whether there may be more.
+        `found` gets rows to publish, and whether there may be more; `page` those that follow each other, and says how
+        many of them it has taken: the next page begins with the others.
         """
         self._outbox = outbox
-        self._leased, self._lost, self._found, self._gone = leased, lost, found, gone
+        self._leased, self._lost, self._found, self._page, self._gone = leased, lost, found, page, gone
         self._clock = clock
         self._randomness = randomness
         self._lock = Lock()
@@ -90,6 +92,8 @@ class Upkeep:
         self._ask_at = 0.0
         self._ask_pause_seconds = _ASK_FIRST_SECONDS
         self._scan: _Scan | None = None
+        self._begun: _Scan | None = None
+        """The same while it is under way: it has seen nothing of what another is asked for meanwhile."""
         self._after = 0
         """Where the next page begins."""
         self._unsure = False
@@ -167,7 +171,7 @@ class Upkeep:
         once where it is for rows of any age, else with the next call.
         """
         with self._lock:
-            if self._scan is not None:
+            if self._scan is not None and self._scan is not self._begun:
                 older_than_seconds = min(older_than_seconds, self._scan.older_than_seconds)
                 paged = paged and self._scan.paged
             self._scan = _Scan(known, older_than_seconds, limit, paged)
@@ -273,9 +277,14 @@ class Upkeep:
 
     def _look_around(self) -> None:
         with self._lock:
-            scan = self._scan
-        if scan is None or not self._registered:
-            return
+            scan = self._begun = self._scan if self._registered else None
+        try:
+            if scan is not None:
+                self._look(scan)
+        finally:
+            self._begun = None
+
+    def _look(self, scan: _Scan) -> None:
         unsure, self._unsure = self._unsure, True
         looked_up, waiting = (self._look_up.held(), self._look_up.waiting()) if self._look_up else ((), Counter())
         crowded = {topic for topic, rows in waiting.items() if rows >= scan.many}
@@ -290,7 +299,7 @@ class Upkeep:
         if unsure:
             is_all = self._look_for_ours(scan, known, self._publish_again, limit=limit, without=crowded)
         else:
-            is_all = self._look_for_ours(scan, known, self._hand_out, limit=scan.limit)
+            is_all = self._look_for_ours(scan, known, self._hand_out_page, limit=scan.limit)
         self._unsure = unsure and not (is_all and not crowded)
         if len(taken) >= limit > 0:
             self._found((), True)
@@ -299,12 +308,12 @@ class Upkeep:
         self,
         scan: _Scan,
         known: Collection[int],
-        hand_on: Callable[[Sequence[OutboxRow]], None],
+        hand_on: Callable[[Sequence[OutboxRow]], int | None],
         *,
         limit: int,
         without: Collection[str] = (),
     ) -> bool:
-        """Whether there are no more."""
+        """Whether there are no more. `hand_on` returns the id of the first row that was not taken."""
         left = self._outbox.left_behind(
             known,
             older_than_seconds=scan.older_than_seconds,
@@ -317,7 +326,8 @@ class Upkeep:
         with self._lock:
             if self._scan is scan:
                 self._scan = None
-        hand_on(left)
+        if (not_taken := hand_on(left)) is not None:
+            is_all, self._after = False, not_taken - 1
         if left and not is_all and not (scan.paged and scan.older_than_seconds):
             self._found((), True)
         return is_all
@@ -330,9 +340,17 @@ class Upkeep:
             self._look_up.add(rows)
 
     def _hand_out(self, rows: Sequence[OutboxRow]) -> None:
+        self._found(self._unpublished(rows), False)
+
+    def _hand_out_page(self, rows: Sequence[OutboxRow]) -> int | None:
+        left = self._unpublished(rows)
+        taken = self._page(left)
+        return left[taken].row_id if taken < len(left) else None
+
+    def _unpublished(self, rows: Sequence[OutboxRow]) -> Sequence[OutboxRow]:
         with self._lock:
             undeleted = set(self._undeleted)
-        self._found([row for row in rows if row.row_id not in undeleted], False)
+        return [row for row in rows if row.row_id not in undeleted]
 
     def _failed(self, error: OutboxUnavailable) -> None:
         self._failures += 1
