@@ -272,11 +272,11 @@ class MachineStore:
         if self._trouble.happens("commit_unknown"):
             raise CommitUnknown("the connection broke after COMMIT")
 
-    def due(self, limit: int) -> Sequence[Due]:
+    def due(self, limit: int, *, windows_past_seconds: float = 0.0) -> Sequence[Due]:
         self._trouble.check()
         if self._trouble.happens("database_away"):
             raise StoreUnavailable("the database is away")
-        return self._store.due(limit)
+        return self._store.due(limit, windows_past_seconds=windows_past_seconds)
 
     def put_off(self, due: Due, seconds: float) -> None:
         self._trouble.check()

@@ -28,6 +28,7 @@ from ordersaga.orchestrator.runtime.circuits import Circuits
 from ordersaga.orchestrator.runtime.counting import Counting
 from ordersaga.orchestrator.runtime.deadlines import Deadlines, DeadlineSettings
 from ordersaga.orchestrator.runtime.handle import Handler
+from ordersaga.orchestrator.runtime.hearing import Hearing
 from ordersaga.orchestrator.runtime.verbs import Verbs
 from ordersaga.orchestrator.store.archive_memory import MemoryArchive
 from ordersaga.orchestrator.store.board_memory import MemoryBoard
@@ -209,7 +210,10 @@ class World:
         )
         handler = Handler(store, self.sagas, relay.offer, topics=TOPICS, counting=Counting(), gate=circuits)
         looking = DeadlineSettings(every_seconds=1.0)
-        deadlines = Deadlines(store, handler, looking, clock=clock, randomness=chance)
+        hearing = Hearing(lambda: bus.group_reads(GROUP, TOPICS.answers()), clock=clock)
+        deadlines = Deadlines(
+            store, handler, looking, unheard_seconds=hearing.unheard_seconds, clock=clock, randomness=chance
+        )
         archive = MachineArchive(
             MemoryArchive(self.databases.store, self.codec, now=lambda: self.scheduler.now), trouble
         )
