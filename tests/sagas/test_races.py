@@ -115,20 +115,31 @@ def test_a_clock_that_was_a_moment_faster_wins_when_the_order_service_says_so() 
 
 
 def test_the_timer_service_and_the_own_deadline_cancel_once() -> None:
-    story = order(steps_done=5).after(1800).hear(EXPIRED).expect(m.CancelOrder, to=Participant.ORDER)
+    story = order(steps_done=5).after(1800).hear(EXPIRED).expect_verdict(Verdict.REPEATED).expect_nothing()
+    story.nobody_accepts().expect(m.CancelOrder, to=Participant.ORDER)
     assert story.saga.window_due_at is None
     story.hear(EXPIRED).expect_verdict(Verdict.REPEATED).expect_nothing()
 
 
+def test_an_acceptance_that_is_read_after_the_timer_services_word_and_was_said_before_it_counts() -> None:
+    """They are on two topics."""
+    story = order(steps_done=5, kinds=BARE).after(1799)
+    said = story.now
+    story.hear(EXPIRED).expect_nothing().hear(ACCEPTED, stamp=said).ends(Status.COMPLETED)
+    assert story.saga.closed and story.saga.window_due_at is None
+
+
 def test_a_timer_that_goes_off_over_a_minute_early_is_ignored() -> None:
     order(steps_done=5).after(1800 - 61).hear(EXPIRED).expect_verdict(Verdict.STRAY).waits(Status.COMPLETED)
-    order(steps_done=5).after(1800 - 60).hear(EXPIRED).waits(Status.CANCELLING)
+    story = order(steps_done=5).after(1800 - 60).hear(EXPIRED).waits(Status.COMPLETED)
+    assert story.saga.window_due_at == story.now
+    story.nobody_accepts().waits(Status.CANCELLING)
     order(steps_done=2).after(3600).hear(EXPIRED).expect_verdict(Verdict.STRAY)
 
 
 def test_a_timer_that_goes_off_before_it_is_said_to_be_started_is_remembered() -> None:
     story = order(steps_done=4).expect(m.StartOrderTimer, to=Participant.TIMER).after(1800).hear(EXPIRED)
-    story.waits(Status.STARTED).hear(TIMER).expect_notice(m.OrderConfirmedNotice)
+    story.nobody_accepts().waits(Status.STARTED).hear(TIMER).expect_notice(m.OrderConfirmedNotice)
     story.expect(m.CancelOrder(order_id="o-1", saga_id=SAGA, reason="ACCEPTANCE_TIMEOUT"), to=Participant.ORDER)
     story.waits(Status.CANCELLING)
 

@@ -123,11 +123,16 @@ def _fact(definition: Definition, record: AnyInstance, fact: Fact, seen: Happene
 
 
 def _expired(record: AnyInstance, now: datetime) -> Shown:
+    """The window ends now at the latest, and the saga's own deadline closes it, within a moment: that one waits until
+    what was said before has been handled. An acceptance may be among it, on a topic that is read later.
+    """
     if record.expired:
         return Unmoved(Verdict.REPEATED, "expired already")
     if record.window_ends_at is None or now < record.window_ends_at - EARLY_EXPIRY:
         return Unmoved(Verdict.STRAY, "expired too early")
-    return Observation(replace(record, expired=True))
+    if record.window_ends_at <= now:
+        return Unmoved(Verdict.REPEATED, "the window has ended: its deadline closes it")
+    return Observation(replace(record, window_ends_at=now))
 
 
 def _accepted(definition: Definition, record: AnyInstance, seen: Happened) -> Shown:
