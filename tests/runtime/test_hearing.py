@@ -3,6 +3,7 @@
 from ordersaga.bus.protocol import BusUnavailable, Read
 from ordersaga.delivery.clock import SystemClock
 from ordersaga.orchestrator.runtime.hearing import (
+    AWAY_SECONDS,
     LOOK_EVERY_SECONDS,
     STALLED_SECONDS,
     UNHEARD_SECONDS_MAX,
@@ -65,7 +66,7 @@ def test_while_brokers_do_not_answer_nothing_more_is_heard() -> None:
     hearing = Hearing(topics, clock=topics)
     assert hearing.unheard_seconds() == UNHEARD_SECONDS_MAX and not hearing.is_up_to_date()
     topics.away = False
-    topics.later()
+    topics.later(AWAY_SECONDS)
     assert hearing.is_up_to_date()
 
 

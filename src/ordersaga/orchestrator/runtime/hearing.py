@@ -14,6 +14,8 @@ from ordersaga.bus.protocol import BusError, Read
 from ordersaga.delivery.clock import Clock, SystemClock
 
 LOOK_EVERY_SECONDS = 1.0
+AWAY_SECONDS = 5.0
+"""Until brokers that did not answer are asked again: each time may take as long as they are given to answer."""
 UP_TO_DATE_SECONDS = 5.0
 """A moment is heard two looks later where answers come all the time, and a look takes its time."""
 STALLED_SECONDS = 120.0
@@ -55,8 +57,8 @@ class Hearing:
         """
         now = self._clock.monotonic()
         if now >= self._look_at:
-            self._look_at = now + LOOK_EVERY_SECONDS
-            self._look(now)
+            pause = LOOK_EVERY_SECONDS if self._look(now) else AWAY_SECONDS
+            self._look_at = self._clock.monotonic() + pause
         return self._heard_at
 
     def unheard_seconds(self) -> float:
@@ -68,17 +70,19 @@ class Hearing:
         """But for what was said in the last seconds."""
         return self.unheard_seconds() < UP_TO_DATE_SECONDS
 
-    def _look(self, now: float) -> None:
+    def _look(self, now: float) -> bool:
+        """Whether the brokers answer."""
         try:
             found = self._reads()
         except BusError:
-            return
+            return False
         self._seen = {place: self._moved(place, found.get(place), now) for place in {**self._seen, **found}}
         for mark in (self._mark, _Mark(now, {place: one.end for place, one in found.items()})):
             if mark is not None and self._is_heard(mark, found, now):
                 self._heard_at, self._mark = mark.at, None
             else:
                 self._mark = self._mark or mark
+        return True
 
     def _moved(self, place: Place, found: Read | None, now: float) -> _Seen:
         """What nobody tells of has not moved."""
