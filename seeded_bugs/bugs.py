@@ -45,8 +45,8 @@ ENGINE = (
     Bug(
         name="silence is taken for a refusal",
         path=f"{CORE}/observe.py",
-        before="doubtful = replace(record.steps[step.name], became=Became.IN_DOUBT, reason=step.silence)",
-        after="doubtful = replace(record.steps[step.name], became=Became.REFUSED, reason=step.silence)",
+        before="doubtful = replace(known, became=Became.IN_DOUBT, reason=step.silence)",
+        after="doubtful = replace(known, became=Became.REFUSED, reason=step.silence)",
     ),
     Bug(
         name="a cancel by hand is taken for a confirmation",
@@ -124,7 +124,7 @@ ENGINE = (
     Bug(
         name="an operator's retry repeats a bare forward command",
         path=f"{CORE}/operators.py",
-        before="if out.direction is Direction.DO and definition.attempts_max(definition.step(out.step)) == 1:",
+        before="if out.direction is Direction.DO and definition.attempts_max(step, record.steps[step.name]) == 1:",
         after="if False:",
     ),
     Bug(
@@ -148,8 +148,8 @@ ENGINE = (
     Bug(
         name="an undo without an id is sent to a bare participant",
         path=f"{CORE}/advance.py",
-        before="first.effect_id is None and c.definition.kind_of(first.undo.ask) is Kind.BARE",
-        after="False",
+        before="return first.asked_bare or c.definition.kind_of(first.undo.ask) is Kind.BARE",
+        after="return False",
     ),
     Bug(
         name="what cannot be named is settled without a word",

@@ -200,6 +200,7 @@ def _with_done(
     shown = replace(
         known,
         became=Became.DONE,
+        asked_bare=False,
         effects=(Effect(ids=ids), *known.effects[1:]),
         order=known.order or 1 + max((other.order for other in record.steps.values()), default=0),
         shown_at=stamp,
@@ -239,7 +240,7 @@ def _refused(definition: Definition, record: AnyInstance, step: Step, seen: Happ
         if until_done:
             noted = with_step(record, replace(known, refusal=code_of(seen.event)))
             return Observation(ask_later(definition, noted, step, now))
-        if meaning.passes and out.attempt < definition.attempts_max(step):
+        if meaning.passes and out.attempt < definition.attempts_max(step, known):
             return Observation(ask_later(definition, record, step, now))
         return Observation(
             _note_refusal(definition, answered(record, step.name, Direction.DO), step, seen.event, meaning)

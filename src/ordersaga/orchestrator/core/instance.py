@@ -72,6 +72,11 @@ class StepRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     name: str
     became: Became | None = None
     attempts: int = 0
+    asked_bare: bool = False
+    """Asked of a participant that was bare at that moment: it kept no `message_id`, so it recognises no repeat and
+    undoes nothing that is not named, whatever it is set to since. Forgotten once the step is done. Versions that did
+    not write it went by what the participant is now, and so are their states read.
+    """
     effects: tuple[Effect, ...] = ()
     order: int = 0
     """Counts completions: the step that finished first has 1."""
