@@ -51,8 +51,8 @@ ENGINE = (
     Bug(
         name="a cancel by hand is taken for a confirmation",
         path=f"{CORE}/undo_answers.py",
-        before="if not _undo_sent(definition, record, undo) or _not_an_answer(definition, record, undo, seen):",
-        after="if not undo.unasked_is_request and not _undo_sent(definition, record, undo):",
+        before="if not undo_sent(definition, record, undo) or _not_an_answer(definition, record, undo, seen):",
+        after="if not undo.unasked_is_request and not undo_sent(definition, record, undo):",
     ),
     Bug(
         name="the last arrival wins over the newest stamp",

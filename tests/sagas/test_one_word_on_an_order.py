@@ -278,6 +278,50 @@ def test_a_second_hold_with_another_payment_id_is_released_and_the_order_may_sti
     assert not story.saga.steps["AUTHORIZE_PAYMENT"].effects[0].undone
 
 
+def test_the_undo_of_a_second_hold_does_not_make_a_void_by_hand_an_answer() -> None:
+    story = order(steps_done=5, kinds=BARE)
+    story.hear(m.PaymentAuthorized(payment_id="p-2", order_id="o-1", payment_intent_id="pi_2"))
+    story.hear(m.PaymentReleased(payment_id="p-2", status="REVERTED")).hear(ACCEPTED).after(60).hear(RELEASED)
+    story.sent.clear()
+    story.step("AUTHORIZE_PAYMENT", Became.UNDONE).ends(Status.COMPLETED, attention=True)
+    assert story.saga.attention == ("revert_payment was done by hand though the order stands",)
+
+
+def test_a_void_by_hand_while_the_undo_of_a_second_hold_is_out_is_no_answer_to_that() -> None:
+    story = order(steps_done=5, kinds=BARE).hear(ACCEPTED)
+    story.hear(m.PaymentAuthorized(payment_id="p-2", order_id="o-1", payment_intent_id="pi_2")).hear(RELEASED)
+    out = story.saga.outstanding
+    assert out and out.effect_id == "p-2"
+    assert story.saga.attention == ("revert_payment was done by hand though the order stands",)
+    story.hear(m.PaymentReleased(payment_id="p-2", status="REVERTED"))
+    story.sent.clear()
+    story.ends(Status.COMPLETED, attention=True)
+
+
+@pytest.mark.parametrize("still_out", [False, True])
+def test_the_cancel_of_a_second_order_does_not_make_a_cancel_by_hand_an_answer(still_out: bool) -> None:
+    story = order(steps_done=5, kinds=BARE).hear(m.OrderCreated(order_id="o-2"))
+    if not still_out:
+        story.hear(m.OrderCancelled(order_id="o-2"))
+    story.hear(ACCEPTED).after(60).hear(CANCELLED)
+    story.step("CREATE_ORDER", Became.DONE)
+    assert story.saga.attention == ("cancelled at the order service though it was accepted",)
+    assert story.saga.closed
+    if still_out:
+        story.hear(m.OrderCancelled(order_id="o-2"))
+    story.sent.clear()
+    story.ends(Status.COMPLETED, attention=True)
+
+
+def test_the_answer_to_our_own_undo_is_one_though_a_second_effect_was_undone_before() -> None:
+    story = order(steps_done=5, kinds=BARE).hear(m.OrderCreated(order_id="o-2")).hear(m.OrderCancelled(order_id="o-2"))
+    story.hear(m.PaymentAuthorized(payment_id="p-2", order_id="o-1", payment_intent_id="pi_2"))
+    story.hear(m.PaymentReleased(payment_id="p-2", status="REVERTED"))
+    story.cancel().hear(CANCELLED).hear(RELEASED).hear(TIMER_CANCELLED)
+    story.sent.clear()
+    story.ends(Status.CANCELLED, reason=Reason.CUSTOMER_REQUEST)
+
+
 def test_a_second_hold_that_no_command_can_name_is_for_a_person() -> None:
     story = order(steps_done=5, kinds=BARE)
     story.sent.clear()
