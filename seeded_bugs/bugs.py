@@ -142,7 +142,7 @@ ENGINE = (
     Bug(
         name="a void that overtakes its authorization is forgotten",
         path=f"{CORE}/answers.py",
-        before="if known.became is None and step.undo and older(seen.stamp, known.undone_at):",
+        before="if step.undo and _over_before(known, step.undo, ids, seen.stamp):",
         after="if False:",
     ),
     Bug(

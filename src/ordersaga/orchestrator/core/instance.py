@@ -83,7 +83,9 @@ class StepRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     shown_at: datetime | None = None
     """The participant's own stamp on the event that showed the newest effect."""
     undone_at: datetime | None = None
-    """The participant's own stamp on the event that confirmed the undo."""
+    """The participant's own stamp on the event that confirmed the undo, or said that it is there no more."""
+    gone_id: str | None = None
+    """What was said to be there no more before we heard that it was made."""
     answer_due_at: datetime | None = None
     """In doubt: until when the answer may still come by itself. Before that, an effect that cannot be named yet is
     waited for.
