@@ -1,6 +1,7 @@
 """A service is set to another kind while sagas are under way: both the kind of then and that of now count."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import msgspec
 import pytest
@@ -9,10 +10,11 @@ from ordersaga.orchestrator.core.definition import Kind
 from ordersaga.orchestrator.core.inputs import Verdict
 from ordersaga.orchestrator.core.instance import Became, Status
 from ordersaga.orchestrator.core.reasons import Reason
-from ordersaga.testing.story import BARE, FULL, Story
+from ordersaga.orchestrator.sagas.create_order import CREATE_ORDER
+from ordersaga.testing.story import BARE, FULL, Story, given
 from ordersaga.wire import messages as m
 from ordersaga.wire.topics import Participant
-from tests.sagas.stories import AUTHORIZED, CANCELLED, CARD, OPENED, RELEASED, TIMER_CANCELLED, order
+from tests.sagas.stories import AUTHORIZED, CANCELLED, CARD, OPENED, PLACED, RELEASED, TIMER_CANCELLED, order
 
 Kinds = Mapping[Participant, Kind]
 MADE_TWICE = pytest.mark.parametrize("steps_done", [0, 2, 3])
@@ -93,6 +95,17 @@ def test_a_hold_that_was_asked_of_a_bare_service_is_not_undone_without_its_id() 
 
 def test_an_order_that_was_asked_of_a_bare_service_is_not_cancelled_without_its_id() -> None:
     story = asked(0, BARE).kinds_are(FULL).silence().expect_nothing()
+    story.ends(Status.COMPENSATED, reason=Reason.STEP_TIMED_OUT, attention=True)
+
+
+def test_what_was_asked_of_a_bare_service_and_again_of_a_full_one_may_have_been_done_by_the_bare_one() -> None:
+    first, *others = CREATE_ORDER.steps
+    may_be_repeated = replace(CREATE_ORDER, steps=(replace(first, harmless_to_repeat=True), *others))
+    story = given(may_be_repeated, PLACED, kinds=BARE).kinds_are(FULL)
+    for _ in range(3):
+        story.expect(m.CreateOrder, to=Participant.ORDER).silence().expect_nothing()
+        if story.saga.outstanding:
+            story.silence()
     story.ends(Status.COMPENSATED, reason=Reason.STEP_TIMED_OUT, attention=True)
 
 

@@ -87,10 +87,9 @@ def _extra_undone(definition: Definition, record: AnyInstance, step: Step, named
 def undo_sent(definition: Definition, record: AnyInstance, undo: Undo) -> bool:
     """Whether the steps' own effects were asked to be taken back. That extra ones were says nothing of them."""
     covered, out = definition.steps_undone_by(undo), record.outstanding
-    if out and out.direction is Direction.UNDO and out.step in {step.name for step in covered}:
-        extra = out.effect_id is not None and out.effect_id in _extras(definition, record, undo)
-        if not extra:
-            return True  # also where the step was shown to be done since, and attempts are counted from there
+    is_out = out is not None and out.direction is Direction.UNDO and out.step in {step.name for step in covered}
+    if out and is_out and out.effect_id not in _extras(definition, record, undo):
+        return True  # also where the step was shown to be done since, and attempts are counted from there
     return any(record.steps[step.name].undo_attempts for step in covered if step.name in record.steps)
 
 
