@@ -190,7 +190,8 @@ def _done(definition: Definition, record: AnyInstance, step: Step, seen: Happene
     if step.opens_window and done.window_ends_at is None:
         done = replace(done, window_ends_at=now + timedelta(seconds=definition.window_seconds))
     if step.undo and _over_before(known, step.undo, ids, seen.stamp):
-        return undone_unasked(definition, done, step.undo, replace(seen, stamp=known.undone_at))
+        over = undone_unasked(definition, done, step.undo, replace(seen, stamp=known.undone_at))
+        return Observation(done) if isinstance(over, Unmoved) else over
     return Observation(done)
 
 
