@@ -45,14 +45,14 @@ ENGINE = (
     Bug(
         name="silence is taken for a refusal",
         path=f"{CORE}/observe.py",
-        before="doubtful = replace(record.steps[step.name], became=Became.IN_DOUBT, reason=step.silence)",
-        after="doubtful = replace(record.steps[step.name], became=Became.REFUSED, reason=step.silence)",
+        before="doubtful = replace(known, became=Became.IN_DOUBT, reason=step.silence)",
+        after="doubtful = replace(known, became=Became.REFUSED, reason=step.silence)",
     ),
     Bug(
         name="a cancel by hand is taken for a confirmation",
         path=f"{CORE}/undo_answers.py",
-        before="if not _undo_sent(definition, record, undo) or _not_an_answer(definition, record, undo, seen):",
-        after="if not undo.unasked_is_request and not _undo_sent(definition, record, undo):",
+        before="if not undo_sent(definition, record, undo) or _not_an_answer(definition, record, undo, seen):",
+        after="if not undo.unasked_is_request and not undo_sent(definition, record, undo):",
     ),
     Bug(
         name="the last arrival wins over the newest stamp",
@@ -124,7 +124,7 @@ ENGINE = (
     Bug(
         name="an operator's retry repeats a bare forward command",
         path=f"{CORE}/operators.py",
-        before="if out.direction is Direction.DO and definition.attempts_max(definition.step(out.step)) == 1:",
+        before="if out.direction is Direction.DO and definition.attempts_max(step, record.steps[step.name]) == 1:",
         after="if False:",
     ),
     Bug(
@@ -142,14 +142,14 @@ ENGINE = (
     Bug(
         name="a void that overtakes its authorization is forgotten",
         path=f"{CORE}/answers.py",
-        before="if known.became is None and step.undo and older(seen.stamp, known.undone_at):",
+        before="if step.undo and _over_before(known, step.undo, ids, seen.stamp):",
         after="if False:",
     ),
     Bug(
         name="an undo without an id is sent to a bare participant",
         path=f"{CORE}/advance.py",
-        before="first.effect_id is None and c.definition.kind_of(first.undo.ask) is Kind.BARE",
-        after="False",
+        before="return first.asked_bare or c.definition.kind_of(first.undo.ask) is Kind.BARE",
+        after="return False",
     ),
     Bug(
         name="what cannot be named is settled without a word",

@@ -78,6 +78,19 @@ def test_a_mark_made_again_after_our_undo_is_taken_back_again() -> None:
     assert (story.saga.status, story.saga.attention) == (Status.CANCELLED, ())
 
 
+@pytest.mark.parametrize("twice", [False, True])
+def test_a_mark_that_was_refused_and_made_and_taken_back_by_hand_is_taken_back_by_us_where_another_may_follow(
+    twice: bool,
+) -> None:
+    story = asked_twice() if twice else delivery(kinds=BARE_ORDERS).expect(m.MarkDelivered, to=ORDER)
+    story.hear(UNDONE, stamp=AT[2]).hear(m.OrderDeliveryFailed(error="ILLEGAL_STATE", order_id="o-1"), stamp=AT[3])
+    story.hear(DELIVERED, stamp=AT[1])
+    if twice:
+        story.step("MARK_DELIVERED", Became.DONE).expect(m.UndoDelivery, to=ORDER).hear(UNDONE, stamp=AT[4])
+    story.step("MARK_DELIVERED", Became.UNDONE).expect_nothing()
+    assert (story.saga.status, bool(story.saga.attention)) == (Status.COMPENSATED, twice)
+
+
 # --- settled --------------------------------------------------------------------------------------
 
 

@@ -209,6 +209,60 @@ def test_a_hold_that_the_provider_let_go_is_gone(code: str) -> None:
     assert (story.saga.status, story.saga.reason) == (Status.CANCELLED, Reason.OPERATOR_REQUEST)
 
 
+@pytest.mark.parametrize("code", ["STRIPE_PAYMENT_CANCELED", "STRIPE_PAYMENT_FAILED", "STRIPE_CARD_ERROR"])
+def test_a_hold_that_is_let_go_while_it_is_in_doubt_was_refused(code: str) -> None:
+    story = order(steps_done=2, kinds=BARE).cancel().expect(m.AuthorizePayment, to=Participant.PAYMENT)
+    story.expect(m.CancelOrder, to=Participant.ORDER).hear(m.PaymentFailed(error=code, payment_id="p-1"))
+    story.step("AUTHORIZE_PAYMENT", Became.REFUSED).waits(Status.CANCELLING).hear(CANCELLED)
+    story.expect_notice(m.OrderCancelledNotice, money="Your card was not charged.")
+    story.ends(Status.CANCELLED, reason=Reason.CUSTOMER_REQUEST)
+
+
+def test_a_hold_that_is_let_go_once_its_undo_was_sent_waits_for_the_answer_to_that() -> None:
+    gone = m.PaymentFailed(error="STRIPE_PAYMENT_CANCELED", payment_id="p-1")
+    story = order(steps_done=2).cancel().reply(CANCELLED)
+    out = story.saga.outstanding
+    story.hear(gone).expect_verdict(Verdict.STRAY)
+    assert story.saga.outstanding is out, "no attempt has failed"
+    story.reply(RELEASED)
+    assert (story.saga.status, story.saga.attention) == (Status.CANCELLED, ())
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_an_authorization_that_the_news_of_its_end_overtook_is_gone(cancelled: bool) -> None:
+    gone = m.PaymentFailed(error="STRIPE_PAYMENT_CANCELED", payment_id="p-1")
+    ended = Status.CANCELLED if cancelled else Status.COMPENSATED
+    for seconds, at_the_end in ((4, False), (4, True), (6, False), (6, True)):
+        story = order(steps_done=2, kinds=BARE)
+        if cancelled:
+            story.cancel()
+        story.hear(gone, stamp=at(5))
+        if at_the_end:
+            story.hear(CANCELLED)
+        story.sent.clear()
+        story.hear(AUTHORIZED, stamp=at(seconds))
+        if not at_the_end:
+            story.hear(CANCELLED)
+        if seconds > 5:
+            story.expect(m.RevertPayment, to=Participant.PAYMENT).hear(RELEASED)
+        story.step("AUTHORIZE_PAYMENT", Became.UNDONE).expect_nothing()
+        assert (story.saga.status, story.saga.outstanding, story.saga.attention) == (ended, None, ())
+        story.hear(AUTHORIZED, stamp=at(seconds)).hear(AUTHORIZED, stamp=at(seconds)).expect_nothing()
+
+
+def test_news_of_the_end_of_another_hold_is_none_of_the_one_that_was_made() -> None:
+    gone = m.PaymentFailed(error="STRIPE_PAYMENT_CANCELED", payment_id="p-9")
+    story = order(steps_done=2, kinds=BARE).cancel().hear(gone, stamp=at(5)).hear(CANCELLED)
+    story.sent.clear()
+    story.hear(AUTHORIZED, stamp=at(4)).expect(m.RevertPayment, to=Participant.PAYMENT)
+
+
+def test_a_refusal_that_names_its_command_says_nothing_of_a_hold_that_was_made() -> None:
+    story = order(steps_done=2).reply(m.PaymentFailed(error="STRIPE_PAYMENT_CANCELED"), stamp=at(5)).reply(CANCELLED)
+    story.sent.clear()
+    story.hear(AUTHORIZED, stamp=at(4)).expect(m.RevertPayment, to=Participant.PAYMENT)
+
+
 def test_a_saga_stuck_on_its_cancel_tries_again_when_the_order_is_cancelled_by_hand() -> None:
     story = order(steps_done=5).cancel().silence_until(Status.FAILED)
     story.sent.clear()
@@ -276,6 +330,50 @@ def test_a_second_hold_with_another_payment_id_is_released_and_the_order_may_sti
     story.hear(ACCEPTED).ends(Status.COMPLETED)
     assert story.saga.closed
     assert not story.saga.steps["AUTHORIZE_PAYMENT"].effects[0].undone
+
+
+def test_the_undo_of_a_second_hold_does_not_make_a_void_by_hand_an_answer() -> None:
+    story = order(steps_done=5, kinds=BARE)
+    story.hear(m.PaymentAuthorized(payment_id="p-2", order_id="o-1", payment_intent_id="pi_2"))
+    story.hear(m.PaymentReleased(payment_id="p-2", status="REVERTED")).hear(ACCEPTED).after(60).hear(RELEASED)
+    story.sent.clear()
+    story.step("AUTHORIZE_PAYMENT", Became.UNDONE).ends(Status.COMPLETED, attention=True)
+    assert story.saga.attention == ("revert_payment was done by hand though the order stands",)
+
+
+def test_a_void_by_hand_while_the_undo_of_a_second_hold_is_out_is_no_answer_to_that() -> None:
+    story = order(steps_done=5, kinds=BARE).hear(ACCEPTED)
+    story.hear(m.PaymentAuthorized(payment_id="p-2", order_id="o-1", payment_intent_id="pi_2")).hear(RELEASED)
+    out = story.saga.outstanding
+    assert out and out.effect_id == "p-2"
+    assert story.saga.attention == ("revert_payment was done by hand though the order stands",)
+    story.hear(m.PaymentReleased(payment_id="p-2", status="REVERTED"))
+    story.sent.clear()
+    story.ends(Status.COMPLETED, attention=True)
+
+
+@pytest.mark.parametrize("still_out", [False, True])
+def test_the_cancel_of_a_second_order_does_not_make_a_cancel_by_hand_an_answer(still_out: bool) -> None:
+    story = order(steps_done=5, kinds=BARE).hear(m.OrderCreated(order_id="o-2"))
+    if not still_out:
+        story.hear(m.OrderCancelled(order_id="o-2"))
+    story.hear(ACCEPTED).after(60).hear(CANCELLED)
+    story.step("CREATE_ORDER", Became.DONE)
+    assert story.saga.attention == ("cancelled at the order service though it was accepted",)
+    assert story.saga.closed
+    if still_out:
+        story.hear(m.OrderCancelled(order_id="o-2"))
+    story.sent.clear()
+    story.ends(Status.COMPLETED, attention=True)
+
+
+def test_the_answer_to_our_own_undo_is_one_though_a_second_effect_was_undone_before() -> None:
+    story = order(steps_done=5, kinds=BARE).hear(m.OrderCreated(order_id="o-2")).hear(m.OrderCancelled(order_id="o-2"))
+    story.hear(m.PaymentAuthorized(payment_id="p-2", order_id="o-1", payment_intent_id="pi_2"))
+    story.hear(m.PaymentReleased(payment_id="p-2", status="REVERTED"))
+    story.cancel().hear(CANCELLED).hear(RELEASED).hear(TIMER_CANCELLED)
+    story.sent.clear()
+    story.ends(Status.CANCELLED, reason=Reason.CUSTOMER_REQUEST)
 
 
 def test_a_second_hold_that_no_command_can_name_is_for_a_person() -> None:

@@ -115,6 +115,11 @@ class Story:
         self._shut = frozenset(participants)
         return self
 
+    def kinds_are(self, kinds: Mapping[Participant, Kind]) -> Self:
+        """From now on: the orchestrator was stopped, set otherwise and started again."""
+        self.definition = replace(self.definition, kinds=kinds)
+        return self
+
     def after(self, seconds: float) -> Self:
         self.now += timedelta(seconds=seconds)
         return self

@@ -298,11 +298,13 @@ def _outstanding_needed(c: Context) -> bool:
 
 
 def _unnamed(c: Context) -> bool:
-    """The first thing to take back is at a participant that can only undo what it is given the id of, and we have
-    none.
+    """The first thing to take back is at a participant that can only undo what it is given the id of, or was when it
+    was asked, and we have none.
     """
     first = next(iter(c.needs), None)
-    return first is not None and first.effect_id is None and c.definition.kind_of(first.undo.ask) is Kind.BARE
+    if first is None or first.effect_id is not None:
+        return False
+    return first.asked_bare or c.definition.kind_of(first.undo.ask) is Kind.BARE
 
 
 def _unnamed_yet(c: Context) -> bool:

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from msgspec.structs import replace
 
-from ordersaga.orchestrator.core.definition import Definition, Refusal, Step
+from ordersaga.orchestrator.core.definition import Definition, Refusal, Step, Undo
 from ordersaga.orchestrator.core.inputs import Happened, Verdict
 from ordersaga.orchestrator.core.instance import Became, Direction, Effect, Instance, StepRecord
 from ordersaga.orchestrator.core.recording import (
@@ -38,7 +38,7 @@ from ordersaga.orchestrator.core.recording import (
     with_step,
 )
 from ordersaga.orchestrator.core.repeats import told_of_repeats
-from ordersaga.orchestrator.core.undo_answers import effects_of, undo_refused, undone, undone_unasked
+from ordersaga.orchestrator.core.undo_answers import effects_of, undo_refused, undo_sent, undone, undone_unasked
 from ordersaga.wire.ids import message_id
 from ordersaga.wire.messages import Event
 
@@ -86,16 +86,26 @@ def _gone(definition: Definition, record: AnyInstance, roles: Sequence[_Role], s
         return None
     undos = [role.step.undo for role in roles if role.direction is Direction.UNDO]
     undo = next((undo for undo in undos if undo and undo.gone(seen.event)), None)
-    out = record.outstanding
-    if undo is None:
-        return None
-    if out and out.direction is Direction.DO and definition.step(out.step) in definition.steps_undone_by(undo):
+    if undo is None or _refuses(definition, record, undo):
         return None
     named = getattr(seen.event, undo.named_by, None)
     known = getattr(record.data, undo.named_by, None)
     if known is None or named not in (None, known):
         return Unmoved(Verdict.STRAY, f"another {undo.named_by}")
     return undone_unasked(definition, record, undo, seen)
+
+
+def _refuses(definition: Definition, record: AnyInstance, undo: Undo) -> bool:
+    """Whether news of the end of what `undo` would take back answers the command that makes it: that one is out, or in
+    doubt, with no id known to undo it by and no undo sent.
+    """
+    makers, out = definition.steps_undone_by(undo), record.outstanding
+    if out and out.direction is Direction.DO and definition.step(out.step) in makers:
+        return True
+    if getattr(record.data, undo.named_by, None) is not None or undo_sent(definition, record, undo):
+        return False
+    made = (record.steps.get(step.name) for step in makers)
+    return any(known is not None and known.became is Became.IN_DOUBT for known in made)
 
 
 @cache
@@ -179,10 +189,16 @@ def _done(definition: Definition, record: AnyInstance, step: Step, seen: Happene
     done = done_at_last(definition, done, step, known.became)
     if step.opens_window and done.window_ends_at is None:
         done = replace(done, window_ends_at=now + timedelta(seconds=definition.window_seconds))
-    if known.became is None and step.undo and older(seen.stamp, known.undone_at):
-        # Taken back by hand before we even heard that it was done.
-        return undone_unasked(definition, done, step.undo, replace(seen, stamp=known.undone_at))
+    if step.undo and _over_before(known, step.undo, ids, seen.stamp):
+        over = undone_unasked(definition, done, step.undo, replace(seen, stamp=known.undone_at))
+        return Observation(done) if isinstance(over, Unmoved) else over
     return Observation(done)
+
+
+def _over_before(known: StepRecord, undo: Undo, ids: dict[str, str], stamp: datetime | None) -> bool:
+    """Taken back by hand, or gone, before we even heard that it was done."""
+    unknown = known.became in (None, Became.REFUSED) and known.gone_id in (None, ids.get(undo.named_by))
+    return unknown and older(stamp, known.undone_at)
 
 
 def _is_repeat(known: StepRecord, step: Step, seen: Happened) -> bool:
@@ -200,6 +216,7 @@ def _with_done(
     shown = replace(
         known,
         became=Became.DONE,
+        asked_bare=False,
         effects=(Effect(ids=ids), *known.effects[1:]),
         order=known.order or 1 + max((other.order for other in record.steps.values()), default=0),
         shown_at=stamp,
@@ -239,21 +256,22 @@ def _refused(definition: Definition, record: AnyInstance, step: Step, seen: Happ
         if until_done:
             noted = with_step(record, replace(known, refusal=code_of(seen.event)))
             return Observation(ask_later(definition, noted, step, now))
-        if meaning.passes and out.attempt < definition.attempts_max(step):
+        if meaning.passes and out.attempt < definition.attempts_max(step, known):
             return Observation(ask_later(definition, record, step, now))
-        return Observation(
-            _note_refusal(definition, answered(record, step.name, Direction.DO), step, seen.event, meaning)
-        )
-    undo_sent = known.undo_attempts > 0
-    if known.became is Became.IN_DOUBT and (seen.causation_id is not None or not undo_sent):
-        return Observation(_note_refusal(definition, record, step, seen.event, meaning))
+        return Observation(_note_refusal(definition, answered(record, step.name, Direction.DO), step, seen, meaning))
+    if known.became is Became.IN_DOUBT and (seen.causation_id is not None or known.undo_attempts == 0):
+        return Observation(_note_refusal(definition, record, step, seen, meaning))
     return Unmoved(Verdict.LATE, "refused after it was given up")
 
 
 def _note_refusal(
-    definition: Definition, record: AnyInstance, step: Step, event: Event, meaning: Refusal
+    definition: Definition, record: AnyInstance, step: Step, seen: Happened, meaning: Refusal
 ) -> AnyInstance:
-    refused = replace(record.steps[step.name], became=Became.REFUSED, refusal=code_of(event), reason=meaning.reason)
+    known, code = record.steps[step.name], code_of(seen.event)
+    refused = replace(known, became=Became.REFUSED, refusal=code, reason=meaning.reason)
+    if step.undo and step.undo.gone(seen.event) and seen.causation_id is None:  # it may have been done before
+        gone_id = getattr(seen.event, step.undo.named_by, None)
+        refused = replace(refused, undone_at=seen.stamp or known.undone_at, gone_id=gone_id)
     record = told_of_repeats(definition, with_step(record, refused), [step], "one was refused")
     if step.point_of_no_return:
         record = replace(no_longer_overdue(record, step), committed=False)

@@ -11,7 +11,7 @@ from enum import Enum, StrEnum
 from functools import cached_property
 from typing import Any
 
-from ordersaga.orchestrator.core.instance import Direction, Instance, Outstanding, SagaData
+from ordersaga.orchestrator.core.instance import Direction, Instance, Outstanding, SagaData, StepRecord
 from ordersaga.orchestrator.core.reasons import Reason
 from ordersaga.wire.messages import Announcement, Command, Event
 from ordersaga.wire.topics import Participant
@@ -208,9 +208,13 @@ class Definition:
     def kind_of(self, ask: Ask) -> Kind:
         return self.kinds.get(ask.to, Kind.BARE)
 
-    def attempts_max(self, step: Step) -> int:
+    def attempts_max(self, step: Step, asked: StepRecord) -> int:
         """How often the forward command may be sent: once, where a repeat could do it twice."""
-        return step.patience.attempts_max if self.may_be_repeated(step) else 1
+        return step.patience.attempts_max if self.may_be_asked_again(step, asked) else 1
+
+    def may_be_asked_again(self, step: Step, asked: StepRecord) -> bool:
+        """Who recognises a repeat was full when it was asked first, and is now."""
+        return self.may_be_repeated(step) and (step.harmless_to_repeat or not asked.asked_bare)
 
     def may_be_repeated(self, step: Step) -> bool:
         return step.harmless_to_repeat or self.kind_of(step.do) is Kind.FULL

@@ -72,13 +72,20 @@ class StepRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     name: str
     became: Became | None = None
     attempts: int = 0
+    asked_bare: bool = False
+    """Asked of a participant that was bare at that moment: it kept no `message_id`, so it recognises no repeat and
+    undoes nothing that is not named, whatever it is set to since. Forgotten once the step is done. Versions that did
+    not write it went by what the participant is now, and so are their states read.
+    """
     effects: tuple[Effect, ...] = ()
     order: int = 0
     """Counts completions: the step that finished first has 1."""
     shown_at: datetime | None = None
     """The participant's own stamp on the event that showed the newest effect."""
     undone_at: datetime | None = None
-    """The participant's own stamp on the event that confirmed the undo."""
+    """The participant's own stamp on the event that confirmed the undo, or said that it is there no more."""
+    gone_id: str | None = None
+    """What was said to be there no more before we heard that it was made."""
     answer_due_at: datetime | None = None
     """In doubt: until when the answer may still come by itself. Before that, an effect that cannot be named yet is
     waited for.

@@ -24,6 +24,8 @@ class Need(Struct, frozen=True):
     effect_id: str | None
     ids: dict[str, str]
     answer_due_at: datetime | None
+    asked_bare: bool = False
+    """In doubt, and asked of a participant that was bare then."""
     extra: bool = False
     """A second effect of a step, made by a repeat that was not recognised."""
 
@@ -61,7 +63,8 @@ def _need(undo: Undo, first: str, record: AnyInstance, standing: list[StepRecord
     known = getattr(record.data, undo.named_by, None)
     effect_id = ids.get(undo.named_by) or (str(known) if known else None)
     due = [step.answer_due_at for step in standing if step.became is Became.IN_DOUBT and step.answer_due_at]
-    return Need(undo, first, effect_id, ids, max(due, default=None))
+    asked_bare = any(step.asked_bare for step in standing)
+    return Need(undo, first, effect_id, ids, max(due, default=None), asked_bare)
 
 
 def _extra_needs(undo: Undo, first: str, covered: list[StepRecord]) -> list[Need]:

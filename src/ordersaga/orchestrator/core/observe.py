@@ -84,14 +84,14 @@ def _silence(definition: Definition, record: AnyInstance, now: datetime) -> Show
     out = record.outstanding
     if out is None:
         return Observation(replace(record, resume_at=None))
-    step = definition.step(out.step)
-    if out.backing_off:
+    step, known, is_undo = definition.step(out.step), record.steps[out.step], out.direction is Direction.UNDO
+    if out.backing_off and (is_undo or definition.may_be_asked_again(step, known)):
         return Observation(replace(record, outstanding=None))
-    if out.direction is Direction.UNDO:
+    if is_undo:
         return Observation(undo_attempt_failed(definition, record, step, "silent", now))
-    if out.attempt < definition.attempts_max(step) or definition.is_asked_until_answered(step):
+    if out.attempt < definition.attempts_max(step, known) or definition.is_asked_until_answered(step):
         return Observation(ask_later(definition, record, step, now))
-    doubtful = replace(record.steps[step.name], became=Became.IN_DOUBT, reason=step.silence)
+    doubtful = replace(known, became=Became.IN_DOUBT, reason=step.silence)
     return Observation(replace(with_step(record, doubtful), outstanding=None))
 
 

@@ -37,9 +37,10 @@ def retry_asked(definition: Definition, record: AnyInstance) -> Shown:
         return Observation(replace(record, resume_at=None))
     if out is None:
         return Unmoved(Verdict.REFUSED, "nothing is under way")
-    if out.direction is Direction.DO and definition.attempts_max(definition.step(out.step)) == 1:
+    step = definition.step(out.step)
+    if out.direction is Direction.DO and definition.attempts_max(step, record.steps[step.name]) == 1:
         return Unmoved(Verdict.REFUSED, "it may be done twice")
-    undo = definition.step(out.step).undo
+    undo = step.undo
     if out.direction is Direction.UNDO and record.accepted is not None and undo and undo.unasked_is_request:
         return Unmoved(Verdict.REFUSED, "a runner has the order")
     return Observation(replace(record, outstanding=None))

@@ -7,7 +7,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ordersaga.orchestrator.core.definition import Definition, Notice, Step
+from ordersaga.orchestrator.core.definition import Definition, Kind, Notice, Step
 from ordersaga.orchestrator.core.inputs import Send
 from ordersaga.orchestrator.core.instance import Became, Direction, Instance, Outstanding, StepRecord
 from ordersaga.orchestrator.core.needs import Need, needs
@@ -57,8 +57,9 @@ class Outcome(Struct, frozen=True):
 
 
 def ask(c: Context, step: Step) -> Outcome:
-    known = c.record.steps.get(step.name)
-    asked = replace(known, attempts=known.attempts + 1) if known else StepRecord(name=step.name, attempts=1)
+    known = c.record.steps.get(step.name) or StepRecord(name=step.name)
+    asked_bare = known.asked_bare or c.definition.kind_of(step.do) is Kind.BARE
+    asked = replace(known, attempts=known.attempts + 1, asked_bare=asked_bare)
     out = Outstanding(
         step=step.name,
         direction=Direction.DO,

@@ -46,7 +46,7 @@ def undone(definition: Definition, record: AnyInstance, step: Step, seen: Happen
         return _extra_undone(definition, record, step, named, seen)
     if undo.stands(seen.event):
         return _found_accepted(definition, record, step, seen, now)
-    if not _undo_sent(definition, record, undo) or _not_an_answer(definition, record, undo, seen):
+    if not undo_sent(definition, record, undo) or _not_an_answer(definition, record, undo, seen):
         return undone_unasked(definition, record, undo, seen)
     if undo.unasked_is_request and record.accepted:
         if older(seen.stamp, record.accepted.stamp):
@@ -84,13 +84,13 @@ def _extra_undone(definition: Definition, record: AnyInstance, step: Step, named
     return Observation(record) if record is not before else Unmoved(Verdict.REPEATED, "undone already")
 
 
-def _undo_sent(definition: Definition, record: AnyInstance, undo: Undo) -> bool:
-    covered = definition.steps_undone_by(undo)
-    out = record.outstanding
-    if out and out.direction is Direction.UNDO and out.step in {step.name for step in covered}:
+def undo_sent(definition: Definition, record: AnyInstance, undo: Undo) -> bool:
+    """Whether the steps' own effects were asked to be taken back. That extra ones were says nothing of them."""
+    covered, out = definition.steps_undone_by(undo), record.outstanding
+    is_out = out is not None and out.direction is Direction.UNDO and out.step in {step.name for step in covered}
+    if out and is_out and out.effect_id not in _extras(definition, record, undo):
         return True  # also where the step was shown to be done since, and attempts are counted from there
-    known = [record.steps[step.name] for step in covered if step.name in record.steps]
-    return any(step.undo_attempts or any(effect.undo_attempts for effect in step.effects) for step in known)
+    return any(record.steps[step.name].undo_attempts for step in covered if step.name in record.steps)
 
 
 def _not_an_answer(definition: Definition, record: AnyInstance, undo: Undo, seen: Happened) -> bool:
