@@ -36,7 +36,6 @@ from ordersaga.orchestrator.core.inputs import (
     Verdict,
     WindowDeadline,
 )
-from ordersaga.orchestrator.core.instance import Instance
 from ordersaga.wire import completing as c
 from ordersaga.wire import messages as m
 from ordersaga.wire.messages import TYPE_OF, Event, type_of
@@ -123,10 +122,8 @@ SAGAS = {
     "create_order": Told(stage_of=create_order.stage_of, in_passing=_OF_CREATE_ORDER, seeds=3_000),
     "complete_order": Told(stage_of=complete_order.stage_of, in_passing=_OF_COMPLETE_ORDER, seeds=400),
 }
-_NOT_KNOWN_THEN = frozenset({"first_sent_at", "asked_bare"})
-"""What releases that wrote histories did not know, and no decision in a history depends on: the one is only measured,
-the other tells where a participant was of another kind before, and in a history none ever is.
-"""
+_MEASURED = frozenset({"first_sent_at"})
+"""What no decision depends on, and releases that wrote histories did not know."""
 _EVENTS = {name: kind for kind, name in TYPE_OF.items() if issubclass(kind, Event)}
 
 
@@ -156,7 +153,7 @@ def replayed(stage_of: Callable[[Kind], Stage], lines: list[Line]) -> Iterator[L
         before = decision.instance
         seen = _read(line.seen)
         decision = decided(stage.definition, before, seen, line.at, line.hold)
-        yield _line(kind, line.at, seen, _state(before), decision, hold=line.hold)
+        yield _line(kind, line.at, seen, _plain(before), decision, hold=line.hold)
 
 
 def recorded(told: Told, kind: Kind, seed: int) -> list[Line]:
@@ -170,7 +167,7 @@ def recorded(told: Told, kind: Kind, seed: int) -> list[Line]:
         step = random.choice(ordinary if ordinary and random.random() < ORDINARY else possible)
         if step.seen is not None:
             decision = decided(definition, state.record, step.seen, step.after.now, step.hold)
-            lines.append(_line(kind, step.after.now, step.seen, _state(state.record), decision, hold=step.hold))
+            lines.append(_line(kind, step.after.now, step.seen, _plain(state.record), decision, hold=step.hold))
         state = step.after
     return lines
 
@@ -179,7 +176,7 @@ def _asked_in_passing(definition: Definition, kind: Kind, state: State, seen: In
     decision = decide(definition, state.record, seen, state.now)
     if decision.verdict is Verdict.APPLIED:
         return []
-    return [_line(kind, state.now, seen, _state(state.record), decision)]
+    return [_line(kind, state.now, seen, _plain(state.record), decision)]
 
 
 def chosen(told: Told) -> Iterator[list[Line]]:
@@ -233,7 +230,7 @@ def _line(
         why=decision.why,
         rows=list(decision.rows),
         sent=sent,
-        changed=_changes(before, _state(decision.instance)),
+        changed=_changes(before, _plain(decision.instance)),
     )
 
 
@@ -242,23 +239,12 @@ def _plain(value: Any) -> Any:
     return msgspec.json.decode(msgspec.json.encode(value))
 
 
-def _state(record: Instance[Any]) -> dict[str, Any]:
-    """What is remembered of a saga, so far as every release knows it."""
-    return {name: _as_known_then(value) for name, value in _plain(record).items()}
-
-
-def _as_known_then(value: Any) -> Any:
-    if not isinstance(value, dict):
-        return value
-    return {name: _as_known_then(inner) for name, inner in value.items() if name not in _NOT_KNOWN_THEN}
-
-
 def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
     """What is new or has another value in `after`, None where it is gone."""
-    changed: dict[str, Any] = {name: None for name in before if name not in after}
+    changed: dict[str, Any] = {name: None for name in before if name not in after and name not in _MEASURED}
     for name, value in after.items():
         was = before.get(name)
-        if value != was:
+        if value != was and name not in _MEASURED:
             changed[name] = _changes(was, value) if isinstance(was, dict) and isinstance(value, dict) else value
     return changed
 
