@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from ordersaga.bus.kafka import KafkaBus, KafkaSecurity
-from ordersaga.bus.protocol import Access, BusUnavailable, Cluster, Outgoing, TopicState
+from ordersaga.bus.protocol import Access, BusUnavailable, Cluster, Outgoing, Published, TopicState
 from ordersaga.local.kafka import Kafka, KafkaCluster
 from ordersaga.local.ports import free_port
 from ordersaga.local.postgres import PostgresServer
@@ -269,6 +269,8 @@ def test_what_kafka_itself_says_of_our_rights() -> None:
 
             missing = "we may not: READ on topic commands, READ on topic events, READ on group g"
             eventually(lambda: said() == missing, "what is missing is named")
+            (sent,) = ours.producer(client_id="ours").publish([Outgoing("commands", b"k", b"ours")], 10.0)
+            assert sent.published is Published.ACKNOWLEDGED, "WRITE is all that publishing needs"
             row = [Outgoing("commands", b"k", b"v")]
             free.producer(client_id="dead").publish(row, 10.0)
             with pytest.raises(BusUnavailable, match="TopicAuthorizationFailed"):

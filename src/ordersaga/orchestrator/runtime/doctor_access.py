@@ -132,7 +132,7 @@ class BrokerDoor:
 
     def _rights(self, access: Access) -> Finding:
         missing = [
-            f"{right} on topic {name}" for right, name in self._needed() if _lacks(access.topics.get(name), right)
+            f"{right} on topic {name}" for right, name in self.needed() if _lacks(access.topics.get(name), right)
         ]
         if _lacks(access.group, "READ"):
             missing.append(f"READ on group {self.group}")
@@ -142,7 +142,7 @@ class BrokerDoor:
         said = f"we may not: {shown}{f' and {more} more' if more > 0 else ''}"
         return Finding(what="kafka rights", said=said, cure="give our user these rights with kafka-acls")
 
-    def _needed(self) -> Iterator[tuple[str, str]]:
+    def needed(self) -> Iterator[tuple[str, str]]:
         """What is written is read, too: what a dead process left is looked for there before it is sent again."""
         yield from (("READ", name) for name in sorted({*self.read, *self.written}))
         yield from (("WRITE", name) for name in sorted(self.written))
