@@ -29,6 +29,10 @@ from tests.house_rules import ROOT
 from tests.store.places import PostgresPlace
 
 Sql = Callable[[str], None]
+OWNED_BY_ONE = (
+    "let all tables be owned by one role that is no superuser (ALTER TABLE ... OWNER TO, now: {}), and let {} be"
+    " that role, or act as it"
+)
 IN_SCHEMA = "relnamespace = 'ordersaga'::regnamespace"
 WELL = ["database", "database TLS", "writing", "rights", "schema"]
 
@@ -146,21 +150,34 @@ def test_grants_are_not_enough_and_who_acts_as_the_owner_makes_the_weeks_to_come
     execute(owning, f"DROP TABLE ordersaga.{newest}")
     with pytest.raises(WriteRefused, match="42501 must be owner of table saga_history"):
         upkeep(serving)
-    for cure in found["rights"].cure.split(", and "):
-        execute(url, cure)
-    found = door(serving)
-    assert wrong(found) == {} and found["rights"].said == "owning may do all that is needed"
+    be_member, act_as = found["rights"].cure.split(", and ")
+    owner = f"SELECT pg_get_userbyid(relowner) FROM pg_class WHERE relname = '{newest}' AND {IN_SCHEMA}"
+    execute(url, be_member)
     upkeep(serving)
-    made = f"SELECT pg_get_userbyid(relowner) FROM pg_class WHERE relname = '{newest}' AND {IN_SCHEMA}"
-    assert execute(url, made) == [("owning",)], "so its owner can migrate it, too"
+    assert execute(url, owner) == [("saga",)], "which its owner could not migrate"
+    execute(url, act_as)
+    found = door(serving)
+    assert found["rights"].said == "owning lacks: ownership of the tables"
+    assert found["rights"].cure == OWNED_BY_ONE.format("saga", "owning")
+    execute(url, f"DROP TABLE ordersaga.{newest}")
+    assert wrong(door(serving)) == {}
+    upkeep(serving)
+    assert execute(url, owner) == [("owning",)]
 
 
-@pytest.mark.parametrize("found", [Probed(owners=["a", "b"]), Probed(owners=["a"], is_owner_super=True)])
+@pytest.mark.parametrize("found", [Probed(owners=["a", "b"]), Probed(owners=["a"], is_membership_a_cure=False)])
 def test_nobody_is_told_to_be_a_superuser_or_two_roles_at_once(found: Probed) -> None:
     shown = DatabaseDoor(look=lambda: replace(found, user="saga"), newest_schema=NEWEST).findings()
     (rights,) = [one for one in shown if one.what == "rights"]
-    role = f"one role that is no superuser (now: {', '.join(found.owners)})"
-    assert rights.cure == f"let all tables be owned by {role}, and GRANT that to saga"
+    assert rights.cure == OWNED_BY_ONE.format(", ".join(found.owners), "saga")
+
+
+def test_nobody_is_told_to_be_a_member_of_a_superuser(url: str) -> None:
+    execute(url, "GRANT USAGE, CREATE ON SCHEMA ordersaga TO nobody")
+    execute(url, "GRANT ALL ON ALL TABLES IN SCHEMA ordersaga TO nobody")
+    found = door(as_user(url, "nobody"))
+    assert set(wrong(found)) == {"rights"}
+    assert found["rights"].cure == OWNED_BY_ONE.format("ordersaga", "nobody")
 
 
 def test_a_database_that_cannot_be_written_to(url: str) -> None:

@@ -87,10 +87,10 @@ def _rights(found: Probed) -> Finding:
 
 def _ownership(found: Probed) -> str:
     """A member may do what the owner may. It acts as the owner, too: what it made as itself, no owner could migrate."""
-    if len(found.owners) > 1 or found.is_owner_super:
-        role = f"one role that is no superuser (now: {', '.join(found.owners)})"
-        return f"let all tables be owned by {role}, and GRANT that to {found.user}"
-    (owner,) = found.owners
+    owner = ", ".join(found.owners)
+    if len(found.owners) > 1 or not found.is_membership_a_cure:
+        role = f"one role that is no superuser (ALTER TABLE ... OWNER TO, now: {owner})"
+        return f"let all tables be owned by {role}, and let {found.user} be that role, or act as it"
     return f"GRANT {owner} TO {found.user}, and ALTER ROLE {found.user} SET role = {owner}"
 
 

@@ -54,8 +54,8 @@ class Probed:
     missing_rights: Sequence[str] = ()
     owners: Sequence[str] = ()
     """Who owns tables that we do not, and may not act for: they alone may change those."""
-    is_owner_super: bool = False
-    """Whether a superuser is among them."""
+    is_membership_a_cure: bool = True
+    """Whether we could be, and should be, a member of them."""
     schema_version: int | None = None
     """0: there are no tables; None: we may not look."""
 
@@ -83,7 +83,7 @@ def _look(connection: AnyConnection, schema: str) -> Probed:
         is_local=connection.info.host in _LOCAL or connection.info.host.startswith("/"),
         missing_rights=missing,
         owners=[name for name, _ in owners],
-        is_owner_super=any(is_super for _, is_super in owners),
+        is_membership_a_cure=all(is_a_cure for _, is_a_cure in owners),
         schema_version=None if f"USAGE on schema {schema}" in missing else _schema_version(connection, schema),
     )
 
