@@ -72,7 +72,7 @@ def serve(
 
     Exit code 0 after SIGTERM or SIGINT, 1 where a part did not stop in time, 130 where a second signal came.
 
-    Example: ordersaga serve --only api --only deadlines
+    Example: ordersaga serve --only worker --only deadlines --only status
     """
     with told_in_one_line():
         settings = read_settings(env_file, needs=("database_url", "kafka_bootstrap_servers"), serves=True)

@@ -18,6 +18,7 @@ from ordersaga import __version__
 from ordersaga.bootstrap_http import who_may_ask
 from ordersaga.cli import app
 from ordersaga.local.kafka_parts import KAFKA_VERSION
+from ordersaga.orchestrator.runtime.doctor_access import OLDEST_SERVER
 from ordersaga.orchestrator.runtime.service import NEEDED_TO_ANSWER
 from ordersaga.redaction import LONG_CHARS
 from ordersaga.settings import PREFIX, Settings
@@ -155,7 +156,11 @@ def test_versions_are_those_that_are_tested(database_url: str) -> None:
     images = {name: service["image"] for name, service in compose()["services"].items()}
     assert images["kafka"] == f"apache/kafka:{KAFKA_VERSION}"
     with psycopg.connect(database_url) as connection:
-        assert images["postgres"] == f"postgres:{connection.info.server_version // 10_000}"
+        newest = connection.info.server_version // 10_000
+    assert images["postgres"] == f"postgres:{newest}"
+    readme = (ROOT / "README.md").read_text("utf-8")
+    assert f"Apache Kafka (tested with {KAFKA_VERSION}, " in readme
+    assert f"PostgreSQL {OLDEST_SERVER // 10_000} or newer (tested with {newest})" in readme
     assert {one["image"] for one in services_of_ours().values()} == {f"ordersaga:{__version__}"}
     kustomization = yaml.safe_load((KUBERNETES / "kustomization.yaml").read_text("utf-8"))
     assert kustomization["images"][0]["newTag"] == __version__

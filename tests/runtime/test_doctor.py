@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from ordersaga.bus.memory import MemoryBus
-from ordersaga.bus.protocol import BusUnavailable, Cluster, Outgoing, TopicState
+from ordersaga.bus.protocol import BusUnavailable, Cluster, GroupMember, Outgoing, TopicState
 from ordersaga.delivery.outbox_memory import MemoryOutbox, MemoryTable
 from ordersaga.delivery.outbox_protocol import Pending
 from ordersaga.orchestrator.runtime.doctor import Doctor
@@ -34,7 +34,7 @@ class Owner:
 def doctor() -> Doctor:
     tables = MemoryTables(outbox=MemoryTable())
     bus = MemoryBus(topics=Topics().all())
-    bus.consumer(group="orchestrators", topics=Topics().answers(), client_id="one").poll(1, 0.0)
+    bus.consumer(group="orchestrators", topics=Topics().answers(), client_id="ordersaga-one").poll(1, 0.0)
     return Doctor(
         store=MemoryStore(tables, Codec(Sagas([CREATE_ORDER]).data_types()), Owner()),
         outbox=MemoryOutbox(MemoryTable(), uuid4()),
@@ -92,6 +92,7 @@ def test_all_is_well(doctor: Doctor) -> None:
             "broker that is away",
         ),
         ("bus", "members", lambda group: [], "worker", "ordersaga serve"),
+        ("bus", "members", lambda group: [GroupMember("old", ())], "worker", "another ORDERSAGA_KAFKA_GROUP"),
         ("bus", "members", raises(BusUnavailable("no answer")), "brokers", "logs"),
         ("bus", "group_lag", lambda group, topics: {("a", 0): 20_000}, "lag", "more processes"),
     ],

@@ -1,6 +1,7 @@
 """Doors that are shut, one after the other: a doctor says which and what to do. Against real servers."""
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import psycopg
 import pytest
 
 from ordersaga.bus.kafka import KafkaBus, KafkaSecurity
-from ordersaga.bus.protocol import Access, Cluster, TopicState
+from ordersaga.bus.protocol import Access, BusUnavailable, Cluster, Outgoing, Published, TopicState
 from ordersaga.local.kafka import Kafka, KafkaCluster
 from ordersaga.local.ports import free_port
 from ordersaga.local.postgres import PostgresServer
@@ -18,14 +19,21 @@ from ordersaga.orchestrator.runtime.doctor_access import CURES, BrokerDoor, Data
 from ordersaga.orchestrator.runtime.finding import Finding
 from ordersaga.orchestrator.store.migrate import NEWEST, migrate
 from ordersaga.orchestrator.store.probe import Probed, probe
+from ordersaga.orchestrator.store.protocol import WriteRefused
 from tests.bus.conftest import unique
 from tests.bus.reading import eventually
 from tests.bus.test_kafka_security import PASSWORD_SETTINGS
 from tests.canaries import MARK
 from tests.faults.proxy import FaultProxy
 from tests.house_rules import ROOT
+from tests.store.places import PostgresPlace
 
 Sql = Callable[[str], None]
+OWNED_BY_ONE = (
+    "let all tables be owned by one role that is no superuser (ALTER TABLE ... OWNER TO, now: {}), and let {} be"
+    " that role, or act as it"
+)
+IN_SCHEMA = "relnamespace = 'ordersaga'::regnamespace"
 WELL = ["database", "database TLS", "writing", "rights", "schema"]
 
 
@@ -67,9 +75,19 @@ def wrong(found: Mapping[str, Finding]) -> dict[str, Finding]:
     return {name: one for name, one in found.items() if not one.well}
 
 
-def execute(url: str, sql: str) -> None:
+def execute(url: str, sql: str) -> list[tuple[Any, ...]]:
     with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(sql.encode())
+        cursor = connection.execute(sql.encode())
+        return cursor.fetchall() if cursor.description else []
+
+
+def upkeep(url: str) -> None:
+    """What every process does daily."""
+    place = PostgresPlace(url, connections_max=1)
+    try:
+        place.store().upkeep()
+    finally:
+        place.close()
 
 
 def test_a_database_that_is_as_it_should_be(url: str) -> None:
@@ -100,15 +118,66 @@ def test_each_way_of_not_getting_in_has_its_own_cure(url: str) -> None:
 def test_a_password_that_is_right_gets_in_and_rights_that_are_missing_are_named(url: str) -> None:
     found = door(as_user(url, "locked", "right"))
     assert set(wrong(found)) == {"rights", "schema"}
-    assert found["rights"].said.startswith("locked may not: CREATE on schema ordersaga, USAGE on schema ordersaga, ")
+    missing = "ownership of the tables, CREATE on schema ordersaga, USAGE on schema ordersaga, "
+    assert found["rights"].said.startswith(f"locked lacks: {missing}")
     assert found["schema"].said == "may not be looked at"
+    for (table,) in execute(url, "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND " + IN_SCHEMA):
+        execute(url, f"ALTER TABLE ordersaga.{table} OWNER TO locked")
     execute(url, "GRANT USAGE, CREATE ON SCHEMA ordersaga TO locked")
-    execute(url, "GRANT ALL ON ALL TABLES IN SCHEMA ordersaga TO locked")
     assert wrong(door(as_user(url, "locked", "right"))) == {}
     execute(url, "REVOKE DELETE ON ordersaga.outbox FROM locked")
     found = door(as_user(url, "locked", "right"))
-    assert found["rights"].said == "locked may not: DELETE on ordersaga.outbox"
+    assert found["rights"].said == "locked lacks: DELETE on ordersaga.outbox"
     assert found["rights"].cure == "GRANT these to locked, or let it own the schema"
+
+
+def test_grants_are_not_enough_and_who_acts_as_the_owner_makes_the_weeks_to_come(
+    server: PostgresServer,
+) -> None:
+    """As the cure says it: a member of the owning role, which acts as that role."""
+    url = server.create_database()
+    execute(url, "CREATE ROLE saga LOGIN; CREATE ROLE owning LOGIN")
+    execute(url, f"GRANT CREATE ON DATABASE {urlsplit(url).path[1:]} TO owning")
+    owning, serving = as_user(url, "owning"), as_user(url, "saga")
+    migrate(owning, "ordersaga")
+    execute(url, "GRANT USAGE, CREATE ON SCHEMA ordersaga TO saga; GRANT ALL ON ALL TABLES IN SCHEMA ordersaga TO saga")
+    found = door(serving)
+    assert set(wrong(found)) == {"rights"}
+    assert found["rights"].said == "saga lacks: ownership of the tables"
+    assert found["rights"].cure == "GRANT owning TO saga, and ALTER ROLE saga SET role = owning"
+    weeks = f"SELECT relname FROM pg_class WHERE relname ~ '^saga_history_[0-9]+$' AND {IN_SCHEMA} ORDER BY 1"
+    newest = execute(url, weeks)[-1][0]
+    execute(owning, f"DROP TABLE ordersaga.{newest}")
+    with pytest.raises(WriteRefused, match="42501 must be owner of table saga_history"):
+        upkeep(serving)
+    be_member, act_as = found["rights"].cure.split(", and ")
+    owner = f"SELECT pg_get_userbyid(relowner) FROM pg_class WHERE relname = '{newest}' AND {IN_SCHEMA}"
+    execute(url, be_member)
+    upkeep(serving)
+    assert execute(url, owner) == [("saga",)], "which its owner could not migrate"
+    execute(url, act_as)
+    found = door(serving)
+    assert found["rights"].said == "owning lacks: ownership of the tables"
+    assert found["rights"].cure == OWNED_BY_ONE.format("saga", "owning")
+    execute(url, f"DROP TABLE ordersaga.{newest}")
+    assert wrong(door(serving)) == {}
+    upkeep(serving)
+    assert execute(url, owner) == [("owning",)]
+
+
+@pytest.mark.parametrize("found", [Probed(owners=["a", "b"]), Probed(owners=["a"], is_membership_a_cure=False)])
+def test_nobody_is_told_to_be_a_superuser_or_two_roles_at_once(found: Probed) -> None:
+    shown = DatabaseDoor(look=lambda: replace(found, user="saga"), newest_schema=NEWEST).findings()
+    (rights,) = [one for one in shown if one.what == "rights"]
+    assert rights.cure == OWNED_BY_ONE.format(", ".join(found.owners), "saga")
+
+
+def test_nobody_is_told_to_be_a_member_of_a_superuser(url: str) -> None:
+    execute(url, "GRANT USAGE, CREATE ON SCHEMA ordersaga TO nobody")
+    execute(url, "GRANT ALL ON ALL TABLES IN SCHEMA ordersaga TO nobody")
+    found = door(as_user(url, "nobody"))
+    assert set(wrong(found)) == {"rights"}
+    assert found["rights"].cure == OWNED_BY_ONE.format("ordersaga", "nobody")
 
 
 def test_a_database_that_cannot_be_written_to(url: str) -> None:
@@ -177,10 +246,11 @@ def test_partitions_that_are_not_as_many_as_meant() -> None:
 
 
 def test_rights_that_the_brokers_do_not_give() -> None:
-    access = Access({"events": {"DESCRIBE"}, "commands": {"WRITE"}}, {"DESCRIBE"})
+    access = Access({"events": {"DESCRIBE"}, "commands": {"READ"}}, {"DESCRIBE"})
     found = {one.what: one for one in broker_door(SIX, access, protocol="SASL_SSL").findings()}
     assert set(wrong(found)) == {"kafka rights"}
-    assert found["kafka rights"].said == "we may not: READ on topic events, READ on group g"
+    missing = "READ on topic events, WRITE on topic commands, READ on group g"
+    assert found["kafka rights"].said == f"we may not: {missing}"
     assert found["kafka TLS"].said == "is on"
 
 
@@ -214,11 +284,19 @@ def test_what_kafka_itself_says_of_our_rights() -> None:
             def said() -> str:
                 return {one.what: one for one in broker_door(SIX, ours.access("g")).findings()}["kafka rights"].said
 
-            missing = "we may not: READ on topic events, READ on group g"
+            missing = "we may not: READ on topic commands, READ on topic events, READ on group g"
             eventually(lambda: said() == missing, "what is missing is named")
+            (sent,) = ours.producer(client_id="ours").publish([Outgoing("commands", b"k", b"ours")], 10.0)
+            assert sent.published is Published.ACKNOWLEDGED, "WRITE is all that publishing needs"
+            row = [Outgoing("commands", b"k", b"v")]
+            free.producer(client_id="dead").publish(row, 10.0)
+            with pytest.raises(BusUnavailable, match="TopicAuthorizationFailed"):
+                ours.written_since(row, 0, 10.0)
+            allow(ResourceType.TOPIC, "commands", ACLOperation.READ)
             allow(ResourceType.TOPIC, "events", ACLOperation.READ)
             allow(ResourceType.GROUP, "g", ACLOperation.READ)
             eventually(lambda: said().startswith("all that is needed"), "all is allowed")
+            assert ours.written_since(row, 0, 10.0) == [True], "what a dead process left is found"
             ours.close(2)
         admin.close()
         free.close(2)
@@ -239,7 +317,7 @@ def test_the_page_shows_each_that_is_wrong(url: str) -> None:
             schema_version=None,
             missing_rights=["DELETE on ordersaga.outbox", "USAGE on schema ordersaga"],
         ),
-        Probed(user="saga", server_version=180001, schema_version=14),
+        Probed(user="saga", server_version=180001, schema_version=14, owners=["owning"]),
     ]
     found = list(brokers.findings())
     for one in probed:

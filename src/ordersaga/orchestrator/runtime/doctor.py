@@ -15,6 +15,8 @@ OUTBOX_AGE_SECONDS = 60.0
 DEADLINES_LATE_SECONDS = 30.0
 LAG_RECORDS = 10_000
 CHECK_SECONDS = 10.0
+OURS = "ordersaga-"
+"""How the client ids of our members begin."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,6 +157,9 @@ class Doctor:
         found = self.bus.members(self.group)
         partitions = sum(len(one.partitions) for one in found)
         said = f"{len(found)} in the group {self.group}, with {partitions} partitions"
+        if strangers := sorted({one.client_id for one in found if not one.client_id.startswith(OURS)}):
+            said += f"; not of ours: {', '.join(strangers)}, which keeps answers from us"
+            return Finding(what="worker", said=said, cure="stop it, or give us another ORDERSAGA_KAFKA_GROUP")
         if found:
             return Finding(what="worker", said=said)
         said = f"nobody is in the group {self.group}, so nobody reads what services answer"

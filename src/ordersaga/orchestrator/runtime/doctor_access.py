@@ -76,12 +76,22 @@ def _writing(found: Probed) -> Finding:
 
 
 def _rights(found: Probed) -> Finding:
-    if not found.missing_rights:
+    lacks = [*(["ownership of the tables"] if found.owners else []), *found.missing_rights]
+    if not lacks:
         return Finding(what="rights", said=f"{found.user} may do all that is needed")
-    shown = ", ".join(found.missing_rights[:SHOWN_MAX])
-    more = len(found.missing_rights) - SHOWN_MAX
-    said = f"{found.user} may not: {shown}{f' and {more} more' if more > 0 else ''}"
-    return Finding(what="rights", said=said, cure=f"GRANT these to {found.user}, or let it own the schema")
+    shown, more = ", ".join(lacks[:SHOWN_MAX]), len(lacks) - SHOWN_MAX
+    said = f"{found.user} lacks: {shown}{f' and {more} more' if more > 0 else ''}"
+    cure = _ownership(found) if found.owners else f"GRANT these to {found.user}, or let it own the schema"
+    return Finding(what="rights", said=said, cure=cure)
+
+
+def _ownership(found: Probed) -> str:
+    """A member may do what the owner may. It acts as the owner, too: what it made as itself, no owner could migrate."""
+    owner = ", ".join(found.owners)
+    if len(found.owners) > 1 or not found.is_membership_a_cure:
+        role = f"one role that is no superuser (ALTER TABLE ... OWNER TO, now: {owner})"
+        return f"let all tables be owned by {role}, and let {found.user} be that role, or act as it"
+    return f"GRANT {owner} TO {found.user}, and ALTER ROLE {found.user} SET role = {owner}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +132,7 @@ class BrokerDoor:
 
     def _rights(self, access: Access) -> Finding:
         missing = [
-            f"{right} on topic {name}" for right, name in self._needed() if _lacks(access.topics.get(name), right)
+            f"{right} on topic {name}" for right, name in self.needed() if _lacks(access.topics.get(name), right)
         ]
         if _lacks(access.group, "READ"):
             missing.append(f"READ on group {self.group}")
@@ -132,8 +142,9 @@ class BrokerDoor:
         said = f"we may not: {shown}{f' and {more} more' if more > 0 else ''}"
         return Finding(what="kafka rights", said=said, cure="give our user these rights with kafka-acls")
 
-    def _needed(self) -> Iterator[tuple[str, str]]:
-        yield from (("READ", name) for name in sorted(self.read))
+    def needed(self) -> Iterator[tuple[str, str]]:
+        """What is written is read, too: what a dead process left is looked for there before it is sent again."""
+        yield from (("READ", name) for name in sorted({*self.read, *self.written}))
         yield from (("WRITE", name) for name in sorted(self.written))
 
 

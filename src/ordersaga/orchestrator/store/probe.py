@@ -52,6 +52,10 @@ class Probed:
     is_local: bool = False
     """On this machine."""
     missing_rights: Sequence[str] = ()
+    owners: Sequence[str] = ()
+    """Who owns tables that we do not, and may not act for: they alone may change those."""
+    is_membership_a_cure: bool = True
+    """Whether we could be, and should be, a member of them."""
     schema_version: int | None = None
     """0: there are no tables; None: we may not look."""
 
@@ -69,6 +73,7 @@ def probe(database_url: str, schema: str, timeout_seconds: float = 10.0) -> Prob
 def _look(connection: AnyConnection, schema: str) -> Probed:
     ((user, is_standby, is_read_only),) = connection.execute(_SQL["server"]).fetchall()
     missing = [right for (right,) in connection.execute(_SQL["rights"], {"schema": schema})]
+    owners = connection.execute(_SQL["owners"], {"schema": schema}).fetchall()
     return Probed(
         user=user,
         server_version=connection.info.server_version,
@@ -77,6 +82,8 @@ def _look(connection: AnyConnection, schema: str) -> Probed:
         is_encrypted=bool(connection.pgconn.ssl_in_use),
         is_local=connection.info.host in _LOCAL or connection.info.host.startswith("/"),
         missing_rights=missing,
+        owners=[name for name, _ in owners],
+        is_membership_a_cure=all(is_a_cure for _, is_a_cure in owners),
         schema_version=None if f"USAGE on schema {schema}" in missing else _schema_version(connection, schema),
     )
 

@@ -17,3 +17,11 @@ FROM (
     WHERE n.nspname = :schema AND NOT has_schema_privilege(n.oid, p)
 ) missing
 ORDER BY name, kind;
+
+-- name: owners(schema)
+-- Who owns tables there that the role does not own and may not act as the owner of: nobody else makes or drops a partition
+-- of the history, or vacuums. And whether the role can be made a member: not of a superuser, nor of a member of its own.
+SELECT DISTINCT quote_ident(r.rolname), NOT (r.rolsuper OR pg_has_role(c.relowner, current_user, 'MEMBER'))
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_roles r ON r.oid = c.relowner
+WHERE n.nspname = :schema AND c.relkind IN ('r', 'p') AND NOT pg_has_role(c.relowner, 'USAGE')
+ORDER BY 1;
