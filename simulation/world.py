@@ -210,7 +210,7 @@ class World:
         )
         handler = Handler(store, self.sagas, relay.offer, topics=TOPICS, counting=Counting(), gate=circuits)
         looking = DeadlineSettings(every_seconds=1.0)
-        hearing = Hearing(lambda: bus.group_reads(GROUP, TOPICS.answers()), clock=clock)
+        hearing = Hearing(lambda: bus.group_reads(GROUP, TOPICS.answers()), clock=clock, randomness=chance)
         deadlines = Deadlines(
             store, handler, looking, unheard_seconds=hearing.unheard_seconds, clock=clock, randomness=chance
         )
@@ -231,7 +231,7 @@ class World:
             randomness=chance,
         )
         verbs = Verbs(handler, at_once(handler), clock, chance)
-        parts: list[Background] = [relay, bulletin, deadlines, archiver, worker]
+        parts: list[Background] = [relay, bulletin, hearing, deadlines, archiver, worker]
         self.orchestrators.append(Orchestrator(machine, verbs, parts, bus))
         for part in parts:
             part.start()

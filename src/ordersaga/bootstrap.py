@@ -277,6 +277,7 @@ def _by_the_clock(
     is_crowded = (lambda: worker.crowded) if worker else (lambda: False)
     looking = DeadlineSettings(every_seconds=settings.deadlines_every_seconds, batch_max=settings.deadlines_batch_max)
     return [
+        hearing,
         Deadlines(
             store,
             handler,

@@ -63,6 +63,33 @@ def test_rows_that_are_acknowledged_and_not_deleted_are_not_found_either(house: 
     )
 
 
+def test_a_scan_that_fails_is_not_forgotten_for_a_narrower_one_that_was_asked_for_meanwhile(
+    house: House, one: Process
+) -> None:
+    found: list[OutboxRow] = []
+
+    kept = Upkeep(
+        one.outbox,
+        leased=lambda owner, until: None,
+        lost=lambda ids_anew: None,
+        found=lambda rows, more: found.extend(rows),
+        page=len,
+        gone=lambda row_ids: None,
+        clock=house.clock,
+        randomness=SeededRandom(1),
+    )
+    one.commit(b"a")
+    kept._registered, kept._beat_at = True, float("inf")
+    kept.scan((), older_than_seconds=0.0, limit=10)
+    one.outbox.away = {"left_behind"}
+    one.outbox.before = lambda: kept.scan((), older_than_seconds=3600.0, limit=10)
+    with pytest.raises(OutboxUnavailable):
+        kept._look_around()
+    one.outbox.away, one.outbox.before = (), lambda: None
+    kept._look_around()
+    assert [row.record.value for row in found] == [b"a"]
+
+
 def test_an_acknowledged_row_is_not_published_again_even_by_the_next_owner_of_this_process(
     house: House, one: Process
 ) -> None:

@@ -3,13 +3,15 @@
 from ordersaga.bus.protocol import BusUnavailable, Read
 from ordersaga.delivery.clock import SystemClock
 from ordersaga.orchestrator.runtime.hearing import (
-    AWAY_SECONDS,
     LOOK_EVERY_SECONDS,
+    LOOK_SELDOM_SECONDS,
     STALLED_SECONDS,
+    TOLD_AFTER_SECONDS,
     UNHEARD_SECONDS_MAX,
     Hearing,
     Place,
 )
+from tests.waiting import until
 
 
 class Topics(SystemClock):
@@ -18,85 +20,137 @@ class Topics(SystemClock):
     def __init__(self) -> None:
         self.seconds = 1000.0
         self.read: dict[Place, Read] = {("t", 0): Read(5, 5), ("t", 1): Read(7, 7)}
-        self.asked = 0
         self.away = False
+        self.hearing = Hearing(self.reads, clock=self)
 
     def monotonic(self) -> float:
         return self.seconds
 
-    def __call__(self) -> dict[Place, Read]:
-        self.asked += 1
+    def reads(self) -> dict[Place, Read]:
         if self.away:
             raise BusUnavailable("no answer")
         return dict(self.read)
 
-    def later(self, seconds: float = LOOK_EVERY_SECONDS) -> float:
+    def look(self, seconds: float = 0.0) -> float:
+        """So much later. Returns when all has been heard that was said before."""
         self.seconds += seconds
-        return self.seconds
+        self.hearing._loop.wake()
+        self.hearing.turn()
+        return self.hearing.heard_at()
+
+    def watched(self, seconds: float) -> float:
+        """Looked at all that time."""
+        for _ in range(int(seconds / LOOK_SELDOM_SECONDS)):
+            self.look(LOOK_SELDOM_SECONDS)
+        return self.hearing.heard_at()
 
 
 def test_where_nothing_is_unread_all_has_been_heard() -> None:
     topics = Topics()
-    hearing = Hearing(topics, clock=topics)
-    assert hearing.heard_at() == topics.seconds and hearing.unheard_seconds() == 0.0
-    topics.later(LOOK_EVERY_SECONDS / 2)
-    assert hearing.unheard_seconds() == LOOK_EVERY_SECONDS / 2, "the brokers are not asked all the time"
-    assert topics.asked == 1
+    assert topics.hearing.unheard_seconds() == UNHEARD_SECONDS_MAX, "nobody has looked yet"
+    assert topics.look() == topics.seconds and topics.hearing.is_up_to_date()
+    topics.seconds += 7.0
+    assert topics.hearing.unheard_seconds() == 7.0 and not topics.hearing.is_up_to_date()
 
 
 def test_a_moment_is_heard_once_each_partition_was_read_as_far_as_it_went_then() -> None:
     topics = Topics()
-    hearing = Hearing(topics, clock=topics)
+    topics.look()
     topics.read |= {("t", 0): Read(5, 8), ("t", 1): Read(7, 9)}
-    then = topics.later()
-    assert hearing.heard_at() == then - LOOK_EVERY_SECONDS or hearing.heard_at() < then
+    topics.look(1)
+    then = topics.seconds
     topics.read[("t", 0)] = Read(8, 8)
-    topics.later()
-    assert hearing.heard_at() < then, "the other one is not read"
+    assert topics.look(1) < then, "the other one is not read"
     topics.read |= {("t", 0): Read(8, 100), ("t", 1): Read(9, 100)}
-    topics.later()
-    assert hearing.heard_at() == then, "what came since does not count"
-    topics.later()
-    assert hearing.heard_at() == then
+    assert topics.look(1) == then, "what came since does not count"
+    assert topics.look(1) == then
 
 
 def test_while_brokers_do_not_answer_nothing_more_is_heard() -> None:
     topics = Topics()
+    before = topics.look()
     topics.away = True
-    hearing = Hearing(topics, clock=topics)
-    assert hearing.unheard_seconds() == UNHEARD_SECONDS_MAX and not hearing.is_up_to_date()
+    assert topics.look(TOLD_AFTER_SECONDS) == before
+    assert topics.look(1) == before
     topics.away = False
-    topics.later(AWAY_SECONDS)
-    assert hearing.is_up_to_date()
+    assert topics.look(1) == topics.seconds
+
+
+def test_what_was_unread_before_an_outage_or_a_pause_is_waited_for_however_long_that_was() -> None:
+    topics = Topics()
+    topics.read[("t", 1)] = Read(7, 8)
+    before = topics.look()
+    assert topics.look(STALLED_SECONDS * 2) == before
+    topics.away = True
+    topics.watched(STALLED_SECONDS * 2)
+    topics.away = False
+    assert topics.look(1) == before
+    topics.read[("t", 1)] = Read(8, 8)
+    assert topics.look(1) == topics.seconds
 
 
 def test_a_partition_in_which_nothing_moves_any_more_holds_up_the_others_for_a_while_only() -> None:
     """The end of a transaction takes an offset, and is no record."""
     topics = Topics()
     topics.read[("t", 1)] = Read(7, 8)
-    hearing = Hearing(topics, clock=topics)
-    hearing.heard_at()
-    topics.later(STALLED_SECONDS - 1)
-    assert hearing.unheard_seconds() == UNHEARD_SECONDS_MAX
-    topics.later(1)
-    assert hearing.heard_at() == topics.seconds
+    before = topics.look()
+    assert topics.watched(STALLED_SECONDS - LOOK_SELDOM_SECONDS) == before
+    assert topics.watched(LOOK_SELDOM_SECONDS) == topics.seconds
     topics.read[("t", 1)] = Read(7, 9)
-    assert topics.later() > hearing.heard_at(), "something came"
+    assert topics.look(1) < topics.seconds, "something came"
 
 
-def test_a_partition_that_no_broker_tells_of_any_more_is_not_taken_for_read() -> None:
+def test_a_partition_that_no_broker_tells_of_any_more_is_not_taken_for_read_though_it_stood_still_for_long() -> None:
     topics = Topics()
-    hearing = Hearing(topics, clock=topics)
-    before = hearing.heard_at()
+    topics.look()
+    before = topics.watched(STALLED_SECONDS * 2)
     gone = topics.read.pop(("t", 0))
-    topics.later()
-    assert hearing.heard_at() == before
+    assert topics.look(1) == before
+    assert topics.look(1) == before
     topics.read[("t", 0)] = gone
-    topics.later()
-    assert hearing.heard_at() == topics.seconds
+    assert topics.look(1) == topics.seconds
+    topics.read.pop(("t", 0))
+    topics.look(UNHEARD_SECONDS_MAX)
+    assert topics.look(1) == topics.seconds, "it was taken away for good"
+
+
+def test_a_partition_that_comes_while_another_is_waited_for_keeps_nothing_waiting() -> None:
+    topics = Topics()
+    topics.read[("t", 0)] = Read(5, 6)
+    topics.look()
+    topics.read[("t", 2)] = Read(0, 2)
+    topics.look(1)
+    then = topics.seconds
+    topics.read |= {("t", 0): Read(6, 7), ("t", 2): Read(2, 4)}
+    assert topics.look(1) == then
+
+
+def test_a_topic_that_was_made_anew_keeps_nothing_waiting() -> None:
+    topics = Topics()
+    topics.read[("t", 0)] = Read(5, 6)
+    topics.look()
+    topics.read[("t", 0)] = Read(0, 0)
+    assert topics.look(1) == topics.seconds
 
 
 def test_without_topics_nothing_was_said() -> None:
     topics = Topics()
     topics.read = {}
-    assert Hearing(topics, clock=topics).is_up_to_date()
+    assert topics.look() == topics.seconds
+
+
+def test_it_looks_each_second_while_somebody_asks_and_says_what_windows_wait_for() -> None:
+    """In a thread of its own: an answer may take its time."""
+    topics = Topics()
+    topics.away = True
+    topics.hearing.start()
+    assert topics.hearing.health().detail == ""
+    topics.hearing.heard_at()
+    until(lambda: "no answer" in topics.hearing.health().detail, "it says so")
+    assert topics.hearing.health().healthy
+    topics.away = False
+    topics.seconds += LOOK_EVERY_SECONDS
+    topics.hearing._loop.wake()
+    until(lambda: topics.hearing.heard_at() == topics.seconds, "it has looked again")
+    assert topics.hearing.health().detail == ""
+    assert topics.hearing.stop(5)

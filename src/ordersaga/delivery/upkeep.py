@@ -48,6 +48,11 @@ class _Scan(NamedTuple):
     limit: int
     paged: bool
 
+    def together_with(self, before: "_Scan") -> "_Scan":
+        """Of what either would find, all."""
+        age_seconds = min(self.older_than_seconds, before.older_than_seconds)
+        return self._replace(older_than_seconds=age_seconds, paged=self.paged and before.paged)
+
     @property
     def many(self) -> int:
         """Rows of one topic that may wait to be looked up before no more of it are taken: none may take all room."""
@@ -171,10 +176,9 @@ class Upkeep:
         once where it is for rows of any age, else with the next call.
         """
         with self._lock:
-            if self._scan is not None and self._scan is not self._begun:
-                older_than_seconds = min(older_than_seconds, self._scan.older_than_seconds)
-                paged = paged and self._scan.paged
-            self._scan = _Scan(known, older_than_seconds, limit, paged)
+            scan = _Scan(known, older_than_seconds, limit, paged)
+            is_to_come = self._scan is not None and self._scan is not self._begun
+            self._scan = scan.together_with(self._scan) if self._scan and is_to_come else scan
         self._loop.wake()
 
     def _turn(self) -> None:
@@ -278,9 +282,15 @@ class Upkeep:
     def _look_around(self) -> None:
         with self._lock:
             scan = self._begun = self._scan if self._registered else None
+        if scan is None:
+            return
         try:
-            if scan is not None:
-                self._look(scan)
+            self._look(scan)
+        except OutboxError:
+            with self._lock:
+                if self._scan is not None and self._scan is not scan:
+                    self._scan = self._scan.together_with(scan)
+            raise
         finally:
             self._begun = None
 

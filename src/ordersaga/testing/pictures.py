@@ -162,7 +162,7 @@ CASES: tuple[Case, ...] = (
     ),
     (
         "Nobody accepts in time",
-        "The window is kept twice, by the timer service and by the saga's own deadline; whichever comes first cancels.",
+        "The timer service and the saga's own deadline keep the same window. Either ends it; the saga closes it.",
         lambda: _order(DONE).nobody_accepts().reply(CANCELLED).reply(RELEASED),
     ),
     (

@@ -129,7 +129,7 @@ def _delivery(placed: Instance[Any] | None, wanted: Wanted) -> Delivery:
     if wanted.payout_cents > data.amount_cents:
         raise WireError("payout_cents", f"must be at most {data.amount_cents}, what the customer pays")
     return Delivery(
-        # Whose data were erased is told nothing any more, and the runner is paid all the same.
+        # Nobody is named in what is told of an erased customer, and the runner is paid all the same.
         personal=People(customer_id=personal.customer_id if personal else ERASED, runner_id=_runner(placed, wanted)),
         order_id=data.order_id,
         payment_id=data.payment_id,

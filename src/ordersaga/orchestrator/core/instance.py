@@ -192,7 +192,7 @@ class Instance(Struct, Generic[D], frozen=True, kw_only=True, omit_defaults=True
     """Until when the order may be accepted; opened by the step that the definition names."""
     window_reopened: bool = False
     expired: bool = False
-    """The window has run out: heard from the timer service or from the saga's own deadline."""
+    """The window has run out, by the saga's own deadline; or the timer has gone off once nothing could come of that."""
     newest_stamp: datetime | None = None
     """The newest of the order service's own stamps on what it said about this order."""
     accepted: Acceptance | None = None

@@ -130,6 +130,8 @@ def _expired(record: AnyInstance, now: datetime) -> Shown:
         return Unmoved(Verdict.REPEATED, "expired already")
     if record.window_ends_at is None or now < record.window_ends_at - EARLY_EXPIRY:
         return Unmoved(Verdict.STRAY, "expired too early")
+    if record.window_due_at is None:  # nothing comes of it any more, and the timer need not be stopped
+        return Observation(replace(record, expired=True))
     if record.window_ends_at <= now:
         return Unmoved(Verdict.REPEATED, "the window has ended: its deadline closes it")
     return Observation(replace(record, window_ends_at=now))

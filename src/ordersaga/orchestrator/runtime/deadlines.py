@@ -30,6 +30,8 @@ from ordersaga.orchestrator.store.protocol import DeadlineKind, Due, Store
 
 _log = structlog.get_logger(__name__)
 MOMENT_SECONDS = 0.05
+CLOSE_SECONDS = 0.5
+"""So close together do we ask what was heard, and the database what has passed since."""
 FOUND = declare("deadlines.found", "Deadlines that are due were read, none was acted upon.")
 
 
@@ -104,9 +106,15 @@ class Deadlines(Looped):
 
     def _due(self) -> Sequence[Due]:
         due = self._store.due(self._settings.batch_max)
-        if any(one.kind is DeadlineKind.WINDOW for one in due):
-            due = self._store.due(self._settings.batch_max, windows_past_seconds=self._unheard_seconds())
-        return due
+        if all(one.kind is DeadlineKind.COMMAND for one in due):
+            return due
+        asked_at = self._clock.monotonic()
+        past_seconds = self._unheard_seconds() + CLOSE_SECONDS
+        due = self._store.due(self._settings.batch_max, windows_past_seconds=past_seconds)
+        if self._clock.monotonic() - asked_at < CLOSE_SECONDS:
+            return due
+        # It took its time, so its moment is not the one that we meant: windows have another turn.
+        return [one for one in due if one.kind is DeadlineKind.COMMAND]
 
     def _let_others_pass(self) -> None:
         """Until no answers wait; those to the batch that was just taken have had a moment to come."""

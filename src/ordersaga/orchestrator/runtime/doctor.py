@@ -87,7 +87,7 @@ class Doctor:
         yield Finding(what="outbox", said=said, cure="start a process, or bring the brokers back" if old else "")
         late = standing.deadlines_late_seconds > DEADLINES_LATE_SECONDS
         said = f"{standing.deadlines_due} are due, the oldest for {standing.deadlines_late_seconds:.0f} s"
-        cure = "start a process with `deadlines`"
+        cure = "start a process with `deadlines`; where one runs, its /readyz says what it waits for"
         if late and posted.pause is not None and posted.pause.paused:
             said += f"; reading is paused: {posted.pause.by}: {posted.pause.why}"
             cure = "`ordersaga consumption resume`, when it is time"

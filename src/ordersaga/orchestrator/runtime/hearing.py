@@ -1,29 +1,41 @@
 """Up to which moment what the services said has been handled, by whichever process reads it.
 
 A process knows of its own partitions only how far it has come. What another one has not read, or one that has just
-died, it learns from the brokers: a moment counts as heard once the group has committed all that was in the topics then.
+died, the brokers tell: a moment counts as heard once the group has committed all that was in the topics then. They are
+asked on a thread of their own, since an answer may take seconds.
 
-A partition in which nothing moves any more, though something seems unread, does not hold up the others for ever: it has
-no leader, or what is left of it is no record (a transaction's end is none).
+A partition in which nothing was seen to move for minutes, though something seems unread, does not hold up the others
+for ever: what is left of it is no record (the end of a transaction is none). Only time in which it was looked at
+counts, so what was not read during an outage or a pause is waited for.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+import structlog
 
 from ordersaga.bus.protocol import BusError, Read
-from ordersaga.delivery.clock import Clock, SystemClock
+from ordersaga.delivery.background import Health, Loop, Looped
+from ordersaga.delivery.clock import Clock, Randomness, SystemClock
 
+_log = structlog.get_logger(__name__)
 LOOK_EVERY_SECONDS = 1.0
-AWAY_SECONDS = 5.0
-"""Until brokers that did not answer are asked again: each time may take as long as they are given to answer."""
+LOOK_SELDOM_SECONDS = 10.0
+"""While nobody asks: what stands still is known when somebody does."""
+ASKED_LATELY_SECONDS = 30.0
 UP_TO_DATE_SECONDS = 5.0
 """A moment is heard two looks later where answers come all the time, and a look takes its time."""
-STALLED_SECONDS = 120.0
-"""Longer than a group takes to notice that a member is gone and to give its partitions to others."""
+OBSERVED_SECONDS = 30.0
+"""Between two looks so far apart anything may have happened."""
+STALLED_SECONDS = 330.0
+"""Longer than a member may hang before the group gives its partitions to others (`max.poll.interval.ms`)."""
 UNHEARD_SECONDS_MAX = 900.0
 """What waits to be heard must not wait for ever for brokers that do not say how much is unread."""
+TOLD_AFTER_SECONDS = 60.0
+"""From when on health says that something waits."""
 
 Place = tuple[str, int]
+Reads = Mapping[Place, Read]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +43,8 @@ class _Seen:
     read: Read
     since: float
     """When it was seen to move last."""
+    at: float
+    """When it was seen last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,27 +52,31 @@ class _Mark:
     at: float
     ends: Mapping[Place, int]
 
+    def fits(self, found: Reads) -> bool:
+        """Not where partitions came or went, or a topic was made anew."""
+        return self.ends.keys() == found.keys() and all(end <= found[place].end for place, end in self.ends.items())
 
-class Hearing:
-    """Asked by one thread."""
 
-    def __init__(self, reads: Callable[[], Mapping[Place, Read]], *, clock: Clock | None = None) -> None:
+class Hearing(Looped):
+    def __init__(
+        self, reads: Callable[[], Reads], *, clock: Clock | None = None, randomness: Randomness | None = None
+    ) -> None:
         """`reads`: `Bus.group_reads` of the group and the topics of answers. May raise `BusError`."""
         self._reads = reads
         self._clock = clock or SystemClock()
         self._seen: dict[Place, _Seen] = {}
         self._mark: _Mark | None = None
-        self._heard_at = float("-inf")
-        self._look_at = float("-inf")
+        self._heard_at = self._asked_at = float("-inf")
+        self._trouble = ""
+        self._loop = Loop("hearing", self.turn, clock=self._clock, randomness=randomness)
 
     def heard_at(self) -> float:
         """The last moment, on the monotonic clock, of which it is known that all that was said before has been handled.
-        May take as long as the brokers take to answer; asks them once a second at most.
+        Does not wait: as of the last look, which is about a second ago while this is asked.
         """
-        now = self._clock.monotonic()
-        if now >= self._look_at:
-            pause = LOOK_EVERY_SECONDS if self._look(now) else AWAY_SECONDS
-            self._look_at = self._clock.monotonic() + pause
+        was_asked, self._asked_at = self._is_asked(), self._clock.monotonic()
+        if not was_asked:
+            self._loop.wake()
         return self._heard_at
 
     def unheard_seconds(self) -> float:
@@ -70,31 +88,49 @@ class Hearing:
         """But for what was said in the last seconds."""
         return self.unheard_seconds() < UP_TO_DATE_SECONDS
 
-    def _look(self, now: float) -> bool:
-        """Whether the brokers answer."""
+    def health(self) -> Health:
+        """Says what windows wait for, where they do for long."""
+        health = self._loop.health()
+        behind = self._clock.monotonic() - self._heard_at
+        if not (health.healthy and self._is_asked() and behind > TOLD_AFTER_SECONDS):
+            return health
+        why = self._trouble or "partitions are not read to where they ended then"
+        return Health(name=health.name, healthy=True, detail=f"windows wait for what may be unread: {why}")
+
+    def turn(self) -> None:
         try:
-            found = self._reads()
-        except BusError:
-            return False
-        self._seen = {place: self._moved(place, found.get(place), now) for place in {**self._seen, **found}}
+            self._look(self._clock.monotonic(), self._reads())
+            self._trouble = ""
+        except BusError as error:
+            if not self._trouble:
+                _log.warning("hearing.brokers_do_not_say", error=str(error))
+            self._trouble = str(error)
+        self._loop.pause(LOOK_EVERY_SECONDS if self._is_asked() else LOOK_SELDOM_SECONDS)
+
+    def _is_asked(self) -> bool:
+        return self._clock.monotonic() - self._asked_at < ASKED_LATELY_SECONDS
+
+    def _look(self, now: float, found: Reads) -> None:
+        seen = self._seen | {place: self._saw(place, read, now) for place, read in found.items()}
+        self._seen = {place: one for place, one in seen.items() if now - one.at < UNHEARD_SECONDS_MAX}
+        if self._mark is not None and not self._mark.fits(found):
+            self._mark = None
         for mark in (self._mark, _Mark(now, {place: one.end for place, one in found.items()})):
             if mark is not None and self._is_heard(mark, found, now):
                 self._heard_at, self._mark = mark.at, None
             else:
                 self._mark = self._mark or mark
-        return True
 
-    def _moved(self, place: Place, found: Read | None, now: float) -> _Seen:
-        """What nobody tells of has not moved."""
+    def _saw(self, place: Place, read: Read, now: float) -> _Seen:
         before = self._seen.get(place)
-        if before is None:
-            assert found is not None, "it was seen before, or is found now"
-            return _Seen(found, now)
-        return before if found in (None, before.read) else replace(before, read=found, since=now)
+        stood_still = before is not None and before.read == read and now - before.at <= OBSERVED_SECONDS
+        return _Seen(read, before.since if before is not None and stood_still else now, now)
 
-    def _is_heard(self, mark: _Mark, found: Mapping[Place, Read], now: float) -> bool:
+    def _is_heard(self, mark: _Mark, found: Reads, now: float) -> bool:
+        """What is told of no more, for a while, may be unread."""
+        if self._seen.keys() > found.keys():
+            return False
         return all(
-            (place in found and place in mark.ends and seen.read.read_to >= mark.ends[place])
-            or now - seen.since >= STALLED_SECONDS
-            for place, seen in self._seen.items()
+            read.read_to >= mark.ends[place] or now - self._seen[place].since >= STALLED_SECONDS
+            for place, read in found.items()
         )
