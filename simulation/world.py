@@ -211,9 +211,7 @@ class World:
         handler = Handler(store, self.sagas, relay.offer, topics=TOPICS, counting=Counting(), gate=circuits)
         looking = DeadlineSettings(every_seconds=1.0)
         hearing = Hearing(lambda: bus.group_reads(GROUP, TOPICS.answers()), clock=clock, randomness=chance)
-        deadlines = Deadlines(
-            store, handler, looking, unheard_seconds=hearing.unheard_seconds, clock=clock, randomness=chance
-        )
+        deadlines = Deadlines(store, handler, looking, hearing=hearing, clock=clock, randomness=chance)
         archive = MachineArchive(
             MemoryArchive(self.databases.store, self.codec, now=lambda: self.scheduler.now), trouble
         )

@@ -285,7 +285,7 @@ def _by_the_clock(
             has_heard=has_heard,
             is_crowded=is_crowded,
             is_held=pausing.holds_deadlines,
-            unheard_seconds=hearing.unheard_seconds,
+            hearing=hearing,
         ),
         Archiver(database.archive(), archive_settings(settings), filing=database.filing()),
         Chore("upkeep", store.upkeep, every_seconds=UPKEEP_EVERY_SECONDS),

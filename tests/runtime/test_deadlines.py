@@ -38,6 +38,20 @@ class ManualClock(SystemClock):
         return False
 
 
+class Listener:
+    """Knows how far others have read as the test says."""
+
+    def __init__(self, unheard: float = 0.0) -> None:
+        self.unheard, self.asked, self.deaf = unheard, 0, 0
+
+    def unheard_seconds(self) -> float:
+        self.asked += 1
+        return self.unheard
+
+    def nobody_could_read(self) -> None:
+        self.deaf += 1
+
+
 def test_a_deadline_that_has_not_passed_does_nothing(stage: Stage) -> None:
     saga_id = stage.begin()
     before = stage.get(saga_id)
@@ -109,23 +123,33 @@ def test_a_window_closes_only_once_all_that_was_said_before_it_ended_has_been_ha
     for saga_id in (accepted, open_still):
         settle(stage, saga_id, ALL)
         _pass_time(stage, saga_id, window=True)
-    unheard, asked = [timedelta(days=36_500).total_seconds()], []
-
-    def unheard_seconds() -> float:
-        asked.append(unheard[0])
-        return unheard[0]
-
+    hearing = Listener(timedelta(days=36_500).total_seconds())
     settings = DeadlineSettings(every_seconds=0.001)
-    deadlines = Deadlines(stage.store, stage.handler, settings, unheard_seconds=unheard_seconds)
+    deadlines = Deadlines(stage.store, stage.handler, settings, hearing=hearing)
     deadlines.turn()
     assert {stage.get(one).status for one in (accepted, open_still)} == {Status.COMPLETED}
     settle(stage, accepted, [m.OrderAccepted(order_id="o-1", runner_id="r-1")])
-    unheard[0] = 0.0
+    hearing.unheard = 0.0
     deadlines.turn()
     assert [stage.get(one).status for one in (accepted, open_still)] == [Status.COMPLETED, Status.CANCELLING]
-    asked.clear()
+    hearing.asked = 0
     deadlines.turn()
-    assert not asked, "brokers are asked only where windows have ended"
+    assert not hearing.asked, "brokers are asked only where windows have ended"
+
+
+def test_while_nobody_can_read_what_is_unread_says_nothing(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    held, hearing = [True], Listener()
+    settings = DeadlineSettings(every_seconds=0.001)
+    deadlines = Deadlines(stage.store, stage.handler, settings, hearing=hearing, is_held=lambda: held[0])
+    deadlines.turn()
+    assert hearing.deaf == 1, "consumption is paused"
+    held[0] = False
+    deadlines.turn()
+    assert hearing.deaf == 1
+    monkeypatch.setattr(stage.store, "due", _is_away)
+    with pytest.raises(StoreUnavailable):
+        deadlines.turn()
+    assert hearing.deaf == 2, "the database is away"
 
 
 def test_no_answer_is_waited_for_while_the_database_is_away(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -85,6 +85,10 @@ def test_what_was_unread_before_an_outage_or_a_pause_is_waited_for_however_long_
     topics.watched(STALLED_SECONDS * 2)
     topics.away = False
     assert topics.look(1) == before
+    for _ in range(100):
+        topics.hearing.nobody_could_read()
+        assert topics.look(LOOK_SELDOM_SECONDS) == before, "it is looked at, and nobody may read"
+    assert topics.watched(STALLED_SECONDS - 2 * LOOK_SELDOM_SECONDS) == before
     topics.read[("t", 1)] = Read(8, 8)
     assert topics.look(1) == topics.seconds
 

@@ -18,6 +18,7 @@ depends on something that is away is tried again as it is.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import structlog
 
@@ -49,6 +50,23 @@ class DeadlineSettings:
     """When one that failed by a fault of its own is tried again: a person or an update has to come first."""
 
 
+class Hears(Protocol):
+    """See `Hearing`."""
+
+    def unheard_seconds(self) -> float:
+        """How long what was said may have been unread; asked only where windows have ended."""
+
+    def nobody_could_read(self) -> None: ...
+
+
+class _AllIsHeard:
+    def unheard_seconds(self) -> float:
+        return 0.0
+
+    def nobody_could_read(self) -> None:
+        pass
+
+
 class Deadlines(Looped):
     """Looks for deadlines that have passed and hands them to the handler."""
 
@@ -61,13 +79,13 @@ class Deadlines(Looped):
         has_heard: Callable[[], bool] = lambda: True,
         is_crowded: Callable[[], bool] = lambda: False,
         is_held: Callable[[], bool] = lambda: False,
-        unheard_seconds: Callable[[], float] = lambda: 0.0,
+        hearing: Hears | None = None,
         clock: Clock | None = None,
         randomness: Randomness | None = None,
     ) -> None:
         """`has_heard`: whether the answers that there are were read; `is_crowded`: whether there are more than a worker
-        takes at once; `is_held`: whether nobody is to read any now, so that no deadline may pass; `unheard_seconds`:
-        how long what was said may have been unread, asked only where windows have ended.
+        takes at once; `is_held`: whether nobody is to read any now, so that no deadline may pass; `hearing`: how far the
+        others have read, for windows.
         """
         self._store = store
         self._handler = handler
@@ -75,7 +93,7 @@ class Deadlines(Looped):
         self._has_heard = has_heard
         self._is_crowded = is_crowded
         self._is_held = is_held
-        self._unheard_seconds = unheard_seconds
+        self._hearing = hearing or _AllIsHeard()
         self._clock = clock or SystemClock()
         self._deaf_since: float | None = None
         self._loop = Loop("deadlines", self.turn, clock=self._clock, randomness=randomness)
@@ -86,10 +104,12 @@ class Deadlines(Looped):
         except Exception:
             # While the database is away no answer can be handled: the wait for those that came begins when it is back.
             self._deaf_since = None
+            self._hearing.nobody_could_read()
             raise
 
     def _look(self) -> None:
         if self._is_held():
+            self._hearing.nobody_could_read()
             self._loop.pause(self._settings.every_seconds)
             return
         due = self._due()
@@ -109,7 +129,7 @@ class Deadlines(Looped):
         if all(one.kind is DeadlineKind.COMMAND for one in due):
             return due
         asked_at = self._clock.monotonic()
-        past_seconds = self._unheard_seconds() + CLOSE_SECONDS
+        past_seconds = self._hearing.unheard_seconds() + CLOSE_SECONDS
         due = self._store.due(self._settings.batch_max, windows_past_seconds=past_seconds)
         if self._clock.monotonic() - asked_at < CLOSE_SECONDS:
             return due

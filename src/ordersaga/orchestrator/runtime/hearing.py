@@ -5,8 +5,8 @@ died, the brokers tell: a moment counts as heard once the group has committed al
 asked on a thread of their own, since an answer may take seconds.
 
 A partition in which nothing was seen to move for minutes, though something seems unread, does not hold up the others
-for ever: what is left of it is no record (the end of a transaction is none). Only time in which it was looked at
-counts, so what was not read during an outage or a pause is waited for.
+for ever: what is left of it is no record (the end of a transaction is none). Only time counts in which it was looked at,
+and could have been read: what was not read during an outage or a pause is waited for.
 """
 
 from collections.abc import Callable, Mapping
@@ -68,6 +68,7 @@ class Hearing(Looped):
         self._mark: _Mark | None = None
         self._heard_at = self._asked_at = float("-inf")
         self._trouble = ""
+        self._nobody_could_read = False
         self._loop = Loop("hearing", self.turn, clock=self._clock, randomness=randomness)
 
     def heard_at(self) -> float:
@@ -83,6 +84,10 @@ class Hearing(Looped):
         """How long ago that was, 900 at most."""
         heard_at = self.heard_at()
         return min(UNHEARD_SECONDS_MAX, self._clock.monotonic() - heard_at)
+
+    def nobody_could_read(self) -> None:
+        """A pause, or a database that is away: what stands still now says nothing."""
+        self._nobody_could_read = True
 
     def is_up_to_date(self) -> bool:
         """But for what was said in the last seconds."""
@@ -111,6 +116,8 @@ class Hearing(Looped):
         return self._clock.monotonic() - self._asked_at < ASKED_LATELY_SECONDS
 
     def _look(self, now: float, found: Reads) -> None:
+        if self._nobody_could_read:
+            self._nobody_could_read, self._seen = False, {}
         seen = self._seen | {place: self._saw(place, read, now) for place, read in found.items()}
         self._seen = {place: one for place, one in seen.items() if now - one.at < UNHEARD_SECONDS_MAX}
         if self._mark is not None and not self._mark.fits(found):
