@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from ordersaga.orchestrator.store.board_protocol import Board, Posted
 
 LOOK_EVERY_SECONDS = 1.0
+DOORS_SECONDS = 3.0
+"""Until every process knows that no orders are taken, and what it had let in by then has begun."""
 COUNT_MAX = 1_000_000
 
 app = typer.Typer(
@@ -32,6 +34,8 @@ Wait = Annotated[float, typer.Option(help="How long to wait until nothing is und
 def begin(*, who: Who, why: Why, wait_seconds: Wait = 0.0, env_file: EnvFile = None) -> None:
     """Take no new orders, and wait until what is under way is finished.
 
+    It takes three seconds at least, until every process has closed its door.
+
     Orders that are confirmed and wait for a runner are no hindrance: their window closes when a process runs again.
     Exit code 1 where something is still under way.
 
@@ -40,7 +44,7 @@ def begin(*, who: Who, why: Why, wait_seconds: Wait = 0.0, env_file: EnvFile = N
     with told_in_one_line():
         found = board(env_file)
         found.set_switch(taken=False, by=who, why=f"maintenance: {why}"[:500])
-        left = _waited(found, wait_seconds)
+        left = _waited(found, wait_seconds, at_least=DOORS_SECONDS)
     raise typer.Exit(1 if left else 0)
 
 
@@ -66,15 +70,19 @@ def end(*, who: Who, why: Why = "maintenance is over", env_file: EnvFile = None)
         typer.echo("new orders are taken")
 
 
-def _waited(found: "Board", seconds: float) -> bool:
-    """Whether something is left when the time is over. Says how it is, whenever that has changed."""
-    until, said = time.monotonic() + seconds, ""
+def _waited(found: "Board", seconds: float, *, at_least: float = 0.0) -> bool:
+    """Whether something is left when the time is over. Says how it is, whenever that has changed. `at_least`: that
+    nothing is left counts only after so many seconds.
+    """
+    begun, said = time.monotonic(), ""
+    until = begun + max(seconds, at_least)
     while True:
         posted = found.read(most=COUNT_MAX)
         if (line := _line(posted)) != said:
             typer.echo(said := line)
         left = posted.under_way > 0 or posted.outbox_rows > 0
-        if not left or time.monotonic() >= until:
+        now = time.monotonic()
+        if now >= until or (not left and now - begun >= at_least):
             return left
         time.sleep(LOOK_EVERY_SECONDS)
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from ordersaga.web.landing import Landing
+from ordersaga.web import landing as landing_module
+from ordersaga.web.landing import Landing, StillRunning
 from tests.waiting import a_turn_of_the_loop
 
 
@@ -73,7 +74,9 @@ def test_an_error_is_the_waiters_and_nobody_elses() -> None:
     assert good == "yes" and isinstance(bad, ValueError) and isinstance(given_up, CancelledError)
 
 
-def test_who_waits_too_long_is_told_in_turn_and_what_they_wait_for_is_given_up() -> None:
+def test_who_waits_too_long_is_told_in_turn_and_what_they_wait_for_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(landing_module, "RUNNING_SECONDS_MAX", 0.05)
+
     async def scene() -> tuple[Future[int], Sequence[Any], float]:
         landing, loop = Landing(0.1), asyncio.get_running_loop()
         late: Future[int] = Future()
@@ -87,7 +90,7 @@ def test_who_waits_too_long_is_told_in_turn_and_what_they_wait_for_is_given_up()
         return late, outcomes, seconds
 
     late, outcomes, seconds = asyncio.run(scene())
-    assert late.cancelled() and [type(one) for one in outcomes] == [TimeoutError, TimeoutError]
+    assert late.cancelled() and [type(one) for one in outcomes] == [TimeoutError, StillRunning]
     assert 0.09 < seconds < 10
 
 
@@ -102,3 +105,19 @@ def test_what_lands_after_the_loop_has_closed_troubles_nobody() -> None:
     asyncio.run(scene())
     future.set_result(1)
     assert future.result() == 1
+
+
+def test_what_has_begun_when_the_time_is_up_is_waited_for() -> None:
+    """Whoever is told to come again though it succeeds does it twice."""
+
+    async def scene() -> int:
+        landing = Landing(0.01)
+        begun: Future[int] = Future()
+        begun.set_running_or_notify_cancel()
+        waiting = asyncio.ensure_future(landing.wait(begun))
+        await asyncio.wait([waiting], timeout=0.1)
+        assert not waiting.done()
+        await in_a_thread(partial(begun.set_result, 1))
+        return await waiting
+
+    assert asyncio.run(scene()) == 1

@@ -60,6 +60,8 @@ def test_of_an_error_and_an_authorization_for_one_command_the_authorization_coun
         story.ends(Status.COMPENSATED, reason=Reason.PAYMENT_ERROR, attention=True)
     else:
         story.hear(AUTHORIZED).hear(error).waits(Status.STARTED)
+        (why,) = story.saga.attention
+        assert "compare with the provider whether a hold was made" in why
         story.hear(error).expect_verdict(Verdict.REPEATED)
     assert story.saga.steps["AUTHORIZE_PAYMENT"].contradicted
 

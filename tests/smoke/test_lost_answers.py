@@ -4,6 +4,7 @@ Where it cannot, it says what may be left.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -152,3 +153,33 @@ def test_who_interrupts_what_is_going_back_is_told_nothing() -> None:
     going_back = Answer(409, {"saga_status": "COMPENSATING"})
     with pytest.raises(KeyboardInterrupt):
         list(trip(TAKEN, KeyboardInterrupt(), going_back).checks())
+
+
+PAYMENT = {"name": "AUTHORIZE_PAYMENT", "became": "UNDONE", "effects": []}
+HELD = {"ids": {"payment_id": "p-1"}, "undone": True}
+
+
+@pytest.mark.parametrize(
+    ("step", "why"),
+    [
+        (PAYMENT | {"effects": [HELD, HELD]}, "p-1 was authorized twice"),
+        (PAYMENT | {"became": "SETTLED"}, "nobody said whether the payment was authorized"),
+        (PAYMENT | {"became": "IN_DOUBT"}, "nobody said whether the payment was authorized"),
+    ],
+    ids=["held twice", "settled", "in doubt"],
+)
+def test_a_hold_that_may_stand_is_said_though_a_customer_is_shown_no_attention(step: dict[str, Any], why: str) -> None:
+    trip = Trip(
+        api=Service("http://127.0.0.1:1"),
+        payments=None,
+        why_it_waits=lambda saga: ("", ""),
+        customer_id="smoke",
+        patience_seconds=0.0,
+        saga_id="01",
+    )
+    trip.saga = {"status": "COMPENSATED", "steps": [step], "history": [{"cause": "payment.released"}]}
+    voided = trip._voided()
+    assert voided.result is Result.FAILED and why in voided.said
+    assert "nothing of it stays open" not in trip.left
+    trip.saga = trip.saga | {"steps": [PAYMENT | {"effects": [HELD]}]}
+    assert trip._voided().result is Result.PASSED and "nothing of it stays open" in trip.left

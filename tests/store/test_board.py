@@ -90,6 +90,22 @@ def test_the_newest_word_on_the_switch_rules(board: Board) -> None:
     assert board.read(10).switch == resumed and (resumed.by, resumed.why) == ("op-8", "it is out")
 
 
+def test_a_word_counts_also_where_the_clock_went_back_since_the_one_before(database_url: str) -> None:
+    migrate(database_url, "ordersaga")
+    pool = open_pool(database_url, "ordersaga", size_max=2)
+    board = PostgresBoard(pool)
+    board.set_switch(taken=False, by="ada", why="a fire")
+    board.set_pause(paused=True, by="ada", why="a fire")
+    with pool.connection() as connection:
+        for table in ("admission", "consumption"):
+            connection.execute(f"UPDATE {table} SET at = at + interval '90 seconds'".encode())
+    resumed, on = board.set_pause(paused=False, by="ada", why="out"), board.set_switch(taken=True, by="ada", why="out")
+    found = board.read(10)
+    assert found.switch == on and found.switch.taken
+    assert found.pause is not None and (found.pause.at, found.pause.paused) == (resumed.at, False)
+    pool.close()
+
+
 def test_the_audit_has_the_role_of_whoever_turns_a_switch(database_url: str) -> None:
     migrate(database_url, "ordersaga")
     pool = open_pool(database_url, "ordersaga", size_max=2)

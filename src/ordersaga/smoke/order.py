@@ -27,7 +27,9 @@ AMOUNT_DOLLARS = 0.50
 GIVEN_BACK = {"REVERTED", "REFUNDED"}
 """What the reference payment service says of a payment that is not held any more."""
 LOOK_AT_THE_SAGA = "`ordersaga sagas show {}`, and the runbook"
-NOBODY_KNOWS = frozenset({"", "internal-error", "unavailable"})
+UNKNOWN = {"IN_DOUBT", "SETTLED"}
+"""Of a step: nobody said whether it was done."""
+NOBODY_KNOWS = frozenset({"", "internal-error", "outcome-unknown", "unavailable"})
 """What a failure is called that may have come after the order was begun; all other names are refusals at the door."""
 
 
@@ -83,7 +85,7 @@ class Trip:
         if not self.saga_id:
             return "; ".join(self._unknown()) if self.in_doubt else "no order was placed"
         status = self.saga.get("status")
-        if status in GOING_BACK:
+        if status in GOING_BACK and not self._may_be_held():
             return f"saga {self.saga_id} is {status}, and nothing of it stays open"
         return f"saga {self.saga_id} is {status}: see that it ends: {LOOK_AT_THE_SAGA.format(self.saga_id)}"
 
@@ -133,7 +135,7 @@ class Trip:
 
     def _why(self) -> str:
         reason, explanation = self.saga.get("reason"), self.saga.get("explanation")
-        silent = [one["name"] for one in self.saga.get("steps", ()) if one["became"] in (None, "IN_DOUBT")]
+        silent = [one["name"] for one in self.saga.get("steps", ()) if one["became"] in {None, *UNKNOWN}]
         return f"{reason}{f' at {silent[-1]}' if silent else ''}: {explanation}"
 
     def _look_at(self) -> str:
@@ -163,6 +165,8 @@ class Trip:
 
     def _voided(self) -> Check:
         effects = self._payments()
+        if why := self._may_be_held():
+            return failed("payment voided", why, f"the payment service; {LOOK_AT_THE_SAGA.format(self.saga_id)}")
         if not effects:
             return not_tried("payment voided", "no payment was authorized")
         ids = ", ".join(one["ids"].get("payment_id", "?") for one in effects)
@@ -171,6 +175,16 @@ class Trip:
             return passed("payment voided", f"payment.released came for {ids}")
         look = f"the payment service: whether it holds {ids}; {LOOK_AT_THE_SAGA.format(self.saga_id)}"
         return failed("payment voided", f"no payment.released has come for {ids}", look)
+
+    def _may_be_held(self) -> str:
+        """Why money may be held though the saga has ended: what a customer's token shows tells it, too."""
+        ids = [one["ids"].get("payment_id") for one in self._payments()]
+        if len(set(ids)) < len(ids):
+            return f"{ids[-1]} was authorized twice, and one id takes back one hold: the other may stand"
+        became = [one["became"] for one in self.saga.get("steps", ()) if one["name"] == "AUTHORIZE_PAYMENT"]
+        if became and became[0] in UNKNOWN and self.saga.get("status") in TAKEN_BACK:
+            return "nobody said whether the payment was authorized: a hold may stand"
+        return ""
 
     def _payments(self) -> list[dict[str, Any]]:
         return [
@@ -202,9 +216,12 @@ class Trip:
             return failed("left behind", *self._unknown())
         status, order = self.saga.get("status"), self.saga.get("order_id") or "no order"
         said = f"{order} of the customer {self.customer_id}, saga {self.saga_id}: {status}"
+        look = LOOK_AT_THE_SAGA.format(self.saga_id)
+        if why := self._may_be_held():
+            return failed("left behind", f"{said}; {why}", f"the payment service; {look}")
         if status in TAKEN_BACK:
             return passed("left behind", f"{said}; nothing of it is open")
-        return failed("left behind", said, f"see that it ends: {LOOK_AT_THE_SAGA.format(self.saga_id)}")
+        return failed("left behind", said, f"see that it ends: {look}")
 
     def _unknown(self) -> tuple[str, str]:
         """What may be left, and what to do."""

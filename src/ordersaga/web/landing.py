@@ -11,6 +11,14 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+RUNNING_SECONDS_MAX = 20.0
+"""How much longer what has begun is waited for: a transaction has bounds of its own, and this is beyond them."""
+
+
+class StillRunning(Exception):
+    """Nobody knows what will come of it."""
+
+    retriable = True
 
 
 class Landing:
@@ -26,8 +34,8 @@ class Landing:
         self._timer: asyncio.TimerHandle | None = None
 
     async def wait(self, future: "Future[T]") -> T:
-        """The result of `future`, or its exception; `TimeoutError` after `seconds_max`, and then it is cancelled, if
-        nobody has begun with it.
+        """The result of `future`, or its exception. After `seconds_max` it is cancelled, `TimeoutError`; where somebody
+        has begun with it, it is waited for, and `StillRunning` is raised only after 20 seconds more.
         """
         if future.done():
             return future.result()
@@ -68,11 +76,19 @@ class Landing:
 
     def _give_up(self) -> None:
         assert self._loop is not None, "somebody waits"
-        self._timer = None
+        now, self._timer = self._loop.time(), None
+        look_at: list[float] = []
         for future, (until, here) in list(self._waiting.items()):
-            if until > self._loop.time():
-                self._timer = self._loop.call_at(until, self._give_up)
+            if until > now:
+                look_at.append(until)
                 break
-            if not here.done():
+            if here.done():
+                continue
+            if future.cancel():
                 here.set_exception(TimeoutError())
-                future.cancel()
+            elif until + RUNNING_SECONDS_MAX <= now:
+                here.set_exception(StillRunning())
+            else:
+                look_at.append(until + RUNNING_SECONDS_MAX)
+        if look_at:
+            self._timer = self._loop.call_at(min(look_at), self._give_up)

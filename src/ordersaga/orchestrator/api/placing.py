@@ -20,10 +20,10 @@ from ordersaga.orchestrator.api.views import OrderTaken
 from ordersaga.orchestrator.core.instance import Status
 from ordersaga.orchestrator.runtime.admission import TOO_BUSY, NotAdmitted
 from ordersaga.orchestrator.runtime.verbs import Asked, PlacedOrder
-from ordersaga.orchestrator.store.protocol import KeyTaken, StoreUnavailable
+from ordersaga.orchestrator.store.protocol import CommitUnknown, KeyTaken, StoreUnavailable
 from ordersaga.web.access import FOR_CUSTOMERS
 from ordersaga.web.gate import TurnedAway, Unwanted
-from ordersaga.web.landing import Landing
+from ordersaga.web.landing import Landing, StillRunning
 from ordersaga.web.prepared import Prepared
 from ordersaga.web.problems import Problem, Refused, as_problem
 from ordersaga.web.reading import body_of, must_be_json, read_object
@@ -81,6 +81,8 @@ def place_order_of(api: Api, body_bytes_max: int) -> HTTPRouteHandler:
             return before.saga_id
         except TimeoutError:
             raise StoreUnavailable(f"the order was not begun within {api.begun_within_seconds:g} s") from None
+        except (CommitUnknown, StillRunning) as error:
+            raise Refused(503, "outcome-unknown", PERHAPS_PLACED) from error
         except NotAdmitted as error:
             raise Refused(503, error.kind, str(error), retry_after_seconds=error.retry_after_seconds) from error
         api.twins.placed(read, begun.saga_id)
@@ -89,6 +91,8 @@ def place_order_of(api: Api, body_bytes_max: int) -> HTTPRouteHandler:
     return place_order
 
 
+PERHAPS_PLACED = "It is not known whether the order was placed. Please look before you order again."
+"""Without `Retry-After`: who comes again without a key orders twice."""
 _BUSY = as_problem(503, "too-busy", TOO_BUSY)
 
 

@@ -243,11 +243,12 @@ def _refused(definition: Definition, record: AnyInstance, step: Step, seen: Happ
     known = record.steps.get(step.name)
     if known is None:
         return Unmoved(Verdict.STRAY, "not asked for")
-    if known.became is Became.DONE:
-        if known.contradicted:
-            return Unmoved(Verdict.REPEATED, "contradiction known")
-        return Observation(with_step(record, replace(known, contradicted=True)))
     meaning = step.refusal(seen.event)
+    if known.became is Became.DONE:
+        if known.contradicted and meaning.attention in (None, *record.attention):
+            return Unmoved(Verdict.REPEATED, "contradiction known")
+        noted = with_step(record, replace(known, contradicted=True))
+        return Observation(with_attention(noted, meaning.attention) if meaning.attention else noted)
     out = record.outstanding
     if out and (out.step, out.direction) == (step.name, Direction.DO):
         until_done = definition.is_asked_until_done(step)

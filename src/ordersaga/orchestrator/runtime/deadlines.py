@@ -84,8 +84,8 @@ class Deadlines(Looped):
         randomness: Randomness | None = None,
     ) -> None:
         """`has_heard`: whether the answers that there are were read; `is_crowded`: whether there are more than a worker
-        takes at once; `is_held`: whether nobody is to read any now, so that no deadline may pass; `hearing`: how far the
-        others have read, for windows.
+        takes at once; `is_held`: whether nobody is to read any now, so that no deadline may pass; `hearing`: how far
+        the others have read, for windows.
         """
         self._store = store
         self._handler = handler

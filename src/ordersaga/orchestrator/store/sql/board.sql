@@ -54,17 +54,19 @@ LEFT JOIN LATERAL (SELECT * FROM admission ORDER BY at DESC LIMIT 1) newest ON t
 LEFT JOIN LATERAL (SELECT * FROM consumption ORDER BY at DESC LIMIT 1) pause ON true;
 
 -- name: set_admission(taken, by, role, why)
--- From now on.
+-- From now on; after the word before, also where the clock went back since.
 WITH noted AS (
     INSERT INTO audit (actor, role, verb, reason, outcome)
     VALUES (:by, :role, CASE WHEN :taken THEN 'resume orders' ELSE 'stop orders' END, :why, 'done')
 )
-INSERT INTO admission (taken, by, why) VALUES (:taken, :by, :why) RETURNING at;
+INSERT INTO admission (at, taken, by, why)
+SELECT greatest(clock_timestamp(), max(at) + interval '1 microsecond'), :taken, :by, :why FROM admission RETURNING at;
 
 -- name: set_consumption(paused, by, role, why)
--- From now on.
+-- From now on; after the word before, also where the clock went back since.
 WITH noted AS (
     INSERT INTO audit (actor, role, verb, reason, outcome)
     VALUES (:by, :role, CASE WHEN :paused THEN 'pause consumption' ELSE 'resume consumption' END, :why, 'done')
 )
-INSERT INTO consumption (paused, by, why) VALUES (:paused, :by, :why) RETURNING at;
+INSERT INTO consumption (at, paused, by, why)
+SELECT greatest(clock_timestamp(), max(at) + interval '1 microsecond'), :paused, :by, :why FROM consumption RETURNING at;
