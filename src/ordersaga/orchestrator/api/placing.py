@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
+import structlog
 from litestar.concurrency import sync_to_thread
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import HTTPScope
@@ -82,6 +83,7 @@ def place_order_of(api: Api, body_bytes_max: int) -> HTTPRouteHandler:
         except TimeoutError:
             raise StoreUnavailable(f"the order was not begun within {api.begun_within_seconds:g} s") from None
         except (CommitUnknown, StillRunning) as error:
+            _log.warning("orders.outcome_unknown", error=f"{type(error).__name__}: {error}")
             raise Refused(503, "outcome-unknown", PERHAPS_PLACED) from error
         except NotAdmitted as error:
             raise Refused(503, error.kind, str(error), retry_after_seconds=error.retry_after_seconds) from error
@@ -91,6 +93,7 @@ def place_order_of(api: Api, body_bytes_max: int) -> HTTPRouteHandler:
     return place_order
 
 
+_log = structlog.get_logger(__name__)
 PERHAPS_PLACED = "It is not known whether the order was placed. Please look before you order again."
 """Without `Retry-After`: who comes again without a key orders twice."""
 _BUSY = as_problem(503, "too-busy", TOO_BUSY)
