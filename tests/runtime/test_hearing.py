@@ -3,11 +3,13 @@
 from ordersaga.bus.protocol import BusUnavailable, Read
 from ordersaga.delivery.clock import SystemClock
 from ordersaga.orchestrator.runtime.hearing import (
+    FOREVER_SECONDS,
+    FORGOTTEN_SECONDS,
+    HOPELESS_SECONDS,
     LOOK_EVERY_SECONDS,
     LOOK_SELDOM_SECONDS,
     STALLED_SECONDS,
     TOLD_AFTER_SECONDS,
-    UNHEARD_SECONDS_MAX,
     Hearing,
     Place,
 )
@@ -47,7 +49,7 @@ class Topics(SystemClock):
 
 def test_where_nothing_is_unread_all_has_been_heard() -> None:
     topics = Topics()
-    assert topics.hearing.unheard_seconds() == UNHEARD_SECONDS_MAX, "nobody has looked yet"
+    assert topics.hearing.unheard_seconds() == FOREVER_SECONDS, "nobody has looked yet"
     assert topics.look() == topics.seconds and topics.hearing.is_up_to_date()
     topics.seconds += 7.0
     assert topics.hearing.unheard_seconds() == 7.0 and not topics.hearing.is_up_to_date()
@@ -93,6 +95,26 @@ def test_what_was_unread_before_an_outage_or_a_pause_is_waited_for_however_long_
     assert topics.look(1) == topics.seconds
 
 
+def test_nothing_is_waited_for_without_end_and_time_in_which_nobody_could_read_does_not_count() -> None:
+    topics = Topics()
+    topics.look()
+    topics.away = True
+    for _ in range(200):
+        topics.hearing.nobody_could_read()
+        topics.look(LOOK_SELDOM_SECONDS)
+    assert topics.hearing.unheard_seconds() == 200 * LOOK_SELDOM_SECONDS, "the brokers are back with the database"
+    topics.watched(HOPELESS_SECONDS - 2 * LOOK_SELDOM_SECONDS)
+    assert topics.hearing.unheard_seconds() > HOPELESS_SECONDS
+    topics.look(LOOK_SELDOM_SECONDS)
+    assert topics.hearing.unheard_seconds() == 0.0
+    topics.away = False
+    topics.look(1)
+    topics.look(1)
+    assert topics.hearing.heard_at() == topics.seconds and topics.hearing.unheard_seconds() == 0.0
+    topics.seconds += 1
+    assert topics.hearing.unheard_seconds() == 1.0
+
+
 def test_a_partition_in_which_nothing_moves_any_more_holds_up_the_others_for_a_while_only() -> None:
     """The end of a transaction takes an offset, and is no record."""
     topics = Topics()
@@ -114,7 +136,7 @@ def test_a_partition_that_no_broker_tells_of_any_more_is_not_taken_for_read_thou
     topics.read[("t", 0)] = gone
     assert topics.look(1) == topics.seconds
     topics.read.pop(("t", 0))
-    topics.look(UNHEARD_SECONDS_MAX)
+    topics.look(FORGOTTEN_SECONDS)
     assert topics.look(1) == topics.seconds, "it was taken away for good"
 
 

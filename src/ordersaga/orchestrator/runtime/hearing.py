@@ -29,8 +29,11 @@ OBSERVED_SECONDS = 30.0
 """Between two looks so far apart anything may have happened."""
 STALLED_SECONDS = 330.0
 """Longer than a member may hang before the group gives its partitions to others (`max.poll.interval.ms`)."""
-UNHEARD_SECONDS_MAX = 900.0
-"""What waits to be heard must not wait for ever for brokers that do not say how much is unread."""
+HOPELESS_SECONDS = 900.0
+"""What waits must not wait for ever for brokers that do not say how much is unread, or for what nobody reads."""
+FORGOTTEN_SECONDS = 900.0
+"""Of a partition that nobody tells of any more."""
+FOREVER_SECONDS = 3e8
 TOLD_AFTER_SECONDS = 60.0
 """From when on health says that something waits."""
 
@@ -67,6 +70,8 @@ class Hearing(Looped):
         self._seen: dict[Place, _Seen] = {}
         self._mark: _Mark | None = None
         self._heard_at = self._asked_at = float("-inf")
+        self._hoped_at = self._clock.monotonic()
+        """When something was heard last, or nobody could read."""
         self._trouble = ""
         self._nobody_could_read = False
         self._loop = Loop("hearing", self.turn, clock=self._clock, randomness=randomness)
@@ -81,13 +86,13 @@ class Hearing(Looped):
         return self._heard_at
 
     def unheard_seconds(self) -> float:
-        """How long ago that was, 900 at most."""
-        heard_at = self.heard_at()
-        return min(UNHEARD_SECONDS_MAX, self._clock.monotonic() - heard_at)
+        """How long ago that was. 0 where nothing was heard for 15 minutes in which it could have been."""
+        heard_at, now = self.heard_at(), self._clock.monotonic()
+        return 0.0 if now - self._hoped_at >= HOPELESS_SECONDS else min(FOREVER_SECONDS, now - heard_at)
 
     def nobody_could_read(self) -> None:
         """A pause, or a database that is away: what stands still now says nothing."""
-        self._nobody_could_read = True
+        self._nobody_could_read, self._hoped_at = True, self._clock.monotonic()
 
     def is_up_to_date(self) -> bool:
         """But for what was said in the last seconds."""
@@ -119,12 +124,12 @@ class Hearing(Looped):
         if self._nobody_could_read:
             self._nobody_could_read, self._seen = False, {}
         seen = self._seen | {place: self._saw(place, read, now) for place, read in found.items()}
-        self._seen = {place: one for place, one in seen.items() if now - one.at < UNHEARD_SECONDS_MAX}
+        self._seen = {place: one for place, one in seen.items() if now - one.at < FORGOTTEN_SECONDS}
         if self._mark is not None and not self._mark.fits(found):
             self._mark = None
         for mark in (self._mark, _Mark(now, {place: one.end for place, one in found.items()})):
             if mark is not None and self._is_heard(mark, found, now):
-                self._heard_at, self._mark = mark.at, None
+                self._heard_at, self._hoped_at, self._mark = mark.at, now, None
             else:
                 self._mark = self._mark or mark
 
