@@ -352,20 +352,25 @@ def test_what_is_left_of_a_partition_that_takes_nothing_hides_nothing_that_comes
     one.until_published(found)
 
 
+def with_a_topic_set_aside(house: House, *, batch_max: int) -> Process:
+    one = house.process(ONE, held_max=10, batch_max=batch_max).start()
+    one.producer.answer = takes_nothing("a", REFUSED)
+    for number in range(40):
+        one.send(b"%d" % number, topic="a")
+    one.until(lambda: bool(one.relay._lanes.aside) and not one.relay.full, "all of it is set aside")
+    return one
+
+
 def takes_its_time() -> None:
     Event().wait(0.01)
 
 
 def test_scans_that_are_asked_for_while_one_is_under_way_keep_none_from_what_comes_behind(house: House) -> None:
-    one = house.process(ONE, held_max=10, batch_max=4).start()
-    one.producer.answer = takes_nothing("a", REFUSED)
-    for number in range(40):
-        one.send(b"%d" % number, topic="a")
-    one.until(lambda: bool(one.relay._lanes.aside) and not one.relay.full, "all of it is set aside")
+    one = with_a_topic_set_aside(house, batch_max=4)
     scan = Gate(one.outbox)
     assert scan.entered.wait(10.0)
     for _ in range(2):
-        one.relay._intake.fetch_everything(in_parts=True)
+        one.relay._intake.fetch_everything(offers_wait=True)
         one.until(lambda: not one.relay._intake.overflowed, "a scan is asked for")
     one.commit(b"behind", topic="b")
     # From here on the database takes its time, and the relay asks again before it has answered.
@@ -375,11 +380,7 @@ def test_scans_that_are_asked_for_while_one_is_under_way_keep_none_from_what_com
 
 
 def test_scans_that_are_cut_short_by_what_is_offered_meanwhile_come_to_the_end_all_the_same(house: House) -> None:
-    one = house.process(ONE, held_max=10, batch_max=20).start()
-    one.producer.answer = takes_nothing("a", REFUSED)
-    for number in range(40):
-        one.send(b"%d" % number, topic="a")
-    one.until(lambda: bool(one.relay._lanes.aside) and not one.relay.full, "all of it is set aside")
+    one = with_a_topic_set_aside(house, batch_max=20)
     numbers = naturals()
 
     def offered_meanwhile() -> None:

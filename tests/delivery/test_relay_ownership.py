@@ -34,8 +34,8 @@ def test_acknowledged_rows_are_not_published_again_when_their_delete_fails(house
     assert one.producer.values == given
 
 
-def test_rows_that_are_acknowledged_and_not_deleted_are_not_found_either(house: House, one: Process) -> None:
-    found: list[OutboxRow] = []
+def upkeep_alone(house: House, one: Process, found: list[OutboxRow]) -> Upkeep:
+    """With a lease and without a relay: what it hands out is in `found`."""
 
     def page(rows: Sequence[OutboxRow]) -> int:
         found.extend(rows)
@@ -51,10 +51,16 @@ def test_rows_that_are_acknowledged_and_not_deleted_are_not_found_either(house: 
         clock=house.clock,
         randomness=SeededRandom(1),
     )
+    kept._registered, kept._beat_at = True, float("inf")
+    return kept
+
+
+def test_rows_that_are_acknowledged_and_not_deleted_are_not_found_either(house: House, one: Process) -> None:
+    found: list[OutboxRow] = []
+    kept = upkeep_alone(house, one, found)
     rows = one.commit(b"a", b"b")
     one.outbox.away = {"beat", "register"}
     kept.acknowledged(rows[:1])
-    kept._registered, kept._beat_at = True, float("inf")
     kept.scan((), older_than_seconds=0.0, limit=10)
     kept.scan((), older_than_seconds=3600.0, limit=10)
     kept._look_around()
@@ -67,19 +73,8 @@ def test_a_scan_that_fails_is_not_forgotten_for_a_narrower_one_that_was_asked_fo
     house: House, one: Process
 ) -> None:
     found: list[OutboxRow] = []
-
-    kept = Upkeep(
-        one.outbox,
-        leased=lambda owner, until: None,
-        lost=lambda ids_anew: None,
-        found=lambda rows, more: found.extend(rows),
-        page=len,
-        gone=lambda row_ids: None,
-        clock=house.clock,
-        randomness=SeededRandom(1),
-    )
+    kept = upkeep_alone(house, one, found)
     one.commit(b"a")
-    kept._registered, kept._beat_at = True, float("inf")
     kept.scan((), older_than_seconds=0.0, limit=10)
     one.outbox.away = {"left_behind"}
     one.outbox.before = lambda: kept.scan((), older_than_seconds=3600.0, limit=10)

@@ -137,13 +137,13 @@ class Intake:
         with self._changed:
             return not self._offered
 
-    def fetch_everything(self, *, in_parts: bool = False) -> None:
-        """The next scan is to look for all that memory does not hold, from the beginning; with `in_parts` offers wait
-        for it.
+    def fetch_everything(self, *, offers_wait: bool = False) -> None:
+        """The next scan is to look for all that memory does not hold, from the beginning. `offers_wait`: none is kept
+        before it.
         """
         with self._changed:
             self._everything = True
-            self._overflowed = self._overflowed or in_parts
+            self._overflowed = self._overflowed or offers_wait
 
     def begin_scan(self) -> tuple[bool, bool]:
         """Whether it is to begin at the beginning, and whether it is to find rows of any age.

@@ -316,7 +316,7 @@ class Relay:
 
     def _fetch_all_of(self, opened: Collection[Place]) -> None:
         _log.warning("relay.partition_open_again", partitions=names_of(opened))
-        self._intake.fetch_everything(in_parts=True)
+        self._intake.fetch_everything(offers_wait=True)
 
     def _room(self) -> int:
         """For how many rows a scan may look. Rows that wait for rows of others must not keep those out, so for them

@@ -34,6 +34,7 @@ HOPELESS_SECONDS = 900.0
 FORGOTTEN_SECONDS = 900.0
 """Of a partition that nobody tells of any more."""
 FOREVER_SECONDS = 3e8
+"""No window is as old, and a database can count so far."""
 TOLD_AFTER_SECONDS = 60.0
 """From when on health says that something waits."""
 

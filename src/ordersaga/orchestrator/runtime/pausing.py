@@ -47,7 +47,7 @@ class Pausing:
         return (self._pause is not None and self._pause.paused) if self._known else None
 
     def holds_deadlines(self) -> bool:
-        """May take as long as the brokers take to say how much is unread."""
+        """Until it is known that what was said before the resuming has been handled, 15 minutes at most."""
         if self.paused:
             return True
         if self._clock.monotonic() < self._catch_up_until and self._heard_at() >= self._learnt_at:
