@@ -19,11 +19,18 @@ if TYPE_CHECKING:
 
 def _name(text: str) -> str:
     """As long as a name may be over HTTP."""
-    return text[:100]
+    return _said(text)[:100]
 
 
 def _reason(text: str) -> str:
-    return text[:500]
+    return _said(text)[:500]
+
+
+def _said(text: str) -> str:
+    """As over HTTP: nobody, for no reason, is no entry for an audit."""
+    if not (said := text.strip()):
+        raise typer.BadParameter("must say something: it is kept in the audit.")
+    return said
 
 
 EnvFile = Annotated[Path | None, typer.Option(help="Read settings from this file too; the environment goes before.")]
