@@ -334,7 +334,7 @@ def _tried(saga_id: UUID, view: "Callable[[Any], SagaView]", verbs: "Verbs", act
 
 
 class _Reading:
-    """Sagas by conditions. Those that only a newer version knows are left out, and counted."""
+    """Sagas by conditions. Those that are not run here are left out, and counted."""
 
     def __init__(self, store: "Store") -> None:
         self._store = store
@@ -356,7 +356,9 @@ class _Reading:
 
     def tell_left_out(self) -> None:
         if self._left_out:
-            what = "more are of a version that this ordersaga does not know: ask a newer one"
+            from ordersaga.orchestrator.store.protocol import NOT_RUN_HERE
+
+            what = f"more are {NOT_RUN_HERE}"
             typer.echo(f"{self._left_out} {what}", err=True)
 
     def _next(self, search: "Search", most: int, after: UUID | None) -> "SagaPage":

@@ -18,7 +18,7 @@ from ordersaga.orchestrator.core.reasons import Reason
 from ordersaga.orchestrator.runtime.sagas import Sagas
 from ordersaga.orchestrator.runtime.verbs import Actor
 from ordersaga.orchestrator.sagas.create_order import CREATE_ORDER
-from ordersaga.orchestrator.store.protocol import CommitUnknown, SagaPage
+from ordersaga.orchestrator.store.protocol import NOT_RUN_HERE, CommitUnknown, SagaPage
 from ordersaga.wire import messages as m
 from tests.canaries import CUSTOMER
 from tests.cli.test_cli import ordersaga
@@ -144,7 +144,7 @@ def test_a_saga_that_only_a_newer_version_knows_is_not_said_to_be_missing(
     database_url: str, stage: Stage, saga_id: UUID
 ) -> None:
     stage.execute("update sagas set version = 99")
-    told = f"ordersaga: the saga {saga_id} is of a version that this ordersaga does not know: ask a newer one\n"
+    told = f"ordersaga: the saga {saga_id} is {NOT_RUN_HERE}\n"
     for verb in (["show"], ["watch"], ["cancel", "--why", "x"]):
         assert sagas(database_url, verb[0], saga_id, *verb[1:]) == (1, "", told)
 
@@ -154,7 +154,7 @@ def test_sagas_that_only_a_newer_version_knows_are_left_out_and_counted(
 ) -> None:
     newer = [stage.begin(), stage.begin()]
     stage.execute("update sagas set version = 99 where id = any(%s)", newer)
-    told = "2 more are of a version that this ordersaga does not know: ask a newer one\n"
+    told = f"2 more are {NOT_RUN_HERE}\n"
     code, listed, said = sagas(database_url, "list")
     assert (code, first_words(listed), said) == (0, [str(saga_id)], told)
     code, exported, said = sagas(database_url, "export")

@@ -377,11 +377,17 @@ class BadRow(StoreError):
     pass
 
 
+NOT_RUN_HERE = (
+    "of a version that this ordersaga does not know or does not run as it is set: ask a newer one, or give it the"
+    " settings of the service"
+)
+
+
 class UnknownVersion(StoreError):
     retriable = True
 
     def __init__(self, saga_id: UUID) -> None:
-        super().__init__(f"the saga {saga_id} is of a version that this ordersaga does not know: ask a newer one")
+        super().__init__(f"the saga {saga_id} is {NOT_RUN_HERE}")
 
 
 class SchemaMismatch(StoreError):
