@@ -4,9 +4,9 @@ A process knows of its own partitions only how far it has come. What another one
 died, the brokers tell: a moment counts as heard once the group has committed all that was in the topics then. They are
 asked on a thread of their own, since an answer may take seconds.
 
-A partition in which nothing was seen to move for minutes, though something seems unread, does not hold up the others
-for ever: what is left of it is no record (the end of a transaction is none). Only time counts in which it was looked
-at, and could have been read: what was not read during an outage or a pause is waited for.
+A partition in which nothing was seen to move for minutes, though something is unread, does not hold up the others for
+ever: a transaction was left open there, or what is next cannot be read. Only time counts in which it was looked at, and
+could have been read: what was not read during an outage or a pause is waited for.
 """
 
 from collections.abc import Callable, Mapping
