@@ -84,7 +84,9 @@ def test_what_is_taken_back_does_not_look_unread_though_no_record_comes(
     writer.takes_back(b"3")
     assert not all_is_read(kafka_bus, group, topic)
     with member(kafka_bus, group, topic) as next_one:
-        eventually(lambda: nothing_comes(next_one) and all_is_read(kafka_bus, group, topic), "also by who reads nothing")
+        eventually(
+            lambda: nothing_comes(next_one) and all_is_read(kafka_bus, group, topic), "also by who reads nothing"
+        )
 
 
 @pytest.mark.usefixtures("often")

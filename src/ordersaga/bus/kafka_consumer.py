@@ -19,7 +19,8 @@ This module knows no client: `Session` is what it needs of one, and `bus.kafka` 
 """
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from threading import Lock
 from typing import Literal, Protocol, get_args
@@ -326,7 +327,7 @@ class KafkaConsumer:
         if self._commit_past_records(client, client.assigned()):
             self._commit_by(now)
 
-    def _commit_past_records(self, client: Session, partitions: Set[TopicPartition]) -> bool:
+    def _commit_past_records(self, client: Session, partitions: AbstractSet[TopicPartition]) -> bool:
         past = {
             tp: position
             for tp, position in client.positions(partitions - self._in_hand.keys()).items()
