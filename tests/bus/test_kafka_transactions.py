@@ -13,6 +13,7 @@ from ordersaga.delivery.consume import ConsumeLoop
 from ordersaga.local.kafka import KafkaCluster
 from tests.bus.conftest import new_topic
 from tests.bus.reading import commit, eventually, member, nothing_comes, publish, read, values
+from tests.waiting import until
 
 
 class Writer:
@@ -98,14 +99,13 @@ def test_what_was_delivered_and_is_not_handled_is_not_committed(
     with member(kafka_bus, group, topic) as consumer:
         first, _ = read(consumer, 2)
         assert nothing_comes(consumer), "it has seen all that is in the topic"
-        assert kafka_bus.group_reads(group, [topic])[topic, 0].read_to == 0
+        assert read_to(kafka_bus, group, topic) == 0
         commit(consumer, [first])
-        assert nothing_comes(consumer) and nothing_comes(consumer)
-        assert kafka_bus.group_reads(group, [topic])[topic, 0].read_to == 1
+        eventually(lambda: nothing_comes(consumer) and read_to(kafka_bus, group, topic) == 1, "what is handled is")
+        assert nothing_comes(consumer) and read_to(kafka_bus, group, topic) == 1
         consumer.rewind()
         assert values(read(consumer, 1)) == [b"2"]
-        assert nothing_comes(consumer) and nothing_comes(consumer)
-        assert kafka_bus.group_reads(group, [topic])[topic, 0].read_to == 1
+        assert nothing_comes(consumer) and read_to(kafka_bus, group, topic) == 1
     with member(kafka_bus, group, topic) as next_one:
         found = read(next_one, 1)
         assert values(found) == [b"2"]
@@ -122,10 +122,10 @@ def test_nothing_is_skipped_while_a_batch_cannot_be_handled(
     class Away(Exception):
         retriable = True
 
-    read_to: list[int] = []
+    committed: list[int] = []
 
     def fail(records: object) -> None:
-        read_to.append(kafka_bus.group_reads(group, [topic])[topic, 0].read_to)
+        committed.append(read_to(kafka_bus, group, topic))
         raise Away
 
     writer.says(b"1")
@@ -134,8 +134,8 @@ def test_nothing_is_skipped_while_a_batch_cannot_be_handled(
     consumer = kafka_bus.consumer(group=group, topics=[topic], client_id="test-consumer")
     loop = ConsumeLoop(consumer, fail, lambda record, error: None, retry_first_seconds=0.05, retry_most_seconds=0.1)
     loop.start()
-    eventually(lambda: len(read_to) >= 10, "it is tried again and again")
-    assert loop.stop(10) and set(read_to) == {0}
+    until(lambda: len(committed) >= 10, "it is tried again and again")
+    assert loop.stop(10) and set(committed) == {0}
 
     with member(kafka_bus, group, topic) as next_one:
         found = read(next_one, 2)
@@ -158,8 +158,8 @@ def test_where_nothing_happens_nothing_is_committed(
     writer.says(b"1")
     with member(kafka_bus, group, topic) as consumer:
         commit(consumer, read(consumer, 1))
-        eventually(lambda: nothing_comes(consumer) and is_confirmed(consumer), "its end is committed")
-        assert all_is_read(kafka_bus, group, topic)
+        eventually(lambda: nothing_comes(consumer) and all_is_read(kafka_bus, group, topic), "its end is committed")
+        eventually(lambda: nothing_comes(consumer) and is_confirmed(consumer), "and the consumer knows")
         monkeypatch.setattr(ConsumerSession, "commit", count)
         assert nothing_comes(consumer, 2.0)
     assert not commits
@@ -167,6 +167,10 @@ def test_where_nothing_happens_nothing_is_committed(
 
 def all_is_read(bus: KafkaBus, group: str, topic: str) -> bool:
     return not any(bus.group_lag(group, [topic]).values())
+
+
+def read_to(bus: KafkaBus, group: str, topic: str) -> int:
+    return bus.group_reads(group, [topic])[topic, 0].read_to
 
 
 def is_confirmed(consumer: Consumer) -> bool:
