@@ -17,18 +17,18 @@ if TYPE_CHECKING:
     from ordersaga.orchestrator.store.search import Search
 
 
-def _name(text: str) -> str:
+def _name(parameter: typer.CallbackParam, text: str) -> str:
     """As long as a name may be over HTTP."""
-    return _said(text)[:100]
+    return _said(parameter, text)[:100]
 
 
-def _reason(text: str) -> str:
-    return _said(text)[:500]
+def _reason(parameter: typer.CallbackParam, text: str) -> str:
+    return _said(parameter, text)[:500]
 
 
-def _said(text: str) -> str:
-    """As over HTTP: nobody, for no reason, is no entry for an audit."""
-    if not (said := text.strip()):
+def _said(parameter: typer.CallbackParam, text: str) -> str:
+    """As over HTTP: nobody, for no reason, is no entry for an audit. Where a reason may be left out it may be empty."""
+    if not (said := text.strip()) and parameter.default != "":
         raise typer.BadParameter("must say something: it is kept in the audit.")
     return said
 

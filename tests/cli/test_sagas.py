@@ -1,6 +1,7 @@
 """Sagas at a terminal, while no service runs: listed, shown as a timeline, and stepped in."""
 
 import json
+import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -163,6 +164,43 @@ def test_sagas_that_only_a_newer_version_knows_are_left_out_and_counted(
     assert (code, first_words(chosen), said) == (0, [str(saga_id)], "resolve: it would be 1 sagas\n" + told)
     code, done, said = sagas(database_url, "resolve", "--status", "STARTED", "--yes", "--why", "x")
     assert (code, len(done.splitlines()), said) == (0, 1, told + "resolve: 1 done\n")
+
+
+def test_a_saga_whose_row_is_damaged_is_named_and_hides_no_other(
+    database_url: str, stage: Stage, saga_id: UUID
+) -> None:
+    damaged = stage.begin()
+    stage.execute("update sagas set state = '{}' where id = %s", damaged)
+    told = f"{damaged} is not among them: its row is damaged (ordersaga sagas show says how)\n"
+    code, listed, said = sagas(database_url, "list")
+    assert (code, first_words(listed), said) == (0, [str(saga_id)], told)
+    code, exported, said = sagas(database_url, "export")
+    assert (code, len(exported.splitlines()), said) == (0, 1, "1 sagas\n" + told)
+    code, chosen, said = sagas(database_url, "resolve", "--status", "STARTED", "--dry-run", "--why", "x")
+    assert (code, first_words(chosen), said) == (0, [str(saga_id)], "resolve: it would be 1 sagas\n" + told)
+    code, done, said = sagas(database_url, "retry", "--status", "STARTED", "--yes", "--why", "x")
+    assert (len(done.splitlines()), said.startswith(told)) == (1, True)
+    for verb in (["show"], ["watch"], ["cancel", "--why", "x"]):
+        code, out, said = sagas(database_url, verb[0], damaged, *verb[1:])
+        assert (code, out, len(said.splitlines())) == (1, "", 1)
+        assert said.startswith(f"ordersaga: the row of the saga {damaged} is damaged: ")
+
+
+def test_one_in_the_archive_that_is_damaged_is_named_and_hides_no_other(database_url: str, stage: Stage) -> None:
+    ended = [stage.begin() for _ in range(4)]
+    stage.handler.records([stage.answer(one, m.OrderCreationFailed(error="NO")) for one in ended])
+    stage.grow_old()
+    ordersaga("archive", "run", "--older-than-days", "0", DATABASE_URL=database_url)
+    stage.execute("update archive set state = 'rubbish' where saga_id = %s", ended[0])
+    stage.execute("update archive set state = %s where saga_id = %s", zlib.compress(b'{"id": 1}'), ended[1])
+    stage.execute("update archive set state = %s where saga_id = %s", zlib.compress(b'{"state": {}}'), ended[2])
+    code, listed, said = sagas(database_url, "list", "--archived")
+    assert (code, first_words(listed)) == (0, [str(ended[3])])
+    assert sorted(first_words(said)) == sorted(map(str, ended[:3]))
+    for one in ended[:3]:
+        code, out, said = sagas(database_url, "show", one)
+        assert (code, out, len(said.splitlines())) == (1, "", 1)
+        assert said.startswith(f"ordersaga: the row of the saga {one} is damaged: ")
 
 
 def test_those_in_the_archive_are_listed_if_asked_and_shown_with_their_timeline(

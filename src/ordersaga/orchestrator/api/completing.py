@@ -20,7 +20,7 @@ from ordersaga.orchestrator.core.instance import ERASED, TAKEN_BACK, Instance, S
 from ordersaga.orchestrator.runtime.verbs import Actor, Asked
 from ordersaga.orchestrator.sagas.complete_order import COMPLETE_ORDER, Delivery, People
 from ordersaga.orchestrator.sagas.create_order import CREATE_ORDER
-from ordersaga.orchestrator.store.protocol import KeyTaken, StoreUnavailable, UnknownVersion
+from ordersaga.orchestrator.store.protocol import DamagedRow, KeyTaken, StoreUnavailable, UnknownVersion
 from ordersaga.orchestrator.store.search import Search
 from ordersaga.web.access import FOR_OPERATORS
 from ordersaga.web.problems import Refused
@@ -85,6 +85,8 @@ def _under_way_or_begun(api: Api, order_id: str, wanted: Wanted, by: Actor, trac
         if page.unknown_versions:
             # Among them may be the one that completes it.
             raise UnknownVersion(next(iter(page.unknown_versions)))
+        if page.damaged:
+            raise DamagedRow(next(iter(page.damaged)), "it may be the one that completes this order")
         found = page.instances
         begun = next((one for one in found if one.saga == COMPLETE_ORDER.name and one.status not in TAKEN_BACK), None)
         if begun is not None:

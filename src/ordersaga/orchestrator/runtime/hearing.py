@@ -4,11 +4,10 @@ A process knows of its own partitions only how far it has come. What another one
 died, the brokers tell: a moment counts as heard once the group has committed all that was in the topics then. They are
 asked on a thread of their own, since an answer may take seconds.
 
-A partition in which nothing was seen to move for minutes, though something seems unread, does not hold up the others
-for ever: what is left of it is no record (the end of a transaction is none). Nor does one that is written to and read
-no further; the others are still waited for. Only time counts in which it was looked at, and could have been read: what
-was not read during an outage or a pause is waited for, however long that was. While brokers do not answer, nothing that
-was taken back could be told to anybody either.
+A partition that nobody reads on for minutes, though something is unread, does not hold up the others for ever: a
+transaction was left open there, or what is next cannot be read. Only time counts in which it was looked at, and could
+have been read: what was not read during an outage or a pause is waited for, however long that was. While brokers do not
+answer, nothing that was taken back could be told to anybody either.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -30,10 +29,10 @@ UP_TO_DATE_SECONDS = 5.0
 """A moment is heard two looks later where answers come all the time, and a look takes its time."""
 OBSERVED_SECONDS = 30.0
 """Between two looks so far apart anything may have happened."""
-STALLED_SECONDS = 330.0
-"""Longer than a member may hang before the group gives its partitions to others (`max.poll.interval.ms`)."""
 HOPELESS_SECONDS = 900.0
-"""What waits must not wait for ever for brokers that refuse to say how much is unread, or for what nobody reads."""
+"""What waits must not wait for ever for brokers that refuse to say how much is unread, or for what nobody reads. Far
+longer than a member may hang before the group gives its partitions to others (`max.poll.interval.ms`).
+"""
 FORGOTTEN_SECONDS = 900.0
 """Of a partition that nobody tells of any more."""
 FOREVER_SECONDS = 3e8
@@ -48,8 +47,6 @@ Reads = Mapping[Place, Read]
 @dataclass(frozen=True, slots=True)
 class _Seen:
     read: Read
-    since: float
-    """When it was seen to move last."""
     hoped_at: float
     """When it was seen to be read further last, or to its end."""
     at: float
@@ -154,10 +151,9 @@ class Hearing(Looped):
     def _saw(self, place: Place, read: Read, now: float) -> _Seen:
         before = self._seen.get(place)
         if before is None or now - before.at > OBSERVED_SECONDS:
-            return _Seen(read, now, now, now)
-        since = before.since if before.read == read else now
+            return _Seen(read, now, now)
         is_read_on = read.read_to != before.read.read_to or read.read_to >= read.end
-        return _Seen(read, since, now if is_read_on else before.hoped_at, now)
+        return _Seen(read, now if is_read_on else before.hoped_at, now)
 
     def _give_up(self, now: float) -> None:
         """Of each partition that nobody reads on, it is said once."""
@@ -170,12 +166,7 @@ class Hearing(Looped):
         """What is told of no more, for a while, may be unread."""
         if self._seen.keys() > found.keys():
             return False
-        return all(
-            read.read_to >= mark.ends[place]
-            or place in self._given_up
-            or now - self._seen[place].since >= STALLED_SECONDS
-            for place, read in found.items()
-        )
+        return all(read.read_to >= mark.ends[place] or place in self._given_up for place, read in found.items())
 
 
 def _names(places: Iterable[Place]) -> str:

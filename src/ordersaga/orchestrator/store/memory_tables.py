@@ -1,5 +1,7 @@
 """What the store without a database has committed, and who holds which saga."""
 
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from threading import Condition
@@ -8,8 +10,10 @@ from uuid import UUID
 from ordersaga.delivery.outbox_memory import MemoryTable
 from ordersaga.orchestrator.core.instance import Status
 from ordersaga.orchestrator.store.codec_protocol import InstanceCodec
+from ordersaga.orchestrator.store.decoded import decoded as decoded_row
 from ordersaga.orchestrator.store.protocol import (
     AnyInstance,
+    DamagedRow,
     DeadlineKind,
     EarlyEvent,
     Lookup,
@@ -73,6 +77,13 @@ class MemoryTables:
 
 
 def decoded(codec: InstanceCodec, row: SagaRow) -> AnyInstance | None:
-    if not codec.knows(row.saga, row.version):
-        return None
-    return codec.decode(row.saga, row.version, row.state, row.personal)
+    """See `store.decoded`."""
+    return decoded_row(codec, (row.saga_id, row.saga, row.version, row.state, row.personal))
+
+
+def readable(codec: InstanceCodec, rows: Iterable[SagaRow]) -> Iterator[AnyInstance]:
+    """Of versions that are known, and not damaged."""
+    for row in rows:
+        with suppress(DamagedRow):
+            if (one := decoded(codec, row)) is not None:
+                yield one

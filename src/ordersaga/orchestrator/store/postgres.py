@@ -29,6 +29,7 @@ from ordersaga.orchestrator.store.archive import bring_back
 from ordersaga.orchestrator.store.archive_files import Directory
 from ordersaga.orchestrator.store.codec_protocol import InstanceCodec
 from ordersaga.orchestrator.store.connections import AnyConnection, Connections, Row, open_pool, statements
+from ordersaga.orchestrator.store.decoded import decoded
 from ordersaga.orchestrator.store.migrate import NEWEST
 from ordersaga.orchestrator.store.protocol import (
     AnyInstance,
@@ -258,8 +259,8 @@ class PostgresTransaction:
         for saga_id, saga, version, state, order_id, payment_id, number in locked:
             if state is None:
                 instances[saga_id] = known[number - 1].instance
-            elif self._codec.knows(saga, version):
-                instances[saga_id] = self._codec.decode(saga, version, state, data_of.get(saga_id))
+            elif (found := decoded(self._codec, (saga_id, saga, version, state, data_of.get(saga_id)))) is not None:
+                instances[saga_id] = found
             else:
                 unknown.add(saga_id)
                 references |= references_of(order_id, payment_id)

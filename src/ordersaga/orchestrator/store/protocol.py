@@ -194,7 +194,8 @@ class Transaction(Protocol):
         for the same reason, and once more at most for what was missing. What is in the archive is moved back first: its
         late news has come.
 
-        With `skip_locked`, instances that another transaction holds are left out, and so is the archive.
+        With `skip_locked`, instances that another transaction holds are left out, and so is the archive. Raises
+        `DamagedRow` where one of them is.
         """
 
     def claim(self, references: Collection[str]) -> Sequence[EarlyEvent]:
@@ -237,6 +238,8 @@ class SagaPage:
     next_after: UUID | None
     unknown_versions: Collection[UUID] = ()
     """Left out, as far as this process can see: see `UnknownVersion`."""
+    damaged: Collection[UUID] = ()
+    """Left out, too: see `DamagedRow`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -275,7 +278,7 @@ class Store(Protocol):
         """
 
     def get(self, saga_id: UUID) -> AnyInstance | None:
-        """From the archive too. Raises `UnknownVersion`."""
+        """From the archive too. Raises `UnknownVersion`, `DamagedRow`."""
 
     def page(self, search: Search = EVERYTHING, *, limit: int = 100, after: UUID | None = None) -> SagaPage:
         """What is searched for, at most 100, newest first (or oldest), beyond the saga whose id is `after`."""
@@ -337,6 +340,7 @@ class StoreError(Exception):
     ├── Unclaimed          an event is kept for an id that was learnt: claim it first, decide anew (retriable)
     ├── KeyTaken           a request key is there already: look what was wished for under it
     ├── UnknownVersion     a saga that only another version of this software knows: ask that one (retriable)
+    ├── DamagedRow         what the row of a saga holds is no saga: a person has to put it right
     ├── BadRow             the database refuses what a row holds: split the batch, then park the record
     └── SchemaMismatch     the schema is newer or older than this version can use: migrate first
     """
@@ -388,6 +392,11 @@ class UnknownVersion(StoreError):
 
     def __init__(self, saga_id: UUID) -> None:
         super().__init__(f"the saga {saga_id} is {NOT_RUN_HERE}")
+
+
+class DamagedRow(StoreError):
+    def __init__(self, saga_id: UUID, why: str) -> None:
+        super().__init__(f"the row of the saga {saga_id} is damaged: {why}")
 
 
 class SchemaMismatch(StoreError):
