@@ -11,7 +11,7 @@ from ordersaga.testing.conformance.examine import TopicMissing, examine
 from ordersaga.testing.conformance.outside import CommandLedger, HttpDesk, restart_by
 from ordersaga.testing.conformance.properties import Property, properties_of
 from ordersaga.testing.conformance.report import Finding, Report, Result
-from ordersaga.testing.conformance.subject import Case, Desk, Effect, Ledger, MeansFailed, Samples, Subject
+from ordersaga.testing.conformance.subject import Case, Desk, Effect, Ledger, Made, MeansFailed, Samples, Subject
 from ordersaga.wire.topics import Participant
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "HttpDesk",
     "Kind",
     "Ledger",
+    "Made",
     "MeansFailed",
     "Participant",
     "Property",

@@ -41,6 +41,20 @@ class Case:
     """From when its times are counted, so that a command of it is the same whenever it is made."""
 
 
+@dataclass(frozen=True, slots=True)
+class Made:
+    """Something that a participant did for a saga of an examination, as its answer has it."""
+
+    saga_id: str
+    ids: tuple[str, ...]
+    """The one that an undo names first; empty where the answer did not say."""
+    why: str = ""
+    """It may still stand."""
+
+    def __str__(self) -> str:
+        return f"saga {self.saga_id}: {' '.join(one for one in self.ids if one) or 'without an id'}"
+
+
 class Ledger(Protocol):
     def effects(self, case: Case) -> Sequence[Effect]:
         """All that was done for one saga, standing or not. Raises `MeansFailed`."""
