@@ -6,9 +6,9 @@ from typing import Any
 
 from ordersaga.bus.memory import MemoryBus
 from ordersaga.delivery.clock import SystemClock, SystemRandom
-from ordersaga.testing.bare import BareServices, Said
+from ordersaga.testing.bare import BareServices, Habits, Said
 from ordersaga.testing.bare_host import BareHost
-from ordersaga.testing.conformance import Case, Effect, Kind, MeansFailed, Report, Subject, examine
+from ordersaga.testing.conformance import Case, Effect, Kind, MeansFailed, Report, Samples, Subject, examine
 from ordersaga.wire.topics import Participant, Topics
 
 TOPICS = Topics()
@@ -19,7 +19,8 @@ class BareInMemory:
     def __init__(self, participant: Participant, play: Callable[..., BareServices] = BareServices) -> None:
         numbers = count(1)
         self.participant = participant
-        self.services = play(new_id=lambda: f"{next(numbers):06d}")
+        habits = Habits(users_unknown=frozenset({Samples().unknown_customer_id}))
+        self.services = play(new_id=lambda: f"{next(numbers):06d}", habits=habits)
         self._bus = MemoryBus(topics=TOPICS.all())
         self._clock = SystemClock()
         self._host = BareHost(

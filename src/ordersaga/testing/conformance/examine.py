@@ -24,7 +24,8 @@ from ordersaga.bus.protocol import BusUnavailable, Producer
 from ordersaga.orchestrator.core.definition import Kind
 from ordersaga.testing.conformance.checks_said import answers
 from ordersaga.testing.conformance.ear import Ear
-from ordersaga.testing.conformance.properties import Property, When, properties_of
+from ordersaga.testing.conformance.properties import properties_of
+from ordersaga.testing.conformance.property import Property, When
 from ordersaga.testing.conformance.report import Finding, Report, Result
 from ordersaga.testing.conformance.restarting import wait_until_there
 from ordersaga.testing.conformance.subject import Subject

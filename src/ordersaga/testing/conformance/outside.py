@@ -16,11 +16,12 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from ordersaga.orchestrator.core.reconcile import GONE
-from ordersaga.testing.conformance.subject import Case, Effect, MeansFailed
+from ordersaga.testing.conformance.subject import Case, Effect, MeansFailed, NotOffered
 from ordersaga.wire.topics import Participant
 
 RUNNER = "runner-conformance"
 _HTTP_SECONDS = 10.0
+_NOT_OFFERED = (404, 405, 501)
 _COMMAND_SECONDS = 120.0
 _OVER = GONE - {"PENDING"} | {"EXPIRED"}
 """Of payments as the reconciliation reads them, but for what nobody knows yet; orders are cancelled, timers expire."""
@@ -103,7 +104,9 @@ def ignored(answer: Any) -> None:
 def ask(
     url: str, method: str, path: str, body: Any, authorization: str = "", *, seconds: float = _HTTP_SECONDS
 ) -> bytes | None:
-    """What it answers; None for a GET of what does not exist. Raises `MeansFailed`."""
+    """What it answers; None for a GET of what does not exist. Raises `MeansFailed`, and `NotOffered` where there is
+    nothing of the kind.
+    """
     address = urlsplit(url)
     connect = HTTPSConnection if address.scheme == "https" else HTTPConnection
     connection = connect(address.netloc, timeout=seconds)
@@ -120,7 +123,8 @@ def ask(
     if answer.status == 404 and method == "GET":
         return None
     if answer.status >= 400:
-        raise MeansFailed(f"{method} {url}{path}: {answer.status} {content.decode(errors='replace')[:200]}")
+        failed = NotOffered if answer.status in _NOT_OFFERED else MeansFailed
+        raise failed(f"{method} {url}{path}: {answer.status} {content.decode(errors='replace')[:200]}")
     return content
 
 

@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 
 from ordersaga.orchestrator.core.definition import Kind
-from ordersaga.testing.conformance.properties import Property, properties_of
+from ordersaga.testing.conformance.properties import properties_of
+from ordersaga.testing.conformance.property import Property
 from ordersaga.testing.conformance.subject import Made
 from ordersaga.wire.topics import Participant
 

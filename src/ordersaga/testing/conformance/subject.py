@@ -61,19 +61,23 @@ class Ledger(Protocol):
 
 
 class Desk(Protocol):
-    """Where people meet an order service. Each raises `MeansFailed`."""
+    """Where people meet an order service. Each raises `MeansFailed`, also where the service would not have it done."""
 
     def accept(self, order_id: str) -> None:
         """A runner takes the order."""
 
     def give_back(self, order_id: str) -> None:
-        """The runner cannot deliver after all."""
+        """The runner cannot deliver after all. Raises `NotOffered` where runners cannot do that."""
 
 
 class MeansFailed(Exception):
     """A ledger, a desk or a restart did not do what it is there for."""
 
     retriable = False
+
+
+class NotOffered(MeansFailed):
+    """There is no such thing there, for any order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

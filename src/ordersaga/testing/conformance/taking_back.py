@@ -33,7 +33,7 @@ class TakenBack:
 
 
 def take_back(talk: Talk, cases: Iterable[Case]) -> TakenBack:
-    """Waits until every undo is confirmed, as long as an answer may take."""
+    """Waits until every undo is answered, as long as an answer may take."""
     if talk.part.undo is None:
         return TakenBack()
     all_made = [_MadeForOne(talk, case) for case in list(cases)]
@@ -51,12 +51,12 @@ def _undo(talk: Talk, all_made: Sequence["_MadeForOne"]) -> None:
     """Raises `BusError`."""
     asked = [one for one in all_made if one.ask()]
 
-    def all_confirmed() -> bool:
-        asked[:] = [one for one in asked if not one.is_confirmed]
+    def all_answered() -> bool:
+        asked[:] = [one for one in asked if not one.is_answered]
         return not asked
 
     seconds = talk.subject.recovery_seconds if talk.subject.restart else talk.subject.answer_seconds
-    talk.ear.wait(all_confirmed, seconds)
+    talk.ear.wait(all_answered, seconds)
 
 
 @dataclass(frozen=True)
@@ -102,9 +102,12 @@ class _MadeForOne:
         return bool(new)
 
     @property
-    def is_confirmed(self) -> bool:
-        """Whether each undo that was asked for is, whatever it leaves."""
-        return all(any(self._confirms(one, name) for one in self._since(name)) for name in self._asked)
+    def is_answered(self) -> bool:
+        """Whether each undo that was asked for is confirmed, or refused by the id of its command."""
+        return all(
+            any(self._confirms(one, name) or self._is_caused_by(one, name) for one in self._since(name))
+            for name in self._asked
+        )
 
     def why(self, ids: tuple[str, ...]) -> str:
         """It still stands."""
@@ -129,10 +132,13 @@ class _MadeForOne:
         said = heard.payload.get(self._talk.part.effect_ids[0])
         if said is not None:
             return str(said) == name
-        asked = self._asked.get(name)
-        if asked and str(heard.said.get("causation_id")) == str(asked.message_id):
+        if self._is_caused_by(heard, name):
             return True
         return len({self._name(self._ids(one)) for one in self._heard() if one.type == self._done}) == 1
+
+    def _is_caused_by(self, heard: Heard, name: str | None) -> bool:
+        asked = self._asked.get(name)
+        return asked is not None and str(heard.said.get("causation_id")) == str(asked.message_id)
 
     def _name(self, ids: tuple[str, ...]) -> str | None:
         """What its undo names it by."""
