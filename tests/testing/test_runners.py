@@ -1,21 +1,39 @@
 """What runners do is tried at the desk of an order service. Where there is none, it is said that it was not tried."""
 
+import shlex
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
 import pytest
 
+from ordersaga.bus.memory import MemoryBus
+from ordersaga.cli_conformance import _subject
+from ordersaga.settings import Settings
 from ordersaga.testing.bare import BareServices, Said
-from ordersaga.testing.conformance import HttpDesk, Kind, MeansFailed, NotOffered, Report, Result, examine, names
+from ordersaga.testing.conformance import (
+    CommandDesk,
+    HttpDesk,
+    Kind,
+    MeansFailed,
+    NotOffered,
+    Report,
+    Result,
+    examine,
+    names,
+)
+from ordersaga.testing.conformance.outside import RUNNER
 from ordersaga.wire.topics import Participant
 from tests.testing.bare_in_memory import BareInMemory
 from tests.testing.bare_lacks import BARE_LACKS, KILLED_MAY_LACK
-from tests.testing.in_memory import InMemory
+from tests.testing.in_memory import TOPICS, InMemory
 
 ORDER = Participant.ORDER
+ENVIRONMENT = ["ACT", "ORDER_ID", "RUNNER_ID"]
 HEARD, OPEN_ONLY = "says what its runners do", "accepts only what is open"
 pytestmark = pytest.mark.timeout(120)
 
@@ -101,6 +119,30 @@ def test_an_endpoint_that_is_not_there_is_told_from_one_that_refuses(status: int
     with answering(status) as url, pytest.raises(MeansFailed) as raised:
         HttpDesk(url, ORDER).give_back("order-1")
     assert raised.type is error
+
+
+def test_a_command_may_play_the_runner(tmp_path: Path) -> None:
+    said = tmp_path / "said"
+    script = f"import os; open({str(said)!r}, 'a').write(' '.join(os.environ[one] for one in {ENVIRONMENT}) + chr(10))"
+    desk = CommandDesk(shlex.join([sys.executable, "-c", script]))
+    desk.accept("order-1")
+    desk.give_back("order-1")
+    assert said.read_text("utf-8").splitlines() == [f"accept order-1 {RUNNER}", f"give-back order-1 {RUNNER}"]
+
+
+@pytest.mark.parametrize(("code", "error"), [(1, MeansFailed), (69, NotOffered)])
+def test_a_command_says_by_its_code_what_it_would_not_do(code: int, error: type[MeansFailed]) -> None:
+    with pytest.raises(MeansFailed) as raised:
+        CommandDesk(shlex.join([sys.executable, "-c", f"raise SystemExit({code})"])).give_back("order-1")
+    assert raised.type is error
+
+
+def test_the_command_goes_before_the_url() -> None:
+    bus = MemoryBus(topics=TOPICS.all())
+    how: dict[str, str | None] = {"url": "http://127.0.0.1:1", "ledger_command": None, "restart": None}
+    told = _subject(ORDER, Settings(), bus, **how, desk_command="play")
+    untold = _subject(ORDER, Settings(), bus, **how, desk_command=None)
+    assert (told.desk, told.ledger) == (CommandDesk("play"), untold.desk)
 
 
 def examined(**fails: Exception) -> Report:

@@ -8,7 +8,7 @@ fails with the evidence. The same from a terminal: `ordersaga conformance`.
 
 from ordersaga.orchestrator.core.definition import Kind
 from ordersaga.testing.conformance.examine import TopicMissing, examine
-from ordersaga.testing.conformance.outside import CommandLedger, HttpDesk, restart_by
+from ordersaga.testing.conformance.outside import CommandDesk, CommandLedger, HttpDesk, restart_by
 from ordersaga.testing.conformance.properties import properties_of
 from ordersaga.testing.conformance.property import Property
 from ordersaga.testing.conformance.report import Finding, Report, Result
@@ -27,6 +27,7 @@ from ordersaga.wire.topics import Participant
 
 __all__ = [
     "Case",
+    "CommandDesk",
     "CommandLedger",
     "Desk",
     "Effect",

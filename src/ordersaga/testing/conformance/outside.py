@@ -90,6 +90,22 @@ class CommandLedger:
             ) from error
 
 
+@dataclass(frozen=True)
+class CommandDesk:
+    """A command that plays a runner: it does ACT, which is `accept` or `give-back`, to ORDER_ID, as RUNNER_ID.
+
+    It ends with 0 where that was done, with 69 where no runner can do such a thing, and else where it was refused.
+    """
+
+    command: str
+
+    def accept(self, order_id: str) -> None:
+        run(self.command, ACT="accept", ORDER_ID=order_id, RUNNER_ID=RUNNER)
+
+    def give_back(self, order_id: str) -> None:
+        run(self.command, ACT="give-back", ORDER_ID=order_id, RUNNER_ID=RUNNER)
+
+
 def restart_by(how: str) -> Callable[[], None]:
     """A command to run, or a URL to post to, that kills a participant and starts it again."""
     if how.startswith(("http://", "https://")):
@@ -129,7 +145,7 @@ def ask(
 
 
 def run(command: str, **environment: str) -> str:
-    """What it printed. Raises `MeansFailed`."""
+    """What it printed. Raises `MeansFailed`, and `NotOffered` where it ends with 69."""
     try:
         ended = subprocess.run(  # noqa: S603 (the command is the caller's own)
             shlex.split(command),
@@ -142,7 +158,8 @@ def run(command: str, **environment: str) -> str:
     except (OSError, ValueError, subprocess.TimeoutExpired) as error:
         raise MeansFailed(f"{command!r}: {error}") from error
     if ended.returncode:
-        raise MeansFailed(f"{command!r} ended with {ended.returncode}: {ended.stderr.strip()[-200:]}")
+        failed = NotOffered if ended.returncode == os.EX_UNAVAILABLE else MeansFailed
+        raise failed(f"{command!r} ended with {ended.returncode}: {ended.stderr.strip()[-200:]}")
     return ended.stdout
 
 
