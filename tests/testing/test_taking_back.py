@@ -1,15 +1,18 @@
 """What an examination made is taken back at its end, each effect by its own id, and what stays is told by its ids."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from ordersaga.testing.bare import BareServices, Told
-from ordersaga.testing.conformance import Report
+from ordersaga.testing.conformance import Report, Result, examine
 from ordersaga.wire import messages as m
 from ordersaga.wire.topics import Participant
+from tests.testing import faults as f
 from tests.testing.bare_in_memory import BareInMemory
+from tests.testing.in_memory import InMemory
 
 ORDER, PAYMENT = Participant.ORDER, Participant.PAYMENT
 REPEATS = "recognises repeats"
@@ -104,6 +107,19 @@ def test_an_order_that_is_only_said_to_be_over_is_not_taken_back() -> None:
     bare = BareInMemory(ORDER, CompletesAtOnce)
     report = bare.examined(REPEATS)
     assert bare.standing and ids(report, "left") == bare.standing, told(report)
+
+
+def test_what_was_made_before_a_service_fell_silent_is_taken_back() -> None:
+    """It makes nothing of what comes in one partition, and is not asked anything else."""
+    fault = f.deaf_to(lambda record, said: record.partition == 3 and f.is_a(said, "create_order"))
+    deaf = InMemory(ORDER, fault())
+    try:
+        report = examine(replace(deaf.subject(restart=None), greeting_seconds=5.0))
+    finally:
+        deaf.stop()
+    assert not report.of(Result.HAS), told(report)
+    assert {row.status for row in deaf.tables.rows.values()} == {"CANCELLED"}, told(report)
+    assert report.left_standing == 0 and ids(report, "undone") == {row.order_id for row in deaf.tables.rows.values()}
 
 
 def sagas(bare: BareInMemory) -> list[str]:
