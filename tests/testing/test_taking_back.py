@@ -110,6 +110,22 @@ def test_an_order_that_is_only_said_to_be_over_is_not_taken_back() -> None:
     assert bare.standing and ids(report, "left") == bare.standing, told(report)
 
 
+def test_an_order_that_came_back_to_life_is_cancelled_again() -> None:
+    """B1: a late update opens what was cancelled before. Nothing else is said of it: a late create is refused."""
+
+    def refuse(said: dict[str, Any]) -> None:
+        said.update(type="order.creation_failed", payload={"error": "CANCELLED"})
+
+    refuses = f.says_of_the(2, refuse, "order.created")()
+    order = InMemory(ORDER, replace(f.decides(f.brings_back_to_life)(), says=refuses.says))
+    try:
+        report = examine(order.subject(restart=None), only=["stays undone"])
+    finally:
+        order.stop()
+    assert report.of(Result.LACKS) == ["stays undone"], told(report)
+    assert {row.status for row in order.tables.rows.values()} == {"CANCELLED"} and report.left_standing == 0
+
+
 def test_what_was_made_before_a_service_fell_silent_is_taken_back() -> None:
     """It answers the first command, and nothing of what is asked in one partition afterwards: it is asked no more."""
 
