@@ -1,5 +1,6 @@
 """Sagas that have long ended go into the archive, and come back when somebody has news of them. Over both stores."""
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from time import monotonic
@@ -96,6 +97,53 @@ def test_late_news_of_an_archived_saga_bring_it_back(place: Place, store: Store,
     assert list(store.history(one.saga_id))[:-1] == history
     assert place.archive().page() == []
     assert listed(store) == {one.saga_id}
+
+
+@pytest.mark.parametrize("named", ["order", "payment"])
+def test_news_reach_the_archived_one_of_two_sagas_of_an_order_too(place: Place, store: Store, named: str) -> None:
+    archived = replace(old(), data=replace(saga().data, order_id="o-1", payment_id="p-1"))
+    other = saga(order_id="o-1", payment_id="p-1")
+    begin(store, archived, other)
+    assert place.archive().move(older_than=AGE, limit=10).count == 1
+    wanted = Lookup(order_ids=["o-1"]) if named == "order" else Lookup(payment_ids=["p-1"])
+    with store.transaction() as transaction:
+        assert transaction.load(wanted).instances == {archived.saga_id: archived, other.saga_id: other}
+
+
+def test_news_that_wait_for_one_saga_of_an_order_find_the_other_that_came_back_meanwhile(
+    place: Place, store: Store
+) -> None:
+    archived, other = old(order_id="o-1"), saga(order_id="o-1")
+    begin(store, archived, other)
+    assert place.archive().move(older_than=AGE, limit=10).count == 1
+    assert loaded_while(place, store, Lookup(order_ids=["o-1"]), lambda: None) == {archived.saga_id, other.saga_id}
+
+
+def test_news_that_wait_for_one_saga_of_an_order_find_the_other_that_was_archived_meanwhile(
+    place: Place, store: Store
+) -> None:
+    other, one = old(Status.STARTED, order_id="o-1"), old(order_id="o-1")
+    begin(store, other, one)
+    found = loaded_while(
+        place, store, Lookup(saga_ids=[other.saga_id]), lambda: place.archive().move(older_than=AGE, limit=10)
+    )
+    assert found == {one.saga_id, other.saga_id}
+
+
+def loaded_while(place: Place, store: Store, held: Lookup, meanwhile: Callable[[], object]) -> set[UUID]:
+    """What news of the order find that waited while another transaction held some of its sagas."""
+
+    def load() -> set[UUID]:
+        with place.store().transaction() as transaction:
+            return set(transaction.load(Lookup(order_ids=["o-1"])).instances)
+
+    with ThreadPoolExecutor(1) as threads:
+        with store.transaction() as transaction:
+            transaction.load(held)
+            loading = threads.submit(load)
+            until(place.someone_waits, "the second waits")
+            meanwhile()
+        return loading.result(20)
 
 
 def test_a_saga_that_came_back_goes_again_with_all_its_history(place: Place, store: Store) -> None:
@@ -305,5 +353,5 @@ def test_what_is_there_is_not_locked_again_for_what_comes_back(
     with store.transaction() as transaction:
         loaded = transaction.load(Lookup(saga_ids=[one.saga_id, archived.saga_id], order_ids=["nobody's"]))
     assert loaded.instances == {one.saga_id: one, archived.saga_id: archived}
-    assert loaded.missing == Lookup(saga_ids=set(), order_ids={"nobody's"}, payment_ids=set())
+    assert not loaded.missing
     assert locked == [{one.saga_id, archived.saga_id}, {archived.saga_id}]

@@ -145,9 +145,7 @@ class MemoryTransaction:
                 instances=instances,
                 unknown_versions=unknown,
                 unknown_references=references,
-                missing=wanted.without(
-                    [row.saga_id for row in rows], [row.order_id for row in rows], [row.payment_id for row in rows]
-                ),
+                missing=set(wanted.saga_ids).difference(row.saga_id for row in rows),
             )
 
     def claim(self, references: Collection[str]) -> Sequence[EarlyEvent]:

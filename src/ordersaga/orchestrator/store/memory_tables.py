@@ -1,5 +1,6 @@
 """What the store without a database has committed, and who holds which saga."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from threading import Condition
@@ -58,8 +59,8 @@ class MemoryTables:
     """What each transaction added, and when."""
     held_by: dict[UUID, object] = field(default_factory=dict)
 
-    def bring_back(self, wanted: Lookup) -> int:
-        """From the archive; `changed` is held. How many."""
+    def bring_back(self, wanted: Lookup) -> Sequence[UUID]:
+        """From the archive; `changed` is held. Which ones."""
         orders, payments = set(wanted.order_ids), set(wanted.payment_ids)
         found = [
             saga_id
@@ -69,7 +70,7 @@ class MemoryTables:
         for saga_id in found:
             _, row, history = self.archive.pop(saga_id)
             self.sagas[saga_id], self.history[saga_id] = row, history
-        return len(found)
+        return found
 
 
 def decoded(codec: InstanceCodec, row: SagaRow) -> AnyInstance | None:
