@@ -135,6 +135,9 @@ class PostgresStore:
     def get(self, saga_id: UUID) -> AnyInstance | None:
         return self._reads.get(saga_id)
 
+    def of_order(self, order_id: str) -> Sequence[UUID]:
+        return self._reads.of_order(order_id)
+
     def page(self, search: Search = EVERYTHING, *, limit: int = 100, after: UUID | None = None) -> SagaPage:
         return self._reads.page(search, limit, after)
 

@@ -277,6 +277,9 @@ class Store(Protocol):
     def get(self, saga_id: UUID) -> AnyInstance | None:
         """From the archive too. Raises `UnknownVersion`."""
 
+    def of_order(self, order_id: str) -> Sequence[UUID]:
+        """The sagas of an order, newest first, those in the archive too, and those of a version that is not known."""
+
     def page(self, search: Search = EVERYTHING, *, limit: int = 100, after: UUID | None = None) -> SagaPage:
         """What is searched for, at most 100, newest first (or oldest), beyond the saga whose id is `after`."""
 
