@@ -231,7 +231,7 @@ class MemoryTransaction:
         if len(self._early_for(self._claimed.keys() | learnt)) != len(self._taken):
             raise Unclaimed("an event is kept for an id that was learnt")
         wanted = {one.reference for batch, _ in self._saved for one in batch.early}
-        for row in self._tables.sagas.values() if wanted else ():
+        for row in self._tables.everywhere() if wanted else ():
             if wanted & references_of(row.order_id, row.payment_id):
                 raise StaleWrite("the order or payment of an early event was learnt meanwhile")
 

@@ -64,7 +64,7 @@ class MemoryReads:
     def of_order(self, order_id: str) -> Sequence[UUID]:
         self._check_open()
         with self._tables.changed:
-            rows = [*self._tables.sagas.values(), *(row for _, row, _ in self._tables.archive.values())]
+            rows = self._tables.everywhere()
         return sorted((row.saga_id for row in rows if row.order_id == order_id), reverse=True)
 
     def page(self, search: Search = EVERYTHING, *, limit: int = 100, after: UUID | None = None) -> SagaPage:

@@ -59,6 +59,10 @@ class MemoryTables:
     """What each transaction added, and when."""
     held_by: dict[UUID, object] = field(default_factory=dict)
 
+    def everywhere(self) -> Sequence[SagaRow]:
+        """All sagas, those in the archive too; `changed` is held."""
+        return [*self.sagas.values(), *(row for _, row, _ in self.archive.values())]
+
     def bring_back(self, wanted: Lookup) -> Sequence[UUID]:
         """From the archive; `changed` is held. Which ones."""
         orders, payments = set(wanted.order_ids), set(wanted.payment_ids)
