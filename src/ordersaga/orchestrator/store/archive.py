@@ -6,7 +6,7 @@ for good goes then.
 """
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -21,7 +21,7 @@ from ordersaga.delivery.round_trip import round_trip
 from ordersaga.orchestrator.store.archive_files import NOTHING, ArchiveUnreadable, Directory, Line
 from ordersaga.orchestrator.store.archive_protocol import Archived, Moved
 from ordersaga.orchestrator.store.connections import AnyConnection, Connections, Row, statements
-from ordersaga.orchestrator.store.protocol import DamagedRow, Lookup, StoredHistory, StoreUnavailable
+from ordersaga.orchestrator.store.protocol import DamagedRow, StoredHistory, StoreUnavailable
 from ordersaga.orchestrator.store.search import Search
 from ordersaga.orchestrator.store.searching import parameters
 
@@ -102,10 +102,11 @@ class PostgresArchive:
         ((found,),) = self._connections.ask(SQL["knows"], {"order_id": order_id, "payment_id": payment_id})
         return bool(found)
 
-    def restore(self, saga_id: UUID) -> bool:
+    def restore(self, saga_id: UUID) -> Sequence[UUID]:
         with self._connections.transaction() as connection:
             self._connections.enter(connection)
-            return bring_back(connection, Lookup(saga_ids=[saga_id]), self._directory) > 0
+            ids = [one for (one,) in connection.execute(SQL["with_its_order"], {"id": saga_id})]
+            return bring_back(connection, ids, self._directory)
 
     def forget(self, *, older_than: timedelta, limit: int) -> int:
         with self._connections.transaction() as connection:
@@ -115,19 +116,14 @@ class PostgresArchive:
         return len(ids)
 
 
-def bring_back(connection: AnyConnection, wanted: Lookup, directory: Directory | None) -> int:
-    """From the archive into the hot tables, in the transaction that is open; how many. Raises `ArchiveUnreadable`."""
-    values = {
-        "ids": Uuids(list(wanted.saga_ids)),
-        "order_ids": Texts(list(wanted.order_ids)),
-        "payment_ids": Texts(list(wanted.payment_ids)),
-    }
+def bring_back(connection: AnyConnection, saga_ids: Collection[UUID], directory: Directory | None) -> Sequence[UUID]:
+    """From the archive into the hot tables, in the transaction that is open; which ones. Raises `ArchiveUnreadable`."""
     with round_trip(connection):
         connection.execute(SQL["keep_still"])
-        taking = connection.execute(SQL["take"], values)
+        taking = connection.execute(SQL["take"], {"ids": Uuids(list(saga_ids))})
     taken = taking.fetchall()
     if not taken:
-        return 0
+        return []
     lines = [line_in(row) for row in taken if row[_FILE] is None] + _filed(connection, taken, directory)
     personals = [bytes(line.personal) for line in lines if line.is_personal]
     with round_trip(connection):
@@ -135,7 +131,7 @@ def bring_back(connection: AnyConnection, wanted: Lookup, directory: Directory |
         connection.execute(SQL["put_back_history"], {"rows": Json([bytes(line.history) for line in lines])})
         if personals:
             connection.execute(SQL["put_back_personal"], {"rows": Json(personals)})
-    return len(lines)
+    return [line.id for line in lines]
 
 
 def _filed(connection: AnyConnection, taken: Sequence[Row], directory: Directory | None) -> list[Line]:

@@ -62,6 +62,12 @@ class MemoryReads:
             raise UnknownVersion(saga_id)
         return found
 
+    def of_order(self, order_id: str) -> Sequence[UUID]:
+        self._check_open()
+        with self._tables.changed:
+            rows = self._tables.everywhere()
+        return sorted((row.saga_id for row in rows if row.order_id == order_id), reverse=True)
+
     def page(self, search: Search = EVERYTHING, *, limit: int = 100, after: UUID | None = None) -> SagaPage:
         limit = max(1, min(limit, PAGE_MAX))
         found = self._found(search, after)

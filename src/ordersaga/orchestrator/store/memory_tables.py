@@ -1,6 +1,6 @@
 """What the store without a database has committed, and who holds which saga."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -62,8 +62,12 @@ class MemoryTables:
     """What each transaction added, and when."""
     held_by: dict[UUID, object] = field(default_factory=dict)
 
-    def bring_back(self, wanted: Lookup) -> int:
-        """From the archive; `changed` is held. How many."""
+    def everywhere(self) -> Sequence[SagaRow]:
+        """All sagas, those in the archive too; `changed` is held."""
+        return [*self.sagas.values(), *(row for _, row, _ in self.archive.values())]
+
+    def bring_back(self, wanted: Lookup) -> Sequence[UUID]:
+        """From the archive; `changed` is held. Which ones."""
         orders, payments = set(wanted.order_ids), set(wanted.payment_ids)
         found = [
             saga_id
@@ -73,7 +77,7 @@ class MemoryTables:
         for saga_id in found:
             _, row, history = self.archive.pop(saga_id)
             self.sagas[saga_id], self.history[saga_id] = row, history
-        return len(found)
+        return found
 
 
 def decoded(codec: InstanceCodec, row: SagaRow) -> AnyInstance | None:

@@ -82,6 +82,9 @@ class Reads:
             raise UnknownVersion(saga_id)
         return found
 
+    def of_order(self, order_id: str) -> Sequence[UUID]:
+        return [saga_id for (saga_id,) in self._ask(_SQL["of_order"], {"order_id": order_id})]
+
     def page(self, search: Search, limit: int, after: UUID | None) -> SagaPage:
         limit = _page_of(limit)
         if search.archived:
