@@ -14,6 +14,7 @@ from ordersaga.connecting import Database, database_url, kafka_bus, reconciliati
 from ordersaga.delivery.clock import SystemClock, SystemRandom
 from ordersaga.orchestrator.core.reconcile import Difference
 from ordersaga.orchestrator.runtime.beginnings import at_once
+from ordersaga.orchestrator.runtime.circuits import AsPosted
 from ordersaga.orchestrator.runtime.counting import Counting
 from ordersaga.orchestrator.runtime.dead_letters import DeadLetters
 from ordersaga.orchestrator.runtime.doctor import Doctor
@@ -109,10 +110,12 @@ def at_a_terminal(settings: Settings) -> tuple[Store, Sagas, Verbs]:
 
 
 def _handling(settings: Settings) -> tuple[Database, Store, Sagas, Handler]:
-    sagas, database = sagas_of(settings), Database(settings, "command line", connections_max=1)
-    store = database.store(sagas)
+    # The second connection is for the board, which is read while a transaction has the first.
+    sagas, database = sagas_of(settings), Database(settings, "command line", connections_max=2)
+    store, board = database.store(sagas), database.board()
     store.check(settings.database_timeout_seconds, to_write=False)
-    handler = Handler(store, sagas, lambda rows: None, topics=topics_of(settings), counting=Counting())
+    gate = AsPosted(lambda: board.read(most=0).silences, silences_max=settings.circuit_silences_max)
+    handler = Handler(store, sagas, lambda rows: None, topics=topics_of(settings), counting=Counting(), gate=gate)
     return database, store, sagas, handler
 
 

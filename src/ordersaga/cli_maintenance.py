@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ordersaga.cli_errors import told_in_one_line
+from ordersaga.cli_errors import read_settings, told_in_one_line
 from ordersaga.cli_options import EnvFile, Who, Why, board
 
 if TYPE_CHECKING:
     from ordersaga.orchestrator.store.board_protocol import Board, Posted
+    from ordersaga.settings import Settings
 
 LOOK_EVERY_SECONDS = 1.0
-DOORS_SECONDS = 3.0
-"""Until every process knows that no orders are taken, and what it had let in by then has begun."""
 COUNT_MAX = 1_000_000
 
 app = typer.Typer(
@@ -34,9 +33,12 @@ Wait = Annotated[float, typer.Option(help="How long to wait until nothing is und
 def begin(*, who: Who, why: Why, wait_seconds: Wait = 0.0, env_file: EnvFile = None) -> None:
     """Take no new orders, and wait until what is under way is finished.
 
-    It takes three seconds at least, until every process has closed its door.
+    It takes half a minute at least (36 seconds), until every process has closed its door, also one that could not reach
+    the database for a while, and what it had let in by then has begun. Longer where ORDERSAGA_DATABASE_TIMEOUT_SECONDS
+    is more than 10: set it here as it is there.
 
     Orders that are confirmed and wait for a runner are no hindrance: their window closes when a process runs again.
+    Deliveries are completed all the same: whoever asks `POST /orders/{id}/completion` has to stop too.
     Exit code 1 where something is still under way.
 
     Example: ordersaga maintenance begin --why "the database moves" --wait-seconds 600
@@ -44,7 +46,7 @@ def begin(*, who: Who, why: Why, wait_seconds: Wait = 0.0, env_file: EnvFile = N
     with told_in_one_line():
         found = board(env_file)
         found.set_switch(taken=False, by=who, why=f"maintenance: {why}"[:500])
-        left = _waited(found, wait_seconds, at_least=DOORS_SECONDS)
+        left = _waited(found, wait_seconds, at_least=_doors_seconds(read_settings(env_file, needs=("database_url",))))
     raise typer.Exit(1 if left else 0)
 
 
@@ -77,19 +79,31 @@ def _waited(found: "Board", seconds: float, *, at_least: float = 0.0) -> bool:
     begun, said = time.monotonic(), ""
     until = begun + max(seconds, at_least)
     while True:
-        posted = found.read(most=COUNT_MAX)
-        if (line := _line(posted)) != said:
+        under_way, posted = found.under_way(most=COUNT_MAX), found.read(most=COUNT_MAX)
+        if (line := _line(posted, under_way)) != said:
             typer.echo(said := line)
-        left = posted.under_way > 0 or posted.outbox_rows > 0
+        left = under_way > 0 or posted.outbox_rows > 0
         now = time.monotonic()
         if now >= until or (not left and now - begun >= at_least):
             return left
         time.sleep(LOOK_EVERY_SECONDS)
 
 
-def _line(posted: "Posted") -> str:
+def _doors_seconds(settings: "Settings") -> float:
+    """Until every process knows that no orders are taken, and what it had let in by then has begun. One may have asked
+    the board in vain the moment before, and rests before it asks again; an order that it lets in till then is given up
+    where its turn does not come in time, and has a transaction's time where it does.
+    """
+    from ordersaga.orchestrator.api.asking import BEGUN_WITHIN_SECONDS
+    from ordersaga.orchestrator.runtime.bulletin import EVERY_SECONDS, RESTART_MOST_SECONDS
+
+    known = settings.database_timeout_seconds + RESTART_MOST_SECONDS + EVERY_SECONDS
+    return known + BEGUN_WITHIN_SECONDS + settings.database_timeout_seconds
+
+
+def _line(posted: "Posted", under_way: int) -> str:
     switch = posted.switch
     orders = "not taken" if switch is not None and not switch.taken else "taken"
-    if not posted.under_way and not posted.outbox_rows:
+    if not under_way and not posted.outbox_rows:
         return f"new orders are {orders}; nothing is under way"
-    return f"new orders are {orders}; {posted.under_way} sagas and {posted.outbox_rows} messages are under way"
+    return f"new orders are {orders}; {under_way} sagas and {posted.outbox_rows} messages are under way"

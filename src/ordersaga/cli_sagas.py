@@ -42,7 +42,8 @@ Oldest = Annotated[bool, typer.Option("--oldest", help="Oldest first.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say which it would be, and do nothing.")]
 Limit = Annotated[int | None, typer.Option(help="How many at most, oldest first. Default: all.", min=1)]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask whether so many are meant.")]
-Act = Callable[["Verbs", UUID], "Decision | None"]
+Act = Callable[["Verbs", UUID, int | None], "Decision | None"]
+"""With the revision as of which the saga was listed; None where only its id was given."""
 
 
 @app.command("list")
@@ -152,7 +153,7 @@ def cancel(saga_id: SagaId, *, who: Who, why: Why, env_file: EnvFile = None) -> 
 
     Example: ordersaga sagas cancel 019aa1b2-7c1d-7e55-8f00-0123456789ab --why "the shop has closed"
     """
-    _step_in(saga_id, env_file, lambda verbs, one: verbs.cancel(one, operator(who, why)))
+    _step_in(saga_id, env_file, lambda verbs, one, _: verbs.cancel(one, operator(who, why)))
 
 
 @app.command()
@@ -168,9 +169,10 @@ def retry(
     why: Why,
     env_file: EnvFile = None,
 ) -> None:
-    """Ask again now, or take up again what is stuck; never what may be done twice.
+    """Ask again now, or take up again what is stuck; never what may be done twice, nor what is held.
 
     One saga, or all that meet every condition: oldest first, each by itself, those that somebody has resolved left out.
+    One that has changed since they were counted is not touched: look again.
 
     Exit code 1 where one is refused, and why: nothing has changed of it then. Also where there is no such saga, or the
     database's answer was lost: `show` says whether it was done.
@@ -178,7 +180,8 @@ def retry(
     Example: ordersaga sagas retry --status FAILED --since 2026-01-31T09:00:00Z --why "the payment service is back"
     """
     many = _Many(search=search, dry_run=dry_run, limit=limit, yes=yes)
-    _one_or_many(saga_id, many, env_file, "retry", lambda verbs, one: verbs.retry(one, operator(who, why)))
+    by = operator(who, why)
+    _one_or_many(saga_id, many, env_file, "retry", lambda verbs, one, seen: verbs.retry(one, by, revision=seen))
 
 
 @app.command()
@@ -199,7 +202,7 @@ def settle(
 
     Example: ordersaga sagas settle 019aa1b2-7c1d-7e55-8f00-0123456789ab --undo revert_payment --why "refunded by hand"
     """
-    _step_in(saga_id, env_file, lambda verbs, one: verbs.settle(one, undo, operator(who, why)))
+    _step_in(saga_id, env_file, lambda verbs, one, _: verbs.settle(one, undo, operator(who, why)))
 
 
 @app.command()
@@ -218,13 +221,16 @@ def resolve(
     """Mark it as seen to, whatever its status: it is counted among the troubles no more, until there is something new.
 
     One saga, or all that meet every condition: oldest first, each by itself, those that somebody has resolved left out.
+    One that has changed since they were counted is not touched: what is new has been seen by nobody.
 
-    Exit code 1 where there is no such saga, or the database's answer was lost: `show` says whether it was done.
+    Exit code 1 where one has changed since. Also where there is no such saga, or the database's answer was lost: `show`
+    says whether it was done.
 
     Example: ordersaga sagas resolve 019aa1b2-7c1d-7e55-8f00-0123456789ab --why "agreed with the customer"
     """
     many = _Many(search=search, dry_run=dry_run, limit=limit, yes=yes)
-    _one_or_many(saga_id, many, env_file, "resolve", lambda verbs, one: verbs.resolve(one, operator(who, why)))
+    by = operator(who, why)
+    _one_or_many(saga_id, many, env_file, "resolve", lambda verbs, one, seen: verbs.resolve(one, by, revision=seen))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -269,7 +275,7 @@ def _one_or_many(saga_id: UUID | None, many: _Many, env_file: Path | None, verb:
 def _step_in(saga_id: UUID, env_file: Path | None, act: Act) -> None:
     with told_in_one_line():
         _, view, verbs = _opened(env_file)
-        told = _tried(saga_id, view, verbs, act)
+        told = _tried(saga_id, None, view, verbs, act)
         if told.said:
             typer.echo(f"ordersaga: {told.said}", err=True)
         if not told.well:
@@ -287,20 +293,21 @@ def _each(many: _Many, env_file: Path | None, verb: str, act: Act) -> None:
             typer.echo(f"{verb}: it would be {count} sagas", err=True)
             reading.tell_left_out()
             return
-        # All of them before the first: what one of them becomes must not make it meet the conditions again.
-        ids = [one.saga_id for one in many.chosen(reading)]
+        # All of them before the first: what one of them becomes must not make it meet the conditions again. Each as it
+        # was then: of what comes until it is its turn nobody has said anything.
+        seen = [(one.saga_id, one.revision) for one in many.chosen(reading)]
         reading.tell_left_out()
-        if ids and not many.yes:
-            typer.confirm(f"{verb} {len(ids)} sagas?", abort=True, err=True)
+        if seen and not many.yes:
+            typer.confirm(f"{verb} {len(seen)} sagas?", abort=True, err=True)
         outcomes: Counter[str] = Counter()
         try:
-            for number, saga_id in enumerate(ids, 1):
-                told = _tried(saga_id, view, verbs, act)
+            for number, (saga_id, revision) in enumerate(seen, 1):
+                told = _tried(saga_id, revision, view, verbs, act)
                 outcomes[told.outcome] += 1
                 said = "  ".join(filter(None, (told.saga, told.said)))
-                typer.echo(f"{number}/{len(ids)}  {said}")
+                typer.echo(f"{number}/{len(seen)}  {said}")
         finally:
-            outcomes["not tried"] = len(ids) - outcomes.total()
+            outcomes["not tried"] = len(seen) - outcomes.total()
             typer.echo(f"{verb}: {', '.join(f'{n} {what}' for what, n in outcomes.items() if n) or 'none'}", err=True)
     if outcomes["refused"] + outcomes["not known"] + outcomes["gone"]:
         raise typer.Exit(1)
@@ -314,12 +321,13 @@ def _list(reading: "_Reading", view: "Callable[[Any], SagaView]", many: _Many) -
     return count
 
 
-def _tried(saga_id: UUID, view: "Callable[[Any], SagaView]", verbs: "Verbs", act: Act) -> _Told:
+def _tried(saga_id: UUID, revision: int | None, view: "Callable[[Any], SagaView]", verbs: "Verbs", act: Act) -> _Told:
     from ordersaga.orchestrator.core.inputs import Verdict
+    from ordersaga.orchestrator.core.operators import CHANGED_SINCE
     from ordersaga.orchestrator.store.protocol import CommitUnknown
 
     try:
-        decision = act(verbs, saga_id)
+        decision = act(verbs, saga_id, revision)
     except CommitUnknown:
         how = f"`ordersaga sagas show {saga_id}` says whether it was done"
         return _Told(outcome="not known", said=f"the database's answer was lost: {how}")
@@ -327,7 +335,8 @@ def _tried(saga_id: UUID, view: "Callable[[Any], SagaView]", verbs: "Verbs", act
         return _Told(outcome="gone", said=_nowhere(saga_id))
     line = printable(line_of(view(decision.instance)))
     if decision.verdict is Verdict.REFUSED:
-        return _Told(outcome="refused", saga=line, said=f"this cannot be done: {decision.why}")
+        why = "not done" if decision.why == CHANGED_SINCE else "this cannot be done"
+        return _Told(outcome="refused", saga=line, said=f"{why}: {decision.why}")
     if decision.verdict is not Verdict.APPLIED:
         return _Told(outcome="nothing to do", saga=line, said=f"there was nothing to do: {decision.why}")
     return _Told(outcome="done", saga=line)

@@ -2,7 +2,12 @@
 
 from typing import Any
 
+import pytest
+
+from ordersaga.wire import messages as m
 from tests.api.conftest import STARTED_MAX, Stage, order
+from tests.api.test_completing import accepted, complete, opened
+from tests.api.test_sagas import hear, saga
 
 BY = {"who": "op-7", "why": "the payment provider is down"}
 
@@ -47,3 +52,39 @@ def test_too_many_under_way_are_not_made_more(stage: Stage) -> None:
         stage.place()
     problem, after = refused(stage)
     assert problem["type"].endswith(":too-busy") and after == "5"
+
+
+@pytest.fixture(params=["memory_stage", "postgres_stage"])
+def either_stage(request: pytest.FixtureRequest) -> Stage:
+    found: Stage = request.getfixturevalue(request.param)
+    return found
+
+
+def under_way(stage: Stage) -> int:
+    return int(stage.client.get("/admission").json()["sagas_under_way"])
+
+
+def test_what_has_ended_is_under_way_while_it_takes_back_what_came_late(either_stage: Stage) -> None:
+    stage = either_stage
+    saga_id, order_id = opened(stage)
+    assert under_way(stage) == 0, "it only waits for a runner"
+    stage.client.post(f"/sagas/{saga_id}/cancel")
+    assert under_way(stage) == 1
+    for event in (
+        m.OrderCancelled(order_id=order_id),
+        m.PaymentReleased(payment_id=f"pay-{saga_id}", status="REVERTED"),
+        m.TimerCancelled(order_id=order_id),
+    ):
+        hear(stage, saga_id, event)
+    assert (saga(stage, saga_id)["status"], under_way(stage)) == ("CANCELLED", 0)
+    hear(stage, saga_id, m.PaymentAuthorized(payment_id="pay-2", order_id=order_id, payment_intent_id="pi-2"))
+    assert (saga(stage, saga_id)["status"], under_way(stage)) == ("CANCELLED", 1)
+    hear(stage, saga_id, m.PaymentReleased(payment_id="pay-2", status="REVERTED"))
+    assert under_way(stage) == 0
+
+
+def test_an_order_that_was_delivered_is_completed_while_no_new_ones_are_taken(stage: Stage) -> None:
+    order_id = accepted(stage)
+    stage.client.post("/admission/stop", json=BY)
+    assert complete(stage, order_id).status_code == 202
+    assert under_way(stage) == 1, "whoever waits for the end waits for it too"

@@ -4,8 +4,11 @@ from typing import Any
 
 import pytest
 
+from ordersaga.orchestrator.runtime.circuits import AlwaysOpen
 from ordersaga.wire import messages as m
+from ordersaga.wire.topics import Participant
 from tests.api.conftest import Stage
+from tests.api.test_completing import CARD
 from tests.api.test_sagas import NOBODY, hear, saga
 
 OPERATOR = {"who": "night-shift", "why": "the service is back"}
@@ -67,3 +70,50 @@ def test_an_undo_that_the_saga_does_not_have_is_refused(stage: Stage) -> None:
     answer = stage.client.post(f"/sagas/{stage.place()}/settle", json=OPERATOR | {"undo": "eat_the_order"})
     assert answer.status_code == 409
     assert "cancel_order" in answer.json()["error"]
+
+
+@pytest.mark.parametrize("verb", ["retry", "resolve"])
+def test_what_has_changed_since_it_was_seen_is_left_as_it_is(stage: Stage, verb: str) -> None:
+    saga_id = stage.place()
+    seen = saga(stage, saga_id)["revision"]
+    hear(stage, saga_id, m.OrderCreated(order_id=f"order-{saga_id}"))
+    known = OPERATOR | {"revision": seen}
+    answer = stage.client.post(f"/sagas/{saga_id}/{verb}", json=known)
+    assert (answer.status_code, answer.json()["saga_status"]) == (409, "STARTED")
+    assert "it has changed since" in answer.json()["error"]
+    found = saga(stage, saga_id)
+    assert (found["revision"], found["resolved"]) == (seen + 1, False)
+    answer = stage.client.post(f"/sagas/{saga_id}/{verb}", json=OPERATOR | {"revision": seen + 1})
+    assert answer.status_code == 202 and saga(stage, saga_id)["revision"] == seen + 2
+
+
+@pytest.mark.parametrize("verb", ["retry", "resolve"])
+@pytest.mark.parametrize("wrong", ["2", 0, 1.5, True])
+def test_a_revision_is_a_whole_number(stage: Stage, verb: str, wrong: object) -> None:
+    answer = stage.client.post(f"/sagas/{stage.place()}/{verb}", json=OPERATOR | {"revision": wrong})
+    assert (answer.status_code, answer.json()["field"]) == (400, "revision")
+
+
+class Silent(AlwaysOpen):
+    """While the payment service answers nobody."""
+
+    def shut(self) -> frozenset[Participant]:
+        return frozenset({Participant.PAYMENT})
+
+
+def test_what_is_held_until_its_participant_answers_is_not_said_to_be_tried_again(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage.handler, "_gate", Silent())
+    saga_id = stage.place()
+    for event in (m.OrderCreated(order_id=f"order-{saga_id}"), m.PaymentInfoRetrieved(payment_info=CARD)):
+        hear(stage, saga_id, event)
+    held = saga(stage, saga_id)
+    assert held["waits_for"]["what"] == "participant"
+    answer = stage.client.post(f"/sagas/{saga_id}/retry", json=OPERATOR)
+    assert answer.status_code == 409
+    assert "it is held until the payment service answers" in answer.json()["error"]
+    assert saga(stage, saga_id)["revision"] == held["revision"]
+    monkeypatch.setattr(stage.handler, "_gate", AlwaysOpen())
+    assert stage.client.post(f"/sagas/{saga_id}/retry", json=OPERATOR).status_code == 202
+    assert saga(stage, saga_id)["waits_for"]["what"] == "answer"

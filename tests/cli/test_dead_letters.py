@@ -8,13 +8,15 @@ import psycopg
 import pytest
 
 from ordersaga.orchestrator.core.instance import Became
+from ordersaga.orchestrator.store.board import PostgresBoard
 from ordersaga.orchestrator.store.migrate import migrate
 from ordersaga.orchestrator.store.protocol import Batch
 from ordersaga.wire import messages as m
 from ordersaga.wire.codec import encode
+from ordersaga.wire.topics import Participant
 from tests.cli.test_cli import ordersaga
 from tests.runtime.stage import Stage, opened, settle
-from tests.sagas.stories import ANSWERS, CREATED
+from tests.sagas.stories import ANSWERS, CARD, CREATED
 from tests.store.sagas import dead_letter
 
 
@@ -127,6 +129,18 @@ def test_a_reversal_is_not_heard_before_the_acceptance_that_it_takes_back(
         assert done.returncode == 0, done.stderr
         found = stage.get(saga_id)
         assert found.accepted is None and found.window_reopened, "it is open, and its window runs out"
+
+
+def test_what_is_replayed_begins_no_step_of_a_service_that_answers_nobody(database_url: str) -> None:
+    with opened(database_url) as stage:
+        saga_id = stage.begin()
+        settle(stage, saga_id, ANSWERS[:1])
+        park(stage, unstamped(CARD, saga_id))
+        PostgresBoard(stage.pool).tell({Participant.PAYMENT: 5}, ())
+        done = ordersaga("dead-letters", "replay", "1", "--why", "mended", DATABASE_URL=database_url)
+        assert done.returncode == 0, done.stderr
+        assert stage.get(saga_id).held_since is not None
+        assert stage.one("select count(*) from outbox where topic = 'payment_commands'") == 0
 
 
 def test_letters_that_still_cannot_be_used_hide_no_older_one(database_url: str) -> None:

@@ -1,14 +1,15 @@
 """Maintenance and the switch of consumption at a terminal, while no service runs."""
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import NoReturn
 from uuid import uuid4
 
 import psycopg
 import pytest
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
-from ordersaga import bootstrap_commands
+from ordersaga import bootstrap_commands, cli_maintenance
 from ordersaga.bus.kafka import KafkaBus
 from ordersaga.bus.protocol import BusUnavailable, Outgoing
 from ordersaga.cli import app
@@ -31,10 +32,59 @@ VALUES
 AUDIT = "SELECT actor, verb, reason FROM ordersaga.audit ORDER BY id"
 
 
-def test_maintenance_stops_orders_and_says_what_is_under_way(database_url: str) -> None:
+class Watch:
+    """Time that passes only while somebody waits for it."""
+
+    def __init__(self) -> None:
+        self.seconds = 100.0
+        self.at: dict[float, Callable[[], object]] = {}
+        """What happens when so much has passed."""
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+    def sleep(self, seconds: float) -> None:
+        self.seconds += seconds
+        for due in [due for due in self.at if due <= self.seconds - 100.0]:
+            self.at.pop(due)()
+
+
+@pytest.fixture
+def watch(monkeypatch: pytest.MonkeyPatch) -> Watch:
+    found = Watch()
+    monkeypatch.setattr(cli_maintenance, "time", found)
+    return found
+
+
+def begin(database_url: str, *arguments: str) -> Result:
+    command = ["maintenance", "begin", "--who", "night", "--why", "a move", *arguments]
+    return CliRunner().invoke(app, command, env={"DATABASE_URL": database_url})
+
+
+def test_nothing_is_said_to_be_left_before_every_process_has_closed_its_door(database_url: str, watch: Watch) -> None:
+    """One that could not read the board does so 16 s later at most; what it let in by then has begun 20 s later."""
     migrate(database_url, "ordersaga")
-    begun = ordersaga("maintenance", "begin", "--who", "night", "--why", "a move", DATABASE_URL=database_url)
-    assert (begun.returncode, begun.stdout) == (0, "new orders are not taken; nothing is under way\n")
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        watch.at[35.0] = lambda: connection.execute(LEFT)
+        begun = begin(database_url)
+    assert begun.exit_code == 1
+    assert begun.stdout.splitlines()[-1] == "new orders are not taken; 1 sagas and 0 messages are under way"
+    assert watch.seconds - 100.0 == 36.0
+
+
+def test_the_doors_of_processes_with_more_patience_close_later(
+    database_url: str, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    migrate(database_url, "ordersaga")
+    monkeypatch.setenv("ORDERSAGA_DATABASE_TIMEOUT_SECONDS", "30")
+    assert begin(database_url).exit_code == 0
+    assert watch.seconds - 100.0 == 76.0
+
+
+def test_maintenance_stops_orders_and_says_what_is_under_way(database_url: str, watch: Watch) -> None:
+    migrate(database_url, "ordersaga")
+    begun = begin(database_url)
+    assert (begun.exit_code, begun.stdout) == (0, "new orders are not taken; nothing is under way\n")
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute(LEFT)
         found = ordersaga("maintenance", "status", "--wait-seconds", "1", DATABASE_URL=database_url)

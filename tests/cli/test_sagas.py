@@ -9,6 +9,7 @@ from typing import NoReturn
 from uuid import UUID
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from ordersaga import bootstrap_commands
@@ -16,16 +17,22 @@ from ordersaga.cli import app
 from ordersaga.orchestrator.core.inputs import CancelAsked
 from ordersaga.orchestrator.core.instance import Requested, Status
 from ordersaga.orchestrator.core.reasons import Reason
+from ordersaga.orchestrator.runtime.circuits import AlwaysOpen
+from ordersaga.orchestrator.runtime.counting import Counting
+from ordersaga.orchestrator.runtime.handle import Handler
 from ordersaga.orchestrator.runtime.sagas import Sagas
 from ordersaga.orchestrator.runtime.verbs import Actor
 from ordersaga.orchestrator.sagas.create_order import CREATE_ORDER
+from ordersaga.orchestrator.store.board import PostgresBoard
 from ordersaga.orchestrator.store.protocol import NOT_RUN_HERE, CommitUnknown, SagaPage
 from ordersaga.wire import messages as m
+from ordersaga.wire.topics import Participant
 from tests.canaries import CUSTOMER
 from tests.cli.test_cli import ordersaga
-from tests.runtime.stage import Stage, new_saga_id, opened
+from tests.runtime.stage import TOPICS, Stage, new_saga_id, opened
 from tests.store.sagas import saga
 
+CARD = m.PaymentInfo(stripe_customer_id="cus_c4n4ry", payment_method_id="pm_c4n4ry")
 NOWHERE = "postgresql://nobody@nowhere/x"
 
 
@@ -39,8 +46,7 @@ def stage(database_url: str) -> Iterator[Stage]:
 def saga_id(stage: Stage) -> UUID:
     """One that waits for its payment."""
     found = stage.begin()
-    card = m.PaymentInfo(stripe_customer_id="cus_c4n4ry", payment_method_id="pm_c4n4ry")
-    for event in (m.OrderCreated(order_id="o-1"), m.PaymentInfoRetrieved(payment_info=card)):
+    for event in (m.OrderCreated(order_id="o-1"), m.PaymentInfoRetrieved(payment_info=CARD)):
         stage.handler.records([stage.answer(found, event)])
     return found
 
@@ -281,6 +287,56 @@ def test_so_many_are_resolved_as_one_says_and_those_that_are_wait_for_no_other(d
     assert sagas(database_url, *some) == (0, "", "resolve: none\n")
 
 
+@pytest.mark.parametrize("verb", ["retry", "resolve"])
+def test_what_has_changed_while_the_question_waited_is_not_done_with_what_was_known_then(
+    monkeypatch: pytest.MonkeyPatch, database_url: str, stage: Stage, verb: str
+) -> None:
+    changed, alike = going_back(stage, 1), going_back(stage, 2)
+
+    def answered_late(question: str, **_: bool) -> bool:
+        stage.handler.records([stage.answer(changed, m.OrderCancellationFailed(error="DATABASE_ERROR"))])
+        return True
+
+    before = stage.get(changed).revision
+    monkeypatch.setattr(typer, "confirm", answered_late)
+    many = ["sagas", verb, "--status", "CANCELLING", "--who", "night", "--why", "seen"]
+    done = CliRunner().invoke(app, many, env={"DATABASE_URL": database_url})
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith(f"1/2  {changed}") and lines[0].endswith("  not done: it has changed since")
+    assert lines[1].startswith(f"2/2  {alike}") and "not done" not in lines[1]
+    assert (done.exit_code, done.stderr) == (1, f"{verb}: 1 refused, 1 done\n")
+    found = stage.get(changed)
+    assert (found.revision, found.resolved) == (before + 1, None)
+    audit = ordersaga("audit", DATABASE_URL=database_url).stdout
+    assert f"{verb} {changed} by night (operator): seen: refused it has changed since" in audit
+
+
+class PaymentIsSilent(AlwaysOpen):
+    def shut(self) -> frozenset[Participant]:
+        return frozenset({Participant.PAYMENT})
+
+
+@pytest.mark.parametrize("which", ["one", "many"])
+def test_what_is_held_is_not_asked_of_a_service_that_answers_nobody_by_hand_neither(
+    database_url: str, stage: Stage, which: str
+) -> None:
+    held, board = stage.begin(), PostgresBoard(stage.pool)
+    handler = Handler(
+        stage.store, stage.sagas, stage.sent.extend, topics=TOPICS, counting=Counting(), gate=PaymentIsSilent()
+    )
+    for event in (m.OrderCreated(order_id="o-1"), m.PaymentInfoRetrieved(payment_info=CARD)):
+        handler.records([stage.answer(held, event)])
+    board.tell({Participant.PAYMENT: 5}, ())
+    retry = ("retry", held) if which == "one" else ("retry", "--status", "STARTED", "--yes")
+    code, told, said = sagas(database_url, *retry, "--why", "it is back")
+    assert code == 1 and "it is held until the payment service answers" in told + said
+    sent = "select count(*) from outbox where topic = 'payment_commands'"
+    assert (stage.one(sent), stage.get(held).outstanding) == (0, None)
+    board.tell({}, {Participant.PAYMENT})
+    assert sagas(database_url, *retry, "--why", "it is back")[0] == 0
+    assert stage.one(sent) == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -301,7 +357,7 @@ def test_one_says_which_are_meant(arguments: tuple[object, ...], said: str) -> N
 def test_where_the_answer_to_a_commit_was_lost_nothing_is_said_to_be_unchanged(
     monkeypatch: pytest.MonkeyPatch, many: bool
 ) -> None:
-    def lost(saga_id: UUID, by: Actor) -> NoReturn:
+    def lost(saga_id: UUID, by: Actor, *, revision: int | None = None) -> NoReturn:
         raise CommitUnknown("the answer to COMMIT was lost")
 
     one = saga()

@@ -6,7 +6,7 @@ from itertools import pairwise
 from ordersaga.delivery.outbox_memory import MemoryTable
 from ordersaga.orchestrator.runtime.admission import Admission, AdmissionLimits
 from ordersaga.orchestrator.runtime.bulletin import Bulletin
-from ordersaga.orchestrator.runtime.circuits import DEAF_SECONDS, PROBE_MOST_SECONDS, QUIET_SECONDS, Circuits
+from ordersaga.orchestrator.runtime.circuits import DEAF_SECONDS, PROBE_MOST_SECONDS, QUIET_SECONDS, AsPosted, Circuits
 from ordersaga.orchestrator.store.board_memory import MemoryBoard
 from ordersaga.orchestrator.store.board_protocol import Board, Silence
 from ordersaga.orchestrator.store.memory_tables import MemoryTables
@@ -225,4 +225,26 @@ def test_one_that_is_not_answered_here_may_have_answered_elsewhere_meanwhile() -
     found.learn({PAYMENT: Silence(commands=7, since=NOON)})
     assert found.shut() == {PAYMENT} and "since 2026-01-02 12:00:00 UTC" in found.health().detail
     found.learn({})
+    assert found.shut() == set()
+
+
+def test_a_command_goes_by_what_the_board_says_and_looks_again_where_it_takes_long() -> None:
+    shared = board()
+    found = AsPosted(lambda: shared.read(0).silences, silences_max=3)
+    shared.tell({PAYMENT: 3, ORDER: 2}, ())
+    found.looks_on(NOON)
+    assert found.shut() == {PAYMENT}
+    found.asked(PAYMENT)
+    shared.tell({ORDER: 1}, {PAYMENT})
+    found.looks_on(NOON + timedelta(seconds=0.5))
+    assert found.shut() == {PAYMENT}, "so soon it is not read again"
+    found.looks_on(NOON + timedelta(seconds=1))
+    assert found.shut() == {ORDER}
+
+
+def test_a_command_holds_nothing_where_circuits_are_turned_off() -> None:
+    shared = board()
+    shared.tell({PAYMENT: 1000}, ())
+    found = AsPosted(lambda: shared.read(0).silences, silences_max=0)
+    found.looks_on(NOON)
     assert found.shut() == set()

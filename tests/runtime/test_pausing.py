@@ -140,11 +140,12 @@ def test_a_pause_outlives_a_restart_and_costs_no_order(database_url: str) -> Non
             until(lambda: count(pool, overdue) == 1, "the answer is long overdue")
             waiting = api.saga(saga_id)
             assert (waiting["current_step"], waiting["steps"][0]["attempts"]) == ("CREATE_ORDER", 1)
-            assert _line(board.read(10)).endswith("1 sagas and 0 messages are under way")
+            assert _line(board.read(10), board.under_way(10)).endswith("1 sagas and 0 messages are under way")
             board.set_pause(paused=False, by="night", why="over")
             until(lambda: status_of(api, saga_id) == "COMPLETED", "the order is confirmed")
             assert {step["attempts"] for step in api.saga(saga_id)["steps"]} == {1}, "nobody was asked twice"
-            until(lambda: _line(board.read(10)) == "new orders are taken; nothing is under way", "all is done")
+            until(lambda: (board.under_way(10), board.read(10).outbox_rows) == (0, 0), "all is done")
+            assert _line(board.read(10), 0) == "new orders are taken; nothing is under way"
     pool.close()
     bus.close(1)
 

@@ -47,6 +47,15 @@ def test_who_waited_too_long_is_taken_back_and_nothing_is_in_doubt(kinds: Kinds)
     story.expect_notice(m.OrderCancelledNotice).ends(Status.COMPENSATED, reason=Reason.STEP_TIMED_OUT)
 
 
+@kinds_of_participants
+def test_a_step_that_is_held_is_not_begun_by_hand_before_its_participant_answers(kinds: Kinds) -> None:
+    story = order(steps_done=1, kinds=kinds).answers_nobody(Participant.PAYMENT).reply(CARD)
+    story.sent.clear()
+    story.retry().expect_verdict(Verdict.REFUSED).expect_nothing()
+    assert story.last.why == "it is held until the payment service answers"
+    story.answers_nobody().retry().expect(m.AuthorizePayment, to=Participant.PAYMENT)
+
+
 def test_an_outage_makes_few_looks() -> None:
     story, looks = order(steps_done=1).answers_nobody(Participant.PAYMENT).reply(CARD), 0
     while story.saga.status is Status.STARTED:

@@ -36,6 +36,7 @@ def commands(board: Board) -> dict[Participant, int]:
 
 def test_an_empty_board_lets_everything_pass(board: Board) -> None:
     assert board.read(10) == Posted()
+    assert board.under_way(10) == 0
 
 
 def test_silences_are_summed_until_there_is_an_answer(board: Board) -> None:

@@ -251,6 +251,8 @@ def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, A
 
 def _written(seen: Input) -> dict[str, Any]:
     written: dict[str, Any] = {"input": type(seen).__name__, **_plain(seen)}
+    if written.get("revision", 0) is None:  # releases that wrote histories did not know it
+        del written["revision"]
     if isinstance(seen, Happened):
         written |= {"event": type_of(seen.event), "payload": _plain(seen.event)}
     return written

@@ -68,6 +68,14 @@ def optional_text(parent: dict[str, Any], name: str, chars_max: int) -> str:
     return text
 
 
+def optional_number(parent: dict[str, Any], name: str) -> int | None:
+    """A whole number, 1 at least; None where it is absent or null."""
+    number = parent.get(name)
+    if number is not None and (type(number) is not int or number < 1):
+        raise WireError(name, "must be a whole number, 1 at least")
+    return number
+
+
 def required_text(parent: dict[str, Any], name: str, chars_max: int) -> str:
     text = optional_text(parent, name, chars_max).strip()
     if not text:

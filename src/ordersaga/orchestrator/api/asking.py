@@ -29,6 +29,7 @@ from ordersaga.web.problems import Refused
 from ordersaga.web.rate import Rate
 from ordersaga.web.reading import optional_text, required_text
 
+BEGUN_WITHIN_SECONDS = 10.0
 AnyRequest = Request[Any, Any, State]
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
@@ -62,7 +63,7 @@ class Api(Watched):
     orders_by_customer: Rate | None = None
     """How often one customer may order; None: as often as they like."""
     twins: Twins = field(default_factory=Twins)
-    begun_within_seconds: float = 10.0
+    begun_within_seconds: float = BEGUN_WITHIN_SECONDS
     """How long an order waits for its place in the database before its client is told to come again."""
 
     def view(self, instance: Instance[Any]) -> SagaView:

@@ -61,6 +61,14 @@ class OperatorRequest(Struct, kw_only=True):
     why: Annotated[str, Meta(min_length=1, max_length=500)]
 
 
+class SeenRequest(OperatorRequest, kw_only=True):
+    """Who steps in, and why. Recorded in the history. With a `revision` only if nothing has become of the saga since it
+    was looked at: else the answer is 409.
+    """
+
+    revision: Annotated[int, Meta(ge=1, description="Of the saga, when it was looked at")] | None = None
+
+
 def _settled_by_hand() -> Iterator[str]:
     for saga in EVERY:
         yield from (undo.name for undo in saga.undos())
@@ -108,6 +116,7 @@ class PlaceOperation(Operation):
 
 
 _RETRY = {"who": "night-shift", "why": "The payment service is back"}
+_SEEN = {"who": "night-shift", "why": "The payment service is back", "revision": 7}
 _SETTLE = {"who": "night-shift", "why": "Refunded in the provider's console", "undo": "revert_payment"}
 
 
@@ -115,6 +124,12 @@ _SETTLE = {"who": "night-shift", "why": "Refunded in the provider's console", "u
 class OperatorOperation(Operation):
     def __post_init__(self) -> None:
         self.request_body = _body(OperatorRequest, "An operator who tries again", _RETRY, required=True)
+
+
+@dataclass
+class SeenOperation(Operation):
+    def __post_init__(self) -> None:
+        self.request_body = _body(SeenRequest, "An operator who has looked at it", _SEEN, required=True)
 
 
 @dataclass

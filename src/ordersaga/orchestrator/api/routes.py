@@ -19,7 +19,7 @@ from ordersaga.orchestrator.api.asking import (
 from ordersaga.orchestrator.api.documents import (
     WHO_CHARS_MAX,
     CancelOperation,
-    OperatorOperation,
+    SeenOperation,
     SettleOperation,
     documented,
 )
@@ -35,7 +35,7 @@ from ordersaga.orchestrator.runtime.verbs import Actor
 from ordersaga.tokens import Principal, Role
 from ordersaga.web.access import FOR_ALL_ROLES, FOR_CUSTOMERS, FOR_OPERATORS, principal_of
 from ordersaga.web.problems import Refused
-from ordersaga.web.reading import must_be_json, optional_text, read_object, required_text
+from ordersaga.web.reading import must_be_json, optional_number, optional_text, read_object, required_text
 from ordersaga.wire.errors import WireError
 
 SagaId = Annotated[str, PathParameter(description="A UUID, as `POST /orders` answered it")]
@@ -92,16 +92,19 @@ def cancel_saga(request: AnyRequest, saga_id: SagaId, body: RawBody, api: TheApi
     opt=FOR_OPERATORS,
     status_code=202,
     sync_to_thread=True,
-    operation_class=OperatorOperation,
+    operation_class=SeenOperation,
     responses=documented(400, 404, 409, 413, 415, 500, 503),
     summary="Ask again now",
-    description="What is under way is asked for at once, what is stuck is taken up again; never what may be done twice",
+    description="What is under way is asked for at once, what is stuck is taken up again; never what may be done twice,"
+    " nor a step whose service answers nobody. With the `revision` as of which it was looked at only if nothing has"
+    " become of it since.",
     tags=["operators"],
 )
 def retry_saga(request: AnyRequest, saga_id: SagaId, body: RawBody, api: TheApi) -> VerbTaken:
     must_be_json(request)
-    decision = api.verbs.retry(uuid_or_404(saga_id), operator_of(request, read_object(body)))
-    return _taken(decision, "It is tried again.")
+    wish = read_object(body)
+    by, revision = operator_of(request, wish), optional_number(wish, "revision")
+    return _taken(api.verbs.retry(uuid_or_404(saga_id), by, revision=revision), "It is tried again.")
 
 
 @post(
@@ -127,18 +130,19 @@ def settle_saga(request: AnyRequest, saga_id: SagaId, body: RawBody, api: TheApi
     opt=FOR_OPERATORS,
     status_code=202,
     sync_to_thread=True,
-    operation_class=OperatorOperation,
-    responses=documented(400, 404, 413, 415, 500, 503),
+    operation_class=SeenOperation,
+    responses=documented(400, 404, 409, 413, 415, 500, 503),
     summary="Mark as seen to",
     description="The status stays, whatever it is. Something new to take back, a new `attention` or a failure lifts the"
-    " mark.",
+    " mark. With the `revision` as of which it was looked at only if nothing has become of it since: else it is 409,"
+    " and what is new stays alerted.",
     tags=["operators"],
 )
 def resolve_saga(request: AnyRequest, saga_id: SagaId, body: RawBody, api: TheApi) -> VerbTaken:
     must_be_json(request)
-    return _taken(
-        api.verbs.resolve(uuid_or_404(saga_id), operator_of(request, read_object(body))), "It is marked as resolved."
-    )
+    wish = read_object(body)
+    by, revision = operator_of(request, wish), optional_number(wish, "revision")
+    return _taken(api.verbs.resolve(uuid_or_404(saga_id), by, revision=revision), "It is marked as resolved.")
 
 
 def _actor(principal: Principal | None, wish: dict[str, Any]) -> Actor:

@@ -71,7 +71,8 @@ def get_admission(api: TheApi) -> AdmissionView:
 @_turn(
     "/admission/stop",
     "Take no new orders",
-    "They are answered 503 within a second or two, by every process. What is under way goes on.",
+    "They are answered 503 within a second or two, by every process that reaches the database. What is under way goes"
+    " on, and completions are not held up.",
 )
 def stop_orders(request: AnyRequest, body: RawBody, api: TheApi) -> AdmissionView:
     return _taken(api, _operator(request, body), taken=False)
@@ -95,7 +96,7 @@ def _admission(api: Api) -> AdmissionView:
         by=switch.by if switch else None,
         why=switch.why if switch else None,
         at=switch.at if switch else None,
-        sagas_under_way=posted.under_way,
+        sagas_under_way=api.board.under_way(_COUNTED_MAX),
         messages_under_way=posted.outbox_rows,
     )
 

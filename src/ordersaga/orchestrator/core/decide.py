@@ -61,7 +61,7 @@ def decide(
     """What becomes of `instance` when `seen` comes in at `now` (the database's clock). Never raises for what an input
     holds. `shut`: participants that answer nobody, of which no step is begun.
     """
-    shown = observe(definition, instance, seen, now)
+    shown = observe(definition, instance, seen, now, shut=shut)
     if isinstance(shown, Unmoved):
         return Decision(instance=instance, verdict=shown.verdict, why=shown.why)
     return _advanced(definition, instance, shown.record, now, shut)

@@ -49,6 +49,8 @@ class RetryAsked:
     """Ask again now, or take up again what is stuck."""
 
     by: Operator
+    revision: int | None = None
+    """As of which the saga was looked at: where it has changed since, nothing is done. None: however it is by now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,8 @@ class ResolveAsked:
     """A person has seen to it. The status stays."""
 
     by: Operator
+    revision: int | None = None
+    """The same: what came since has been seen by nobody."""
 
 
 Input = Happened | CommandDeadline | WindowDeadline | CancelAsked | RetryAsked | SettleAsked | ResolveAsked

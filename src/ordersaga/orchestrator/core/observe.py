@@ -8,6 +8,7 @@ status; what follows from the facts is `advance`'s business (`core.decide`).
 An input that shows nothing new leaves the instance as it was, with a verdict that says why.
 """
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -46,13 +47,17 @@ from ordersaga.orchestrator.core.recording import (
     with_fresh_attempts,
     with_step,
 )
+from ordersaga.wire.topics import Participant
 
 AnyInstance = Instance[Any]
 EARLY_EXPIRY = timedelta(minutes=1)
 """A `timer.expired` that comes earlier than this before the window's end is a mistake of the timer service's."""
 
 
-def observe(definition: Definition, record: AnyInstance, seen: Input, now: datetime) -> Shown:
+def observe(
+    definition: Definition, record: AnyInstance, seen: Input, now: datetime, *, shut: Collection[Participant] = ()
+) -> Shown:
+    """`shut`: see `decide`."""
     match seen:
         case Happened(event=event) if (fact := definition.facts.get(type(event))) is not None:
             return _fact(definition, record, fact, seen, now)
@@ -67,11 +72,11 @@ def observe(definition: Definition, record: AnyInstance, seen: Input, now: datet
         case CancelAsked(by=by):
             return cancel_asked(record, by)
         case RetryAsked():
-            return retry_asked(definition, record)
+            return retry_asked(definition, record, seen, shut)
         case SettleAsked():
             return settle_asked(definition, record, seen)
-        case ResolveAsked(by=operator):
-            return resolve_asked(record, operator, now)
+        case ResolveAsked():
+            return resolve_asked(record, seen, now)
 
 
 # --- silence --------------------------------------------------------------------------------------

@@ -4,14 +4,15 @@ None of it overrules a rule: a command that a bare participant would carry out t
 and an order that a runner has is not cancelled.
 """
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
 from msgspec.structs import replace
 
 from ordersaga.orchestrator.core.definition import Definition, Step, Undo
-from ordersaga.orchestrator.core.inputs import Operator, SettleAsked, Verdict
-from ordersaga.orchestrator.core.instance import Became, Direction, Instance, Resolved, Status
+from ordersaga.orchestrator.core.inputs import ResolveAsked, RetryAsked, SettleAsked, Verdict
+from ordersaga.orchestrator.core.instance import Became, Direction, Instance, Outstanding, Resolved, Status
 from ordersaga.orchestrator.core.needs import Need, needs
 from ordersaga.orchestrator.core.recording import (
     Observation,
@@ -23,20 +24,40 @@ from ordersaga.orchestrator.core.recording import (
     with_step,
 )
 from ordersaga.orchestrator.core.repeats import told_of_repeats
+from ordersaga.wire.topics import Participant
 
 AnyInstance = Instance[Any]
 
 
-def retry_asked(definition: Definition, record: AnyInstance) -> Shown:
-    out, stuck = record.outstanding, record.stuck
-    if stuck is not None:
+CHANGED_SINCE = "it has changed since"
+
+
+def retry_asked(
+    definition: Definition, record: AnyInstance, wish: RetryAsked, shut: Collection[Participant] = ()
+) -> Shown:
+    """`shut`: participants that answer nobody."""
+    if wish.revision not in (None, record.revision):
+        return Unmoved(Verdict.REFUSED, CHANGED_SINCE)
+    if (stuck := record.stuck) is not None:
         if stuck.accepted:
             return Unmoved(Verdict.REFUSED, "a runner has the order")
         return Observation(replace(record, stuck=replace(stuck, retry=True)))
     if record.held_since is not None:
-        return Observation(replace(record, resume_at=None))
-    if out is None:
+        return _held_no_more(definition, record, shut)
+    if record.outstanding is None:
         return Unmoved(Verdict.REFUSED, "nothing is under way")
+    return _asked_again(definition, record, record.outstanding)
+
+
+def _held_no_more(definition: Definition, record: AnyInstance, shut: Collection[Participant]) -> Shown:
+    """By hand neither is anything begun that would be in doubt then."""
+    step = definition.step_after(record.step)
+    if step is not None and step.do.to in shut:
+        return Unmoved(Verdict.REFUSED, f"it is held until the {step.do.to.value} service answers")
+    return Observation(replace(record, resume_at=None))
+
+
+def _asked_again(definition: Definition, record: AnyInstance, out: Outstanding) -> Shown:
     step = definition.step(out.step)
     if out.direction is Direction.DO and definition.attempts_max(step, record.steps[step.name]) == 1:
         return Unmoved(Verdict.REFUSED, "it may be done twice")
@@ -75,7 +96,10 @@ def _settle_step(definition: Definition, record: AnyInstance, step: Step) -> Sho
     return Observation(with_step(record, replace(known, became=Became.SETTLED)))
 
 
-def resolve_asked(record: AnyInstance, by: Operator, now: datetime) -> Shown:
+def resolve_asked(record: AnyInstance, wish: ResolveAsked, now: datetime) -> Shown:
+    if wish.revision not in (None, record.revision):
+        return Unmoved(Verdict.REFUSED, CHANGED_SINCE)
+    by = wish.by
     resolved = Resolved(actor=by.actor, role=by.role, why=by.why, at=now)
     return Observation(replace(record, resolved=resolved))
 

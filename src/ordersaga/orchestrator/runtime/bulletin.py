@@ -15,6 +15,8 @@ from ordersaga.orchestrator.store.board_protocol import SHOWN_MAX, Board, Troubl
 
 EVERY_SECONDS = 1.0
 BEHIND_EVERY_SECONDS = 0.25
+RESTART_MOST_SECONDS = 5.0
+"""Until it is tried again, where the board could not be read for a while."""
 TELL_EVERY_SECONDS = 600.0
 _log = structlog.get_logger(__name__)
 
@@ -51,7 +53,8 @@ class Bulletin(Looped):
         self._clock = clock or SystemClock()
         self._troubled = Troubled()
         self._tell_again_at = 0.0
-        self._loop = Loop("bulletin", self.turn, clock=self._clock, randomness=randomness, restart_most_seconds=5.0)
+        restart = RESTART_MOST_SECONDS
+        self._loop = Loop("bulletin", self.turn, clock=self._clock, randomness=randomness, restart_most_seconds=restart)
 
     def turn(self) -> None:
         self._tell_behind(self._admission.behind_seconds)

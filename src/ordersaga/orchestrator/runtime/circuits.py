@@ -12,7 +12,7 @@ the next step. Probes are each process's own.
 import math
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from threading import Lock
 from time import monotonic
 from typing import Protocol
@@ -31,6 +31,8 @@ DEAF_SECONDS = 15.0
 are divided anew within this time. Till then silence says nothing of anybody; nor does it while what was said meanwhile
 is only being read.
 """
+POSTED_FOR = timedelta(seconds=1)
+"""A command that takes long looks at the board again."""
 PROBE_FIRST_SECONDS, PROBE_MOST_SECONDS = 5.0, 20.0
 """Between two steps that are let through: twice as long after each that was not answered."""
 
@@ -69,6 +71,29 @@ class AlwaysOpen:
 
 
 ALWAYS_OPEN = AlwaysOpen()
+
+
+class AsPosted(AlwaysOpen):
+    """For a single command, which hears nobody itself: shut is whoever answers nobody by what the board says. It lets
+    no step through to see: that is for processes that hear the answer.
+    """
+
+    def __init__(self, silences: Callable[[], Mapping[Participant, Silence]], *, silences_max: int) -> None:
+        """`silences`: as the board has them now. `silences_max`: as for `Circuits`."""
+        self._silences = silences
+        self._silences_max = silences_max
+        self._shut: frozenset[Participant] = frozenset()
+        self._again_at: datetime | None = None
+
+    def shut(self) -> frozenset[Participant]:
+        return self._shut
+
+    def looks_on(self, now: datetime) -> None:
+        """About once a second: a command may take up thousands of sagas, one after the other."""
+        if self._again_at is None or now >= self._again_at:
+            posted = self._silences().items()
+            self._shut = frozenset(name for name, one in posted if 0 < self._silences_max <= one.commands)
+            self._again_at = now + POSTED_FOR
 
 
 class Circuits:

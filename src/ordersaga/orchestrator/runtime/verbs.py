@@ -133,9 +133,11 @@ class Verbs:
         wish = CancelAsked(Requested(actor=by.name, role=by.role, reason=reason, why=by.reason))
         return self._asked(saga_id, wish, "cancel", by)
 
-    def retry(self, saga_id: UUID, by: Actor) -> Decision | None:
-        """Ask again now, or take up again what is stuck."""
-        return self._asked(saga_id, RetryAsked(_operator(by)), "retry", by)
+    def retry(self, saga_id: UUID, by: Actor, *, revision: int | None = None) -> Decision | None:
+        """Ask again now, or take up again what is stuck. `revision`: as of which the saga was looked at; where it has
+        changed since, that is refused. None: however it is by now.
+        """
+        return self._asked(saga_id, RetryAsked(_operator(by), revision), "retry", by)
 
     def settle(self, saga_id: UUID, undo: str, by: Actor) -> Decision | None:
         """What `undo` (the name of its command) would take back was taken back by other means; or what a command after
@@ -143,9 +145,11 @@ class Verbs:
         """
         return self._asked(saga_id, SettleAsked(_operator(by), undo), "settle", by, {"undo": undo})
 
-    def resolve(self, saga_id: UUID, by: Actor) -> Decision | None:
-        """A person has seen to it: no alert any more, until there is something new."""
-        return self._asked(saga_id, ResolveAsked(_operator(by)), "resolve", by)
+    def resolve(self, saga_id: UUID, by: Actor, *, revision: int | None = None) -> Decision | None:
+        """A person has seen to it: no alert any more, until there is something new. `revision`: as for `retry`; what
+        came since has been seen by nobody.
+        """
+        return self._asked(saga_id, ResolveAsked(_operator(by), revision), "resolve", by)
 
     def _asked(
         self, saga_id: UUID, wish: Input, verb: str, by: Actor, more: Mapping[str, str] = _NOTHING

@@ -52,8 +52,8 @@ class PostgresBoard:
             if name in _KNOWN
         }
         asked = {"most": most, "shown": SHOWN_MAX, "process": process, "behind_for_seconds": BEHIND_FOR_SECONDS}
-        (found,) = self._ask(_SQL["under_way"], asked)
-        started, going_back, outbox_rows, behind_seconds, *more = found
+        (found,) = self._ask(_SQL["posted"], asked)
+        started, outbox_rows, behind_seconds, *more = found
         failed, attention, dead_letters, orphans, deadlines, taken, by, why, at, *pause = more
         troubled = Troubled(
             failed=failed, attention=attention, dead_letters=dead_letters, orphans=orphans, deadlines=deadlines
@@ -63,7 +63,6 @@ class PostgresBoard:
             switch=None if at is None else Switch(taken=taken, by=by, why=why, at=at.astimezone(UTC)),
             pause=_pause(*pause),
             started=started,
-            going_back=going_back,
             outbox_rows=outbox_rows,
             behind_seconds=behind_seconds,
             troubled=troubled,
@@ -72,6 +71,10 @@ class PostgresBoard:
     def behind(self, *, process: str = "") -> float:
         ((seconds,),) = self._ask(_SQL["behind"], {"process": process, "behind_for_seconds": BEHIND_FOR_SECONDS})
         return float(seconds)
+
+    def under_way(self, most: int) -> int:
+        ((count,),) = self._ask(_SQL["under_way"], {"most": most})
+        return int(count)
 
     def set_switch(self, *, taken: bool, by: str, why: str, role: str = "operator") -> Switch:
         ((at,),) = self._ask(_SQL["set_admission"], {"taken": taken, "by": by, "role": role, "why": why})

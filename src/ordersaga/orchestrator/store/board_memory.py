@@ -7,7 +7,7 @@ from threading import Lock
 
 import msgspec
 
-from ordersaga.orchestrator.core.instance import GOING_BACK, Status
+from ordersaga.orchestrator.core.instance import UNDER_WAY, Status
 from ordersaga.orchestrator.store.board_protocol import (
     BEHIND_FOR_SECONDS,
     SHOWN_MAX,
@@ -18,6 +18,7 @@ from ordersaga.orchestrator.store.board_protocol import (
     Troubled,
 )
 from ordersaga.orchestrator.store.memory_tables import MemoryTables
+from ordersaga.orchestrator.store.protocol import DeadlineKind
 from ordersaga.wire.topics import Participant
 
 
@@ -50,7 +51,6 @@ class MemoryBoard:
         tables = self._tables
         with tables.changed:
             started = sum(row.status is Status.STARTED for row in tables.sagas.values())
-            going_back = sum(row.status in GOING_BACK for row in tables.sagas.values())
             states = [(row.status, msgspec.json.decode(row.state)) for row in tables.sagas.values()]
             unseen = [(status, state) for status, state in states if not state.get("resolved")]
             letters = sum(one.settled is None for one in tables.dead_letters.values())
@@ -70,7 +70,6 @@ class MemoryBoard:
                 switch=self._switch,
                 pause=self._pause_now(),
                 started=min(started, most),
-                going_back=min(going_back, most),
                 outbox_rows=min(len(tables.outbox.rows), most),
                 behind_seconds=self._behind_but(process),
                 troubled=troubled,
@@ -79,6 +78,13 @@ class MemoryBoard:
     def behind(self, *, process: str = "") -> float:
         with self._lock:
             return self._behind_but(process)
+
+    def under_way(self, most: int) -> int:
+        tables = self._tables
+        with tables.changed:
+            found = {saga_id for saga_id, row in tables.sagas.items() if row.status in UNDER_WAY}
+            found |= {saga_id for saga_id, kind in tables.deadlines if kind is DeadlineKind.COMMAND}
+        return min(len(found), most)
 
     def set_switch(self, *, taken: bool, by: str, why: str, role: str = "operator") -> Switch:
         with self._lock:

@@ -71,17 +71,10 @@ class Posted:
     """None where nobody ever paused: all is read."""
     started: int = 0
     """Sagas on their way forward, counted as far as was asked for."""
-    going_back: int = 0
-    """Sagas that are being taken back, counted likewise."""
     outbox_rows: int = 0
     behind_seconds: float = 0.0
     """How long what comes now waits until it is read, at that of the other processes where it waits longest."""
     troubled: Troubled = Troubled()
-
-    @property
-    def under_way(self) -> int:
-        """Sagas that wait for an answer, or for a participant."""
-        return self.started + self.going_back
 
 
 class Board(Protocol):
@@ -100,6 +93,11 @@ class Board(Protocol):
 
     def behind(self, *, process: str = "") -> float:
         """`Posted.behind_seconds` alone, which costs next to nothing whatever is under way. Raises `StoreError`."""
+
+    def under_way(self, most: int) -> int:
+        """Sagas that wait for an answer, or for a participant: also those that have ended and take back what came late.
+        It looks at every deadline, so it is for who asks now and then. `most`: how far to count. Raises `StoreError`.
+        """
 
     def set_switch(self, *, taken: bool, by: str, why: str, role: str = "operator") -> Switch:
         """The audit has it, with the role in which `by` acts. Raises `StoreError`."""

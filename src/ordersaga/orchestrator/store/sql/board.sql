@@ -35,11 +35,10 @@ RETURNING process;
 SELECT coalesce(max(seconds), 0) FROM behind
 WHERE process <> :process AND abs(extract(epoch FROM clock_timestamp() - at)) < :behind_for_seconds;
 
--- name: under_way(most, shown, process, behind_for_seconds)
+-- name: posted(most, shown, process, behind_for_seconds)
 -- Whether orders are taken, and how much there is to do: counted as far as matters.
 SELECT
     (SELECT count(*) FROM (SELECT FROM sagas WHERE status = 'STARTED' LIMIT :most) started),
-    (SELECT count(*) FROM (SELECT FROM sagas WHERE status IN ('COMPENSATING', 'CANCELLING') LIMIT :most) going_back),
     (SELECT count(*) FROM (SELECT FROM outbox LIMIT :most) waiting),
     (SELECT coalesce(max(seconds), 0) FROM behind
      WHERE process <> :process AND abs(extract(epoch FROM clock_timestamp() - at)) < :behind_for_seconds),
@@ -53,6 +52,15 @@ SELECT
 FROM (VALUES (1)) one (row)
 LEFT JOIN LATERAL (SELECT * FROM admission ORDER BY at DESC LIMIT 1) newest ON true
 LEFT JOIN LATERAL (SELECT * FROM consumption ORDER BY at DESC LIMIT 1) pause ON true;
+
+-- name: under_way(most)
+-- Sagas of which something is out, or to be asked for. One that has ended and takes back what came late is known by its
+-- deadline.
+SELECT count(*) FROM (
+    SELECT id FROM sagas WHERE status IN ('STARTED', 'COMPENSATING', 'CANCELLING')
+    UNION SELECT saga_id FROM deadlines WHERE kind = 'command'
+    LIMIT :most
+) one;
 
 -- name: set_admission(taken, by, role, why)
 -- From now on; after the word before, also where the clock went back since.
