@@ -1,11 +1,14 @@
 """A saga that knows less of itself than the log does is led along what is there, whatever clocks say."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 from ordersaga.bus.protocol import Outgoing, Record
 from ordersaga.orchestrator.core.decide import decide, start
+from ordersaga.orchestrator.core.definition import Kind
 from ordersaga.orchestrator.core.inputs import Happened
 from ordersaga.orchestrator.core.instance import Became, Direction, Instance, Status
 from ordersaga.orchestrator.runtime.following import follow
@@ -15,14 +18,13 @@ from ordersaga.orchestrator.runtime.track import Track, own_of
 from ordersaga.orchestrator.runtime.turn import Turn
 from ordersaga.orchestrator.sagas.create_order import CREATE_ORDER, Customer, OrderData
 from ordersaga.orchestrator.store.protocol import Loaded
-from ordersaga.testing.story import BARE, NOON, SAGA_ID
+from ordersaga.testing.story import BARE, FULL, NOON, SAGA_ID
 from ordersaga.wire import messages as m
 from ordersaga.wire.codec import decode_event, encode
 from ordersaga.wire.ids import message_id
-from ordersaga.wire.topics import Topics
+from ordersaga.wire.topics import Participant, Topics
 
 DEFINITION = replace(CREATE_ORDER, kinds=BARE)
-SAGAS = Sagas([DEFINITION])
 TOPICS = Topics()
 INFO = m.PaymentInfoRetrieved(payment_info=m.PaymentInfo(stripe_customer_id="cus_1", payment_method_id="pm_1"))
 AUTHORIZED = m.PaymentAuthorized(payment_id="p-1", payment_intent_id="pi-1", order_id="o-1", status="AUTHORIZED")
@@ -60,17 +62,18 @@ class Life:
             self._own("cancel_order", one, value)
         return self
 
-    def told(self, *events: m.Event, skewed_seconds: float = 0.0) -> "Life":
+    def told(self, *events: m.Event, skewed_seconds: float = 0.0, answers: UUID | None = None) -> "Life":
         for event in events:
             at = NOON + timedelta(seconds=self._seconds() + skewed_seconds)
-            value = encode(event, correlation_id=SAGA_ID, timestamp=at, source="test")
+            value = encode(event, correlation_id=SAGA_ID, timestamp=at, source="test", causation_id=answers)
             record = Record("events", 0, self._seconds(), None, value, (), int(at.timestamp() * 1000))
             envelope: Any = decode_event(value)
             self.track.letters.append(Letter(record, envelope))
         return self
 
-    def followed(self) -> Instance[Any]:
-        turn = Turn(SAGAS, TOPICS, Loaded(now=NOON + timedelta(hours=1), instances={SAGA_ID: self.saga}))
+    def followed(self, kinds: Mapping[Participant, Kind] = BARE) -> Instance[Any]:
+        sagas = Sagas([replace(CREATE_ORDER, kinds=kinds)])
+        turn = Turn(sagas, TOPICS, Loaded(now=NOON + timedelta(hours=1), instances={SAGA_ID: self.saga}))
         follow(turn, self.track)
         self.messages = [message for change in turn.batch().changes for message in change.messages]
         found = turn.now_of(SAGA_ID)
@@ -143,6 +146,19 @@ def test_all_that_was_taken_back_is_known_to_be() -> None:
     cancel_timer = message_id(SAGA_ID, "START_TIMER", Direction.UNDO, "o-1")
     saga = life.took_back(cancel_timer).told(m.TimerCancelled(order_id="o-1")).followed()
     assert (saga.status, saga.reason) == (Status.CANCELLED, "CUSTOMER_REQUEST")
+    assert life.commands() == []
+
+
+def test_full_services_name_what_they_answer_and_it_is_recognised() -> None:
+    life = Life()
+    for step, event in (
+        ("GET_USER_DATA", INFO),
+        ("AUTHORIZE_PAYMENT", AUTHORIZED),
+        ("UPDATE_ORDER_STATUS", UPDATED),
+        ("START_TIMER", STARTED_TIMER),
+    ):
+        life.asked(step).told(event, answers=message_id(SAGA_ID, step, Direction.DO))
+    assert life.followed(FULL).status is Status.COMPLETED
     assert life.commands() == []
 
 
