@@ -98,6 +98,11 @@ class MachineBus:
             raise BusUnavailable("no broker answers")
         return self._bus.written_since(records, since_ms, timeout_seconds, before_ms)
 
+    def read_log(
+        self, topics: Collection[str], take: Callable[[Record], None], since_ms: int, idle_seconds: float
+    ) -> None:
+        self._bus.read_log(topics, take, since_ms, idle_seconds)
+
     def partitions(self) -> Mapping[str, int]:
         return self._bus.partitions()
 

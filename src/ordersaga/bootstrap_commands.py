@@ -20,6 +20,7 @@ from ordersaga.orchestrator.runtime.dead_letters import DeadLetters
 from ordersaga.orchestrator.runtime.doctor import Doctor
 from ordersaga.orchestrator.runtime.doctor_access import BrokerDoor, DatabaseDoor
 from ordersaga.orchestrator.runtime.handle import Handler
+from ordersaga.orchestrator.runtime.retracing import Retraced, Retracing
 from ordersaga.orchestrator.runtime.sagas import Sagas
 from ordersaga.orchestrator.runtime.verbs import Verbs
 from ordersaga.orchestrator.store import migrate as migrations
@@ -73,6 +74,17 @@ def check_nobody_reads(settings: Settings) -> None:
     if found:
         names = ", ".join(sorted(one.client_id for one in found))
         raise BusRefused(f"the group {settings.kafka_group} cannot go back while somebody reads for it: stop {names}")
+
+
+def retrace(settings: Settings, since: datetime, *, by: str, why: str) -> Retraced:
+    """Lead the sagas that are STARTED along what the log has of them since then. Raises `BusError`, `StoreError`."""
+    _, store, sagas, handler = _handling(settings)
+    bus = kafka_bus(settings)
+    try:
+        retracing = Retracing(store, handler, sagas, bus, topics_of(settings))
+        return retracing.run(int(since.timestamp() * 1000), by=by, why=why)
+    finally:
+        bus.close(2.0)
 
 
 def read_again(settings: Settings, since: datetime) -> Mapping[str, int]:

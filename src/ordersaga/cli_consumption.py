@@ -11,6 +11,7 @@ from ordersaga.cli_errors import as_options, read_settings, told_in_one_line
 from ordersaga.cli_options import EnvFile, Who, Why, board
 
 if TYPE_CHECKING:
+    from ordersaga.orchestrator.runtime.retracing import Retraced
     from ordersaga.orchestrator.store.board_protocol import Pause
 
 app = typer.Typer(
@@ -64,6 +65,9 @@ def read_again(
     No orchestrator may run; where one does, nothing is changed. Consumption is paused by it: start one, then resume,
     and deadlines wait until all of it is read. What is known already is recognised and changes nothing.
 
+    Sagas that are STARTED are led along what was asked and answered since, so that nobody is asked twice. Where this
+    fails, do it once more before an orchestrator starts.
+
     Example: ordersaga consumption read-again --since 2026-01-31T09:00:00Z --why "restored from the backup of nine"
     """
     with told_in_one_line():
@@ -76,16 +80,24 @@ def read_again(
         bootstrap_commands.check_nobody_reads(settings)
         typer.echo(_line(bootstrap_commands.board(settings).set_pause(paused=True, by=who, why=why)))
         try:
+            led = bootstrap_commands.retrace(settings, moment, by=who, why=why)
+            typer.echo(_led(led))
             again = bootstrap_commands.read_again(settings, moment)
         except Exception:
-            typer.echo("consumption is paused; to go on without: ordersaga consumption resume", err=True)
+            typer.echo("consumption is paused, and no orchestrator may start: do it once more", err=True)
             raise
         for topic, count in again.items():
             typer.echo(f"{topic:24} {count:,} records will be read again")
-        said = f"{sum(again.values())} records since {moment:%Y-%m-%dT%H:%M:%SZ}"
+        said = f"{sum(again.values())} records since {moment:%Y-%m-%dT%H:%M:%SZ}; {_led(led)}"
         if problem := bootstrap_commands.noted(settings, verb="read again", by=who, why=why, outcome=said):
             typer.echo(f"it is done, and not in the audit: {problem}", err=True)
         typer.echo("start an orchestrator, then: ordersaga consumption resume")
+
+
+def _led(led: "Retraced") -> str:
+    now = ", ".join(f"{count:,} {status.value}" for status, count in sorted(led.now.items())) or "none"
+    left = f"; {led.unknown_versions:,} are of a version that is not known here" if led.unknown_versions else ""
+    return f"{led.began:,} sagas were STARTED; by what the log has they are: {now}{left}"
 
 
 def _line(pause: "Pause | None") -> str:

@@ -399,5 +399,21 @@ def test_the_log_can_be_searched_span_by_span(bus: Bus, topic: str, group: str) 
         assert [record for record, is_written in zip(records, answers, strict=True) if is_written] == batch
 
 
+def test_the_log_is_read_from_a_moment_on_without_a_group(bus: Bus, topic: str, group: str) -> None:
+    publish(bus, *numbered(topic, 10))
+    Event().wait(0.005)  # so that the next are younger
+    publish(bus, *(Outgoing(topic, b"k", b"%d" % number) for number in range(100, 110)))
+    stamps = {record.value: record.timestamp_ms for record in read_all(bus, topic, 20, group)}
+    taken: list[Record] = []
+    bus.read_log([topic, "no-such-topic"], taken.append, stamps[b"100"], 10)
+    assert [record.value for record in taken] == [b"%d" % number for number in range(100, 110)]
+    taken.clear()
+    bus.read_log([topic], taken.append, stamps[b"0"] - 1_000, 10)
+    assert len(taken) == 20
+    bus.read_log([topic], taken.append, stamps[b"100"] + 3_600_000, 10)
+    bus.read_log([], taken.append, 0, 10)
+    assert len(taken) == 20
+
+
 def test_a_bus_that_answers_says_so(bus: Bus) -> None:
     bus.check(5)

@@ -15,6 +15,7 @@ from ordersaga.bus.protocol import BusUnavailable, Outgoing
 from ordersaga.cli import app
 from ordersaga.delivery.outbox_memory import MemoryTable
 from ordersaga.local.kafka import Kafka
+from ordersaga.orchestrator.runtime.retracing import Retraced
 from ordersaga.orchestrator.store.board_memory import MemoryBoard
 from ordersaga.orchestrator.store.memory_tables import MemoryTables
 from ordersaga.orchestrator.store.migrate import migrate
@@ -160,11 +161,12 @@ def test_where_going_back_fails_in_the_middle_it_is_said_that_consumption_is_pau
     board = MemoryBoard(MemoryTables(outbox=MemoryTable()))
     monkeypatch.setattr(bootstrap_commands, "board", lambda settings: board)
     monkeypatch.setattr(bootstrap_commands, "check_nobody_reads", lambda settings: None)
+    monkeypatch.setattr(bootstrap_commands, "retrace", lambda settings, since, by, why: Retraced())
     monkeypatch.setattr(bootstrap_commands, "read_again", fails)
     settings = {"DATABASE_URL": "postgresql://nobody@nowhere/x", "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
     command = ["consumption", "read-again", "--since", "2026-01-31T09:00:00Z", "--why", "restored"]
     done = CliRunner().invoke(app, command, env=settings)
     assert done.exit_code == 1 and "ordersaga: no broker answers" in done.stderr
-    assert "consumption is paused; to go on without: ordersaga consumption resume" in done.stderr
+    assert "consumption is paused, and no orchestrator may start: do it once more" in done.stderr
     pause = board.read(0).pause
     assert pause and pause.paused and pause.why == "restored"

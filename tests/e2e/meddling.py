@@ -108,6 +108,11 @@ class MeddlingBus:
     def producer(self, *, client_id: str) -> Producer:
         return _Producer(self._bus.producer(client_id=client_id), self._silenced)
 
+    def read_log(
+        self, topics: Collection[str], take: Callable[[Record], None], since_ms: int, idle_seconds: float
+    ) -> None:
+        self._bus.read_log(topics, take, since_ms, idle_seconds)
+
     def partitions(self) -> Mapping[str, int]:
         return self._bus.partitions()
 

@@ -148,23 +148,39 @@ class KafkaBus:
     def written_since(
         self, records: Sequence[Outgoing], since_ms: int, timeout_seconds: float, before_ms: int | None = None
     ) -> Sequence[bool]:
+        wanted = {identity_of(record) for record in records}
+        found: Counter[Identity] = Counter()
+
+        def count(record: Record) -> None:
+            identity = (record.topic, record.key or b"", record.value or b"", record.headers)
+            if identity in wanted:
+                found[identity] += 1
+
         until = time.monotonic() + timeout_seconds
-        counts = self._ask(AdminSession.partitions, timeout_seconds)
-        # All of a topic: how many it had when a record was sent is not known, and a key's partition depends on it.
-        topics = sorted({record.topic for record in records})
-        partitions = [(topic, number) for topic in topics for number in range(counts.get(topic, 0))]
+        partitions = self._partitions_of({record.topic for record in records}, timeout_seconds)
         if not partitions:
             return [False] * len(records)
-        wanted = {identity_of(record) for record in records}
 
         def read(reader: ReaderSession) -> Iterator[Record]:
             return reader.read(partitions, since_ms, until, before_ms)
 
         try:
-            found = bounded(lambda: self._find(wanted, read), until - time.monotonic())
+            bounded(lambda: self._read(read, count), until - time.monotonic())
         except BusError as error:
             raise BusUnavailable(str(error)) from error
         return [_counted(found, identity_of(record)) for record in records]
+
+    def read_log(
+        self, topics: Collection[str], take: Callable[[Record], None], since_ms: int, idle_seconds: float
+    ) -> None:
+        partitions = self._partitions_of(topics, idle_seconds)
+        if not partitions:
+            return
+        until = time.monotonic() + idle_seconds
+        try:
+            self._read(lambda reader: reader.read(partitions, since_ms, until, idle_seconds=idle_seconds), take)
+        except BusError as error:
+            raise BusUnavailable(str(error)) from error
 
     def close(self, timeout_seconds: float) -> None:
         until = time.monotonic() + timeout_seconds
@@ -174,17 +190,19 @@ class KafkaBus:
         if admin is not None:
             in_background(admin.close)
 
-    def _find(self, wanted: set[Identity], read: Callable[[ReaderSession], Iterator[Record]]) -> Counter[Identity]:
-        found: Counter[Identity] = Counter()
+    def _read(self, read: Callable[[ReaderSession], Iterator[Record]], take: Callable[[Record], None]) -> bool:
         reader = ReaderSession(self._clients.open_reader(f"{self._client_id}-reader"))
         try:
             for record in read(reader):
-                identity = (record.topic, record.key or b"", record.value or b"", record.headers)
-                if identity in wanted:
-                    found[identity] += 1
+                take(record)
         finally:
             reader.close()
-        return found
+        return True
+
+    def _partitions_of(self, topics: Collection[str], timeout_seconds: float) -> Sequence[tuple[str, int]]:
+        """All of each: how many a topic had when a record was sent is not known, and a key's depends on it."""
+        counts = self._ask(AdminSession.partitions, timeout_seconds)
+        return [(topic, number) for topic in sorted(topics) for number in range(counts.get(topic, 0))]
 
     def _topic_exists(self, topic: str, timeout_seconds: float) -> bool:
         """What exists is remembered for a minute; what does not is looked for once a second at most."""

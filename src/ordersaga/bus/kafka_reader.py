@@ -17,8 +17,15 @@ class ReaderSession:
         leave_none_out(client._fetcher)
 
     def read(
-        self, partitions: Sequence[TopicPartition], since_ms: int, until: float, before_ms: int | None = None
+        self,
+        partitions: Sequence[TopicPartition],
+        since_ms: int,
+        until: float,
+        before_ms: int | None = None,
+        *,
+        idle_seconds: float | None = None,
     ) -> Iterator[Record]:
+        """`until`: by when it is done, on the monotonic clock; with `idle_seconds` so long after the last record."""
         tps = [place(topic, partition) for topic, partition in partitions]
         with translated():
             self._client.assign(tps)
@@ -36,6 +43,8 @@ class ReaderSession:
                 polled = self._client.poll(timeout_ms=min(_left_ms(until), 500))
                 for tp, batch in polled.items():
                     yield from (as_record(read) for read in batch if read.offset < ends[tp])
+                if polled and idle_seconds is not None:
+                    until = time.monotonic() + idle_seconds
                 for tp in list(open_ends):
                     if (self._client.position(tp, timeout_ms=_left_ms(until)) or 0) >= open_ends[tp]:
                         del open_ends[tp]

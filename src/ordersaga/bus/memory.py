@@ -10,7 +10,7 @@ wait). Nothing survives the process.
 
 import math
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from threading import Condition
 
 from ordersaga.bus.memory_group import Group, Member
@@ -141,6 +141,16 @@ class MemoryBus:
 
     def check(self, timeout_seconds: float) -> None:
         pass
+
+    def read_log(
+        self, topics: Collection[str], take: Callable[[Record], None], since_ms: int, idle_seconds: float
+    ) -> None:
+        with self._changed:
+            logs = [list(log) for topic in topics for log in self._log.get(topic, ())]
+        for log in logs:
+            first = next((number for number, record in enumerate(log) if record.timestamp_ms >= since_ms), len(log))
+            for record in log[first:]:
+                take(record)
 
     def close(self, timeout_seconds: float) -> None:
         for consumer in self._consumers:

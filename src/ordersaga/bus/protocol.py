@@ -9,7 +9,7 @@ Two implementations: `bus.kafka` (Apache Kafka) and `bus.memory` (one process, l
 over both.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
@@ -258,6 +258,15 @@ class Bus(Protocol):
         that meet leave nothing out. A topic that does not exist has nothing to read. A producer that is alive may
         still write a record after this said no. Raises `BusUnavailable`, also when reading takes longer than the
         timeout.
+        """
+
+    def read_log(
+        self, topics: Collection[str], take: Callable[[Record], None], since_ms: int, idle_seconds: float
+    ) -> None:
+        """Hand each record that was written since then (Unix time), to the end that the log has now, to `take`: those
+        of one partition in their order. No group is moved by it. A topic that does not exist has nothing to read.
+
+        Raises `BusUnavailable`, also when nothing comes for so long: some were handed over then.
         """
 
     def check(self, timeout_seconds: float) -> None:

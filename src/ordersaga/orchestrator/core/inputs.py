@@ -72,7 +72,18 @@ class ResolveAsked:
     """The same: what came since has been seen by nobody."""
 
 
-Input = Happened | CommandDeadline | WindowDeadline | CancelAsked | RetryAsked | SettleAsked | ResolveAsked
+@dataclass(frozen=True, slots=True)
+class AskedBefore:
+    """The log has the command of a step that the saga does not know to have asked for: its memory was restored from a
+    backup, and what led there is lost.
+    """
+
+    step: str
+
+
+Input = (
+    Happened | CommandDeadline | WindowDeadline | CancelAsked | RetryAsked | SettleAsked | ResolveAsked | AskedBefore
+)
 
 
 class Verdict(StrEnum):

@@ -15,8 +15,9 @@ from typing import Any
 from msgspec.structs import replace
 
 from ordersaga.orchestrator.core.answers import read_answer
-from ordersaga.orchestrator.core.definition import Definition, Fact, Step
+from ordersaga.orchestrator.core.definition import Definition, Fact, Kind, Step
 from ordersaga.orchestrator.core.inputs import (
+    AskedBefore,
     CancelAsked,
     CommandDeadline,
     Happened,
@@ -47,6 +48,7 @@ from ordersaga.orchestrator.core.recording import (
     with_fresh_attempts,
     with_step,
 )
+from ordersaga.orchestrator.core.sending import give_up_command
 from ordersaga.wire.topics import Participant
 
 AnyInstance = Instance[Any]
@@ -67,6 +69,20 @@ def observe(
             return _silence(definition, record, now)
         case WindowDeadline():
             return _window_over(record, now)
+        case AskedBefore(step=name):
+            return _asked_before(definition, record, definition.step(name), now)
+        case CancelAsked() | RetryAsked() | SettleAsked() | ResolveAsked():
+            return _wished(definition, record, seen, now)
+
+
+def _wished(
+    definition: Definition,
+    record: AnyInstance,
+    seen: CancelAsked | RetryAsked | SettleAsked | ResolveAsked,
+    now: datetime,
+) -> Shown:
+    """What a person wants."""
+    match seen:
         case CancelAsked(by=by) if by.role == "customer" and not definition.customer_may_cancel:
             return Unmoved(Verdict.REFUSED, "not for the customer to cancel")
         case CancelAsked(by=by):
@@ -98,6 +114,21 @@ def _silence(definition: Definition, record: AnyInstance, now: datetime) -> Show
         return Observation(ask_later(definition, record, step, now))
     doubtful = replace(known, became=Became.IN_DOUBT, reason=step.silence)
     return Observation(replace(with_step(record, doubtful), outstanding=None))
+
+
+def _asked_before(definition: Definition, record: AnyInstance, step: Step, now: datetime) -> Shown:
+    """Nobody knows what became of it: as of one that is silent. Its answer may have been said."""
+    if step.name in record.steps:
+        return Unmoved(Verdict.REPEATED, "asked already")
+    doubtful = StepRecord(
+        name=step.name,
+        became=Became.IN_DOUBT,
+        attempts=1,
+        asked_bare=definition.kind_of(step.do) is Kind.BARE,
+        answer_due_at=now + timedelta(seconds=step.patience.timeout_seconds),
+        reason=step.silence,
+    )
+    return Observation(with_step(give_up_command(record), doubtful))
 
 
 def _window_over(record: AnyInstance, now: datetime) -> Shown:

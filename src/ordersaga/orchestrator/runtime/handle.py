@@ -23,6 +23,7 @@ from ordersaga.orchestrator.core.instance import Instance, Status
 from ordersaga.orchestrator.runtime.circuits import ALWAYS_OPEN, Gate
 from ordersaga.orchestrator.runtime.concerning import concerning
 from ordersaga.orchestrator.runtime.counting import Counting
+from ordersaga.orchestrator.runtime.following import follow
 from ordersaga.orchestrator.runtime.intake import (
     Intake,
     dead_letter,
@@ -31,6 +32,7 @@ from ordersaga.orchestrator.runtime.intake import (
 from ordersaga.orchestrator.runtime.outgoing import dead_letter_record
 from ordersaga.orchestrator.runtime.sagas import Sagas
 from ordersaga.orchestrator.runtime.step_spans import StepSpans, parent_of
+from ordersaga.orchestrator.runtime.track import Track
 from ordersaga.orchestrator.runtime.turn import New, Turn
 from ordersaga.orchestrator.store.protocol import (
     Batch,
@@ -133,11 +135,29 @@ class Handler:
         for letter in intake.letters:
             turn.read(letter)
         turn.dead += intake.dead
+        self._catch_up(transaction, turn, claims=claims)
+        return turn
+
+    def _catch_up(self, transaction: Transaction, turn: Turn, *, claims: bool) -> None:
         known: set[str] = set()
         while learnt := {name: saga_id for name, saga_id in turn.learnt.items() if name not in known}:
             turn.catch_up(transaction.claim(learnt) if claims else (), learnt)
             known |= learnt.keys()
-        return turn
+
+    def follow(self, track: Track) -> AnyInstance | None:
+        """Lead a STARTED saga along what the log has of it; what it is then, None where it is none. While no
+        orchestrator runs: a process that reads the same would not know what is said already.
+        """
+        with self._store.transaction() as transaction:
+            turn = self._turn(transaction.load(Lookup(saga_ids={track.saga_id})))
+            before = turn.loaded.instances.get(track.saga_id)
+            if before is None or before.status is not Status.STARTED:
+                return None
+            follow(turn, track)
+            self._catch_up(transaction, turn, claims=True)
+            saved = self._save(transaction, turn)
+        self._after_commit(saved, turn)
+        return saved.changes[0].after if saved.changes else before
 
     def deadlines(self, due: Sequence[Due]) -> int:
         """Deadlines that have passed; returns how many were seen to. One that another worker holds is left for the

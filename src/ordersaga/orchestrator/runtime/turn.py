@@ -14,7 +14,15 @@ from ordersaga.bus.protocol import Outgoing
 from ordersaga.orchestrator.core.decide import decide, start
 from ordersaga.orchestrator.core.definition import Definition
 from ordersaga.orchestrator.core.facts import Fact, facts_of
-from ordersaga.orchestrator.core.inputs import CommandDeadline, Decision, Happened, Input, Send, Verdict, WindowDeadline
+from ordersaga.orchestrator.core.inputs import (
+    CommandDeadline,
+    Decision,
+    Happened,
+    Input,
+    Send,
+    Verdict,
+    WindowDeadline,
+)
 from ordersaga.orchestrator.core.instance import Instance, SagaData
 from ordersaga.orchestrator.runtime.addressees import Addressees
 from ordersaga.orchestrator.runtime.circuits import ALWAYS_OPEN, Gate
@@ -24,6 +32,7 @@ from ordersaga.orchestrator.runtime.intake import Letter, dead_letter, early, ke
 from ordersaga.orchestrator.runtime.outgoing import ParentOf, dead_letter_record, to_records
 from ordersaga.orchestrator.runtime.sagas import Sagas
 from ordersaga.orchestrator.runtime.statistics import sums_of
+from ordersaga.orchestrator.runtime.track import Track
 from ordersaga.orchestrator.store.protocol import (
     Batch,
     Change,
@@ -99,6 +108,10 @@ class Turn:
     """Kept where traces are."""
     learnt: dict[str, UUID] = field(default_factory=dict)
     """The ids of orders and payments that sagas have learnt in this turn."""
+    track: Track | None = None
+    """Where a saga is led along what the log has of it: what is there already is not said once more, and no other step
+    is begun.
+    """
     _moved: dict[UUID, _Moved] = field(default_factory=dict)
     _addressees: Addressees = field(init=False)
 
@@ -135,22 +148,29 @@ class Turn:
 
     def _hand_to(self, saga_ids: Sequence[UUID], letter: Letter) -> None:
         for saga_id in saga_ids:
-            try:
-                self.take(saga_id, letter.happened(), letter.cause, _origin(letter))
-            except Exception as error:  # noqa: BLE001 (a bug of ours, whatever it is, must not hold up the others)
-                instance = self.loaded.instances.get(saga_id)
-                about = concerning(saga_id, instance, message=letter.envelope.message_id)
-                _log.exception("handle.decide_failed", type=letter.cause, **about)
-                self.dead.append(dead_letter(letter.record, "decide_failed", f"{type(error).__name__}: {error}"))
+            self.hand(saga_id, letter)
+
+    def hand(self, saga_id: UUID, letter: Letter) -> Decision | None:
+        try:
+            return self.take(saga_id, letter.happened(), letter.cause, _origin(letter))
+        except Exception as error:  # noqa: BLE001 (a bug of ours, whatever it is, must not hold up the others)
+            instance = self.loaded.instances.get(saga_id)
+            about = concerning(saga_id, instance, message=letter.envelope.message_id)
+            _log.exception("handle.decide_failed", type=letter.cause, **about)
+            self.dead.append(dead_letter(letter.record, "decide_failed", f"{type(error).__name__}: {error}"))
+            return None
 
     def take(self, saga_id: UUID, seen: Input, cause: str, told: dict[str, Any]) -> Decision | None:
         """What becomes of one saga by one input; None where it was not loaded."""
-        moved = self._moved.get(saga_id)
-        instance = moved.after if moved else self.loaded.instances.get(saga_id)
+        instance = self.now_of(saga_id)
         if instance is None:
             return None
         definition = self.sagas.of(instance)
         decision = decide(definition, instance, seen, self.loaded.now, shut=self.gate.shut())
+        if self.track is not None and self.track.asks_anew(definition, decision):
+            decision = decide(definition, instance, seen, self.loaded.now, shut=frozenset(Participant))
+        if self.track is not None and self.track.is_too_early(definition, instance, seen, decision):
+            decision = Decision(instance=instance, verdict=Verdict.STRAY, why="more was asked for before")
         self.verdicts.append((decision.verdict, decision.why))
         if decision.verdict is Verdict.LATE:
             event = type(seen.event) if isinstance(seen, Happened) else None
@@ -195,9 +215,12 @@ class Turn:
 
     def _due_at(self, due: Due) -> datetime | None:
         """By what the saga says now."""
-        moved = self._moved.get(due.saga_id)
-        instance = moved.after if moved else self.loaded.instances.get(due.saga_id)
+        instance = self.now_of(due.saga_id)
         return due_of(instance, due.kind) if instance else None
+
+    def now_of(self, saga_id: UUID) -> AnyInstance | None:
+        moved = self._moved.get(saga_id)
+        return moved.after if moved else self.loaded.instances.get(saga_id)
 
     def batch(self) -> Batch:
         copies = [dead_letter_record(dead, self.topics) for dead in self.dead]
@@ -231,7 +254,9 @@ class Turn:
     def _note(self, before: AnyInstance | None, decision: Decision, cause: str, told: dict[str, Any]) -> None:
         instance = decision.instance
         # First what may fail by a fault of ours: a saga must not move without what it has to say.
-        records = to_records(decision.messages, instance, self.topics, self.loaded.now, self.parent_of)
+        track = self.track
+        sends = decision.messages if track is None else [send for send in decision.messages if not track.has(send)]
+        records = to_records(sends, instance, self.topics, self.loaded.now, self.parent_of)
         entry = HistoryEntry(revision=instance.revision, cause=cause, body=_body(decision, told))
         for fact, seconds in facts_of(self.sagas.of(instance), before, instance):
             self.facts[fact].append(seconds)

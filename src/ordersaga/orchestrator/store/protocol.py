@@ -49,7 +49,9 @@ class HistoryEntry(Struct, frozen=True, kw_only=True):
 
     revision: int
     cause: str
-    """The type of the event, or `started`, `deadline.command`, `deadline.window`, `verb.cancel`, ..."""
+    """The type of the event, or `started`, `deadline.command`, `deadline.window`, `verb.cancel`,
+    `read_again.taken_back`, ...
+    """
     body: Mapping[str, Any]
     """JSON: ids and names only (step, statuses, effect ids, message ids sent, actor, role, reason ...)."""
 
