@@ -312,6 +312,13 @@ ORDER BY s.id FOR UPDATE OF s;""",
         likely="delivery",
     ),
     Bug(
+        name="news of an order or a payment pass over the saga that is in the archive",
+        path=f"{ORCHESTRATOR}/store/rows.py",
+        before="for saga_id in {*wanted.saga_ids, *found} if",
+        after="for saga_id in set(wanted.saga_ids) if",
+        likely="store",
+    ),
+    Bug(
         name="a saga that is on its way into the archive is in neither place",
         path=f"{ORCHESTRATOR}/store/archive.py",
         before='            connection.execute(SQL["keep_for_me"])\n',
