@@ -9,11 +9,11 @@ import structlog
 
 from ordersaga.delivery.background import Loop, Looped
 from ordersaga.orchestrator.core.definition import Money
-from ordersaga.orchestrator.core.instance import Instance
+from ordersaga.orchestrator.core.instance import UNDER_WAY, Instance
 from ordersaga.orchestrator.core.reconcile import Difference, Payment, compare
 from ordersaga.orchestrator.runtime.concerning import concerning
 from ordersaga.orchestrator.store.archive_protocol import Archive
-from ordersaga.orchestrator.store.protocol import Store
+from ordersaga.orchestrator.store.protocol import SagaPage, Store
 from ordersaga.orchestrator.store.search import Search
 
 _log = structlog.get_logger(__name__)
@@ -39,29 +39,71 @@ class Reconciliation:
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     def differences(self, *, of: timedelta = SAGAS_OF, quiet: timedelta = QUIET) -> Iterator[Difference]:
-        """Sagas that were begun within `of`, and every payment of the ledger. Raises `StoreError`, and what the ledger
-        raises.
+        """Of sagas that were begun within `of`, live and archived, and of payments that no saga at all knows. What an
+        older saga knows is passed over. Raises `StoreError`, `ArchiveUnreadable`, and what the ledger raises.
         """
         now = self.now()
-        # The ledger first: what is paid meanwhile is then at worst a saga that changed a moment ago.
+        # The ledger first: what is paid meanwhile is then at worst a saga that changed a moment ago. Then live sagas:
+        # one that is archived meanwhile is read twice, and not missed.
         payments = list(self.payments(now - of))
-        sagas = list(self._sagas(now - of))
-        return compare(payments, sagas, quiet_since=now - quiet, is_of_another=self._is_of_another, money=self.money)
+        sagas = list(_all_of(self.store, Search(since=now - of)))
+        return compare(
+            payments,
+            sagas,
+            archived=_all_of(self.store, Search(since=now - of, archived=True)),
+            quiet_since=now - quiet,
+            is_of_another=_Others(self.store, self.archive, self.money).have,
+            money=self.money,
+        )
 
-    def _sagas(self, since: datetime) -> Iterator[Instance[Any]]:
-        page = self.store.page(Search(since=since))
-        yield from page.instances
-        while page.next_after is not None:
-            page = self.store.page(Search(since=since), after=page.next_after)
-            yield from page.instances
 
-    def _is_of_another(self, payment: Payment) -> bool:
-        """Of a saga that is older, of another version, or in the archive."""
-        if payment.order_id:
-            page = self.store.page(Search(order_id=payment.order_id), limit=1)
+class _Others:
+    """Sagas that are not among those that are compared: older ones, of another version, or whose payment has been made
+    while they do not know it yet.
+    """
+
+    def __init__(self, store: Store, archive: Archive, money: Mapping[str, Money]) -> None:
+        self._store, self._archive, self._money = store, archive, money
+        self._awaited: set[int] | None = None
+        """Amounts in cents of sagas under way that know no payment yet; once they have been looked at."""
+        self._awaits_any = False
+        """One of these is of a version that nobody here can read."""
+
+    def have(self, payment: Payment) -> bool:
+        # First who waits, then who knows: whoever learns of it in between is found.
+        if payment.order_id is None and self._is_awaited(payment.amount_cents):
+            return True
+        known = [Search(payment_id=payment.payment_id)]
+        known += [Search(order_id=payment.order_id)] if payment.order_id else []
+        for search in known:
+            page = self._store.page(search, limit=1)
             if page.instances or page.unknown_versions:
                 return True
-        return self.archive.knows(payment.order_id, payment.payment_id)
+        return self._archive.knows(payment.order_id, payment.payment_id)
+
+    def _is_awaited(self, amount_cents: int) -> bool:
+        if self._awaited is None:
+            pages = list(_pages(self._store, Search(statuses=UNDER_WAY)))
+            self._awaits_any = any(page.unknown_versions for page in pages)
+            self._awaited = {
+                saga.data.amount_cents
+                for page in pages
+                for saga in page.instances
+                if self._money.get(saga.saga) is Money.HOLDS and not saga.data.payment_id
+            }
+        return self._awaits_any or amount_cents in self._awaited
+
+
+def _pages(store: Store, search: Search) -> Iterator[SagaPage]:
+    page = store.page(search)
+    yield page
+    while page.next_after is not None:
+        page = store.page(search, after=page.next_after)
+        yield page
+
+
+def _all_of(store: Store, search: Search) -> Iterator[Instance[Any]]:
+    return (saga for page in _pages(store, search) for saga in page.instances)
 
 
 class Reconciler(Looped):

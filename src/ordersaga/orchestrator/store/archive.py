@@ -209,8 +209,8 @@ class ArchiveReads:
             return self._one(saga_id)
 
     def search(self, search: Search, *, looked_max: int, after: UUID | None) -> Sequence[Line]:
-        """The next so many by their ids, of the order, payment or customer and time that is searched for; the rest is for the
-        caller to look at. Raises `ArchiveUnreadable`.
+        """The next so many by their ids, of the order, payment or customer and time that is searched for; the rest is
+        for the caller to look at. Raises `ArchiveUnreadable`.
         """
         statement = SQL[_source_of(search)].replace(b"{way}", b"ASC" if search.oldest_first else b"DESC")
         rows = self._ask(statement, parameters(search, limit=0, looked_max=looked_max, after=after))
