@@ -1,5 +1,5 @@
-"""Records that were set aside are erased with the customer they are about, however that shows: in the key, in a header, in
-what cannot be read, or by the card of an order of theirs.
+"""Records that were set aside are erased with the customer they are about, however that shows: in the key, in a
+header, in what cannot be read, or by the card of an order of theirs.
 """
 
 from datetime import UTC, datetime
@@ -117,7 +117,9 @@ def test_what_cannot_be_read_is_said_at_the_command_line(postgres_stage: Stage, 
     assert (found.returncode, found.stdout) == (0, "erased in 0 sagas, 0 archived ones and 1 records\n")
 
 
-@pytest.mark.parametrize("value", [b"order of canary-47110", b"order of my-canary-4711", b"canary-4711_b", b"\xc3\xa4canary-4711"])
+@pytest.mark.parametrize(
+    "value", [b"order of canary-47110", b"order of my-canary-4711", b"canary-4711_b", b"\xc3\xa4canary-4711"]
+)
 def test_what_names_another_customer_stays(postgres_stage: Stage, url: str, value: bytes) -> None:
     come(postgres_stage, value, value, (("user", value), ("other", OTHER.encode())))
     published(url)
@@ -193,9 +195,7 @@ def test_an_erasure_that_is_cut_off_leaves_no_record_to_nobody(
     assert erased(url, directory=tmp_path).is_all and letters(url) == 0
 
 
-def test_many_of_theirs_are_found_among_many(
-    postgres_stage: Stage, url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_many_of_theirs_are_found_among_many(postgres_stage: Stage, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A few records and a few ids are looked at at once."""
     monkeypatch.setattr(erasure_set_aside, "LOOKED_MAX", 3)
     monkeypatch.setattr(erasure_set_aside, "NEEDLES_MAX", 2)

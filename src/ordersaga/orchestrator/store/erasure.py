@@ -6,6 +6,7 @@ week, and backups.
 """
 
 import hashlib
+import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +26,12 @@ from ordersaga.wire.codes import is_code
 
 _SQL = statements("erasure.sql")
 _ERASED = {"actor": "erased", "why": ""}
+_QUOTED = re.compile(
+    r"(?<=^payment failed with ).*(?=: compare with the provider whether a hold was made$)"
+    r"|(?<= could not be taken back: ).*$",
+    re.DOTALL,
+)
+"""What `attention` of older versions has of a service."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,7 +179,11 @@ class _Theirs:
         if isinstance(part, dict):
             kept = {key: self._left(one, key) for key, one in part.items()}
             return kept | _ERASED if self._asked(part) else kept
-        return _ERASED["actor"] if isinstance(part, str) and self._is_told(name, part) else part
+        if not isinstance(part, str):
+            return part
+        if self._is_told(name, part):
+            return _ERASED["actor"]
+        return _QUOTED.sub(_without_sentence, part) if name == "attention" else part
 
     def _asked(self, part: dict[str, Any]) -> bool:
         """Whoever is called a customer there is this one, under whatever name. And so is who gave their id beside the
@@ -184,10 +195,14 @@ class _Theirs:
         return part.get("role") == "customer" or actor == self.customer_id or actor.startswith(f"{self.customer_id} (")
 
     def _is_told(self, name: str, text: str) -> bool:
-        """Whether a service said it, and more than a code. `attention` is ours, and may quote."""
+        """Whether a service said it, and more than a code. `attention` is ours, and may quote: see `_QUOTED`."""
         if name in ("error", "refusal", "problem"):
             return self.customer_id in text or not is_code(text)
         return name == "attention" and self.customer_id in text
+
+
+def _without_sentence(quoted: re.Match[str]) -> str:
+    return quoted[0] if is_code(quoted[0]) else _ERASED["actor"]
 
 
 def _told(erased: Erased) -> str:

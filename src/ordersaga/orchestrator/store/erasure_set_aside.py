@@ -77,8 +77,8 @@ class SetAside:
         return Needles(personal)
 
     def waiting(self, connection: AnyConnection, needles: Needles, principal: str) -> int:
-        """How many somebody waits for still: of those that are marked, of events that came too early, and of messages on
-        their way.
+        """How many somebody waits for still: of those that are marked, of events that came too early, and of messages
+        on their way.
         """
         ((marked,),) = connection.execute(_SQL["left_over"], {"principal": principal}).fetchall()
         passing = connection.execute(_SQL["passing"], {"needles": Bytes(needles.forms)})
@@ -100,13 +100,15 @@ class SetAside:
             after = lines[-1].id
 
     def _archived(self, search: Search, after: UUID | None) -> Sequence[Line]:
-        for _ in range(_ATTEMPTS - 1):
+        attempts = 0
+        while True:
             try:
                 return self._archive.search(search, looked_max=LOOKED_MAX, after=after)
-            except ArchiveUnreadable:
+            except ArchiveUnreadable as error:
                 # A file that is written anew meanwhile has another name now.
-                continue
-        return self._archive.search(search, looked_max=LOOKED_MAX, after=after)
+                attempts += 1
+                if attempts == _ATTEMPTS:
+                    raise ArchiveUnreadable(f"{error}: put it back first") from error
 
     def _mark(self, table: str, needles: Needles, principal: str) -> None:
         after = 0
