@@ -14,13 +14,14 @@ def reconcile(
     ledger: Annotated[
         Path | None, typer.Option(help="Read the ledger from this file (CSV, or lines of JSON) and not by the query.")
     ] = None,
-    days: Annotated[float, typer.Option(help="Sagas of so many days.", min=0.01, max=400)] = 8.0,
+    days: Annotated[float, typer.Option(help="Sagas of so many days, archived ones too.", min=0.01, max=400)] = 8.0,
     json: Annotated[bool, typer.Option("--json", help="A line of JSON for each difference.")] = False,
     env_file: EnvFile = None,
 ) -> None:
     """Compare the payment service's ledger with the sagas. Changes nothing, here and there.
 
-    Exit code 1 where they differ. What is under way, and what changed in the last quarter of an hour, is left alone.
+    Exit code 1 where they differ. What is under way, and what changed in the last quarter of an hour, is left alone; so
+    is a payment that an older saga knows.
 
     Example: ordersaga reconcile --ledger payments.csv
     """

@@ -1,5 +1,6 @@
 """Payments and sagas are compared: each kind of difference is found, and nothing where all is well."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -8,7 +9,15 @@ import pytest
 from msgspec.structs import replace
 
 from ordersaga.orchestrator.core.definition import Money
-from ordersaga.orchestrator.core.instance import Became, Effect, Instance, Status, StepRecord
+from ordersaga.orchestrator.core.instance import (
+    Acceptance,
+    Became,
+    Effect,
+    Instance,
+    Resolved,
+    Status,
+    StepRecord,
+)
 from ordersaga.orchestrator.core.reconcile import GONE, STANDING, Kind, Payment, compare
 from ordersaga.orchestrator.sagas.complete_order import Delivery
 from ordersaga.orchestrator.sagas.create_order import OrderData
@@ -48,8 +57,10 @@ def payment(number: int, **more: Any) -> Payment:
     return replace(whole, **more)
 
 
-def kinds(payments: list[Payment], sagas: list[Instance[OrderData]]) -> list[tuple[Kind, UUID | None]]:
-    found = compare(payments, sagas, quiet_since=QUIET_SINCE, money=MONEY)
+def kinds(
+    payments: list[Payment], sagas: list[Instance[OrderData]], archived: Sequence[Instance[OrderData]] = ()
+) -> list[tuple[Kind, UUID | None]]:
+    found = compare(payments, sagas, archived=iter(archived), quiet_since=QUIET_SINCE, money=MONEY)
     return [(one.kind, one.saga_id) for one in found]
 
 
@@ -58,6 +69,14 @@ def delivery(number: int, status: Status = Status.COMPLETED, **more: Any) -> Ins
     data = Delivery(order_id=f"order-{number}", payment_id=f"pay-{number}", amount_cents=1998, payout_cents=500)
     whole: Instance[Any] = saga(number, status, saga_id=UUID(int=100 + number), saga="complete_order", steps={})
     return replace(whole, data=data, **more)
+
+
+RESOLVED = Resolved(actor="mia", role="operator", why="paid back by hand", at=LONG_AGO)
+
+
+def resolved(number: int, **more: Any) -> Instance[OrderData]:
+    """FAILED, and a person has seen to it."""
+    return saga(number, Status.FAILED, resolved=RESOLVED, **more)
 
 
 WELL = [
@@ -72,6 +91,9 @@ WELL = [
     ([payment(1, status="REFUNDED")], [saga(1, Status.COMPENSATED)]),
     ([], [saga(1, Status.COMPENSATED)]),
     ([payment(1)], [saga(1, Status.FAILED)]),
+    ([payment(1, status="REVERTED")], [resolved(1)]),
+    ([], [resolved(1)]),
+    ([payment(1, status="CAPTURED")], [resolved(1, accepted=Acceptance(runner_id="r-1"))]),
     ([payment(9, status="REVERTED")], []),
     ([payment(9, status="PENDING")], []),
     ([payment(1), payment(1, payment_id="pay-1b", payment_intent_id="pi-1b", status="REVERTED")], [saga(1)]),
@@ -90,6 +112,7 @@ PLANTED: list[tuple[Kind, int | None, list[Payment], list[Instance[OrderData]]]]
     (Kind.STILL_HELD, 1, [payment(1)], [saga(1, Status.CANCELLED)]),
     (Kind.STILL_CAPTURED, 1, [payment(1, status="CAPTURED")], [saga(1, Status.COMPENSATED)]),
     (Kind.HELD_TWICE, 1, [payment(1), payment(1, payment_id="pay-1b", payment_intent_id="pi-1b")], [saga(1)]),
+    (Kind.RESOLVED_HELD, 1, [payment(1)], [resolved(1)]),
     (Kind.NOT_CAPTURED, 101, [payment(1)], [saga(1), delivery(1)]),
     (Kind.OTHER_AMOUNT, 1, [payment(1, amount_cents=1999)], [saga(1)]),
     (Kind.OTHER_ORDER, 1, [payment(1, order_id="order-7")], [saga(1)]),
@@ -97,6 +120,47 @@ PLANTED: list[tuple[Kind, int | None, list[Payment], list[Instance[OrderData]]]]
     (Kind.LISTED_TWICE, None, [payment(1), payment(1)], [saga(1)]),
     (Kind.UNKNOWN_STATUS, None, [payment(1, status="ODD"), payment(1, payment_intent_id=None)], [saga(1)]),
 ]
+
+
+@pytest.mark.parametrize(("payments", "sagas"), WELL)
+def test_what_agrees_is_no_difference_in_the_archive_neither(
+    payments: list[Payment], sagas: list[Instance[OrderData]]
+) -> None:
+    assert kinds(payments, [], sagas) == []
+    assert kinds(payments, sagas, sagas) == [], "one that was moved meanwhile is read twice"
+
+
+@pytest.mark.parametrize(("kind", "number", "payments", "sagas"), PLANTED, ids=[one[0].value for one in PLANTED])
+def test_each_kind_of_difference_is_found_in_the_archive_too(
+    kind: Kind, number: int | None, payments: list[Payment], sagas: list[Instance[OrderData]]
+) -> None:
+    wanted = [(kind, UUID(int=number) if number else None)]
+    assert kinds(payments, [], sagas) == wanted
+    assert kinds(payments, [], [*sagas[::-1], saga(8, Status.STARTED)]) == wanted
+    assert kinds(payments, sagas, sagas) == wanted, "one that was moved meanwhile is said once"
+
+
+def test_a_payment_is_of_the_archived_saga_that_knows_it_and_not_of_the_one_whose_order_it_names() -> None:
+    """In whatever order they are read."""
+    payments = [payment(1, order_id="order-7"), payment(7)]
+    for archived in ([saga(1), saga(7)], [saga(7), saga(1)]):
+        assert kinds(payments, [], archived) == [(Kind.OTHER_ORDER, UUID(int=1))]
+
+
+def test_a_hold_of_which_nobody_spoke_is_found_by_the_order_of_an_archived_saga() -> None:
+    unknown = payment(1, payment_id="nobody spoke of it", payment_intent_id=None)
+    assert kinds([unknown], [], [saga(1, Status.CANCELLED)]) == [(Kind.STILL_HELD, UUID(int=1))]
+
+
+@pytest.mark.parametrize("more", [{}, {"resolved": RESOLVED}])
+def test_two_that_stand_for_one_order_are_said_of_a_saga_that_failed_too(more: dict[str, Any]) -> None:
+    twice = [payment(1), payment(1, payment_id="pay-1b", payment_intent_id="pi-1b")]
+    assert (Kind.HELD_TWICE, UUID(int=1)) in kinds(twice, [saga(1, Status.FAILED, **more)])
+
+
+def test_what_stands_for_an_order_that_a_person_has_resolved_says_so() -> None:
+    (found,) = compare([payment(1)], [resolved(1)], quiet_since=QUIET_SINCE, money=MONEY)
+    assert found.said == "payment pay-1 holds 19.98 of an order that is FAILED and that somebody has resolved"
 
 
 @pytest.mark.parametrize(("kind", "number", "payments", "sagas"), PLANTED, ids=[one[0].value for one in PLANTED])

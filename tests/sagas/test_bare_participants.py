@@ -1,6 +1,7 @@
 """Services that recognise no repeat, echo no command's id, and may answer twice, late or never."""
 
 import pytest
+from msgspec.structs import replace
 
 from ordersaga.orchestrator.core.inputs import Verdict
 from ordersaga.orchestrator.core.instance import Became, Status
@@ -164,3 +165,16 @@ def test_a_payout_to_the_runner_of_another_payment_is_nobodys_undo() -> None:
     bare(steps_done=5).hear(payout).expect_verdict(Verdict.STRAY)
     story = bare(steps_done=5).cancel().hear(CANCELLED)
     story.hear(payout).expect_verdict(Verdict.STRAY).waits(Status.CANCELLING)
+
+
+@pytest.mark.parametrize(("said", "quoted"), [("stripe_error", ": stripe_error"), ("no card of c4n4ry-1 is known", "")])
+def test_a_second_effect_that_cannot_be_taken_back_is_told_without_a_sentence_of_the_services(
+    said: str, quoted: str
+) -> None:
+    story = bare(steps_done=5).hear(replace(AUTHORIZED, payment_id="pay_2", payment_intent_id="pi_2"))
+    for _ in range(200):
+        if story.hear(m.PaymentFailed(error=said)).saga.attention:
+            break
+        story.silence()
+    (why,) = story.saga.attention
+    assert why == f"AUTHORIZE_PAYMENT was done twice; pay_2 could not be taken back{quoted}"

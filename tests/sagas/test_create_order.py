@@ -126,6 +126,13 @@ def test_a_silent_step_that_turns_out_to_be_refused_is_not_undone() -> None:
     story.ends(Status.COMPENSATED, reason=Reason.STEP_TIMED_OUT, attention=True)
 
 
+def test_what_a_payment_service_says_in_a_sentence_is_not_quoted() -> None:
+    """It may name the customer. A code is worth a look, and names nobody."""
+    story = order(steps_done=2).reply(m.PaymentFailed(error="no card for c4n4ry@mail.example"))
+    (why,) = story.saga.attention
+    assert why == "payment failed, and no code says why: compare with the provider whether a hold was made"
+
+
 def test_a_confirmation_that_brings_the_id_confirms_an_undo_that_did_not_know_it() -> None:
     story = order().silence_until(Status.COMPENSATING)
     story.sent.clear()

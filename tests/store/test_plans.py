@@ -111,6 +111,7 @@ SEARCHES = {
     "sagas_status": Search(statuses=frozenset({Status.FAILED, Status.COMPLETED})),
     "sagas_reason": Search(reason=Reason.PAYMENT_DECLINED, statuses=frozenset({Status.COMPENSATED})),
     "sagas_order_id": Search(order_id="o-7", step="ONE"),
+    "sagas_payment_id": Search(payment_id="p-7", statuses=frozenset({Status.STARTED})),
     "sagas_attention": Search(attention=True, text="x"),
     "saga_personal_customer": Search(customer_id="c-7", statuses=frozenset({Status.COMPLETED})),
 }

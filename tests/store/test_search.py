@@ -15,8 +15,10 @@ from ordersaga.orchestrator.store.memory import MemoryStore
 from ordersaga.orchestrator.store.protocol import SagaCount, Store
 from ordersaga.orchestrator.store.search import Search
 
+from .places import Place
 from .sagas import NOW, AnyInstance, begin, new_id, saga
 
+LONG_AGO = NOW - timedelta(days=100)
 STATUSES = [Status.FAILED, Status.STARTED, Status.COMPLETED, Status.COMPENSATED]
 
 
@@ -44,7 +46,12 @@ def many(store: Store) -> list[AnyInstance]:
     sagas = []
     for number, (status, customer) in enumerate(product(STATUSES * 3, ["c4n4ry-1", "c-2"])):
         one = replace(
-            saga(status=status, customer_id=customer, order_id=f"o-{number}" if number % 3 else None),
+            saga(
+                status=status,
+                customer_id=customer,
+                order_id=f"o-{number}" if number % 3 else None,
+                payment_id=f"p-{number}" if number % 4 else None,
+            ),
             step="ONE" if number % 2 else "TWO",
             reason=Reason.PAYMENT_DECLINED if status is Status.COMPENSATED else None,
             attention=("a hold stands",) if number % 5 == 0 else (),
@@ -116,6 +123,19 @@ def test_by_kind(store: Store, many: list[AnyInstance]) -> None:
 def test_by_order(store: Store, many: list[AnyInstance]) -> None:
     assert all_pages(store, Search(order_id="o-4"), 10) == [many[4].saga_id]
     assert all_pages(store, Search(order_id="o-4", customer_id="c-2"), 10) == []
+
+
+def test_by_payment(place: Place, store: Store, many: list[AnyInstance]) -> None:
+    assert all_pages(store, Search(payment_id="p-5"), 10) == [many[5].saga_id]
+    assert all_pages(store, Search(payment_id="p-5", order_id="o-4"), 10) == []
+    assert all_pages(store, Search(payment_id="p-5", archived=True), 10) == []
+    ended = [saga(status=Status.CANCELLED, payment_id=name) for name in ("p-old", "p-older")]
+    long_ago = [replace(one, saga_id=new_id(LONG_AGO), created_at=LONG_AGO, updated_at=LONG_AGO) for one in ended]
+    begin(store, *long_ago)
+    assert place.archive().move(older_than=timedelta(days=90), limit=10).count == 2
+    assert all_pages(store, Search(payment_id="p-old"), 10) == []
+    assert all_pages(store, Search(payment_id="p-old", archived=True), 10) == [long_ago[0].saga_id]
+    assert all_pages(store, Search(payment_id="p-5", archived=True), 10) == []
 
 
 @pytest.mark.parametrize("text", ["nobody answers 100%", "CARD_ERROR", "a hold"])

@@ -47,6 +47,7 @@ from ordersaga.orchestrator.core.sending import (
     send,
     with_notice,
 )
+from ordersaga.wire.codes import is_code
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,7 +287,8 @@ def _give_up_extra(c: Context) -> Outcome:
                 for effect in known.effects
             )
             record = replace(record, steps={**record.steps, step.name: replace(known, effects=effects)})
-    why = f"{stuck.step} was done twice; {stuck.effect_id} could not be taken back: {stuck.problem}"
+    told = f": {stuck.problem}" if is_code(stuck.problem) else ""
+    why = f"{stuck.step} was done twice; {stuck.effect_id} could not be taken back{told}"
     return Outcome(with_attention(record, why))
 
 

@@ -72,7 +72,7 @@ def observe(
         case AskedBefore(step=name):
             return _asked_before(definition, record, definition.step(name), now)
         case CancelAsked() | RetryAsked() | SettleAsked() | ResolveAsked():
-            return _wished(definition, record, seen, now)
+            return _wished(definition, record, seen, now, shut)
 
 
 def _wished(
@@ -80,6 +80,7 @@ def _wished(
     record: AnyInstance,
     seen: CancelAsked | RetryAsked | SettleAsked | ResolveAsked,
     now: datetime,
+    shut: Collection[Participant],
 ) -> Shown:
     """What a person wants."""
     match seen:

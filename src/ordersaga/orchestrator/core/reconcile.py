@@ -1,12 +1,12 @@
 """Compares what a payment service says it holds with what the sagas say it should: pure.
 
 What is under way is left alone, and so is what changed a moment ago: the ledger and the sagas are not read at the same
-instant. A saga that is FAILED waits for a person anyway. Everything else has one right answer: a completed order has
-one standing payment, of its amount and of its order; one that was taken back has none; of one that was delivered and
-paid out it is captured.
+instant. A saga that is FAILED waits for a person anyway, until one has resolved it; it holds money twice in no case.
+Everything else has one right answer: a completed order has one standing payment, of its amount and of its order; one
+that was taken back has none; of one that was delivered and paid out it is captured.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -46,6 +46,7 @@ class Kind(StrEnum):
     STILL_HELD = "still_held"
     STILL_CAPTURED = "still_captured"
     HELD_TWICE = "held_twice"
+    RESOLVED_HELD = "resolved_held"
     NOT_CAPTURED = "not_captured"
     OTHER_AMOUNT = "other_amount"
     OTHER_ORDER = "other_order"
@@ -68,53 +69,75 @@ def compare(
     payments: Iterable[Payment],
     sagas: Iterable[AnyInstance],
     *,
+    archived: Iterable[AnyInstance] = (),
     quiet_since: datetime,
     is_of_another: Callable[[Payment], bool] = lambda payment: False,
     money: Mapping[str, Money],
 ) -> Iterator[Difference]:
-    """Every difference. `quiet_since`: a saga that changed later is left alone. `is_of_another`: whether a payment that
-    none of `sagas` knows is of one that is not among them. `money`: what sagas of a name do with it; nothing is
+    """Every difference. `archived`: more of them, read once, after `sagas`, and not kept; one that is among `sagas` too
+    is passed over. `quiet_since`: a saga that changed later is left alone. `is_of_another`: whether a payment that none
+    of both knows is, or may be, of one that is not among them. `money`: what sagas of a name do with it; nothing is
     expected of others.
     """
-    sagas = list(sagas)
-    known = _Sagas(saga for saga in sagas if money.get(saga.saga) is Money.HOLDS)
-    capturing = [saga for saga in sagas if money.get(saga.saga) is Money.CAPTURES]
-    quiet = [saga for saga in capturing if (saga.updated_at or saga.created_at) < quiet_since]
-    captured = {saga.data.payment_id: saga for saga in quiet if saga.status is Status.COMPLETED}
-    found: dict[UUID, list[Payment]] = {}
-    listed: set[tuple[str, str | None]] = set()
+    listed: list[Payment] = []
+    yield from _sorted_out(payments, listed)
+    comparison, sagas = _Comparison(listed, money, quiet_since), list(sagas)
+    yield from comparison.live(sagas)
+    live = {saga.saga_id for saga in sagas}
+    for saga in archived:
+        if saga.saga_id not in live:
+            yield from comparison.archived(saga)
+    for payment in (yield from comparison.rest()):
+        if payment.status in STANDING and not is_of_another(payment):
+            yield _of(Kind.NO_SAGA, payment, None, f"{_does(payment)} and no saga knows of it")
+
+
+def _sorted_out(payments: Iterable[Payment], listed: list[Payment]) -> Iterator[Difference]:
+    """What is odd about the ledger itself; the rest goes into `listed`."""
+    seen: set[tuple[str, str | None]] = set()
     for payment in payments:
-        if (payment.payment_id, payment.payment_intent_id) in listed:
+        if (payment.payment_id, payment.payment_intent_id) in seen:
             yield _of(Kind.LISTED_TWICE, payment, None, "is listed twice")
             continue
-        listed.add((payment.payment_id, payment.payment_intent_id))
+        seen.add((payment.payment_id, payment.payment_intent_id))
         if payment.status not in STANDING | GONE:
             yield _of(Kind.UNKNOWN_STATUS, payment, None, f"has the status {payment.status[:50]!r}, which is not known")
             continue
-        if (captor := captured.get(payment.payment_id)) is not None and payment.status not in CAPTURED:
-            yield _of(
-                Kind.NOT_CAPTURED, payment, captor, f"is {payment.status}, and its order is delivered and paid out"
-            )
-        saga = known.of(payment)
-        if saga is not None:
-            found.setdefault(saga.saga_id, []).append(payment)
-        elif payment.status in STANDING and not is_of_another(payment):
-            yield _of(Kind.NO_SAGA, payment, None, f"holds {_money(payment.amount_cents)} and no saga knows of it")
-    for saga in known.all:
-        if (saga.updated_at or saga.created_at) < quiet_since:
-            yield from _compared(saga, found.get(saga.saga_id, []))
+        listed.append(payment)
+
+
+def _not_captured(saga: AnyInstance, payments: Sequence[Payment]) -> Iterator[Difference]:
+    for payment in payments:
+        if saga.status is Status.COMPLETED and payment.status not in CAPTURED:
+            said = f"is {payment.status}, and its order is delivered and paid out"
+            yield _of(Kind.NOT_CAPTURED, payment, saga, said)
 
 
 def _compared(saga: AnyInstance, payments: Sequence[Payment]) -> Iterator[Difference]:
     standing = [payment for payment in payments if payment.status in STANDING]
     if saga.status in TAKEN_BACK:
         for payment in standing:
-            captured = payment.status in CAPTURED
-            kind = Kind.STILL_CAPTURED if captured else Kind.STILL_HELD
-            does = "has taken" if captured else "holds"
-            yield _of(kind, payment, saga, f"{does} {_money(payment.amount_cents)} of an order that is {saga.status}")
+            kind = Kind.STILL_CAPTURED if payment.status in CAPTURED else Kind.STILL_HELD
+            yield _of(kind, payment, saga, f"{_does(payment)} of an order that is {saga.status}")
     elif saga.status is Status.COMPLETED:
         yield from _completed(saga, payments, standing)
+    elif saga.status is Status.FAILED:
+        yield from _failed(saga, standing)
+
+
+def _failed(saga: AnyInstance, standing: Sequence[Payment]) -> Iterator[Difference]:
+    """It waits for a person, until one has resolved it: then for nobody any more."""
+    yield from _twice(saga, standing)
+    for payment in standing:
+        is_paid = saga.accepted is not None and payment.status in CAPTURED
+        if saga.resolved is not None and not is_paid:
+            said = f"{_does(payment)} of an order that is FAILED and that somebody has resolved"
+            yield _of(Kind.RESOLVED_HELD, payment, saga, said)
+
+
+def _twice(saga: AnyInstance, standing: Sequence[Payment]) -> Iterator[Difference]:
+    if len(standing) > 1:
+        yield _of(Kind.HELD_TWICE, standing[1], saga, f"is one of {len(standing)} that stand for one order")
 
 
 def _completed(saga: AnyInstance, payments: Sequence[Payment], standing: Sequence[Payment]) -> Iterator[Difference]:
@@ -127,8 +150,7 @@ def _completed(saga: AnyInstance, payments: Sequence[Payment], standing: Sequenc
         )
         yield _of(kind, payments[0] if payments else None, saga, said)
         return
-    if len(standing) > 1:
-        yield _of(Kind.HELD_TWICE, standing[1], saga, f"is one of {len(standing)} that stand for one order")
+    yield from _twice(saga, standing)
     intent = _intent(saga)
     for payment in standing:
         if payment.amount_cents != amount_cents:
@@ -144,13 +166,9 @@ class _Sagas:
     """By every id that a payment may name."""
 
     def __init__(self, sagas: Iterable[AnyInstance]) -> None:
-        self.all = list(sagas)
         self._by: dict[tuple[str, str], AnyInstance] = {}
-        for saga in self.all:
-            named = [effect.ids for step in saga.steps.values() for effect in step.effects]
-            named.append({name: value for name in _NAMES if (value := getattr(saga.data, name, None))})
-            for ids in named:
-                self._by.update({(name, ids[name]): saga for name in _NAMES if name in ids})
+        for saga in sagas:
+            self._by.update(dict.fromkeys(_ids_of(saga), saga))
 
     def of(self, payment: Payment) -> AnyInstance | None:
         for name in _NAMES:
@@ -160,7 +178,66 @@ class _Sagas:
         return None
 
 
+class _Comparison:
+    """Live sagas first, all at once. Then archived ones come by, one after the other, and take what is theirs of the
+    payments that no live one knows; only those that know a payment by nothing but its order are kept to the end.
+    """
+
+    def __init__(self, listed: Sequence[Payment], money: Mapping[str, Money], quiet_since: datetime) -> None:
+        self._money, self._quiet_since = money, quiet_since
+        self._listed = listed
+        self._by: dict[tuple[str, str], list[int]] = {}
+        for place, payment in enumerate(listed):
+            for name in _NAMES:
+                if value := getattr(payment, name):
+                    self._by.setdefault((name, value), []).append(place)
+        self._taken: set[int] = set()
+        self._waiting: list[tuple[AnyInstance, set[int], set[int]]] = []
+
+    def live(self, sagas: Sequence[AnyInstance]) -> Iterator[Difference]:
+        known = _Sagas(saga for saga in sagas if self._money.get(saga.saga) is Money.HOLDS)
+        found: dict[UUID, set[int]] = {}
+        for place, payment in enumerate(self._listed):
+            if (holder := known.of(payment)) is not None:
+                found.setdefault(holder.saga_id, set()).add(place)
+        for saga in sagas:
+            yield from self._said_of(saga, found.get(saga.saga_id, set()))
+
+    def archived(self, saga: AnyInstance) -> Iterator[Difference]:
+        own, perhaps = set[int](), set[int]()
+        if self._money.get(saga.saga) is Money.HOLDS:
+            for name, value in _ids_of(saga):
+                (perhaps if name == "order_id" else own).update(self._by.get((name, value), ()))
+        if perhaps - own - self._taken:
+            self._taken |= own
+            self._waiting.append((saga, own, perhaps))
+        else:
+            yield from self._said_of(saga, own)
+
+    def rest(self) -> Generator[Difference, None, Sequence[Payment]]:
+        """What is left to say; then the payments that none of them knows."""
+        for saga, own, perhaps in self._waiting:
+            yield from self._said_of(saga, own | (perhaps - self._taken))
+        return [payment for place, payment in enumerate(self._listed) if place not in self._taken]
+
+    def _said_of(self, saga: AnyInstance, places: set[int]) -> Iterator[Difference]:
+        self._taken |= places
+        if (saga.updated_at or saga.created_at) >= self._quiet_since:
+            return
+        if self._money.get(saga.saga) is Money.HOLDS:
+            yield from _compared(saga, [self._listed[place] for place in sorted(places)])
+        elif self._money.get(saga.saga) is Money.CAPTURES:
+            named = self._by.get(("payment_id", saga.data.payment_id), ())
+            yield from _not_captured(saga, [self._listed[place] for place in named])
+
+
 _NAMES = ("payment_id", "payment_intent_id", "order_id")
+
+
+def _ids_of(saga: AnyInstance) -> set[tuple[str, str]]:
+    named = [effect.ids for step in saga.steps.values() for effect in step.effects]
+    named.append({name: value for name in _NAMES if (value := getattr(saga.data, name, None))})
+    return {(name, ids[name]) for ids in named for name in _NAMES if name in ids}
 
 
 def _intent(saga: AnyInstance) -> str | None:
@@ -168,6 +245,10 @@ def _intent(saga: AnyInstance) -> str | None:
         if step.effects and "payment_intent_id" in step.effects[0].ids:
             return step.effects[0].ids["payment_intent_id"]
     return None
+
+
+def _does(payment: Payment) -> str:
+    return f"{'has taken' if payment.status in CAPTURED else 'holds'} {_money(payment.amount_cents)}"
 
 
 def _money(cents: int) -> str:

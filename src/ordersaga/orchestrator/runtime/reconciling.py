@@ -4,12 +4,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import chain
+from typing import Any
 from uuid import UUID
 
 import structlog
 
 from ordersaga.delivery.background import Loop, Looped
 from ordersaga.orchestrator.core.definition import Money
+from ordersaga.orchestrator.core.instance import UNDER_WAY, Instance
 from ordersaga.orchestrator.core.reconcile import Difference, Kind, Payment, compare
 from ordersaga.orchestrator.runtime.concerning import concerning
 from ordersaga.orchestrator.store.archive_protocol import Archive
@@ -39,36 +41,82 @@ class Reconciliation:
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     def differences(self, *, of: timedelta = SAGAS_OF, quiet: timedelta = QUIET) -> Iterator[Difference]:
-        """Sagas that were begun within `of`, and every payment of the ledger. Raises `StoreError`, and what the ledger
-        raises.
+        """Of sagas that were begun within `of`, live and archived, and of payments that no saga at all knows. What an
+        older saga knows is passed over. Raises `StoreError`, `ArchiveUnreadable`, and what the ledger raises.
         """
         now = self.now()
-        # The ledger first: what is paid meanwhile is then at worst a saga that changed a moment ago.
+        # The ledger first: what is paid meanwhile is then at worst a saga that changed a moment ago. Then live sagas:
+        # one that is archived meanwhile is read twice, and not missed.
         payments = list(self.payments(now - of))
-        pages = list(self._pages(now - of))
-        sagas = [one for page in pages for one in page.instances]
-        differ = compare(payments, sagas, quiet_since=now - quiet, is_of_another=self._is_of_another, money=self.money)
-        return chain((_damaged(saga_id) for page in pages for saga_id in page.damaged), differ)
+        damaged: list[UUID] = []
+        sagas = list(_all_of(self.store, Search(since=now - of), damaged))
+        differ = compare(
+            payments,
+            sagas,
+            archived=_all_of(self.store, Search(since=now - of, archived=True), damaged),
+            quiet_since=now - quiet,
+            is_of_another=_Others(self.store, self.archive, self.money).have,
+            money=self.money,
+        )
+        return chain(differ, _not_compared(damaged))
 
-    def _pages(self, since: datetime) -> Iterator[SagaPage]:
-        page = self.store.page(Search(since=since))
-        yield page
-        while page.next_after is not None:
-            page = self.store.page(Search(since=since), after=page.next_after)
-            yield page
 
-    def _is_of_another(self, payment: Payment) -> bool:
-        """Of a saga that is older, of another version, damaged (which is told by itself), or in the archive."""
-        if payment.order_id:
-            page = self.store.page(Search(order_id=payment.order_id), limit=1)
+class _Others:
+    """Sagas that are not among those that are compared: older ones, of another version, or whose payment has been made
+    while they do not know it yet.
+    """
+
+    def __init__(self, store: Store, archive: Archive, money: Mapping[str, Money]) -> None:
+        self._store, self._archive, self._money = store, archive, money
+        self._awaited: set[int] | None = None
+        """Amounts in cents of sagas under way that know no payment yet; once they have been looked at."""
+        self._awaits_any = False
+        """One of these is of a version that nobody here can read, or damaged."""
+
+    def have(self, payment: Payment) -> bool:
+        # First who waits, then who knows: whoever learns of it in between is found.
+        if payment.order_id is None and self._is_awaited(payment.amount_cents):
+            return True
+        known = [Search(payment_id=payment.payment_id)]
+        known += [Search(order_id=payment.order_id)] if payment.order_id else []
+        for search in known:
+            page = self._store.page(search, limit=1)
             if page.instances or page.unknown_versions or page.damaged:
                 return True
-        return self.archive.knows(payment.order_id, payment.payment_id)
+        return self._archive.knows(payment.order_id, payment.payment_id)
+
+    def _is_awaited(self, amount_cents: int) -> bool:
+        if self._awaited is None:
+            pages = list(_pages(self._store, Search(statuses=UNDER_WAY)))
+            self._awaits_any = any(page.unknown_versions or page.damaged for page in pages)
+            self._awaited = {
+                saga.data.amount_cents
+                for page in pages
+                for saga in page.instances
+                if self._money.get(saga.saga) is Money.HOLDS and not saga.data.payment_id
+            }
+        return self._awaits_any or amount_cents in self._awaited
 
 
-def _damaged(saga_id: UUID) -> Difference:
-    said = f"the row of the saga {saga_id} is damaged: its payment cannot be compared"
-    return Difference(kind=Kind.SAGA_DAMAGED, said=said, saga_id=saga_id)
+def _pages(store: Store, search: Search) -> Iterator[SagaPage]:
+    page = store.page(search)
+    yield page
+    while page.next_after is not None:
+        page = store.page(search, after=page.next_after)
+        yield page
+
+
+def _all_of(store: Store, search: Search, damaged: list[UUID]) -> Iterator[Instance[Any]]:
+    """Those whose row is damaged go into `damaged`."""
+    for page in _pages(store, search):
+        damaged += page.damaged
+        yield from page.instances
+
+
+def _not_compared(damaged: list[UUID]) -> Iterator[Difference]:
+    for saga_id in sorted(set(damaged)):
+        said = f"the row of the saga {saga_id} is damaged: its payment cannot be compared"
+        yield Difference(kind=Kind.SAGA_DAMAGED, said=said, saga_id=saga_id)
 
 
 class Reconciler(Looped):

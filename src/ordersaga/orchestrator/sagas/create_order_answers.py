@@ -6,6 +6,7 @@ Existing services answer with codes and sentences of their own; the customer is 
 from ordersaga.orchestrator.core.definition import Refusal
 from ordersaga.orchestrator.core.reasons import Reason
 from ordersaga.wire import messages as m
+from ordersaga.wire.codes import is_code
 
 PROVIDER_NEWS = frozenset({"STRIPE_PAYMENT_FAILED", "STRIPE_PAYMENT_CANCELED"})
 """Said by the provider at any time: there is no hold any more."""
@@ -40,9 +41,10 @@ def payment_failed(event: m.PaymentFailed) -> Refusal:
         return Refusal(Reason.PAYMENT_DECLINED)
     if event.error in NOTHING_HELD:
         return Refusal(Reason.PAYMENT_ERROR)
+    # A sentence may hold anything, and `attention` outlives the customer's data.
+    how = f" with {event.error}" if is_code(event.error) else ", and no code says why"
     return Refusal(
-        Reason.PAYMENT_ERROR,
-        attention=f"payment failed with {event.error[:60]}: compare with the provider whether a hold was made",
+        Reason.PAYMENT_ERROR, attention=f"payment failed{how}: compare with the provider whether a hold was made"
     )
 
 

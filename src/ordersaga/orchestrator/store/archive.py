@@ -209,13 +209,10 @@ class ArchiveReads:
             return self._one(saga_id)
 
     def search(self, search: Search, *, looked_max: int, after: UUID | None) -> Sequence[Line | UUID]:
-        """The next so many by their ids, of the order or customer and time that is searched for; the rest is for the
-        caller to look at. Of one whose row is damaged the id alone. Raises `ArchiveUnreadable`.
+        """The next so many by their ids, of the order, payment or customer and time that is searched for; the rest is
+        for the caller to look at. Of one whose row is damaged the id alone. Raises `ArchiveUnreadable`.
         """
-        source = "archived_by_id"
-        if search.order_id is not None or search.customer_id is not None:
-            source = "archived_by_order" if search.order_id is not None else "archived_by_customer"
-        statement = SQL[source].replace(b"{way}", b"ASC" if search.oldest_first else b"DESC")
+        statement = SQL[_source_of(search)].replace(b"{way}", b"ASC" if search.oldest_first else b"DESC")
         rows = self._ask(statement, parameters(search, limit=0, looked_max=looked_max, after=after))
         kept = {row[0]: _line_or_id(row) for row in rows if row[_FILE] is None}
         if filed := [row for row in rows if row[_FILE] is not None]:
@@ -238,6 +235,14 @@ def _line_or_id(row: Row) -> Line | UUID:
     except DamagedRow:
         saga_id: UUID = row[0]
         return saga_id
+
+
+def _source_of(search: Search) -> str:
+    if search.order_id is not None:
+        return "archived_by_order"
+    if search.payment_id is not None:
+        return "archived_by_payment"
+    return "archived_by_id" if search.customer_id is None else "archived_by_customer"
 
 
 def saga_in(line: Line) -> Row:

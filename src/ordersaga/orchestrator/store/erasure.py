@@ -6,7 +6,7 @@ week, and backups.
 """
 
 import hashlib
-import json
+import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,11 +20,18 @@ from ordersaga.delivery.arrays import Bytes, Integers, Json, Uuids
 from ordersaga.orchestrator.store.archive import FILES
 from ordersaga.orchestrator.store.archive_files import NOTHING, ArchiveUnreadable, Directory, Line
 from ordersaga.orchestrator.store.connections import AnyConnection, Connections, statements
+from ordersaga.orchestrator.store.erasure_set_aside import SetAside
 from ordersaga.orchestrator.store.filing import Overtaken, PostgresFiling
 from ordersaga.wire.codes import is_code
 
 _SQL = statements("erasure.sql")
 _ERASED = {"actor": "erased", "why": ""}
+_QUOTED = re.compile(
+    r"(?<=^payment failed with ).*(?=: compare with the provider whether a hold was made$)"
+    r"|(?<= could not be taken back: ).*$",
+    re.DOTALL,
+)
+"""What `attention` of older versions has of a service."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +69,7 @@ class PostgresErasure:
         files.
         """
         self._connections = Connections(pool, timeout_seconds, schema)
+        self._set_aside = SetAside(self._connections, directory)
         self._filing = (
             PostgresFiling(pool, directory, timeout_seconds=timeout_seconds, schema=schema) if directory else None
         )
@@ -69,6 +77,9 @@ class PostgresErasure:
     def erase(self, customer_id: str, *, by: str, why: str) -> Erased:
         """Raises `StoreError`. Done before, it finds nothing; ended in the middle, it is to be done again."""
         theirs = _Theirs(customer_id)
+        principal = hashlib.sha256(customer_id.encode()).hexdigest()
+        self._check_files(customer_id)
+        needles = self._set_aside.claim(customer_id, principal)
         in_files = self._in_files(theirs)
         with self._connections.transaction() as connection:
             self._connections.enter(connection)
@@ -79,22 +90,21 @@ class PostgresErasure:
             again = connection.execute(_SQL["sagas_of"], {"customer": customer_id}).fetchall()
             if any(not under_way for _, under_way, _ in again):
                 raise Overtaken("something of theirs has come back from the archive meanwhile: ask again")
-            principal = hashlib.sha256(customer_id.encode()).hexdigest()
             left = {"principal": principal, "under_way": Uuids([saga_id for saga_id, _, _ in again])}
             connection.execute(_SQL["forget_keys"], left)
             connection.execute(_SQL["erase_audit"], {"customer": customer_id})
-            needles = {"needles": Bytes(_needles(customer_id))}
+            theirs_are = {"principal": principal}
             records = sum(
-                connection.execute(_SQL[name], needles).rowcount for name in ("forget_letters", "forget_orphans")
+                connection.execute(_SQL[name], theirs_are).rowcount for name in ("forget_letters", "forget_orphans")
             )
-            (waiting,) = connection.execute(_SQL["left_over"], needles).fetchall()
+            waiting = self._set_aside.waiting(connection, needles, principal)
             ((writing,),) = connection.execute(FILES["is_writing"]).fetchall()
             erased = Erased(
                 sagas=len(ended),
                 archived=archived + in_files,
                 records=records,
                 under_way=len(again),
-                waiting=sum(waiting),
+                waiting=waiting,
                 files_written=bool(writing),
             )
             connection.execute(_SQL["remember"], {"actor": by, "why": why, "outcome": _told(erased)})
@@ -107,14 +117,14 @@ class PostgresErasure:
         theirs.history(connection, ids)
         connection.execute(_SQL["erase_personal"], {"ids": Uuids(ids)})
 
-    def _in_files(self, theirs: "_Theirs") -> int:
-        if self._filing is not None:
-            return self._filing.erase(theirs)
-        if self._connections.ask(FILES["files_of"], {"customer": theirs.customer_id}):
+    def _check_files(self, customer_id: str) -> None:
+        if self._filing is None and self._connections.ask(FILES["files_of"], {"customer": customer_id}):
             raise ArchiveUnreadable(
                 "files of the archive hold them: set ORDERSAGA_ARCHIVE_DIRECTORY to where those are"
             )
-        return 0
+
+    def _in_files(self, theirs: "_Theirs") -> int:
+        return self._filing.erase(theirs) if self._filing is not None else 0
 
     def _archived(self, connection: AnyConnection, theirs: "_Theirs") -> int:
         customer = {"customer": theirs.customer_id}
@@ -169,7 +179,11 @@ class _Theirs:
         if isinstance(part, dict):
             kept = {key: self._left(one, key) for key, one in part.items()}
             return kept | _ERASED if self._asked(part) else kept
-        return _ERASED["actor"] if isinstance(part, str) and self._is_told(name, part) else part
+        if not isinstance(part, str):
+            return part
+        if self._is_told(name, part):
+            return _ERASED["actor"]
+        return _QUOTED.sub(_without_sentence, part) if name == "attention" else part
 
     def _asked(self, part: dict[str, Any]) -> bool:
         """Whoever is called a customer there is this one, under whatever name. And so is who gave their id beside the
@@ -181,15 +195,14 @@ class _Theirs:
         return part.get("role") == "customer" or actor == self.customer_id or actor.startswith(f"{self.customer_id} (")
 
     def _is_told(self, name: str, text: str) -> bool:
-        """Whether a service said it, and more than a code. `attention` is ours, and may quote."""
+        """Whether a service said it, and more than a code. `attention` is ours, and may quote: see `_QUOTED`."""
         if name in ("error", "refusal", "problem"):
             return self.customer_id in text or not is_code(text)
         return name == "attention" and self.customer_id in text
 
 
-def _needles(customer_id: str) -> list[bytes]:
-    """As a value of JSON, in the ways that it may be written."""
-    return sorted({json.dumps(customer_id, ensure_ascii=ascii_only).encode() for ascii_only in (True, False)})
+def _without_sentence(quoted: re.Match[str]) -> str:
+    return quoted[0] if is_code(quoted[0]) else _ERASED["actor"]
 
 
 def _told(erased: Erased) -> str:

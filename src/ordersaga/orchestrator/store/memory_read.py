@@ -194,5 +194,6 @@ def _may_meet(search: Search, row: SagaRow) -> bool:
         (search.statuses, row.status in search.statuses),
         (search.saga, row.saga == search.saga),
         (search.order_id, row.order_id == search.order_id),
+        (search.payment_id, row.payment_id == search.payment_id),
     ]
     return all(holds for given, holds in wanted if given)

@@ -25,6 +25,7 @@ class Search:
     reason: Reason | None = None
     customer_id: str | None = None
     order_id: str | None = None
+    payment_id: str | None = None
     attention: bool = False
     """Only those that a person should look at and that are not resolved."""
     since: datetime | None = None
@@ -38,7 +39,7 @@ class Search:
     @property
     def narrows(self) -> bool:
         """Whether something is checked one by one, beside what the index finds."""
-        by_index = [self.customer_id, self.order_id, self.reason, self.statuses, self.attention]
+        by_index = [self.customer_id, self.order_id, self.payment_id, self.reason, self.statuses, self.attention]
         return any((self.text, self.step, self.saga)) or sum(map(bool, by_index)) > 1
 
 
@@ -55,6 +56,7 @@ def meets(search: Search, one: Instance[Any]) -> bool:
         (search.reason, one.reason is search.reason),
         (search.customer_id, getattr(person, "customer_id", None) == search.customer_id),
         (search.order_id, getattr(one.data, "order_id", None) == search.order_id),
+        (search.payment_id, getattr(one.data, "payment_id", None) == search.payment_id),
         (search.attention, bool(one.attention) and one.resolved is None),
         (search.since, search.since is not None and one.saga_id >= first_id_at(search.since)),
         (search.until, search.until is not None and one.saga_id < first_id_at(search.until)),

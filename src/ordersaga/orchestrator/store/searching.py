@@ -37,6 +37,7 @@ def parameters(search: Search, *, limit: int, looked_max: int, after: UUID | Non
         "reason": search.reason.value if search.reason else None,
         "customer_id": search.customer_id,
         "order_id": search.order_id,
+        "payment_id": search.payment_id,
         "attention": search.attention,
         "text": search.text,
         "first": first,
@@ -74,6 +75,8 @@ def _source_of(search: Search) -> str:
     """The one that leaves the fewest."""
     if search.order_id is not None:
         return "by_order"
+    if search.payment_id is not None:
+        return "by_payment"
     if search.customer_id is not None:
         return "by_customer"
     if search.attention:

@@ -138,6 +138,12 @@ SELECT saga_id, saga, version, status, order_id, payment_id, archived_at, state,
 FROM archive WHERE saga_id >= :first AND saga_id < :before AND order_id = :order_id
 ORDER BY saga_id {way} LIMIT :looked_max;
 
+-- name: archived_by_payment(payment_id, first, before, looked_max)
+-- {way} is ASC or DESC.
+SELECT saga_id, saga, version, status, order_id, payment_id, archived_at, state, history, personal, file, block, digest
+FROM archive WHERE saga_id >= :first AND saga_id < :before AND payment_id = :payment_id
+ORDER BY saga_id {way} LIMIT :looked_max;
+
 -- name: archived_by_customer(customer_id, first, before, looked_max)
 -- {way} is ASC or DESC.
 SELECT saga_id, saga, version, status, order_id, payment_id, archived_at, state, history, personal, file, block, digest

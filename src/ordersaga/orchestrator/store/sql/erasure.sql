@@ -44,28 +44,59 @@ FROM unnest(:ids, :states, :histories) v (saga_id, state, history) WHERE a.saga_
 -- Under which names they asked; not for what is under way, lest a repeat of the request order twice.
 DELETE FROM idempotency_keys WHERE principal = :principal AND (saga_id = ANY (:under_way)) IS NOT TRUE;
 
--- name: forget_letters(needles)!
+-- name: personal_of(customer)
+-- What belongs to them, of live sagas.
+SELECT saga_id, data FROM saga_personal WHERE customer_id = :customer;
+
+-- name: letters_with(needles, after, looked_max)
+-- How many were looked at, the last of these, then those that may be theirs; one row with nulls where none is.
+WITH looked AS MATERIALIZED (
+    SELECT id, key, value, headers FROM dead_letters WHERE id > :after ORDER BY id LIMIT :looked_max
+)
+SELECT (SELECT count(*) FROM looked), (SELECT max(id) FROM looked), f.id, f.key, f.value, f.headers
+FROM (VALUES (1)) always LEFT JOIN (
+    SELECT l.* FROM looked l WHERE EXISTS (SELECT FROM unnest(:needles) n (needle)
+        WHERE position(n.needle IN l.key) > 0 OR position(n.needle IN l.value) > 0 OR position(n.needle IN l.headers) > 0)
+) f ON true;
+
+-- name: orphans_with(needles, after, looked_max)
+-- The same.
+WITH looked AS MATERIALIZED (
+    SELECT id, value FROM orphans WHERE id > :after ORDER BY id LIMIT :looked_max
+)
+SELECT (SELECT count(*) FROM looked), (SELECT max(id) FROM looked), f.id, NULL::bytea, f.value, NULL::bytea
+FROM (VALUES (1)) always LEFT JOIN (
+    SELECT l.* FROM looked l WHERE EXISTS (SELECT FROM unnest(:needles) n (needle) WHERE position(n.needle IN l.value) > 0)
+) f ON true;
+
+-- name: mark_letters(ids, principal)!
+-- They are theirs.
+UPDATE dead_letters SET erased_for = :principal WHERE id = ANY (:ids);
+
+-- name: mark_orphans(ids, principal)!
+-- The same.
+UPDATE orphans SET erased_for = :principal WHERE id = ANY (:ids);
+
+-- name: forget_letters(principal)!
 -- Records that were set aside, and are seen to.
-DELETE FROM dead_letters d USING unnest(:needles) n (needle)
-WHERE d.settled_at IS NOT NULL AND (position(n.needle IN d.value) > 0 OR position(n.needle IN d.headers) > 0);
+DELETE FROM dead_letters WHERE erased_for = :principal AND settled_at IS NOT NULL;
 
--- name: forget_orphans(needles)!
+-- name: forget_orphans(principal)!
 -- Answers for nobody, that somebody has seen to.
-DELETE FROM orphans o USING unnest(:needles) n (needle)
-WHERE o.settled_at IS NOT NULL AND position(n.needle IN o.value) > 0;
+DELETE FROM orphans WHERE erased_for = :principal AND settled_at IS NOT NULL;
 
--- name: left_over(needles)
--- What somebody waits for still: records set aside and answers for nobody that are not seen to, events that came too
--- early, messages on their way.
-SELECT
-    (SELECT count(*) FROM dead_letters d WHERE d.settled_at IS NULL AND EXISTS (
-        SELECT FROM unnest(:needles) n (needle) WHERE position(n.needle IN d.value) > 0)),
-    (SELECT count(*) FROM orphans o WHERE o.settled_at IS NULL AND EXISTS (
-        SELECT FROM unnest(:needles) n (needle) WHERE position(n.needle IN o.value) > 0)),
-    (SELECT count(*) FROM early_events e WHERE EXISTS (
-        SELECT FROM unnest(:needles) n (needle) WHERE position(n.needle IN e.value) > 0)),
-    (SELECT count(*) FROM outbox o WHERE EXISTS (
-        SELECT FROM unnest(:needles) n (needle) WHERE position(n.needle IN o.value) > 0));
+-- name: left_over(principal)
+-- What somebody waits for still: records set aside and answers for nobody that are not seen to.
+SELECT (SELECT count(*) FROM dead_letters WHERE erased_for = :principal AND settled_at IS NULL)
+    + (SELECT count(*) FROM orphans WHERE erased_for = :principal AND settled_at IS NULL);
+
+-- name: passing(needles)
+-- What may be theirs of what goes by itself: events that came too early, messages on their way.
+SELECT e.value FROM early_events e
+WHERE EXISTS (SELECT FROM unnest(:needles) n (needle) WHERE position(n.needle IN e.value) > 0)
+UNION ALL
+SELECT o.value FROM outbox o
+WHERE EXISTS (SELECT FROM unnest(:needles) n (needle) WHERE position(n.needle IN o.value) > 0);
 
 -- name: remember(actor, why, outcome)!
 -- That it was done, by whom, and why; not for whom.

@@ -27,6 +27,11 @@ ORDER BY o.saga_id {way} LIMIT :looked_max;
 SELECT s.* FROM sagas s WHERE s.order_id = :order_id AND s.id >= :first AND s.id < :before
 ORDER BY s.id {way} LIMIT :looked_max;
 
+-- name: by_payment(payment_id, first, before, looked_max)
+-- Source.
+SELECT s.* FROM sagas s WHERE s.payment_id = :payment_id AND s.id >= :first AND s.id < :before
+ORDER BY s.id {way} LIMIT :looked_max;
+
 -- name: by_reason(reason, first, before, looked_max)
 -- Source.
 SELECT s.* FROM sagas s WHERE s.reason = :reason AND s.id >= :first AND s.id < :before
@@ -51,7 +56,7 @@ SELECT s.* FROM unnest((:statuses)::text[]) wanted (status) CROSS JOIN LATERAL (
 SELECT s.* FROM sagas s WHERE s.id >= :first AND s.id < :before
 ORDER BY s.id {way} LIMIT :looked_max;
 
--- name: filter(statuses, saga, step, reason, order_id, attention, customer_id, text)
+-- name: filter(statuses, saga, step, reason, order_id, payment_id, attention, customer_id, text)
 -- What is not given holds for all.
 SELECT s.* FROM looked s
 WHERE ((:statuses)::text[] IS NULL OR s.status = ANY ((:statuses)::text[]))
@@ -59,6 +64,7 @@ WHERE ((:statuses)::text[] IS NULL OR s.status = ANY ((:statuses)::text[]))
     AND ((:step)::text IS NULL OR s.step = :step)
     AND ((:reason)::text IS NULL OR s.reason = :reason)
     AND ((:order_id)::text IS NULL OR s.order_id = :order_id)
+    AND ((:payment_id)::text IS NULL OR s.payment_id = :payment_id)
     AND (NOT :attention OR s.attention AND NOT s.resolved)
     AND ((:customer_id)::text IS NULL OR EXISTS (
         SELECT FROM saga_personal p WHERE p.saga_id = s.id AND p.customer_id = :customer_id))
