@@ -245,7 +245,7 @@ class MachineArchive:
     def knows(self, order_id: str | None, payment_id: str | None) -> bool:
         return self._archive.knows(order_id, payment_id)
 
-    def restore(self, saga_id: UUID) -> bool:
+    def restore(self, saga_id: UUID) -> Sequence[UUID]:
         return self._archive.restore(saga_id)
 
     def forget(self, *, older_than: timedelta, limit: int) -> int:

@@ -79,12 +79,20 @@ def test_a_name_in_small_letters_is_not_taken_silently_for_nothing() -> None:
         ("ORDERSAGA_KAFKA_TLS_CA_PATH", "/nowhere/ca.pem", "the path of a file that exists"),
         ("ORDERSAGA_TOPIC_ORDER_EVENTS", "order events", "text that matches"),
         ("ORDERSAGA_HTTP_CORS_ORIGINS", "shop.example", "is not an origin"),
+        ("ORDERSAGA_SMOKE_API_URL", "shop.example", "text that matches"),
     ],
 )
 def test_a_wrong_value_is_named_with_what_it_may_be(name: str, value: str, must_be: str) -> None:
     (problem,) = problems_of({name: value})
     assert problem.startswith(f"{name}={value!r} (from the environment): ")
     assert must_be in problem
+
+
+@pytest.mark.parametrize("name", ["ORDERSAGA_SMOKE_API_URL", "ORDERSAGA_SMOKE_PAYMENT_URL"])
+def test_an_address_that_is_shown_has_no_password(name: str) -> None:
+    (problem,) = problems_of({name: f"https://probe:{CANARY}@shop.example/api"})
+    assert "ORDERSAGA_SMOKE_TOKEN" in problem and "//***@shop.example" in problem
+    assert CANARY not in problem
 
 
 def test_everything_that_is_wrong_is_said_at_once() -> None:

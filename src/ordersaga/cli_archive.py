@@ -189,7 +189,7 @@ def restore(
     why: Why = "",
     env_file: EnvFile = None,
 ) -> None:
-    """Move sagas back. Late news of one do so by themselves.
+    """Move sagas back, each with what else is in the archive of its order. Late news of one do so by themselves.
 
     Exit code 1 where one is not in the archive.
 
@@ -197,12 +197,15 @@ def restore(
     """
     with told_in_one_line():
         note = _noting(read_settings(env_file, needs=("database_url",)), who, why)
-        archive, missing = _archive(env_file), []
+        archive, restored = _archive(env_file), dict[UUID, None]()
         for saga_id in saga_ids:
-            if not (found := archive.restore(saga_id)):
-                missing.append(saga_id)
-            note("archive restore", "restored" if found else "not in the archive", saga_id)
-        typer.echo(f"{len(saga_ids) - len(missing)} sagas restored")
+            if saga_id in restored:
+                continue
+            for one in (found := archive.restore(saga_id)) or [saga_id]:
+                note("archive restore", "restored" if found else "not in the archive", one)
+            restored |= dict.fromkeys(found)
+        typer.echo(f"{len(restored)} sagas restored")
+    missing = [saga_id for saga_id in saga_ids if saga_id not in restored]
     for saga_id in missing:
         typer.echo(f"{saga_id} is not in the archive: `ordersaga archive list` shows what is", err=True)
     if missing:

@@ -31,6 +31,13 @@ LedgerCommand = Annotated[
         " environment (SAGA_ID, ORDER_ID, CUSTOMER_ID). It goes before --url."
     ),
 ]
+DeskCommand = Annotated[
+    str | None,
+    typer.Option(
+        help="A command that plays a runner: it does ACT (accept, give-back) to ORDER_ID as RUNNER_ID, all three in its"
+        " environment. It ends with 0 where that was done, with 69 where runners cannot do that. It goes before --url."
+    ),
+]
 Restart = Annotated[
     str | None,
     typer.Option(
@@ -51,6 +58,7 @@ def conformance(
     kind: Annotated[As, typer.Option("--as", help="What it has to be.")] = As.FULL,
     url: Url = None,
     ledger_command: LedgerCommand = None,
+    desk_command: DeskCommand = None,
     restart: Restart = None,
     customer_id: Annotated[str, typer.Option(help="A customer that it knows.")] = "conformance",
     payment_method_id: Annotated[str, typer.Option(help="A card that it accepts.")] = "pm_card_visa",
@@ -83,7 +91,8 @@ def conformance(
         if unknown:
             fail(f"no property {unknown[0]!r} of a {participant} service: --list says them", code=2)
         bus = connecting.kafka_bus(settings)
-        subject = _subject(participant, settings, bus, url=url, ledger_command=ledger_command, restart=restart)
+        means = {"url": url, "ledger_command": ledger_command, "desk_command": desk_command, "restart": restart}
+        subject = _subject(participant, settings, bus, **means)
         subject = _with_samples(subject, customer_id, payment_method_id, answer_seconds, one_at_a_time=one_at_a_time)
         report = examine(subject, kind=Kind(kind), only=only or (), told=_ignore if json else _progress)
         bus.close(2.0)
@@ -116,18 +125,19 @@ def _subject(
     *,
     url: str | None,
     ledger_command: str | None,
+    desk_command: str | None,
     restart: str | None,
 ) -> "Subject":
     from ordersaga.as_set import topics_of
-    from ordersaga.testing.conformance import CommandLedger, HttpDesk, Subject, restart_by
+    from ordersaga.testing.conformance import CommandDesk, CommandLedger, HttpDesk, Subject, restart_by
 
-    desk = HttpDesk(url, participant) if url else None
+    endpoints = HttpDesk(url, participant) if url else None
     return Subject(
         participant=participant,
         bus=bus,
         topics=topics_of(settings),
-        ledger=CommandLedger(ledger_command) if ledger_command else desk,
-        desk=desk,
+        ledger=CommandLedger(ledger_command) if ledger_command else endpoints,
+        desk=CommandDesk(desk_command) if desk_command else endpoints,
         restart=restart_by(restart) if restart else None,
     )
 

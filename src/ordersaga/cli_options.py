@@ -17,13 +17,20 @@ if TYPE_CHECKING:
     from ordersaga.orchestrator.store.search import Search
 
 
-def _name(text: str) -> str:
+def _name(parameter: typer.CallbackParam, text: str) -> str:
     """As long as a name may be over HTTP."""
-    return text[:100]
+    return _said(parameter, text)[:100]
 
 
-def _reason(text: str) -> str:
-    return text[:500]
+def _reason(parameter: typer.CallbackParam, text: str) -> str:
+    return _said(parameter, text)[:500]
+
+
+def _said(parameter: typer.CallbackParam, text: str) -> str:
+    """As over HTTP: nobody, for no reason, is no entry for an audit. Where a reason may be left out it may be empty."""
+    if not (said := text.strip()) and parameter.default != "":
+        raise typer.BadParameter("must say something: it is kept in the audit.")
+    return said
 
 
 EnvFile = Annotated[Path | None, typer.Option(help="Read settings from this file too; the environment goes before.")]

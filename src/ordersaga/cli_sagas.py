@@ -334,11 +334,14 @@ def _tried(saga_id: UUID, view: "Callable[[Any], SagaView]", verbs: "Verbs", act
 
 
 class _Reading:
-    """Sagas by conditions. Those that only a newer version knows are left out, and counted."""
+    """Sagas by conditions. Left out are those that are not run here, and counted; and those whose row is damaged, and
+    named.
+    """
 
     def __init__(self, store: "Store") -> None:
         self._store = store
         self._left_out = 0
+        self._damaged: list[UUID] = []
 
     def page(self, search: "Search", most: int, after: UUID | None) -> "SagaPage":
         """The next one that holds any: a page of the store may be short, or empty, and have a next one."""
@@ -356,12 +359,17 @@ class _Reading:
 
     def tell_left_out(self) -> None:
         if self._left_out:
-            what = "more are of a version that this ordersaga does not know: ask a newer one"
+            from ordersaga.orchestrator.store.protocol import NOT_RUN_HERE
+
+            what = f"more are {NOT_RUN_HERE}"
             typer.echo(f"{self._left_out} {what}", err=True)
+        for saga_id in self._damaged:
+            typer.echo(f"{saga_id} is not among them: its row is damaged (ordersaga sagas show says how)", err=True)
 
     def _next(self, search: "Search", most: int, after: UUID | None) -> "SagaPage":
         page = self._store.page(search, limit=most, after=after)
         self._left_out += len(page.unknown_versions)
+        self._damaged += page.damaged
         return page
 
 

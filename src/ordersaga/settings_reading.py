@@ -6,6 +6,7 @@ empty value is the same as none, since that is what a compose file makes of a va
 
 import difflib
 import os
+import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ SECRETS = frozenset(name for name, info in Settings.model_fields.items() if Secr
 """Never shown, and readable from a file that is named by the variable with `_FILE` behind it."""
 
 _FIELDS = {variable(name): name for name in Settings.model_fields}
+_NAMED = re.compile(r"//[^/\s]*@")
+"""In an address, who asks and with which password: it belongs into no address that is shown."""
 _FILES = {f"{variable(name)}_FILE": name for name in SECRETS}
 
 
@@ -180,7 +183,7 @@ def _problem(field: str, kind: str, message: str, given: Mapping[str, Given]) ->
     name = variable(field)
     info = Settings.model_fields[field]
     one = given.get(name)
-    shown = "" if one is None or field in SECRETS else f"={one.value!r}"
+    shown = "" if one is None or field in SECRETS else f"={_NAMED.sub('//***@', one.value)!r}"
     origin = f" (from {one.origin})" if one else ""
     return f"{name}{shown}{origin}: {said or f'must be {allowed(field)}'}. {info.description}"
 

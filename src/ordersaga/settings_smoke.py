@@ -1,6 +1,8 @@
 """What `ordersaga smoke` asks, and as whom. See `settings`."""
 
-from pydantic import Field, SecretStr
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, field_validator
 
 from ordersaga.settings_connections import Seconds
 from ordersaga.settings_http import HttpSettings
@@ -40,3 +42,11 @@ class SmokeSettings(HttpSettings):
     smoke_timeout_seconds: Seconds = Field(
         60, description="How long each outcome is waited for. Twice as long as a step is: one that is asked again."
     )
+
+    @field_validator("smoke_api_url", "smoke_payment_url")
+    @classmethod
+    def _names_nobody(cls, url: str) -> str:
+        """It is shown."""
+        if "@" in urlsplit(url).netloc:
+            raise ValueError("must have no name and no password before an @: a token goes into ORDERSAGA_SMOKE_TOKEN")
+        return url

@@ -178,6 +178,16 @@ def test_a_customer_cancels_their_own_order_only(stage: Stage, guarded: TestClie
     assert guarded.post(path, json={"who": "c4n4ry-user-1"}, headers=headers).status_code == 202
 
 
+def test_a_customer_with_the_longest_id_that_may_be_set_cancels_too(stage: Stage) -> None:
+    longest = "c4n4ry" + "x" * 249
+    api = replace(stage.api, limits=replace(stage.api.limits, customer_id_chars_max=len(longest)))
+    with TestClient(create_app(api, AppSettings(tokens=Tokens([line for _, line in TOKENS.values()])))) as client:
+        placed = client.post("/orders", json=order() | {"customer_id": longest}, headers=bearer(Role.CUSTOMER))
+        path = f"/sagas/{placed.json()['saga_id']}/cancel"
+        assert client.post(path, json={"who": longest}, headers=bearer(Role.CUSTOMER)).status_code == 202
+        assert client.post(path, json={"who": longest + "x"}, headers=bearer(Role.CUSTOMER)).status_code == 400
+
+
 def test_what_services_say_is_told_to_operators_and_not_to_customers(stage: Stage, guarded: TestClient[Any]) -> None:
     saga_id = stage.place()
     hear(stage, saga_id, m.OrderCreated(order_id=f"order-{saga_id}"))

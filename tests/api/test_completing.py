@@ -1,11 +1,12 @@
 """Completing an order over HTTP: begun from what the order's own saga knows, once, and refused where it cannot be."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import count
 from threading import Barrier
 from typing import Any
+from uuid import UUID
 
 import pytest
 from litestar.testing import TestClient
@@ -13,8 +14,6 @@ from litestar.testing import TestClient
 from ordersaga.orchestrator.api.app import AppSettings, create_app
 from ordersaga.orchestrator.runtime.sagas import Sagas
 from ordersaga.orchestrator.sagas.create_order import CREATE_ORDER
-from ordersaga.orchestrator.store.protocol import SagaPage
-from ordersaga.orchestrator.store.search import Search
 from ordersaga.wire import completing as c
 from ordersaga.wire import messages as m
 from tests.api.conftest import Stage
@@ -111,17 +110,17 @@ def test_what_no_service_gives_out_is_the_id_of_no_order(postgres_stage: Stage, 
 def test_of_two_who_ask_in_one_moment_one_begins_it(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """Again after it was taken back: the key of the second time is another one."""
     order_id = accepted(stage)
-    page = stage.api.store.page
+    of_order = stage.api.store.of_order
     for _ in range(2):
         both, looks = Barrier(2), count()
 
-        def look_together(search: Search, both: Barrier = both, looks: Iterator[int] = looks) -> SagaPage:
-            found = page(search)
+        def look_together(order_id: str, both: Barrier = both, looks: Iterator[int] = looks) -> Sequence[UUID]:
+            found = of_order(order_id)
             if next(looks) < 2:
                 both.wait(10)
             return found
 
-        monkeypatch.setattr(stage.api.store, "page", look_together)
+        monkeypatch.setattr(stage.api.store, "of_order", look_together)
         with ThreadPoolExecutor(2) as people:
             answers = list(people.map(lambda _: complete(stage, order_id), range(2)))
         assert [answer.status_code for answer in answers] == [202, 202]

@@ -9,9 +9,12 @@ import pytest
 from litestar.testing import TestClient
 
 from ordersaga.delivery.clock import SystemClock, SystemRandom
+from ordersaga.delivery.failpoints import armed
 from ordersaga.orchestrator.api.app import AppSettings, create_app
 from ordersaga.orchestrator.runtime.beginnings import Beginnings
+from ordersaga.orchestrator.runtime.handle import AFTER_COMMIT
 from ordersaga.orchestrator.runtime.verbs import Verbs
+from ordersaga.orchestrator.store.protocol import CommitUnknown, StoreUnavailable
 from ordersaga.wire.codec import decode_command
 from ordersaga.wire.messages import CreateOrder
 from tests.api.conftest import BODY_BYTES_MAX, Stage, order
@@ -47,6 +50,23 @@ def test_an_order_is_taken_with_the_id_of_its_saga(stage: Stage) -> None:
     assert body["success"] is True
     assert body["status"] == "STARTED"
     assert answer.headers["location"] == f"/sagas/{body['saga_id']}"
+
+
+def test_nobody_is_told_to_order_again_while_it_is_not_known_whether_the_order_is_there(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answer_lost() -> None:
+        raise CommitUnknown("the answer to COMMIT was lost")
+
+    def away(saga_id: UUID) -> Any:
+        raise StoreUnavailable("no connection to the database")
+
+    with armed(AFTER_COMMIT, answer_lost), monkeypatch.context() as patch:
+        patch.setattr(stage.api.store, "get", away)
+        answer = stage.client.post("/orders", json=order())
+    assert (answer.status_code, answer.json()["type"]) == (503, "urn:ordersaga:problem:outcome-unknown")
+    assert "retry-after" not in answer.headers, "who comes again without a key orders twice"
+    assert len(stage.client.get("/sagas").json()) == 1, "it is there"
 
 
 def test_an_order_is_in_the_database_and_its_first_command_in_the_outbox_when_it_is_answered(stage: Stage) -> None:

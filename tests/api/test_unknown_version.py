@@ -5,6 +5,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from structlog.testing import capture_logs
 
 from ordersaga.orchestrator.store.memory import MemoryStore
 from tests.api.conftest import Stage
@@ -29,6 +30,17 @@ def now_of_version(version: int, stage: Stage, request: pytest.FixtureRequest, s
         return
     with psycopg.connect(request.getfixturevalue("database_url")) as connection:
         connection.execute("update saga.sagas set version = %s where saga = %s", [version, saga])
+
+
+def damage(stage: Stage, request: pytest.FixtureRequest) -> None:
+    """The row of each saga that there is."""
+    store: Any = stage.api.store
+    if isinstance(store, MemoryStore):
+        rows = store._tables.sagas
+        rows |= {one.saga_id: replace(one, state=b"{}") for one in rows.values()}
+        return
+    with psycopg.connect(request.getfixturevalue("database_url")) as connection:
+        connection.execute("update saga.sagas set state = '{}'")
 
 
 def test_whoever_asks_for_it_is_told_to_come_again(stage: Stage, request: pytest.FixtureRequest) -> None:
@@ -59,6 +71,25 @@ def test_a_list_says_how_many_it_leaves_out(stage: Stage, request: pytest.Fixtur
     now_of_version(1, stage, request)
     answer = stage.client.get("/sagas")
     assert len(answer.json()) == 3 and "sagas-left-out" not in answer.headers
+
+
+def test_a_list_says_how_many_have_a_damaged_row_and_the_log_says_which(
+    stage: Stage, request: pytest.FixtureRequest
+) -> None:
+    damaged = stage.place()
+    damage(stage, request)
+    told = stage.place()
+    with capture_logs() as said:
+        answer = stage.client.get("/sagas")
+    assert ([one["id"] for one in answer.json()], answer.headers["sagas-damaged"]) == ([told], "1")
+    assert "sagas-left-out" not in answer.headers
+    lines = [line for line in said if line["event"] == "api.sagas_damaged"]
+    assert [(line["log_level"], line["count"], line["saga_ids"]) for line in lines] == [("error", 1, [damaged])]
+    assert stage.client.get("/sagas/count").json()["count"] == 2
+    with capture_logs():
+        asked = stage.client.get(f"/sagas/{damaged}")
+    assert asked.status_code == 500 and "status" not in asked.json()["error"]
+    assert "sagas-damaged" not in stage.client.get("/sagas?status=FAILED").headers
 
 
 def test_an_order_is_not_completed_twice_because_a_newer_version_completes_it(

@@ -1,6 +1,6 @@
 """What a consumer does about a client that fails it: with a client that fails to order."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -19,7 +19,7 @@ Offsets = Mapping[tuple[str, int], int]
 class Client:
     """Delivers `records` one by one, or raises what stands in their place."""
 
-    records: list[Record | Exception] = field(default_factory=list)
+    records: list[Record | Exception | None] = field(default_factory=list)
     is_behind: bool = False
     commit_error: str = ""
     connected: bool = True
@@ -28,6 +28,9 @@ class Client:
     sought: list[Offsets] = field(default_factory=list)
     closed: bool = False
     cannot_read: dict[tuple[str, int], str] = field(default_factory=dict)
+    position: int = 0
+    """Where it reads next, since it has read past what is no record."""
+    has_moved: bool = False
 
     def poll(self, max_records: int, timeout_seconds: float) -> Sequence[Record]:
         match self.records.pop(0) if self.records else None:
@@ -39,7 +42,8 @@ class Client:
                 return [record]
 
     def moved(self) -> set[tuple[str, int]]:
-        return set()
+        moved, self.has_moved = self.assigned() if self.has_moved else set(), False
+        return moved
 
     def gone(self) -> Sequence[Gap]:
         return ()
@@ -54,6 +58,9 @@ class Client:
 
     def seek(self, offsets: Offsets) -> None:
         self.sought.append(offsets)
+
+    def positions(self, partitions: Collection[tuple[str, int]]) -> Offsets:
+        return dict.fromkeys(partitions, self.position)
 
     def commit(self, offsets: Offsets, done: Callable[[Offsets, str], None]) -> None:
         self.commits.append(offsets)
@@ -236,3 +243,79 @@ def test_rewinding_goes_to_the_commit_or_else_to_where_delivery_began() -> None:
     consumer.commit({("t", 0): 8})
     consumer.rewind()
     assert client.sought == [{("t", 0): 7}, {("t", 0): 8}]
+
+
+@pytest.fixture
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kafka_consumer, "LOOK_PAST_RECORDS_SECONDS", 0.0)
+    monkeypatch.setattr(kafka_consumer, "COMMIT_TOGETHER_SECONDS", 0.0)
+
+
+def polled(client: Client, consumer: KafkaConsumer) -> Sequence[Offsets]:
+    """What it commits while nothing comes."""
+    before = len(client.commits)
+    for _ in range(3):
+        consumer.wake()
+        assert not offsets_read(consumer)
+    return client.commits[before:]
+
+
+@pytest.mark.usefixtures("often")
+def test_what_is_no_record_is_committed_once_and_only_behind_what_was_handled() -> None:
+    client = Client([record(0), record(1)])
+    consumer = Stage([client]).consumer()
+    assert [*offsets_read(consumer), *offsets_read(consumer)] == [0, 1]
+    client.position = 3
+    assert polled(client, consumer) == [], "it is not handled"
+    consumer.commit({("t", 0): 1})
+    assert client.commits == [{("t", 0): 1}]
+    assert polled(client, consumer) == [], "half of it is handled"
+    consumer.commit({("t", 0): 2})
+    assert client.commits == [{("t", 0): 1}, {("t", 0): 3}]
+    assert polled(client, consumer) == []
+    client.position = 5
+    assert polled(client, consumer) == [{("t", 0): 5}]
+    consumer.rewind()
+    assert client.sought == [{("t", 0): 5}]
+
+
+@pytest.mark.usefixtures("often")
+def test_what_is_delivered_again_is_not_handled() -> None:
+    client = Client([record(0), None, None, None, record(0)])
+    consumer = Stage([client]).consumer()
+    assert offsets_read(consumer) == [0]
+    client.position = 2
+    consumer.rewind()
+    client.position = 0
+    assert polled(client, consumer) == []
+    assert offsets_read(consumer) == [0]
+    client.position = 2
+    assert polled(client, consumer) == []
+    consumer.commit({("t", 0): 1})
+    assert client.commits == [{("t", 0): 2}]
+
+
+@pytest.mark.usefixtures("often")
+def test_of_a_partition_that_came_back_nothing_counts_as_handled_that_was_delivered_since() -> None:
+    client = Client([record(0), None, None, None, record(0)])
+    consumer = Stage([client]).consumer()
+    assert offsets_read(consumer) == [0]
+    client.has_moved, client.position = True, 0
+    consumer.commit({("t", 0): 1})
+    assert client.commits == [{("t", 0): 1}]
+    assert polled(client, consumer) == []
+    assert offsets_read(consumer) == [0]
+    client.position = 2
+    assert polled(client, consumer) == []
+    consumer.commit({("t", 0): 1})
+    assert client.commits[1:] == [{("t", 0): 2}]
+
+
+@pytest.mark.usefixtures("often")
+def test_past_what_nothing_was_delivered_of_is_committed_once() -> None:
+    client = Client()
+    consumer = Stage([client]).consumer()
+    assert polled(client, consumer) == [], "nothing is before it"
+    client.position = 4
+    assert polled(client, consumer) == [{("t", 0): 4}], "nobody knows whether the last owner did"
+    assert polled(client, consumer) == []

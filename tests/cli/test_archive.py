@@ -28,6 +28,22 @@ def test_sagas_are_archived_listed_shown_and_restored(database_url: str) -> None
     assert ordersaga("archive", "list", **reached).stdout == "none\n"
 
 
+def test_a_saga_is_restored_with_the_others_of_its_order(database_url: str) -> None:
+    with opened(database_url) as stage:
+        ids = [stage.begin() for _ in range(3)]
+        for saga_id in ids:
+            settle(stage, saga_id, [m.OrderCreationFailed(error="NO")])
+        stage.execute("update sagas set order_id = 'o-1' where id <> %s", ids[2])
+        stage.grow_old()
+    reached = {"DATABASE_URL": database_url}
+    ordersaga("archive", "run", "--older-than-days", "0", **reached)
+    told = ordersaga("archive", "restore", str(ids[0]), str(ids[1]), **reached)
+    assert (told.returncode, told.stdout) == (0, "2 sagas restored\n")
+    assert ordersaga("archive", "list", **reached).stdout.startswith(str(ids[2]))
+    noted = ordersaga("audit", **reached).stdout
+    assert [noted.count(f"archive restore {one}") for one in ids] == [1, 1, 0]
+
+
 def test_an_archive_that_is_turned_off_says_how_to_run_it_all_the_same(database_url: str) -> None:
     told = ordersaga("archive", "run", DATABASE_URL=database_url, ORDERSAGA_ARCHIVE_AFTER_DAYS="0")
     assert told.returncode == 0 and "--older-than-days" in told.stdout

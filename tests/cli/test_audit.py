@@ -40,6 +40,13 @@ def test_what_was_granted_and_what_was_refused_is_kept_with_a_name_and_a_reason(
     assert "twice" in retried, "why it was refused"
 
 
+@pytest.mark.parametrize("told", [("--who", " ", "--why", "a fire"), ("--who", "night", "--why", "")])
+def test_nobody_steps_in_without_a_name_and_a_reason(database_url: str, saga_id: UUID, told: tuple[str, ...]) -> None:
+    done = ordersaga("sagas", "cancel", str(saga_id), *told, DATABASE_URL=database_url)
+    assert done.returncode == 2 and "kept in the audit" in done.stderr
+    assert audit(database_url) == ["none"]
+
+
 def test_a_wish_for_what_is_not_there_is_kept_too(database_url: str, stage: Stage) -> None:
     nobody = new_saga_id()
     ordersaga("sagas", "resolve", str(nobody), "--who", "night", "--why", "seen", DATABASE_URL=database_url)

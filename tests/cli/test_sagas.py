@@ -1,6 +1,7 @@
 """Sagas at a terminal, while no service runs: listed, shown as a timeline, and stepped in."""
 
 import json
+import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -18,7 +19,7 @@ from ordersaga.orchestrator.core.reasons import Reason
 from ordersaga.orchestrator.runtime.sagas import Sagas
 from ordersaga.orchestrator.runtime.verbs import Actor
 from ordersaga.orchestrator.sagas.create_order import CREATE_ORDER
-from ordersaga.orchestrator.store.protocol import CommitUnknown, SagaPage
+from ordersaga.orchestrator.store.protocol import NOT_RUN_HERE, CommitUnknown, SagaPage
 from ordersaga.wire import messages as m
 from tests.canaries import CUSTOMER
 from tests.cli.test_cli import ordersaga
@@ -144,7 +145,7 @@ def test_a_saga_that_only_a_newer_version_knows_is_not_said_to_be_missing(
     database_url: str, stage: Stage, saga_id: UUID
 ) -> None:
     stage.execute("update sagas set version = 99")
-    told = f"ordersaga: the saga {saga_id} is of a version that this ordersaga does not know: ask a newer one\n"
+    told = f"ordersaga: the saga {saga_id} is {NOT_RUN_HERE}\n"
     for verb in (["show"], ["watch"], ["cancel", "--why", "x"]):
         assert sagas(database_url, verb[0], saga_id, *verb[1:]) == (1, "", told)
 
@@ -154,7 +155,7 @@ def test_sagas_that_only_a_newer_version_knows_are_left_out_and_counted(
 ) -> None:
     newer = [stage.begin(), stage.begin()]
     stage.execute("update sagas set version = 99 where id = any(%s)", newer)
-    told = "2 more are of a version that this ordersaga does not know: ask a newer one\n"
+    told = f"2 more are {NOT_RUN_HERE}\n"
     code, listed, said = sagas(database_url, "list")
     assert (code, first_words(listed), said) == (0, [str(saga_id)], told)
     code, exported, said = sagas(database_url, "export")
@@ -163,6 +164,43 @@ def test_sagas_that_only_a_newer_version_knows_are_left_out_and_counted(
     assert (code, first_words(chosen), said) == (0, [str(saga_id)], "resolve: it would be 1 sagas\n" + told)
     code, done, said = sagas(database_url, "resolve", "--status", "STARTED", "--yes", "--why", "x")
     assert (code, len(done.splitlines()), said) == (0, 1, told + "resolve: 1 done\n")
+
+
+def test_a_saga_whose_row_is_damaged_is_named_and_hides_no_other(
+    database_url: str, stage: Stage, saga_id: UUID
+) -> None:
+    damaged = stage.begin()
+    stage.execute("update sagas set state = '{}' where id = %s", damaged)
+    told = f"{damaged} is not among them: its row is damaged (ordersaga sagas show says how)\n"
+    code, listed, said = sagas(database_url, "list")
+    assert (code, first_words(listed), said) == (0, [str(saga_id)], told)
+    code, exported, said = sagas(database_url, "export")
+    assert (code, len(exported.splitlines()), said) == (0, 1, "1 sagas\n" + told)
+    code, chosen, said = sagas(database_url, "resolve", "--status", "STARTED", "--dry-run", "--why", "x")
+    assert (code, first_words(chosen), said) == (0, [str(saga_id)], "resolve: it would be 1 sagas\n" + told)
+    code, done, said = sagas(database_url, "retry", "--status", "STARTED", "--yes", "--why", "x")
+    assert (len(done.splitlines()), said.startswith(told)) == (1, True)
+    for verb in (["show"], ["watch"], ["cancel", "--why", "x"]):
+        code, out, said = sagas(database_url, verb[0], damaged, *verb[1:])
+        assert (code, out, len(said.splitlines())) == (1, "", 1)
+        assert said.startswith(f"ordersaga: the row of the saga {damaged} is damaged: ")
+
+
+def test_one_in_the_archive_that_is_damaged_is_named_and_hides_no_other(database_url: str, stage: Stage) -> None:
+    ended = [stage.begin() for _ in range(4)]
+    stage.handler.records([stage.answer(one, m.OrderCreationFailed(error="NO")) for one in ended])
+    stage.grow_old()
+    ordersaga("archive", "run", "--older-than-days", "0", DATABASE_URL=database_url)
+    stage.execute("update archive set state = 'rubbish' where saga_id = %s", ended[0])
+    stage.execute("update archive set state = %s where saga_id = %s", zlib.compress(b'{"id": 1}'), ended[1])
+    stage.execute("update archive set state = %s where saga_id = %s", zlib.compress(b'{"state": {}}'), ended[2])
+    code, listed, said = sagas(database_url, "list", "--archived")
+    assert (code, first_words(listed)) == (0, [str(ended[3])])
+    assert sorted(first_words(said)) == sorted(map(str, ended[:3]))
+    for one in ended[:3]:
+        code, out, said = sagas(database_url, "show", one)
+        assert (code, out, len(said.splitlines())) == (1, "", 1)
+        assert said.startswith(f"ordersaga: the row of the saga {one} is damaged: ")
 
 
 def test_those_in_the_archive_are_listed_if_asked_and_shown_with_their_timeline(

@@ -7,12 +7,15 @@ not said yet when they were killed is never said, and what they had not committe
 """
 
 import argparse
+import json
 import sqlite3
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from datetime import datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from time import monotonic
 from typing import Any
 from uuid import uuid4
@@ -103,6 +106,16 @@ class KeptServices(BareServices):
         self._ledger.keep(self, saga_id)
         return said
 
+    def accept(self, order_id: str, runner_id: str, now: datetime) -> list[Said]:
+        said = super().accept(order_id, runner_id, now)
+        self._ledger.keep(self, self.orders[order_id].saga_id)
+        return said
+
+    def give_back(self, order_id: str, now: datetime) -> list[Said]:
+        said = super().give_back(order_id, now)
+        self._ledger.keep(self, self.orders[order_id].saga_id)
+        return said
+
     def expire(self, now: datetime) -> list[Said]:
         said = super().expire(now)
         if said:
@@ -138,6 +151,32 @@ class LateConsumer:
         return self._consumer.poll(max_records, min(timeout_seconds, COMMIT_LATER_SECONDS))
 
 
+def open_desk(host: BareHost, port: int) -> None:
+    """For runners: `POST /orders/{id}/accept` and `/give-back`, as long as the process lives. 409: it cannot be."""
+    clock = SystemClock()
+
+    class Post(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            _, _, order_id, act = self.path.split("/")
+
+            def done(services: BareServices) -> list[Said]:
+                if order_id not in services.orders:
+                    return []
+                if act == "accept":
+                    return services.accept(order_id, body["runner_id"], clock.now())
+                return services.give_back(order_id, clock.now())
+
+            self.send_response(200 if host.by_hand(done) else 409)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            """Quietly."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", port), Post)
+    Thread(target=server.serve_forever, name="desk", daemon=True).start()
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="bare_services", description=__doc__)
     parser.add_argument("--brokers", required=True, help="host:port of some, separated by commas")
@@ -147,6 +186,7 @@ def main() -> int:
     parser.add_argument(
         "--commits-late", action="store_true", help="by the clock, as client libraries do by themselves"
     )
+    parser.add_argument("--desk-port", type=int, help="where runners accept orders and give them back")
     arguments = parser.parse_args()
     bus = LateBus(arguments.brokers) if arguments.commits_late else KafkaBus(arguments.brokers)
     topics = Topics(**{field.name: arguments.prefix + field.name for field in fields(Topics)})
@@ -156,6 +196,8 @@ def main() -> int:
     host = BareHost(
         services, bus, topics=topics, clock=SystemClock(), randomness=SystemRandom(), played=played, group=group
     )
+    if arguments.desk_port:
+        open_desk(host, arguments.desk_port)
     code = run_until_signalled(host, 9.0)
     bus.close(2.0)
     return code

@@ -15,7 +15,7 @@ from ordersaga.orchestrator.runtime import turn
 from ordersaga.orchestrator.runtime.handle import AFTER_COMMIT, BEFORE_COMMIT
 from ordersaga.orchestrator.runtime.intake import Letter
 from ordersaga.orchestrator.runtime.turn import Turn
-from ordersaga.orchestrator.store.protocol import CommitUnknown, Lookup, StaleWrite
+from ordersaga.orchestrator.store.protocol import CommitUnknown, Lookup, StaleWrite, StoreUnavailable
 from ordersaga.wire import messages as m
 from ordersaga.wire.codec import decode_event
 from ordersaga.wire.topics import Topics
@@ -90,6 +90,22 @@ def test_an_order_whose_commit_has_no_answer_is_looked_for_and_not_lost(stage: S
     with armed(AFTER_COMMIT, answer_lost):
         saga_id = stage.begin()
     assert stage.get(saga_id).status is Status.STARTED
+    assert stage.one("select count(*) from sagas") == 1
+
+
+def test_of_an_order_whose_commit_has_no_answer_nothing_is_said_while_the_database_is_away(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answer_lost() -> None:
+        raise CommitUnknown("the answer to COMMIT was lost")
+
+    def away(saga_id: UUID) -> Any:
+        raise StoreUnavailable("no connection to the database")
+
+    with armed(AFTER_COMMIT, answer_lost), monkeypatch.context() as patch:
+        patch.setattr(stage.store, "get", away)
+        with pytest.raises(CommitUnknown):
+            stage.begin()
     assert stage.one("select count(*) from sagas") == 1
 
 

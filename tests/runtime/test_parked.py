@@ -6,6 +6,7 @@ from structlog.testing import capture_logs
 from ordersaga.orchestrator.core.instance import Became
 from ordersaga.orchestrator.runtime.dead_letters import DeadLetters
 from ordersaga.orchestrator.runtime.handle import CannotBeUsed, Handler
+from ordersaga.orchestrator.runtime.verbs import Actor
 from ordersaga.orchestrator.store.protocol import BadRow, Batch, StoredDeadLetter, StoreUnavailable
 from tests.runtime.stage import Stage, record
 from tests.sagas.stories import CREATED
@@ -64,6 +65,8 @@ def test_one_whose_saga_cannot_be_read_stays_and_the_other_is_used(stage: Stage,
     assert stage.one(used) == 2 == stage.one("select count(*) from audit"), "what fails is tried each minute: no entry"
     (left,) = stage.store.dead_letters()
     assert str(sagas[1]).encode() in (left.letter.value or b"")
+    with pytest.raises(CannotBeUsed, match=f"the row of the saga {sagas[1]} is damaged"):
+        letters.replay(left.id, Actor(name="night-shift", role="operator", reason="a test"))
 
 
 def test_while_the_database_is_away_none_is_tried_in_vain(

@@ -81,6 +81,14 @@ def test_deadlines_do_not_wait_for_ever() -> None:
     assert not pausing.holds_deadlines()
 
 
+def test_nor_longer_where_the_clock_of_the_database_has_gone_back_since() -> None:
+    watch = Watch()
+    pausing = Pausing(lambda: 0.0, clock=watch)
+    pausing.learn(posted(paused=False, minutes_ago=-120.0))
+    watch.seconds += CATCH_UP_SECONDS_MAX
+    assert not pausing.holds_deadlines()
+
+
 def test_deadlines_wait_for_what_a_new_group_has_not_read() -> None:
     """Of a partition where nothing was committed yet nothing counted as unread."""
     bus, settings = MemoryBus(topics=Topics().all()), settings_for("postgresql://nobody@nowhere/x")

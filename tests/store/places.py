@@ -1,5 +1,6 @@
 """Where stores are tried: PostgreSQL and memory, with the few looks behind the curtain that the tests need."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from threading import Condition
 from typing import Any, Protocol
@@ -42,6 +43,9 @@ class Place(Protocol):
     def stored(self, saga_id: UUID) -> tuple[bytes, bytes | None]:
         """The state and the personal data, as they are kept."""
 
+    def damage(self, saga_id: UUID) -> None:
+        """What its row holds is no saga from now on."""
+
     def close(self) -> None: ...
 
 
@@ -71,6 +75,9 @@ class PostgresPlace:
         ((state, personal),) = self.ask(statement, (saga_id,))
         return state.encode(), personal.encode() if personal is not None else None
 
+    def damage(self, saga_id: UUID) -> None:
+        self.ask("UPDATE sagas SET state = state - 'status' WHERE id = %s", (saga_id,))
+
     def ask(self, statement: Any, values: Any = None) -> list[tuple[Any, ...]]:
         """On a connection of its own."""
         with psycopg.connect(self.url, options=f"-c search_path={SCHEMA}") as connection:
@@ -99,6 +106,9 @@ class MemoryPlace:
     def stored(self, saga_id: UUID) -> tuple[bytes, bytes | None]:
         row = self.tables.sagas[saga_id]
         return row.state, row.personal
+
+    def damage(self, saga_id: UUID) -> None:
+        self.tables.sagas[saga_id] = replace(self.tables.sagas[saga_id], state=b"{}")
 
     def close(self) -> None:
         pass

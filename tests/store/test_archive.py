@@ -1,5 +1,6 @@
 """Sagas that have long ended go into the archive, and come back when somebody has news of them. Over both stores."""
 
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from time import monotonic
@@ -15,12 +16,12 @@ from ordersaga.orchestrator.core.instance import Acceptance, Resolved, Status
 from ordersaga.orchestrator.core.reasons import Reason
 from ordersaga.orchestrator.runtime.archiving import ArchiveSettings, archive_all
 from ordersaga.orchestrator.store.postgres import PostgresTransaction
-from ordersaga.orchestrator.store.protocol import Batch, Lookup, SagaCount, Store
+from ordersaga.orchestrator.store.protocol import Batch, Lookup, SagaCount, StaleWrite, Store, Transaction
 from ordersaga.orchestrator.store.search import Search
 from tests.waiting import until
 
 from .places import SCHEMA, Place, PostgresPlace
-from .sagas import NOW, PAST, AnyInstance, begin, change, changed, new_id, saga, waiting_until
+from .sagas import NOW, PAST, AnyInstance, begin, change, changed, early, new_id, saga, waiting_until
 
 LONG_AGO = NOW - timedelta(days=100)
 AGE = timedelta(days=90)
@@ -96,6 +97,80 @@ def test_late_news_of_an_archived_saga_bring_it_back(place: Place, store: Store,
     assert list(store.history(one.saga_id))[:-1] == history
     assert place.archive().page() == []
     assert listed(store) == {one.saga_id}
+
+
+@pytest.mark.parametrize("named", ["order", "payment"])
+def test_news_reach_the_archived_one_of_two_sagas_of_an_order_too(place: Place, store: Store, named: str) -> None:
+    archived = replace(old(), data=replace(saga().data, order_id="o-1", payment_id="p-1"))
+    other = saga(order_id="o-1", payment_id="p-1")
+    begin(store, archived, other)
+    assert place.archive().move(older_than=AGE, limit=10).count == 1
+    wanted = Lookup(order_ids=["o-1"]) if named == "order" else Lookup(payment_ids=["p-1"])
+    with store.transaction() as transaction:
+        assert transaction.load(wanted).instances == {archived.saga_id: archived, other.saga_id: other}
+
+
+def test_news_that_wait_for_one_saga_of_an_order_find_the_other_that_came_back_meanwhile(
+    place: Place, store: Store
+) -> None:
+    archived, other = old(order_id="o-1"), saga(order_id="o-1")
+    begin(store, archived, other)
+    assert place.archive().move(older_than=AGE, limit=10).count == 1
+    moved = changed(other, step="TWO")
+
+    def move(transaction: Transaction) -> None:
+        transaction.save(Batch(changes=[change(other, moved)]))
+
+    found = loaded_while(place, store, Lookup(order_ids=["o-1"]), move)
+    assert found == {archived.saga_id: archived, other.saga_id: moved}, "as they are now, not as before the wait"
+
+
+def test_news_that_wait_for_one_saga_of_an_order_find_the_other_that_was_archived_meanwhile(
+    place: Place, store: Store
+) -> None:
+    other, one = old(Status.STARTED, order_id="o-1"), old(order_id="o-1")
+    begin(store, other, one)
+    found = loaded_while(
+        place, store, Lookup(saga_ids=[other.saga_id]), lambda _: place.archive().move(older_than=AGE, limit=10)
+    )
+    assert found == {one.saga_id: one, other.saga_id: other}
+
+
+def test_the_sagas_of_an_order_are_found_in_both_places(place: Place, store: Store) -> None:
+    archived, other = old(order_id="o-1"), saga(order_id="o-1")
+    begin(store, archived, other, saga(order_id="o-2"), old(order_id="o-2"), saga())
+    assert place.archive().move(older_than=AGE, limit=10).count == 2
+    assert list(store.of_order("o-1")) == [other.saga_id, archived.saga_id]
+    assert list(store.of_order("o-3")) == []
+
+
+def test_news_are_not_kept_for_later_where_their_saga_is_in_the_archive_by_now(place: Place, store: Store) -> None:
+    """It has learnt the id and ended between the look for it and this moment: nobody would ask for what is kept."""
+    begin(store, replace(old(), data=replace(saga().data, order_id="o-1", payment_id="p-1")))
+    assert place.archive().move(older_than=AGE, limit=10).count == 1
+    for reference in ("order_id o-1", "payment_id p-1"):
+        with pytest.raises(StaleWrite), store.transaction() as transaction:
+            transaction.save(Batch(early=[early(reference)]))
+    with store.transaction() as transaction:
+        transaction.save(Batch(early=[early("order_id p-1")]))
+
+
+def loaded_while(
+    place: Place, store: Store, held: Lookup, meanwhile: Callable[[Transaction], object]
+) -> Mapping[UUID, AnyInstance]:
+    """What news of the order find that waited while another transaction held some of its sagas."""
+
+    def load() -> Mapping[UUID, AnyInstance]:
+        with place.store().transaction() as transaction:
+            return transaction.load(Lookup(order_ids=["o-1"])).instances
+
+    with ThreadPoolExecutor(1) as threads:
+        with store.transaction() as transaction:
+            transaction.load(held)
+            loading = threads.submit(load)
+            until(place.someone_waits, "the second waits")
+            meanwhile(transaction)
+        return loading.result(20)
 
 
 def test_a_saga_that_came_back_goes_again_with_all_its_history(place: Place, store: Store) -> None:
@@ -305,5 +380,5 @@ def test_what_is_there_is_not_locked_again_for_what_comes_back(
     with store.transaction() as transaction:
         loaded = transaction.load(Lookup(saga_ids=[one.saga_id, archived.saga_id], order_ids=["nobody's"]))
     assert loaded.instances == {one.saga_id: one, archived.saga_id: archived}
-    assert loaded.missing == Lookup(saga_ids=set(), order_ids={"nobody's"}, payment_ids=set())
+    assert not loaded.missing
     assert locked == [{one.saga_id, archived.saga_id}, {archived.saga_id}]

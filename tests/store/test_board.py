@@ -76,6 +76,21 @@ def test_what_a_process_said_counts_for_a_while_only_and_the_dead_are_forgotten(
     pool.close()
 
 
+def test_what_a_process_said_before_the_clock_went_back_counts_no_more(database_url: str) -> None:
+    migrate(database_url, "ordersaga")
+    pool = open_pool(database_url, "ordersaga", size_max=2)
+    board = PostgresBoard(pool)
+    for process, seconds_later in (("gone", 3600), ("frozen", 30)):
+        board.tell_behind(process, 9.0)
+        _is_older(pool, process, -seconds_later)
+    assert board.read(10).behind_seconds == board.behind() == 0.0
+    board.tell_behind("living", 1.5)
+    assert board.read(10).behind_seconds == board.behind() == 1.5
+    with pool.connection() as connection:
+        assert connection.execute("SELECT process FROM behind ORDER BY 1").fetchall() == [("frozen",), ("living",)]
+    pool.close()
+
+
 def _is_older(pool: ConnectionPool[AnyConnection], process: str, seconds: float) -> None:
     with pool.connection() as connection:
         connection.execute(

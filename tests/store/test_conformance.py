@@ -12,6 +12,7 @@ from ordersaga.orchestrator.core.instance import Status
 from ordersaga.orchestrator.store.protocol import (
     BadRow,
     Batch,
+    DamagedRow,
     DeadlineKind,
     Due,
     Lookup,
@@ -265,6 +266,29 @@ def test_a_saga_of_a_version_that_is_not_known_is_left_alone(place: Place, store
         assert (list(page.instances), list(page.unknown_versions)) == ([], [one.saga_id])
     assert not elsewhere.page(Search(order_id="o-2")).unknown_versions
     assert store.get(one.saga_id) == one and not store.page().unknown_versions
+
+
+def test_a_saga_whose_row_is_damaged_is_named_and_hides_no_other(place: Place, store: Store) -> None:
+    one, damaged, other = saga(), saga(order_id="o-1"), saga()
+    begin(store, one, damaged, other)
+    place.damage(damaged.saga_id)
+    page = store.page()
+    assert [found.saga_id for found in page.instances] == [other.saga_id, one.saga_id]
+    assert (list(page.damaged), list(page.unknown_versions), page.next_after) == ([damaged.saga_id], [], None)
+    first = store.page(limit=2)
+    assert [found.saga_id for found in first.instances] == [other.saga_id]
+    assert (list(first.damaged), first.next_after) == ([damaged.saga_id], damaged.saga_id)
+    assert [found.saga_id for found in store.page(after=first.next_after).instances] == [one.saga_id]
+    for search in (Search(order_id="o-1"), Search(order_id="o-1", statuses=frozenset({Status.STARTED}))):
+        assert list(store.page(search).damaged) == [damaged.saga_id]
+    assert not store.page(Search(statuses=frozenset({Status.FAILED}))).damaged
+    assert store.count().count == 3 and store.standing().failed == 0
+    with pytest.raises(DamagedRow, match=f"{damaged.saga_id} is damaged"):
+        store.get(damaged.saga_id)
+    with pytest.raises(DamagedRow), store.transaction() as transaction:
+        transaction.load(Lookup(saga_ids=[one.saga_id, damaged.saga_id]))
+    with store.transaction() as transaction:
+        assert set(transaction.load(Lookup(saga_ids=[one.saga_id])).instances) == {one.saga_id}
 
 
 # --- deadlines ------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -162,11 +163,11 @@ def test_a_saga_that_comes_back_while_its_file_is_written_is_in_the_hot_tables_a
 ) -> None:
     begin(files.store, one := kept(), other := kept(order_id="o-2"))
     files.archive.move(older_than=AT_ONCE, limit=10)
-    write, came_back = Directory.write, list[bool]()
+    write, came_back = Directory.write, list[UUID]()
 
     def come_back(*arguments: Any, **more: Any) -> Any:
         if not came_back:
-            came_back.append(files.archive.restore(one.saga_id))
+            came_back.extend(files.archive.restore(one.saga_id))
         return write(*arguments, **more)
 
     monkeypatch.setattr(Directory, "write", come_back)

@@ -16,7 +16,9 @@ from ordersaga.orchestrator.store.connections import statements
 
 BY_SAGA = (
     re.compile(r"^INSERT INTO (sagas|saga_personal|saga_history|deadlines) \(\s*(id|saga_id),"),
-    re.compile(r"\bWHERE (id|saga_id) = ANY \(%\(ids\)s\)( ORDER BY id FOR UPDATE( SKIP LOCKED)?)?$"),
+    re.compile(
+        r"\bWHERE (id|saga_id) = ANY \(%\(ids\)s\)( ORDER BY id FOR UPDATE( SKIP LOCKED)?| RETURNING [\w, ]+)?$"
+    ),
     re.compile(r"\bWHERE saga_id = %\(id\)s AND "),
     re.compile(
         r"unnest\(\s*%\(ids\)s,[\s\w%(),]*?\)( WITH ORDINALITY)? [vk] \((id|saga_id),"
@@ -39,7 +41,6 @@ EXCEPTIONS = {
     "personal_by_reference": "the same",
     "known_references": "the same, before such news are kept",
     "add_early": "beside the id of the order or the payment that the news name",
-    "take": "out of the archive, by saga, order or payment: asked only where a saga is not found",
     "add_keys": "by the key that the client gave: two orders with one key must meet",
     "add_dead_letters": "by the place in the topic: no saga is known",
     "add_orphans": "by the place in the topic: no saga is there",

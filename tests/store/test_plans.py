@@ -35,6 +35,9 @@ FILLED = """
         SELECT id, 'c-' || row_number() OVER () % 500, to_jsonb(repeat('x', 500)) FROM sagas;
     INSERT INTO saga_history (saga_id, revision, cause, body) SELECT id, 1, 'started', '{}' FROM sagas;
     INSERT INTO deadlines (saga_id, kind, due_at) SELECT id, 'command', now() + interval '1 hour' FROM sagas;
+    INSERT INTO archive (saga_id, saga, version, status, order_id, payment_id, state, history)
+        SELECT first_id_of(now() - interval '200 days' - n * interval '1 second'), 'trial', 1, 'CANCELLED', 'a-' || n,
+            'q-' || n, decode(repeat('00', 1000), 'hex'), '' FROM generate_series(1, 20000) n;
     ANALYZE
 """
 WEEK = """
@@ -56,11 +59,18 @@ DUE = {"known": Texts(["trial 1"]), "limit": 100, "windows_past_seconds": 0.0}
 PLANS: dict[str, tuple[str, dict[str, Any], set[str]]] = {
     "lock": ("write.sql", KNOWN, {"sagas_pkey"}),
     "lock_free": ("write.sql", KNOWN, {"sagas_pkey"}),
-    "lock_by_reference": ("write.sql", REFERENCES, {"sagas_pkey", "sagas_order_id", "sagas_payment_id"}),
+    "lock_by_reference": (
+        "write.sql", REFERENCES,
+        {"sagas_pkey", "sagas_order_id", "sagas_payment_id", "archive_order_id", "archive_payment_id"},
+    ),
     "lock_free_by_reference": ("write.sql", REFERENCES, {"sagas_pkey", "sagas_order_id", "sagas_payment_id"}),
     "personal": ("write.sql", KNOWN, {"sagas_pkey", "saga_personal_pkey"}),
     "personal_by_reference": (
         "write.sql", REFERENCES, {"saga_personal_pkey", "sagas_pkey", "sagas_order_id", "sagas_payment_id"},
+    ),
+    "known_references": (
+        "write.sql", {"references": Texts(["order_id o-7", "payment_id p-9"])},
+        {"sagas_order_id", "sagas_payment_id", "archive_order_id", "archive_payment_id"},
     ),
     "clear_deadlines": ("write.sql", {"ids": IDS, "kinds": Texts(["command"] * 32)}, {"deadlines_pkey"}),
     "due": ("read.sql", DUE, {"deadlines_due", "sagas_pkey"}),

@@ -27,8 +27,9 @@ _DOES_ALL_AGAIN = {
     "tombstones",
     "ends alike in any order",
 }
+_MINDS_NO_RUNNER = {"refuses where a runner was faster", "keeps an acceptance"}
 BARE_LACKS: Mapping[Participant, set[str]] = {
-    Participant.ORDER: _EACH | _DOES_ALL_AGAIN,
+    Participant.ORDER: _EACH | _DOES_ALL_AGAIN | _MINDS_NO_RUNNER,
     Participant.USER: _EACH,
     Participant.PAYMENT: _EACH | _DOES_ALL_AGAIN,
     Participant.TIMER: _EACH | {"stays undone", "tombstones"},

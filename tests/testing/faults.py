@@ -13,6 +13,7 @@ from msgspec.structs import replace as changed
 
 from ordersaga.bus.protocol import Outgoing, Record
 from ordersaga.participants.ledger_memory import MemoryTables
+from ordersaga.participants.order.service import Accept
 from ordersaga.participants.service import Asked, Reply
 from ordersaga.testing.conformance import Case, Effect
 from ordersaga.wire import messages as m
@@ -118,6 +119,10 @@ def fires_all_the_same() -> Fault:
         return [record, changed(record, value=json.dumps({**said, "type": "timer.expired"}).encode())]
 
     return Fault(hears=hears, says=says)
+
+
+def mute_about(type_name: str) -> Callable[[], Fault]:
+    return lambda: Fault(says=lambda record: [] if type_of(record) == type_name else [record])
 
 
 # --- what is heard ------------------------------------------------------------------------------------------------
@@ -299,6 +304,19 @@ def cancels_what_a_runner_has(row: Any, asked: Asked, reply: Reply) -> Reply:
     return reply
 
 
+def lets_runners_take(status: str) -> Callable[[], Fault]:
+    """What is in this state, as if it were open."""
+
+    def answering(answer: Answer) -> Answer:
+        def answered(row: Any, asked: Asked) -> Reply:
+            is_taken = isinstance(asked.command, Accept) and row and row.status == status
+            return answer(changed(row, status="CREATED") if is_taken else row, asked)
+
+        return answered
+
+    return lambda: Fault(answers=answering)
+
+
 def is_silent_for_refusing(row: Any, asked: Asked, reply: Reply) -> Reply:
     refused = isinstance(asked.command, m.AuthorizePayment) and asked.command.order.amount < 50
     return Reply(event=None) if refused else reply
@@ -383,6 +401,10 @@ def is_a(said: Mapping[str, Any], name: str, *, by_id: bool | None = None) -> bo
     payload = said.get("payload")
     found = isinstance(payload, dict) and said.get("type") == name
     return found and (by_id is None or by_id == bool(isinstance(payload, dict) and payload.get("payment_id")))
+
+
+def old_time(said: dict[str, Any]) -> None:
+    said["timestamp"] = (datetime.now(UTC) - timedelta(minutes=1)).isoformat().replace("+00:00", "Z")
 
 
 def new_time(said: dict[str, Any]) -> None:

@@ -91,19 +91,25 @@ def reference(participant: Participant, platform: Platform) -> AsProcess:
 
 
 def bare(participant: Participant, platform: Platform) -> AsProcess:
-    """One of the bare services. A member without a name: one that is started again waits until the session of the
-    killed one has run out. It commits late, so that a kill finds something to be done twice whenever it comes.
+    """One of the bare services; of orders, with a desk. A member without a name: one that is started again waits until
+    the session of the killed one has run out. It commits late, so that a kill finds something to be done twice whenever
+    it comes.
     """
     path = platform.folder / f"{participant.value}.sqlite"
+    port = free_ports(1)[0] if participant is Participant.ORDER else None
     argv = [sys.executable, "-m", "tests.faults.bare_services", "--brokers", platform.cluster.bootstrap_servers]
     process = Process(
         f"bare {participant.value}",
-        [*argv, "--ledger", str(path), "--prefix", platform.bare_prefix, "--only", participant.value, "--commits-late"],
+        [*argv, "--ledger", str(path), "--prefix", platform.bare_prefix, "--only", participant.value, "--commits-late"]
+        + (["--desk-port", str(port)] if port else []),
         log_path=platform.folder / f"bare-{participant.value}.log",
         directory=ROOT,
     )
-    ledger = BareLedger(participant, path)
-    subject = _subject(participant, platform.bus, platform.bare_topics, process, ledger=ledger, recovery_seconds=15.0)
+    means = {
+        "ledger": BareLedger(participant, path),
+        "desk": HttpDesk(f"http://127.0.0.1:{port}", participant) if port else None,
+    }
+    subject = _subject(participant, platform.bus, platform.bare_topics, process, **means, recovery_seconds=15.0)
     return AsProcess(process.start(), subject)
 
 

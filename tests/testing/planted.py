@@ -16,6 +16,8 @@ from tests.testing.in_memory import Fault
 ORDER, USER, PAYMENT, TIMER = Participant.ORDER, Participant.USER, Participant.PAYMENT, Participant.TIMER
 NOTIFICATION = Participant.NOTIFICATION
 AUTHORIZED, RELEASED = "payment.authorized", "payment.released"
+ACCEPTED, GIVEN_BACK = "order.accepted", "order.acceptance_cancelled"
+RUNNERS_HEARD = "says what its runners do"
 AUTHORIZE, REVERT = "authorize_payment", "revert_payment"
 
 
@@ -91,6 +93,23 @@ PLANTED: tuple[Planted, ...] = (
     plant(TIMER, "fires early", "fires on time", f.decides(f.fires(-1.8))),
     plant(TIMER, "fires after a cancel", "fires not after a cancel", f.fires_all_the_same),
     plant(TIMER, "fires again and again", "fires once", f.twice("timer.expired")),
+    plant(ORDER, "does not say that a runner took it", RUNNERS_HEARD, f.mute_about(ACCEPTED)),
+    plant(ORDER, "does not say that a runner gave it back", RUNNERS_HEARD, f.mute_about(GIVEN_BACK)),
+    plant(
+        ORDER,
+        "says that a runner took another",
+        RUNNERS_HEARD,
+        f.says(lambda said: said["payload"].update(order_id="order-another"), ACCEPTED),
+    ),
+    plant(
+        ORDER,
+        "says that a runner took one that it does not name",
+        RUNNERS_HEARD,
+        f.says(lambda said: said["payload"].pop("order_id"), ACCEPTED),
+    ),
+    plant(ORDER, "stamps what a runner does by another clock", RUNNERS_HEARD, f.says(f.old_time, ACCEPTED)),
+    plant(ORDER, "lets runners take what is not paid", "accepts only what is open", f.lets_runners_take("PENDING")),
+    plant(ORDER, "lets runners take what is cancelled", "accepts only what is open", f.lets_runners_take("CANCELLED")),
     plant(PAYMENT, "says everything twice", "answers once", f.twice(RELEASED)),
     plant(PAYMENT, "names no cause", "carries causation_id", names_no_cause()),
     plant(PAYMENT, "names no cause of a refusal", "carries causation_id", names_no_cause("payment.failed")),

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ordersaga.testing.conformance import Case, Effect, MeansFailed, Result, Subject, examine, properties_of
-from ordersaga.testing.conformance.properties import When
+from ordersaga.testing.conformance.property import When
 from ordersaga.wire.topics import Participant
 from tests.testing.in_memory import InMemory
 

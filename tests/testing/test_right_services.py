@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from ordersaga.bus.protocol import Outgoing, Record
 from ordersaga.orchestrator.core.reconcile import GONE, STANDING
-from ordersaga.testing.conformance import Effect, MeansFailed, Report, Result, examine, properties_of
+from ordersaga.testing.conformance import Effect, NotOffered, Report, Result, examine, properties_of
 from ordersaga.testing.conformance.outside import _effect
 from ordersaga.wire import messages as m
 from ordersaga.wire.topics import Participant
@@ -36,7 +36,7 @@ class NobodyGivesBack(InMemory):
     """As the platform's endpoints are: accept, cancel, look."""
 
     def give_back(self, order_id: str) -> None:
-        raise MeansFailed(f"POST /orders/{order_id}/give-back: 404")
+        raise NotOffered(f"POST /orders/{order_id}/give-back: 404")
 
 
 def goes_by_the_order() -> Fault:

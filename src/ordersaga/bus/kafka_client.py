@@ -17,7 +17,7 @@ import contextlib
 import logging
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from threading import Lock
 from typing import Any, Literal
 
@@ -40,6 +40,7 @@ from ordersaga.bus.kafka_insides import (
     LeftAlone,
     join_to_the_end,
     let_sleep,
+    positions,
     read_any_header_name,
     see_what_has_arrived,
 )
@@ -271,6 +272,9 @@ class ConsumerSession:
                 self._client.seek(kafka.TopicPartition(topic, partition), offset)
             except ValueError:  # taken away meanwhile
                 continue
+
+    def positions(self, partitions: Collection[TopicPartition]) -> Offsets:
+        return positions(self._client._subscription, partitions)
 
     def commit(self, offsets: Offsets, done: Callable[[Offsets, str], None]) -> None:
         def answered(_: Any, answer: Any) -> None:

@@ -6,6 +6,9 @@ repeated until confirmed or overtaken. What this member holds when a partition i
 finish or not: Kafka does not protect it, and a member that was cut off for long may deliver what another has handled.
 The database decides.
 
+Where everything was committed that was handed out, what follows it and is no record (the end of a transaction, what one
+took back, what is gone) is committed as well, also where no record comes: nothing is left that looks unread.
+
 A client is replaced when it raises what no waiting cures, and when for `stalled_seconds` it had no broker, did not come
 to terms with its group, or had records to read and delivered none. `counters` says how often.
 
@@ -17,6 +20,7 @@ This module knows no client: `Session` is what it needs of one, and `bus.kafka` 
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from threading import Lock
 from typing import Literal, Protocol, get_args
@@ -44,6 +48,8 @@ UNREACHABLE_SECONDS = 1.0
 COMMIT_REPEAT_SECONDS = 1.0
 COMMIT_TOGETHER_SECONDS = 0.2
 """A request costs as much as a record does. What was handled in this time comes again after a crash or a rebalance."""
+LOOK_PAST_RECORDS_SECONDS = 1.0
+"""How often it is seen whether a partition was read past what is no record."""
 
 
 class Session(Protocol):
@@ -67,6 +73,11 @@ class Session(Protocol):
         """Also for partitions that come later."""
 
     def seek(self, offsets: Offsets) -> None: ...
+
+    def positions(self, partitions: Collection[TopicPartition]) -> Offsets:
+        """What is read next of each of these, where that is known: behind what polls returned, and what is no record
+        behind that.
+        """
 
     def commit(self, offsets: Offsets, done: Callable[[Offsets, str], None]) -> None:
         """Does not wait. `done` is called in a later `poll` or `commit`, with an error or ''."""
@@ -116,10 +127,12 @@ class KafkaConsumer:
         self._committed: dict[TopicPartition, int] = {}
         """What `commit` was last called with, of each partition since it became ours."""
         self._unconfirmed: dict[TopicPartition, int] = {}
+        self._in_hand: dict[TopicPartition, int] = {}
+        """The offset after the last record delivered, of each partition of which not all delivered was committed."""
         self._unreadable: Mapping[TopicPartition, str] = {}
         self._commit_at: float | None = None
         """When to send `_unconfirmed`."""
-        self._commit_sent_at = 0.0
+        self._commit_sent_at = self._looked_past_at = 0.0
         self._progress_at = 0.0
         self._connected_at = 0.0
         self._settled_at = 0.0
@@ -152,6 +165,10 @@ class KafkaConsumer:
             ours = {tp: offset for tp, offset in next_offsets.items() if tp in assigned}
             self._committed.update(ours)
             self._unconfirmed.update(ours)
+            for tp, offset in ours.items():
+                if self._in_hand.get(tp) == offset:
+                    del self._in_hand[tp]
+            self._commit_past_records(client, ours.keys())
             self._commit_by(self._commit_sent_at + COMMIT_TOGETHER_SECONDS)
             self._commit_if_due(client)
 
@@ -171,6 +188,7 @@ class KafkaConsumer:
             if self._client is not None:
                 self._forget_moved(self._client)
                 self._client.seek({**self._first, **self._committed})
+                self._in_hand.clear()
 
     def wake(self) -> None:
         self._woken = True
@@ -225,6 +243,7 @@ class KafkaConsumer:
 
     def _poll_in_slices(self, client: Session, max_records: int, until: float) -> Sequence[Record]:
         while True:
+            self._look_past_records(client)
             self._commit_if_due(client)
             left = until - time.monotonic()
             slice_seconds = SLICE_SECONDS if self._commit_at is None else max(0.01, self._commit_at - time.monotonic())
@@ -235,7 +254,9 @@ class KafkaConsumer:
             if records:
                 self._progress_at = self._connected_at = self._settled_at = time.monotonic()
                 for record in records:
-                    self._first.setdefault((record.topic, record.partition), record.offset)
+                    tp = record.topic, record.partition
+                    self._first.setdefault(tp, record.offset)
+                    self._in_hand[tp] = record.offset + 1
                 return records
             if self._woken or time.monotonic() >= until:
                 return []
@@ -276,7 +297,7 @@ class KafkaConsumer:
 
     def _drop(self, client: Session) -> None:
         self._client = None
-        self._first, self._committed, self._unconfirmed = {}, {}, {}
+        self._first, self._committed, self._unconfirmed, self._in_hand = {}, {}, {}, {}
         self._tell_what_cannot_be_read({})
         self._connecting.drop(client)
 
@@ -288,7 +309,7 @@ class KafkaConsumer:
 
     def _forget_moved(self, client: Session) -> None:
         for tp in client.moved():
-            for offsets in (self._first, self._committed, self._unconfirmed):
+            for offsets in (self._first, self._committed, self._unconfirmed, self._in_hand):
                 offsets.pop(tp, None)
 
     def _tell_what_is_gone(self, client: Session) -> None:
@@ -307,6 +328,25 @@ class KafkaConsumer:
                 _log.error("kafka.partition_unreadable", topic=topic, partition=partition, error=why)
         for topic, partition in before.keys() - found.keys():
             _log.info("kafka.partition_not_unreadable_here", topic=topic, partition=partition)
+
+    def _look_past_records(self, client: Session) -> None:
+        now = time.monotonic()
+        if now - self._looked_past_at < LOOK_PAST_RECORDS_SECONDS:
+            return
+        self._looked_past_at = now
+        self._forget_moved(client)
+        if self._commit_past_records(client, client.assigned()):
+            self._commit_by(now)
+
+    def _commit_past_records(self, client: Session, partitions: AbstractSet[TopicPartition]) -> bool:
+        past = {
+            tp: position
+            for tp, position in client.positions(partitions - self._in_hand.keys()).items()
+            if position > self._committed.get(tp, 0)
+        }
+        self._committed.update(past)
+        self._unconfirmed.update(past)
+        return bool(past)
 
     def _commit_by(self, at: float) -> None:
         self._commit_at = at if self._commit_at is None else min(at, self._commit_at)

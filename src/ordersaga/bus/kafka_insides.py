@@ -96,6 +96,20 @@ class Ends:
         return self._told.keys() if self._told_of_at > moment else frozenset()
 
 
+def positions(subscription: Any, partitions: Collection[tuple[str, int]]) -> Mapping[tuple[str, int], int]:
+    """What is read next of each, where that is known. The client's own `position` may ask the brokers.
+
+    It is moved in `poll` only: behind what that returns, and behind what is no record and follows it. (Where a log ends
+    or begins elsewhere than it did, also meanwhile: to where it goes on.)
+    """
+    found = {}
+    for tp in partitions:
+        with suppress(KeyError):  # taken away meanwhile
+            if (position := subscription.position(tp)) is not None:
+                found[tp] = int(position.offset)
+    return found
+
+
 class Gaps:
     """Where a log begins behind what was to be read next, the client goes on from there and tells nobody. Gaps of other
     kinds, as in a compacted log, are none: nothing was lost there.

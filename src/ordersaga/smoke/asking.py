@@ -37,9 +37,11 @@ class Answer:
 
 class Service:
     def __init__(self, url: str, token: str = "", *, timeout_seconds: float = ANSWER_SECONDS) -> None:
-        """`url` may have a path, where the service stands behind one."""
-        self.url = url.rstrip("/")
-        self._parts = urlsplit(self.url)
+        """`url` may have a path, where the service stands behind one, and no name or password: it is told of."""
+        parts = urlsplit(url.rstrip("/"))
+        self._names_somebody = "@" in parts.netloc
+        self._parts = parts._replace(netloc=parts.netloc.rpartition("@")[2])
+        self.url = self._parts.geturl()
         self._token = token
         self._timeout_seconds = timeout_seconds
 
@@ -49,6 +51,8 @@ class Service:
 
     def ask(self, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None) -> Answer:
         """Raises `Unanswered`."""
+        if self._names_somebody:
+            raise Unanswered(f"{self.url} was given with a name or a password before an @, which nobody is sent")
         connection = self._connection()
         try:
             text = json.dumps(body) if body is not None else None
@@ -65,7 +69,10 @@ class Service:
 
     def _connection(self) -> HTTPConnection:
         kind = HTTPSConnection if self._parts.scheme == "https" else HTTPConnection
-        return kind(self._parts.netloc, timeout=self._timeout_seconds)
+        try:
+            return kind(self._parts.netloc, timeout=self._timeout_seconds)
+        except HTTPException as error:
+            raise Unanswered(f"{self.url} is no address: {error}") from None
 
     def _headers(self, text: str | None, more: Mapping[str, str]) -> dict[str, str]:
         found = {"Accept": "application/json", **more}

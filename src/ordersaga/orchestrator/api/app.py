@@ -15,7 +15,7 @@ from ordersaga.orchestrator.api.asking import Api, Watched
 from ordersaga.orchestrator.api.placing import place_order_of
 from ordersaga.orchestrator.api.routes import ROUTES
 from ordersaga.orchestrator.store.archive_files import ArchiveUnreadable
-from ordersaga.orchestrator.store.protocol import BadRow, StoreError, UnknownVersion
+from ordersaga.orchestrator.store.protocol import BadRow, DamagedRow, StoreError, UnknownVersion
 from ordersaga.tokens import Tokens
 from ordersaga.web.access import FOR_ALL_ROLES, Access
 from ordersaga.web.problems import (
@@ -64,6 +64,7 @@ def _app(
             StoreError: passing_trouble,
             UnknownVersion: _of_another_version,
             BadRow: unexpected,
+            DamagedRow: unexpected,
             ArchiveUnreadable: passing_trouble,
         },
         cors_config=cors_of(settings.cors_origins),
@@ -89,7 +90,7 @@ def cors_of(origins: Sequence[str]) -> CORSConfig | None:
         allow_origins=list(origins),
         allow_methods=["GET", "POST", "OPTIONS"],
         allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "traceparent", "tracestate"],
-        expose_headers=["Location", "Link", "Retry-After", searching.LEFT_OUT],
+        expose_headers=["Location", "Link", "Retry-After", searching.LEFT_OUT, searching.DAMAGED],
     )
 
 

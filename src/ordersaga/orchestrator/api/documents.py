@@ -42,10 +42,14 @@ class OrderRequest(Struct, kw_only=True):
     order_details: OrderDetails
 
 
+WHO_CHARS_MAX = 255
+"""As long as a customer's id may be set to be: a front end names the customer who cancels."""
+
+
 class CancelRequest(Struct, kw_only=True):
     """Who asks, and why. Recorded in the history."""
 
-    who: Annotated[str, Meta(max_length=100)] | None = None
+    who: Annotated[str, Meta(max_length=WHO_CHARS_MAX)] | None = None
     why: Annotated[str, Meta(max_length=500)] | None = None
     role: Annotated[Literal["customer", "operator"], Meta(description="customer where not given")] | None = None
 

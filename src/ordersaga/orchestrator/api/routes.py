@@ -17,6 +17,7 @@ from ordersaga.orchestrator.api.asking import (
     uuid_or_404,
 )
 from ordersaga.orchestrator.api.documents import (
+    WHO_CHARS_MAX,
     CancelOperation,
     OperatorOperation,
     SettleOperation,
@@ -74,7 +75,7 @@ def cancel_saga(request: AnyRequest, saga_id: SagaId, body: RawBody, api: TheApi
         must_be_json(request)
     wanted, wish = uuid_or_404(saga_id), read_object(body) if body else {}
     by = _actor(principal_of(request), wish)
-    if by.role == Role.CUSTOMER and (customer := optional_text(wish, "who", 100)):
+    if by.role == Role.CUSTOMER and (customer := optional_text(wish, "who", WHO_CHARS_MAX)):
         _must_be_theirs(api, wanted, customer)
     decision = api.verbs.cancel(wanted, by)
     if decision is None:
@@ -145,10 +146,12 @@ def _actor(principal: Principal | None, wish: dict[str, Any]) -> Actor:
     if principal is not None:
         if principal.role is Role.CUSTOMER:
             return Actor(
-                name=required_text(wish, "who", 100), role=principal.role, reason=optional_text(wish, "why", 500)
+                name=required_text(wish, "who", WHO_CHARS_MAX),
+                role=principal.role,
+                reason=optional_text(wish, "why", 500),
             )
         return said_by(principal, wish)
-    who = optional_text(wish, "who", 100) or "customer"
+    who = optional_text(wish, "who", WHO_CHARS_MAX) or "customer"
     role = optional_text(wish, "role", 20) or "customer"
     if role not in ("customer", "operator"):
         raise WireError("role", "must be customer or operator")

@@ -6,6 +6,7 @@ from typing import Annotated
 from urllib.parse import urlencode
 from uuid import UUID
 
+import structlog
 from litestar import Response, get
 from litestar.di import NamedDependency, Provide
 from litestar.params import QueryParameter, SkipValidation
@@ -21,10 +22,13 @@ from ordersaga.web.access import FOR_READERS
 from ordersaga.wire.errors import WireError
 from ordersaga.wire.times import parse_time
 
+_log = structlog.get_logger(__name__)
 PAGE_SIZE_MAX = 100
 TEXT_CHARS_MAX = 200
 LEFT_OUT = "Sagas-Left-Out"
 """A header of a page: how many more there are that only a newer version of this software can tell of."""
+DAMAGED = "Sagas-Damaged"
+"""A header of a page: how many more there are whose row is damaged. The log says which."""
 _ID = {"format": "uuid"}
 _STATUSES = {"items": {"type": "string", "enum": list(Status.__members__)}}
 _REASONS = {"enum": list(Reason.__members__)}
@@ -102,7 +106,8 @@ TheSearch = NamedDependency[SkipValidation[Search]]
     description="A bare list of those that meet every condition; those in the archive only if asked. Where there is"
     ' more, `Link: <...>; rel="next"` says where the next page is: a page may hold fewer than asked for, or none, and'
     " have a next one, since each looks at 2,000 sagas at most, of the archive at 500. Sagas that a newer version has"
-    " begun are left out: `Sagas-Left-Out` says how many.",
+    " begun are left out: `Sagas-Left-Out` says how many. So are those whose row is damaged: `Sagas-Damaged` says how"
+    " many, and the log which.",
     tags=["sagas"],
 )
 def list_sagas(
@@ -131,6 +136,9 @@ def list_sagas(
         headers["Link"] = f'</sagas?{query}>; rel="next"'
     if page.unknown_versions:
         headers[LEFT_OUT] = str(len(page.unknown_versions))
+    if page.damaged:
+        headers[DAMAGED] = str(len(page.damaged))
+        _log.error("api.sagas_damaged", count=len(page.damaged), saga_ids=[str(one) for one in page.damaged])
     return Response([api.view(instance) for instance in page.instances], headers=headers)
 
 

@@ -52,6 +52,7 @@ class Kind(StrEnum):
     OTHER_INTENT = "other_intent"
     LISTED_TWICE = "listed_twice"
     UNKNOWN_STATUS = "unknown_status"
+    SAGA_DAMAGED = "saga_damaged"
 
 
 class Difference(Struct, frozen=True, kw_only=True):

@@ -16,7 +16,14 @@ from ordersaga.orchestrator.runtime.noting import note
 from ordersaga.orchestrator.runtime.verbs import Actor
 from ordersaga.orchestrator.store.archive_files import ArchiveUnreadable
 from ordersaga.orchestrator.store.audit import Audit, Wish
-from ordersaga.orchestrator.store.protocol import BadRow, SettledAs, Store, StoredDeadLetter, StoredOrphan
+from ordersaga.orchestrator.store.protocol import (
+    BadRow,
+    DamagedRow,
+    SettledAs,
+    Store,
+    StoredDeadLetter,
+    StoredOrphan,
+)
 
 _log = structlog.get_logger(__name__)
 PARKED = ("unknown_version", ArchiveUnreadable.parked_as)
@@ -57,7 +64,7 @@ class DeadLetters:
                 return found
             try:
                 used = self._handler.replay(found, by.name, by.reason, by.role)
-            except BadRow as error:
+            except (BadRow, DamagedRow) as error:
                 raise CannotBeUsed(getattr(error, "parked_as", "cannot_be_stored"), str(error)) from error
             if used:
                 _log.info("dead_letters.replayed", letter=letter_id, by=by.name, why=by.reason)

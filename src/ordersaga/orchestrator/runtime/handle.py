@@ -42,6 +42,7 @@ from ordersaga.orchestrator.store.protocol import (
     SettledAs,
     Store,
     StoredDeadLetter,
+    StoreError,
     Transaction,
     Unclaimed,
     UnknownVersion,
@@ -159,13 +160,21 @@ class Handler:
         """New sagas, in one transaction, in the order given."""
         try:
             return self._begin(new)
-        except CommitUnknown:
+        except CommitUnknown as unknown:
             # Whoever ordered must not be told to order again if the order is there. Its messages are found by the
             # relay's scan.
-            found = [instance for one in new if (instance := self._store.get(one.saga_id))]
-            if len(found) < len(new):
-                raise
+            if (found := self._found(new)) is None:
+                raise unknown from None
             return found
+
+    def _found(self, new: Sequence[New]) -> Sequence[AnyInstance] | None:
+        """None where one is not there, or nobody can say."""
+        try:
+            found = [instance for one in new if (instance := self._store.get(one.saga_id))]
+        except StoreError as error:  # what took the answer to COMMIT most often takes this one too
+            _log.warning("orders.not_looked_for", error=f"{type(error).__name__}: {error}")
+            return None
+        return found if len(found) == len(new) else None
 
     def _begin(self, new: Sequence[New]) -> Sequence[AnyInstance]:
         with self._store.transaction() as transaction:

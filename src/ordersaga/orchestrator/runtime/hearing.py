@@ -4,17 +4,19 @@ A process knows of its own partitions only how far it has come. What another one
 died, the brokers tell: a moment counts as heard once the group has committed all that was in the topics then. They are
 asked on a thread of their own, since an answer may take seconds.
 
-A partition in which nothing was seen to move for minutes, though something seems unread, does not hold up the others
-for ever: what is left of it is no record (the end of a transaction is none). Only time counts in which it was looked
-at, and could have been read: what was not read during an outage or a pause is waited for.
+A partition that nobody reads on for minutes, though something is unread, does not hold up the others for ever: a
+transaction was left open there, or what is next cannot be read. Only time counts in which it was looked at, and could
+have been read: what was not read during an outage or a pause is waited for, however long that was. While brokers do not
+answer, nothing that was taken back could be told to anybody either.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 import structlog
 
-from ordersaga.bus.protocol import BusError, Read
+from ordersaga.bus.protocol import BusError, BusUnavailable, Read
 from ordersaga.delivery.background import Health, Loop, Looped
 from ordersaga.delivery.clock import Clock, Randomness, SystemClock
 
@@ -27,10 +29,10 @@ UP_TO_DATE_SECONDS = 5.0
 """A moment is heard two looks later where answers come all the time, and a look takes its time."""
 OBSERVED_SECONDS = 30.0
 """Between two looks so far apart anything may have happened."""
-STALLED_SECONDS = 330.0
-"""Longer than a member may hang before the group gives its partitions to others (`max.poll.interval.ms`)."""
 HOPELESS_SECONDS = 900.0
-"""What waits must not wait for ever for brokers that do not say how much is unread, or for what nobody reads."""
+"""What waits must not wait for ever for brokers that refuse to say how much is unread, or for what nobody reads. Far
+longer than a member may hang before the group gives its partitions to others (`max.poll.interval.ms`).
+"""
 FORGOTTEN_SECONDS = 900.0
 """Of a partition that nobody tells of any more."""
 FOREVER_SECONDS = 3e8
@@ -45,8 +47,8 @@ Reads = Mapping[Place, Read]
 @dataclass(frozen=True, slots=True)
 class _Seen:
     read: Read
-    since: float
-    """When it was seen to move last."""
+    hoped_at: float
+    """When it was seen to be read further last, or to its end."""
     at: float
     """When it was seen last."""
 
@@ -71,8 +73,9 @@ class Hearing(Looped):
         self._seen: dict[Place, _Seen] = {}
         self._mark: _Mark | None = None
         self._heard_at = self._asked_at = float("-inf")
-        self._hoped_at = self._clock.monotonic()
-        """When something was heard last, or nobody could read."""
+        self._refused_since: float | None = None
+        """Since when brokers answer, and refuse to say."""
+        self._given_up: AbstractSet[Place] = frozenset()
         self._trouble = ""
         self._nobody_could_read = False
         self._loop = Loop("hearing", self.turn, clock=self._clock, randomness=randomness)
@@ -87,35 +90,45 @@ class Hearing(Looped):
         return self._heard_at
 
     def unheard_seconds(self) -> float:
-        """How long ago that was. 0 where nothing was heard for 15 minutes in which it could have been."""
-        heard_at, now = self.heard_at(), self._clock.monotonic()
-        return 0.0 if now - self._hoped_at >= HOPELESS_SECONDS else min(FOREVER_SECONDS, now - heard_at)
+        """How long ago that was. 0 where brokers have refused to say for 15 minutes."""
+        heard_at, now, refused_since = self.heard_at(), self._clock.monotonic(), self._refused_since
+        if refused_since is not None and now - refused_since >= HOPELESS_SECONDS:
+            return 0.0
+        return min(FOREVER_SECONDS, now - heard_at)
 
     def nobody_could_read(self) -> None:
         """A pause, or a database that is away: what stands still now says nothing."""
-        self._nobody_could_read, self._hoped_at = True, self._clock.monotonic()
+        self._nobody_could_read, self._refused_since = True, None
 
     def is_up_to_date(self) -> bool:
         """But for what was said in the last seconds."""
-        return self.unheard_seconds() < UP_TO_DATE_SECONDS
+        return self._clock.monotonic() - self.heard_at() < UP_TO_DATE_SECONDS
 
     def health(self) -> Health:
-        """Says what windows wait for, where they do for long."""
+        """Says what windows wait for, where they do for long, and what they no longer wait for."""
         health = self._loop.health()
-        behind = self._clock.monotonic() - self._heard_at
-        if not (health.healthy and self._is_asked() and behind > TOLD_AFTER_SECONDS):
+        if not (health.healthy and self._is_asked()):
             return health
-        why = self._trouble or "partitions are not read to where they ended then"
-        return Health(name=health.name, healthy=True, detail=f"windows wait for what may be unread: {why}")
+        told = []
+        if self._clock.monotonic() - self._heard_at > TOLD_AFTER_SECONDS:
+            waited_for = self._trouble or "partitions are not read to where they ended then"
+            told.append(f"windows wait for what may be unread: {waited_for}")
+        if self._given_up:
+            told.append(f"windows no longer wait for what nobody reads: {_names(self._given_up)}")
+        return Health(name=health.name, healthy=True, detail="; ".join(told))
 
     def turn(self) -> None:
         try:
             self._look(self._clock.monotonic(), self._reads())
-            self._trouble = ""
+            self._trouble, self._refused_since = "", None
         except BusError as error:
             if not self._trouble:
                 _log.warning("hearing.brokers_do_not_say", error=str(error))
             self._trouble = str(error)
+            if isinstance(error, BusUnavailable):
+                self._refused_since = None
+            elif self._refused_since is None:
+                self._refused_since = self._clock.monotonic()
         self._loop.pause(LOOK_EVERY_SECONDS if self._is_asked() else LOOK_SELDOM_SECONDS)
 
     def _is_asked(self) -> bool:
@@ -126,24 +139,35 @@ class Hearing(Looped):
             self._nobody_could_read, self._seen = False, {}
         seen = self._seen | {place: self._saw(place, read, now) for place, read in found.items()}
         self._seen = {place: one for place, one in seen.items() if now - one.at < FORGOTTEN_SECONDS}
+        self._give_up(now)
         if self._mark is not None and not self._mark.fits(found):
             self._mark = None
         for mark in (self._mark, _Mark(now, {place: one.end for place, one in found.items()})):
             if mark is not None and self._is_heard(mark, found, now):
-                self._heard_at, self._hoped_at, self._mark = mark.at, now, None
+                self._heard_at, self._mark = mark.at, None
             else:
                 self._mark = self._mark or mark
 
     def _saw(self, place: Place, read: Read, now: float) -> _Seen:
         before = self._seen.get(place)
-        stood_still = before is not None and before.read == read and now - before.at <= OBSERVED_SECONDS
-        return _Seen(read, before.since if before is not None and stood_still else now, now)
+        if before is None or now - before.at > OBSERVED_SECONDS:
+            return _Seen(read, now, now)
+        is_read_on = read.read_to != before.read.read_to or read.read_to >= read.end
+        return _Seen(read, now if is_read_on else before.hoped_at, now)
+
+    def _give_up(self, now: float) -> None:
+        """Of each partition that nobody reads on, it is said once."""
+        given_up = {place for place, one in self._seen.items() if now - one.hoped_at >= HOPELESS_SECONDS}
+        if new := given_up - self._given_up:
+            _log.error("hearing.given_up", partitions=_names(new), unread_for_seconds=HOPELESS_SECONDS)
+        self._given_up = given_up
 
     def _is_heard(self, mark: _Mark, found: Reads, now: float) -> bool:
         """What is told of no more, for a while, may be unread."""
         if self._seen.keys() > found.keys():
             return False
-        return all(
-            read.read_to >= mark.ends[place] or now - self._seen[place].since >= STALLED_SECONDS
-            for place, read in found.items()
-        )
+        return all(read.read_to >= mark.ends[place] or place in self._given_up for place, read in found.items())
+
+
+def _names(places: Iterable[Place]) -> str:
+    return ", ".join(f"{topic}/{partition}" for topic, partition in sorted(places))

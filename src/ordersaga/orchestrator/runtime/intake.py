@@ -81,7 +81,7 @@ class Intake:
         """Where a saga is named that is not there, by what may be of another's making as well (an answer to an undo):
         then the id may be another's too, and order or payment tell. Nothing, where there is no such letter.
         """
-        missing = loaded.missing.saga_ids
+        missing = loaded.missing
         lost = [letter for letter in self.letters if letter.envelope.saga_id in missing] if missing else []
         answers = [letter for letter in lost if type(letter.envelope.body) not in unasked]
         return _lookup((), [letter for letter in answers if may_come_unasked(letter.envelope.body)])

@@ -32,7 +32,8 @@ class Pausing:
         pause = posted.pause
         if pause is not None and not pause.paused and pause.at != self._resumed_at:
             now, self._resumed_at = self._clock.monotonic(), pause.at
-            self._catch_up_until = max(now, now + CATCH_UP_SECONDS_MAX - pause.seconds_ago)
+            # Before 0 where the database's clock went back since.
+            self._catch_up_until = max(now, now + CATCH_UP_SECONDS_MAX - max(0.0, pause.seconds_ago))
             self._learnt_at = now
         self._pause, self._known = pause, True
 

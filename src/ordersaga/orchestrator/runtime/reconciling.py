@@ -3,17 +3,17 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from itertools import chain
+from uuid import UUID
 
 import structlog
 
 from ordersaga.delivery.background import Loop, Looped
 from ordersaga.orchestrator.core.definition import Money
-from ordersaga.orchestrator.core.instance import Instance
-from ordersaga.orchestrator.core.reconcile import Difference, Payment, compare
+from ordersaga.orchestrator.core.reconcile import Difference, Kind, Payment, compare
 from ordersaga.orchestrator.runtime.concerning import concerning
 from ordersaga.orchestrator.store.archive_protocol import Archive
-from ordersaga.orchestrator.store.protocol import Store
+from ordersaga.orchestrator.store.protocol import SagaPage, Store
 from ordersaga.orchestrator.store.search import Search
 
 _log = structlog.get_logger(__name__)
@@ -45,23 +45,30 @@ class Reconciliation:
         now = self.now()
         # The ledger first: what is paid meanwhile is then at worst a saga that changed a moment ago.
         payments = list(self.payments(now - of))
-        sagas = list(self._sagas(now - of))
-        return compare(payments, sagas, quiet_since=now - quiet, is_of_another=self._is_of_another, money=self.money)
+        pages = list(self._pages(now - of))
+        sagas = [one for page in pages for one in page.instances]
+        differ = compare(payments, sagas, quiet_since=now - quiet, is_of_another=self._is_of_another, money=self.money)
+        return chain((_damaged(saga_id) for page in pages for saga_id in page.damaged), differ)
 
-    def _sagas(self, since: datetime) -> Iterator[Instance[Any]]:
+    def _pages(self, since: datetime) -> Iterator[SagaPage]:
         page = self.store.page(Search(since=since))
-        yield from page.instances
+        yield page
         while page.next_after is not None:
             page = self.store.page(Search(since=since), after=page.next_after)
-            yield from page.instances
+            yield page
 
     def _is_of_another(self, payment: Payment) -> bool:
-        """Of a saga that is older, of another version, or in the archive."""
+        """Of a saga that is older, of another version, damaged (which is told by itself), or in the archive."""
         if payment.order_id:
             page = self.store.page(Search(order_id=payment.order_id), limit=1)
-            if page.instances or page.unknown_versions:
+            if page.instances or page.unknown_versions or page.damaged:
                 return True
         return self.archive.knows(payment.order_id, payment.payment_id)
+
+
+def _damaged(saga_id: UUID) -> Difference:
+    said = f"the row of the saga {saga_id} is damaged: its payment cannot be compared"
+    return Difference(kind=Kind.SAGA_DAMAGED, said=said, saga_id=saga_id)
 
 
 class Reconciler(Looped):

@@ -6,7 +6,7 @@ for good goes then.
 """
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -21,7 +21,7 @@ from ordersaga.delivery.round_trip import round_trip
 from ordersaga.orchestrator.store.archive_files import NOTHING, ArchiveUnreadable, Directory, Line
 from ordersaga.orchestrator.store.archive_protocol import Archived, Moved
 from ordersaga.orchestrator.store.connections import AnyConnection, Connections, Row, statements
-from ordersaga.orchestrator.store.protocol import Lookup, StoredHistory, StoreUnavailable
+from ordersaga.orchestrator.store.protocol import DamagedRow, StoredHistory, StoreUnavailable
 from ordersaga.orchestrator.store.search import Search
 from ordersaga.orchestrator.store.searching import parameters
 
@@ -102,10 +102,11 @@ class PostgresArchive:
         ((found,),) = self._connections.ask(SQL["knows"], {"order_id": order_id, "payment_id": payment_id})
         return bool(found)
 
-    def restore(self, saga_id: UUID) -> bool:
+    def restore(self, saga_id: UUID) -> Sequence[UUID]:
         with self._connections.transaction() as connection:
             self._connections.enter(connection)
-            return bring_back(connection, Lookup(saga_ids=[saga_id]), self._directory) > 0
+            ids = [one for (one,) in connection.execute(SQL["with_its_order"], {"id": saga_id})]
+            return bring_back(connection, ids, self._directory)
 
     def forget(self, *, older_than: timedelta, limit: int) -> int:
         with self._connections.transaction() as connection:
@@ -115,19 +116,14 @@ class PostgresArchive:
         return len(ids)
 
 
-def bring_back(connection: AnyConnection, wanted: Lookup, directory: Directory | None) -> int:
-    """From the archive into the hot tables, in the transaction that is open; how many. Raises `ArchiveUnreadable`."""
-    values = {
-        "ids": Uuids(list(wanted.saga_ids)),
-        "order_ids": Texts(list(wanted.order_ids)),
-        "payment_ids": Texts(list(wanted.payment_ids)),
-    }
+def bring_back(connection: AnyConnection, saga_ids: Collection[UUID], directory: Directory | None) -> Sequence[UUID]:
+    """From the archive into the hot tables, in the transaction that is open; which ones. Raises `ArchiveUnreadable`."""
     with round_trip(connection):
         connection.execute(SQL["keep_still"])
-        taking = connection.execute(SQL["take"], values)
+        taking = connection.execute(SQL["take"], {"ids": Uuids(list(saga_ids))})
     taken = taking.fetchall()
     if not taken:
-        return 0
+        return []
     lines = [line_in(row) for row in taken if row[_FILE] is None] + _filed(connection, taken, directory)
     personals = [bytes(line.personal) for line in lines if line.is_personal]
     with round_trip(connection):
@@ -135,7 +131,7 @@ def bring_back(connection: AnyConnection, wanted: Lookup, directory: Directory |
         connection.execute(SQL["put_back_history"], {"rows": Json([bytes(line.history) for line in lines])})
         if personals:
             connection.execute(SQL["put_back_personal"], {"rows": Json(personals)})
-    return len(lines)
+    return [line.id for line in lines]
 
 
 def _filed(connection: AnyConnection, taken: Sequence[Row], directory: Directory | None) -> list[Line]:
@@ -162,8 +158,12 @@ def packed(text: bytes) -> bytes:
 
 
 def line_in(row: Row) -> Line:
-    """Of a row of `get`, `take` or `to_file` that is in no file. Raises `zlib.error`."""
-    saga_id, saga, version, status, order_id, payment_id, at, state, history, personal, *_ = row
+    """Of a row of `get`, `take` or `to_file` that is in no file. Raises `DamagedRow`."""
+    saga_id, saga, version, status, order_id, payment_id, at, *compressed = row
+    try:
+        state, history, personal = (zlib.decompress(one) if one is not None else NOTHING for one in compressed[:3])
+    except zlib.error as error:
+        raise DamagedRow(saga_id, str(error)) from error
     return Line(
         id=saga_id,
         saga=saga,
@@ -172,9 +172,9 @@ def line_in(row: Row) -> Line:
         order_id=order_id,
         payment_id=payment_id,
         archived_at=at.astimezone(UTC),
-        state=msgspec.Raw(zlib.decompress(state)),
-        history=msgspec.Raw(zlib.decompress(history)),
-        personal=msgspec.Raw(NOTHING if personal is None else zlib.decompress(personal)),
+        state=msgspec.Raw(state),
+        history=msgspec.Raw(history),
+        personal=msgspec.Raw(personal),
     )
 
 
@@ -201,23 +201,23 @@ class ArchiveReads:
         self._directory = directory
 
     def one(self, saga_id: UUID) -> Line | None:
-        """None where it is not in the archive. Raises `ArchiveUnreadable`."""
+        """None where it is not in the archive. Raises `ArchiveUnreadable`, `DamagedRow`."""
         try:
             return self._one(saga_id)
         except ArchiveUnreadable:
             # A file that is written anew meanwhile has another name now.
             return self._one(saga_id)
 
-    def search(self, search: Search, *, looked_max: int, after: UUID | None) -> Sequence[Line]:
+    def search(self, search: Search, *, looked_max: int, after: UUID | None) -> Sequence[Line | UUID]:
         """The next so many by their ids, of the order or customer and time that is searched for; the rest is for the
-        caller to look at. Raises `ArchiveUnreadable`.
+        caller to look at. Of one whose row is damaged the id alone. Raises `ArchiveUnreadable`.
         """
         source = "archived_by_id"
         if search.order_id is not None or search.customer_id is not None:
             source = "archived_by_order" if search.order_id is not None else "archived_by_customer"
         statement = SQL[source].replace(b"{way}", b"ASC" if search.oldest_first else b"DESC")
         rows = self._ask(statement, parameters(search, limit=0, looked_max=looked_max, after=after))
-        kept = {row[0]: line_in(row) for row in rows if row[_FILE] is None}
+        kept = {row[0]: _line_or_id(row) for row in rows if row[_FILE] is None}
         if filed := [row for row in rows if row[_FILE] is not None]:
             files = self._ask(FILES["files"], {"ids": list({row[_FILE] for row in filed})})
             kept |= {line.id: line for line in lines_in_files(filed, files, self._directory)}
@@ -232,10 +232,21 @@ class ArchiveReads:
         return lines_in_files(rows, self._ask(FILES["files"], {"ids": [rows[0][_FILE]]}), self._directory)[0]
 
 
+def _line_or_id(row: Row) -> Line | UUID:
+    try:
+        return line_in(row)
+    except DamagedRow:
+        saga_id: UUID = row[0]
+        return saga_id
+
+
 def saga_in(line: Line) -> Row:
-    """As the hot tables would have it: id, saga, version, state, personal data."""
-    personal = _member(line.personal, "data") if line.is_personal else None
-    return line.id, line.saga, line.version, _member(line.state, "state"), personal
+    """As the hot tables would have it: id, saga, version, state, personal data. Raises `DamagedRow`."""
+    try:
+        personal = _member(line.personal, "data") if line.is_personal else None
+        return line.id, line.saga, line.version, _member(line.state, "state"), personal
+    except (msgspec.DecodeError, KeyError) as error:
+        raise DamagedRow(line.id, f"{type(error).__name__}: {error}") from error
 
 
 class _Entry(msgspec.Struct):

@@ -60,9 +60,12 @@ class MemoryArchive:
             (order_id and row.order_id == order_id) or (payment_id and row.payment_id == payment_id) for row in rows
         )
 
-    def restore(self, saga_id: UUID) -> bool:
+    def restore(self, saga_id: UUID) -> Sequence[UUID]:
         with self._tables.changed:
-            return self._tables.bring_back(Lookup(saga_ids=[saga_id])) > 0
+            _, row, _ = self._tables.archive.get(saga_id, (None, None, None))
+            if row is None:
+                return []
+            return self._tables.bring_back(Lookup(saga_ids=[saga_id], order_ids=[row.order_id] if row.order_id else ()))
 
     def forget(self, *, older_than: timedelta, limit: int) -> int:
         cutoff = self._now() - older_than

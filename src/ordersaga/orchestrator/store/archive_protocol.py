@@ -55,8 +55,8 @@ class Archive(Protocol):
     def knows(self, order_id: str | None, payment_id: str | None) -> bool:
         """Whether a saga with one of these is here."""
 
-    def restore(self, saga_id: UUID) -> bool:
-        """Move it back. False where it is not here."""
+    def restore(self, saga_id: UUID) -> Sequence[UUID]:
+        """Move it back, and with it what else is here of its order. Which ones; none where it is not here."""
 
     def forget(self, *, older_than: timedelta, limit: int) -> int:
         """Delete for good what has been here longer than that and is in no file; at most `limit`, oldest first. How

@@ -91,8 +91,8 @@ class MemoryBoard:
             return self._pause
 
     def _behind_but(self, process: str) -> float:
-        since = self._now() - timedelta(seconds=BEHIND_FOR_SECONDS)
-        told = [seconds for name, (seconds, at) in self._behind.items() if name != process and at > since]
+        now, apart = self._now(), timedelta(seconds=BEHIND_FOR_SECONDS)
+        told = [seconds for name, (seconds, at) in self._behind.items() if name != process and abs(now - at) < apart]
         return max(told, default=0.0)
 
     def _pause_now(self) -> Pause | None:

@@ -1,6 +1,6 @@
 """What a transaction asks for, and what it gets: instances by their ids, or by an order or a payment that they know."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -21,16 +21,6 @@ class Lookup:
         """Whether it asks for anything."""
         return bool(self.saga_ids or self.order_ids or self.payment_ids)
 
-    def without(
-        self, saga_ids: Iterable[UUID], order_ids: Iterable[str | None], payment_ids: Iterable[str | None]
-    ) -> "Lookup":
-        """What is left of it once those were found."""
-        return Lookup(
-            saga_ids=set(self.saga_ids).difference(saga_ids),
-            order_ids=set(self.order_ids).difference(order_ids),
-            payment_ids=set(self.payment_ids).difference(payment_ids),
-        )
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
@@ -42,8 +32,8 @@ class Loaded:
     """Found, but of a saga or version that this process does not know: left alone."""
     unknown_references: Collection[str] = ()
     """Their orders and payments (see `store.references`)."""
-    missing: Lookup = Lookup()
-    """What of that which was asked for is nowhere."""
+    missing: Collection[UUID] = ()
+    """Sagas that were asked for by their ids and are nowhere."""
 
     def joined(self, more: "Loaded") -> "Loaded":
         """With what was loaded in the same transaction for what was missing here."""

@@ -145,9 +145,7 @@ class MemoryTransaction:
                 instances=instances,
                 unknown_versions=unknown,
                 unknown_references=references,
-                missing=wanted.without(
-                    [row.saga_id for row in rows], [row.order_id for row in rows], [row.payment_id for row in rows]
-                ),
+                missing=set(wanted.saga_ids).difference(row.saga_id for row in rows),
             )
 
     def claim(self, references: Collection[str]) -> Sequence[EarlyEvent]:
@@ -233,7 +231,7 @@ class MemoryTransaction:
         if len(self._early_for(self._claimed.keys() | learnt)) != len(self._taken):
             raise Unclaimed("an event is kept for an id that was learnt")
         wanted = {one.reference for batch, _ in self._saved for one in batch.early}
-        for row in self._tables.sagas.values() if wanted else ():
+        for row in self._tables.everywhere() if wanted else ():
             if wanted & references_of(row.order_id, row.payment_id):
                 raise StaleWrite("the order or payment of an early event was learnt meanwhile")
 

@@ -7,7 +7,8 @@ from uuid import UUID
 
 from ordersaga.orchestrator.core.instance import UNDER_WAY, Status
 from ordersaga.orchestrator.store.codec_protocol import InstanceCodec
-from ordersaga.orchestrator.store.memory_tables import MemoryTables, SagaRow, decoded
+from ordersaga.orchestrator.store.decoded import Decoded
+from ordersaga.orchestrator.store.memory_tables import MemoryTables, SagaRow, decoded, readable
 from ordersaga.orchestrator.store.protocol import (
     AnyInstance,
     DeadlineKind,
@@ -61,30 +62,43 @@ class MemoryReads:
             raise UnknownVersion(saga_id)
         return found
 
+    def of_order(self, order_id: str) -> Sequence[UUID]:
+        self._check_open()
+        with self._tables.changed:
+            rows = self._tables.everywhere()
+        return sorted((row.saga_id for row in rows if row.order_id == order_id), reverse=True)
+
     def page(self, search: Search = EVERYTHING, *, limit: int = 100, after: UUID | None = None) -> SagaPage:
         limit = max(1, min(limit, PAGE_MAX))
         found = self._found(search, after)
         page, is_more = found[:limit], len(found) > limit
+        shown = Decoded()
+        for row in page:
+            shown.add(self._codec, (row.saga_id, row.saga, row.version, row.state, row.personal))
         return SagaPage(
-            instances=[one for _, one in page if one is not None],
-            next_after=page[-1][0] if is_more else None,
-            unknown_versions=[saga_id for saga_id, one in page if one is None],
+            instances=shown.known,
+            next_after=page[-1].saga_id if is_more else None,
+            unknown_versions=shown.unknown,
+            damaged=shown.damaged,
         )
 
     def count(self, search: Search = EVERYTHING) -> SagaCount:
         return SagaCount(count=len(self._found(search, None)), is_least=False)
 
-    def _found(self, search: Search, after: UUID | None) -> list[tuple[UUID, AnyInstance | None]]:
-        """In their order; None: of a version that is not known."""
+    def _found(self, search: Search, after: UUID | None) -> list[SagaRow]:
+        """In their order."""
         self._check_open()
         with self._tables.changed:
             archived = [row for _, row, _ in self._tables.archive.values()]
             rows = archived if search.archived else list(self._tables.sagas.values())
-        looked = [(row, decoded(self._codec, row)) for row in rows]
-        found = [(row.saga_id, one) for row, one in looked if (meets(search, one) if one else _may_meet(search, row))]
+        found = [row for row in rows if self._meets(search, row)]
         if after is not None:
-            found = [one for one in found if (one[0] > after if search.oldest_first else one[0] < after)]
-        return sorted(found, key=lambda one: one[0], reverse=not search.oldest_first)
+            found = [row for row in found if (row.saga_id > after if search.oldest_first else row.saga_id < after)]
+        return sorted(found, key=lambda row: row.saga_id, reverse=not search.oldest_first)
+
+    def _meets(self, search: Search, row: SagaRow) -> bool:
+        found = next(readable(self._codec, [row]), None)
+        return meets(search, found) if found is not None else _may_meet(search, row)
 
     def history(self, saga_id: UUID) -> Sequence[StoredHistory]:
         self._check_open()
@@ -148,7 +162,7 @@ class MemoryReads:
         self._check_open()
         now, tables = self._now(), self._tables
         with tables.changed:
-            instances = [one for row in tables.sagas.values() if (one := decoded(self._codec, row))]
+            instances = list(readable(self._codec, tables.sagas.values()))
             due = [one.due_at for one in self._passed()]
             open_letters = sum(one.settled is None for one in tables.dead_letters.values())
             failing = len(tables.failing)

@@ -1,5 +1,7 @@
 """What the store without a database has committed, and who holds which saga."""
 
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from threading import Condition
@@ -8,8 +10,10 @@ from uuid import UUID
 from ordersaga.delivery.outbox_memory import MemoryTable
 from ordersaga.orchestrator.core.instance import Status
 from ordersaga.orchestrator.store.codec_protocol import InstanceCodec
+from ordersaga.orchestrator.store.decoded import decoded as decoded_row
 from ordersaga.orchestrator.store.protocol import (
     AnyInstance,
+    DamagedRow,
     DeadlineKind,
     EarlyEvent,
     Lookup,
@@ -58,8 +62,12 @@ class MemoryTables:
     """What each transaction added, and when."""
     held_by: dict[UUID, object] = field(default_factory=dict)
 
-    def bring_back(self, wanted: Lookup) -> int:
-        """From the archive; `changed` is held. How many."""
+    def everywhere(self) -> Sequence[SagaRow]:
+        """All sagas, those in the archive too; `changed` is held."""
+        return [*self.sagas.values(), *(row for _, row, _ in self.archive.values())]
+
+    def bring_back(self, wanted: Lookup) -> Sequence[UUID]:
+        """From the archive; `changed` is held. Which ones."""
         orders, payments = set(wanted.order_ids), set(wanted.payment_ids)
         found = [
             saga_id
@@ -69,10 +77,17 @@ class MemoryTables:
         for saga_id in found:
             _, row, history = self.archive.pop(saga_id)
             self.sagas[saga_id], self.history[saga_id] = row, history
-        return len(found)
+        return found
 
 
 def decoded(codec: InstanceCodec, row: SagaRow) -> AnyInstance | None:
-    if not codec.knows(row.saga, row.version):
-        return None
-    return codec.decode(row.saga, row.version, row.state, row.personal)
+    """See `store.decoded`."""
+    return decoded_row(codec, (row.saga_id, row.saga, row.version, row.state, row.personal))
+
+
+def readable(codec: InstanceCodec, rows: Iterable[SagaRow]) -> Iterator[AnyInstance]:
+    """Of versions that are known, and not damaged."""
+    for row in rows:
+        with suppress(DamagedRow):
+            if (one := decoded(codec, row)) is not None:
+                yield one

@@ -29,6 +29,7 @@ from ordersaga.orchestrator.store.archive import bring_back
 from ordersaga.orchestrator.store.archive_files import Directory
 from ordersaga.orchestrator.store.codec_protocol import InstanceCodec
 from ordersaga.orchestrator.store.connections import AnyConnection, Connections, Row, open_pool, statements
+from ordersaga.orchestrator.store.decoded import decoded
 from ordersaga.orchestrator.store.migrate import NEWEST
 from ordersaga.orchestrator.store.protocol import (
     AnyInstance,
@@ -135,6 +136,9 @@ class PostgresStore:
     def get(self, saga_id: UUID) -> AnyInstance | None:
         return self._reads.get(saga_id)
 
+    def of_order(self, order_id: str) -> Sequence[UUID]:
+        return self._reads.of_order(order_id)
+
     def page(self, search: Search = EVERYTHING, *, limit: int = 100, after: UUID | None = None) -> SagaPage:
         return self._reads.page(search, limit, after)
 
@@ -232,10 +236,10 @@ class PostgresTransaction:
         with self._round_trip():
             bring_back(self._connection, loaded.missing, self._directory)
         # Whoever brought one back meanwhile was waited for.
-        return loaded.joined(self._lock(loaded.missing, skip_locked=False))
+        return loaded.joined(self._lock(Lookup(saga_ids=loaded.missing), skip_locked=False))
 
     def _lock(self, wanted: Lookup, *, skip_locked: bool) -> Loaded:
-        """What is in the hot tables."""
+        """What is in the hot tables; missing is what the archive has of one of the references, too."""
         saga_ids = list(wanted.saga_ids)
         server, known = self._recent.of(saga_ids)
         values: dict[str, Array | datetime] = {
@@ -256,10 +260,12 @@ class PostgresTransaction:
         data_of = {saga_id: data for _, saga_id, data in around}
         instances, unknown, references = {}, set(), set()
         for saga_id, saga, version, state, order_id, payment_id, number in locked:
+            if saga is None:
+                continue
             if state is None:
                 instances[saga_id] = known[number - 1].instance
-            elif self._codec.knows(saga, version):
-                instances[saga_id] = self._codec.decode(saga, version, state, data_of.get(saga_id))
+            elif (found := decoded(self._codec, (saga_id, saga, version, state, data_of.get(saga_id)))) is not None:
+                instances[saga_id] = found
             else:
                 unknown.add(saga_id)
                 references |= references_of(order_id, payment_id)
@@ -268,7 +274,7 @@ class PostgresTransaction:
             instances=instances,
             unknown_versions=unknown,
             unknown_references=references,
-            missing=_missing(wanted, locked),
+            missing=rows.missing(wanted, locked),
         )
 
     def claim(self, references: Collection[str]) -> Sequence[EarlyEvent]:
@@ -389,9 +395,3 @@ class PostgresTransaction:
             # What cannot even be sent: half a surrogate pair, a number that fits no column.
             self.failed = True
             raise BadRow(one_line(error)) from error
-
-
-def _missing(wanted: Lookup, locked: Sequence[Row]) -> Lookup:
-    if len(locked) == len(wanted.saga_ids) and not (wanted.order_ids or wanted.payment_ids):  # nearly always
-        return Lookup()
-    return wanted.without([row[0] for row in locked], [row[4] for row in locked], [row[5] for row in locked])

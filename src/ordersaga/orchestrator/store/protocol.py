@@ -20,6 +20,19 @@ from msgspec import Struct
 from ordersaga.bus.protocol import Outgoing, Record
 from ordersaga.delivery.messages import OutboxRow
 from ordersaga.orchestrator.core.instance import Instance
+from ordersaga.orchestrator.store.errors import NOT_RUN_HERE as NOT_RUN_HERE
+from ordersaga.orchestrator.store.errors import BadRow as BadRow
+from ordersaga.orchestrator.store.errors import CommitUnknown as CommitUnknown
+from ordersaga.orchestrator.store.errors import DamagedRow as DamagedRow
+from ordersaga.orchestrator.store.errors import KeyTaken as KeyTaken
+from ordersaga.orchestrator.store.errors import SchemaInUse as SchemaInUse
+from ordersaga.orchestrator.store.errors import SchemaMismatch as SchemaMismatch
+from ordersaga.orchestrator.store.errors import StaleWrite as StaleWrite
+from ordersaga.orchestrator.store.errors import StoreError as StoreError
+from ordersaga.orchestrator.store.errors import StoreUnavailable as StoreUnavailable
+from ordersaga.orchestrator.store.errors import Unclaimed as Unclaimed
+from ordersaga.orchestrator.store.errors import UnknownVersion as UnknownVersion
+from ordersaga.orchestrator.store.errors import WriteRefused as WriteRefused
 from ordersaga.orchestrator.store.lookup import Loaded as Loaded
 from ordersaga.orchestrator.store.lookup import Lookup as Lookup
 from ordersaga.orchestrator.store.search import EVERYTHING, Search
@@ -194,7 +207,8 @@ class Transaction(Protocol):
         for the same reason, and once more at most for what was missing. What is in the archive is moved back first: its
         late news has come.
 
-        With `skip_locked`, instances that another transaction holds are left out, and so is the archive.
+        With `skip_locked`, instances that another transaction holds are left out, and so is the archive. Raises
+        `DamagedRow` where one of them is.
         """
 
     def claim(self, references: Collection[str]) -> Sequence[EarlyEvent]:
@@ -237,6 +251,8 @@ class SagaPage:
     next_after: UUID | None
     unknown_versions: Collection[UUID] = ()
     """Left out, as far as this process can see: see `UnknownVersion`."""
+    damaged: Collection[UUID] = ()
+    """Left out, too: see `DamagedRow`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -275,7 +291,10 @@ class Store(Protocol):
         """
 
     def get(self, saga_id: UUID) -> AnyInstance | None:
-        """From the archive too. Raises `UnknownVersion`."""
+        """From the archive too. Raises `UnknownVersion`, `DamagedRow`."""
+
+    def of_order(self, order_id: str) -> Sequence[UUID]:
+        """The sagas of an order, newest first, those in the archive too, and those of a version that is not known."""
 
     def page(self, search: Search = EVERYTHING, *, limit: int = 100, after: UUID | None = None) -> SagaPage:
         """What is searched for, at most 100, newest first (or oldest), beyond the saga whose id is `after`."""
@@ -323,66 +342,3 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Whatever is asked from now on raises `StoreUnavailable`."""
-
-
-class StoreError(Exception):
-    """The store could not do what was asked.
-
-    StoreError
-    ├── StoreUnavailable   not reachable, restarting, too busy, read-only, a deadlock: try again (retriable)
-    │   ├── CommitUnknown  the answer to COMMIT was lost: find out by loading again (retriable)
-    │   ├── WriteRefused   it answers and takes nothing in: no room on its disk, no right (retriable)
-    │   └── SchemaInUse    a migration found no moment without others: try again, each time later (retriable)
-    ├── StaleWrite         an instance was changed since it was loaded: load it again, decide anew (retriable)
-    ├── Unclaimed          an event is kept for an id that was learnt: claim it first, decide anew (retriable)
-    ├── KeyTaken           a request key is there already: look what was wished for under it
-    ├── UnknownVersion     a saga that only another version of this software knows: ask that one (retriable)
-    ├── BadRow             the database refuses what a row holds: split the batch, then park the record
-    └── SchemaMismatch     the schema is newer or older than this version can use: migrate first
-    """
-
-    retriable = False
-
-
-class StoreUnavailable(StoreError):
-    retriable = True
-
-
-class CommitUnknown(StoreUnavailable):
-    pass
-
-
-class WriteRefused(StoreUnavailable):
-    pass
-
-
-class SchemaInUse(StoreUnavailable):
-    holds_up_others = True
-    """Whoever comes while it is tried waits behind it."""
-
-
-class StaleWrite(StoreError):
-    retriable = True
-
-
-class Unclaimed(StoreError):
-    retriable = True
-
-
-class KeyTaken(StoreError):
-    pass
-
-
-class BadRow(StoreError):
-    pass
-
-
-class UnknownVersion(StoreError):
-    retriable = True
-
-    def __init__(self, saga_id: UUID) -> None:
-        super().__init__(f"the saga {saga_id} is of a version that this ordersaga does not know: ask a newer one")
-
-
-class SchemaMismatch(StoreError):
-    pass

@@ -14,12 +14,14 @@ from ordersaga.delivery.arrays import Texts
 from ordersaga.orchestrator.core.instance import Status
 from ordersaga.orchestrator.store import in_flight
 from ordersaga.orchestrator.store.archive import ArchiveReads, history_in, saga_in
-from ordersaga.orchestrator.store.archive_files import Directory
+from ordersaga.orchestrator.store.archive_files import Directory, Line
 from ordersaga.orchestrator.store.codec_protocol import InstanceCodec
 from ordersaga.orchestrator.store.connections import Connections, Row, statements
+from ordersaga.orchestrator.store.decoded import Decoded, decoded
 from ordersaga.orchestrator.store.parts import Parts
 from ordersaga.orchestrator.store.protocol import (
     AnyInstance,
+    DamagedRow,
     DeadLetter,
     DeadlineKind,
     Due,
@@ -73,10 +75,15 @@ class Reads:
         rows = self._ask(_SQL["get"], {"id": saga_id})
         if not rows and (archived := self._archive.one(saga_id)) is not None:
             rows = [saga_in(archived)]
-        known, unknown = self._split(rows)
-        if unknown:
+        if not rows:
+            return None
+        found = decoded(self._codec, rows[0])
+        if found is None:
             raise UnknownVersion(saga_id)
-        return next(iter(known), None)
+        return found
+
+    def of_order(self, order_id: str) -> Sequence[UUID]:
+        return [saga_id for (saga_id,) in self._ask(_SQL["of_order"], {"order_id": order_id})]
 
     def page(self, search: Search, limit: int, after: UUID | None) -> SagaPage:
         limit = _page_of(limit)
@@ -91,31 +98,45 @@ class Reads:
             next_after = found[limit - 1][0]
         else:
             next_after = last if search.narrows and looked == looked_max else None
-        known, unknown = self._split(found[:limit])
-        return SagaPage(instances=known, next_after=next_after, unknown_versions=unknown)
+        page = Decoded()
+        for row in found[:limit]:
+            page.add(self._codec, row)
+        return _page(page, page.known, next_after)
 
     def _archived_page(self, search: Search, limit: int, after: UUID | None) -> SagaPage:
-        found, unknown, looked_up_to = self._archived(search, after)
+        page, looked_up_to = self._archived(search, after)
+        found = page.known
         if len(found) > limit:
             found, looked_up_to = found[:limit], found[limit - 1].saga_id
-        return SagaPage(instances=found, next_after=looked_up_to, unknown_versions=unknown)
+        return _page(page, found, looked_up_to)
 
     def _archived_count(self, search: Search) -> SagaCount:
         count, after = 0, None
         for _ in range(ARCHIVED_PAGES_COUNTED_MAX):
-            found, _, after = self._archived(search, after)
-            count += len(found)
+            page, after = self._archived(search, after)
+            count += len(page.known)
             if after is None:
                 break
         return SagaCount(count=count, is_least=after is not None)
 
-    def _archived(self, search: Search, after: UUID | None) -> tuple[list[AnyInstance], list[UUID], UUID | None]:
+    def _archived(self, search: Search, after: UUID | None) -> tuple[Decoded, UUID | None]:
         """Of the next so many those that are searched for, those that may be, and where to go on."""
+        page, last = Decoded(), None
         lines = self._archive_looking.search(search, looked_max=ARCHIVED_LOOKED_MAX, after=after)
-        wanted = [saga_in(line) for line in lines if not search.statuses or line.status in search.statuses]
-        known, unknown = self._split(wanted)
-        is_last = len(lines) < ARCHIVED_LOOKED_MAX
-        return [one for one in known if meets(search, one)], unknown, None if is_last else lines[-1].id
+        for line in lines:
+            last = line if isinstance(line, UUID) else line.id
+            if isinstance(line, UUID):
+                page.damaged.append(line)
+            elif not search.statuses or line.status in search.statuses:
+                self._add(page, line)
+        page.known = [one for one in page.known if meets(search, one)]
+        return page, None if len(lines) < ARCHIVED_LOOKED_MAX else last
+
+    def _add(self, page: Decoded, line: Line) -> None:
+        try:
+            page.add(self._codec, saga_in(line))
+        except DamagedRow:
+            page.damaged.append(line.id)
 
     def count(self, search: Search) -> SagaCount:
         if search.archived:
@@ -206,15 +227,9 @@ class Reads:
             parts.take_turn()
         return any(parts.left for parts in self._forgetting)
 
-    def _split(self, found: Sequence[Row]) -> tuple[list[AnyInstance], list[UUID]]:
-        """Decoded; and the ids of those that are of a saga or version that this process does not know."""
-        known, unknown = [], []
-        for saga_id, saga, version, state, personal in found:
-            if self._codec.knows(saga, version):
-                known.append(self._codec.decode(saga, version, state, personal))
-            else:
-                unknown.append(saga_id)
-        return known, unknown
+
+def _page(page: Decoded, instances: Sequence[AnyInstance], next_after: UUID | None) -> SagaPage:
+    return SagaPage(instances=instances, next_after=next_after, unknown_versions=page.unknown, damaged=page.damaged)
 
 
 def _dead_letter(row: Row) -> StoredDeadLetter:

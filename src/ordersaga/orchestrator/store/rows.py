@@ -1,7 +1,7 @@
 """A batch as columns: what each table gets, one array per column. Pure; for the PostgreSQL store."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -10,6 +10,7 @@ import msgspec
 from ordersaga.delivery.arrays import Array, Bigints, Booleans, Bytes, Integers, Json, Texts, Times, Uuids
 from ordersaga.orchestrator.core.instance import UNDER_WAY
 from ordersaga.orchestrator.store.codec_protocol import InstanceCodec
+from ordersaga.orchestrator.store.connections import Row
 from ordersaga.orchestrator.store.protocol import (
     AnyInstance,
     Batch,
@@ -17,6 +18,7 @@ from ordersaga.orchestrator.store.protocol import (
     DeadLetter,
     DeadlineKind,
     EarlyEvent,
+    Lookup,
     Orphan,
     RequestKey,
 )
@@ -216,3 +218,11 @@ def _in_flight_at(instance: AnyInstance) -> tuple[str, str] | None:
 def _storable(text: str) -> str:
     """What quotes strangers, without what PostgreSQL does not take: a dead letter is never refused."""
     return text.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()
+
+
+def missing(wanted: Lookup, locked: Sequence[Row]) -> Collection[UUID]:
+    """Of what was asked for, by its id or by a reference, that which was not there to be locked."""
+    if len(locked) == len(wanted.saga_ids) and not (wanted.order_ids or wanted.payment_ids):  # nearly always
+        return ()
+    found = {saga_id: saga is not None for saga_id, saga, *_ in locked}
+    return [saga_id for saga_id in {*wanted.saga_ids, *found} if not found.get(saga_id)]

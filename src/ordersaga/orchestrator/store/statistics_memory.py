@@ -7,7 +7,7 @@ from uuid import UUID
 
 from ordersaga.orchestrator.core.instance import UNDER_WAY, Status
 from ordersaga.orchestrator.store.codec_protocol import InstanceCodec
-from ordersaga.orchestrator.store.memory_tables import MemoryTables, decoded
+from ordersaga.orchestrator.store.memory_tables import MemoryTables, readable
 from ordersaga.orchestrator.store.protocol import AnyInstance
 from ordersaga.orchestrator.store.statistics_protocol import By, Failure, InFlight, Period, Sum, Unfolded
 
@@ -77,7 +77,7 @@ class MemoryStatistics:
     def _instances(self) -> Sequence[AnyInstance]:
         with self._tables.changed:
             rows = list(self._tables.sagas.values())
-        return [one for row in rows if (one := decoded(self._codec, row))]
+        return list(readable(self._codec, rows))
 
     def _age(self, moment: datetime) -> float:
         return max(0.0, (self._now() - moment).total_seconds())

@@ -8,14 +8,26 @@ fails with the evidence. The same from a terminal: `ordersaga conformance`.
 
 from ordersaga.orchestrator.core.definition import Kind
 from ordersaga.testing.conformance.examine import TopicMissing, examine
-from ordersaga.testing.conformance.outside import CommandLedger, HttpDesk, restart_by
-from ordersaga.testing.conformance.properties import Property, properties_of
+from ordersaga.testing.conformance.outside import CommandDesk, CommandLedger, HttpDesk, restart_by
+from ordersaga.testing.conformance.properties import properties_of
+from ordersaga.testing.conformance.property import Property
 from ordersaga.testing.conformance.report import Finding, Report, Result
-from ordersaga.testing.conformance.subject import Case, Desk, Effect, Ledger, MeansFailed, Samples, Subject
+from ordersaga.testing.conformance.subject import (
+    Case,
+    Desk,
+    Effect,
+    Ledger,
+    Made,
+    MeansFailed,
+    NotOffered,
+    Samples,
+    Subject,
+)
 from ordersaga.wire.topics import Participant
 
 __all__ = [
     "Case",
+    "CommandDesk",
     "CommandLedger",
     "Desk",
     "Effect",
@@ -23,7 +35,9 @@ __all__ = [
     "HttpDesk",
     "Kind",
     "Ledger",
+    "Made",
     "MeansFailed",
+    "NotOffered",
     "Participant",
     "Property",
     "Report",

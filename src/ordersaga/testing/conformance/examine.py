@@ -19,16 +19,17 @@ from contextlib import suppress
 from dataclasses import replace
 from threading import Event
 from time import monotonic
-from uuid import uuid4
 
-from ordersaga.bus.protocol import BusError, BusUnavailable, Producer
+from ordersaga.bus.protocol import BusUnavailable, Producer
 from ordersaga.orchestrator.core.definition import Kind
 from ordersaga.testing.conformance.checks_said import answers
 from ordersaga.testing.conformance.ear import Ear
-from ordersaga.testing.conformance.properties import Property, When, properties_of
+from ordersaga.testing.conformance.properties import properties_of
+from ordersaga.testing.conformance.property import Property, When
 from ordersaga.testing.conformance.report import Finding, Report, Result
 from ordersaga.testing.conformance.restarting import wait_until_there
-from ordersaga.testing.conformance.subject import Case, Subject
+from ordersaga.testing.conformance.subject import Subject
+from ordersaga.testing.conformance.taking_back import take_back
 from ordersaga.testing.conformance.talk import Lacks, NotTried, Register, Talk
 from ordersaga.wire.topics import Participant
 
@@ -77,8 +78,10 @@ class _Examination:
         findings = (
             [self._finding(one, *_of_a_silent_one(one, silence)) for one in wanted] if silence else self._all(wanted)
         )
-        left = 0 if silence else self._take_back()
-        return Report(self._subject.participant, self._kind, tuple(findings), left)
+        made = take_back(self._talk, self._register.cases.values())
+        return Report(
+            self._subject.participant, self._kind, tuple(findings), undone=tuple(made.undone), left=tuple(made.left)
+        )
 
     def _greeting(self) -> str:
         """Why it cannot be examined; empty where it can."""
@@ -129,36 +132,6 @@ class _Examination:
         finding = Finding(wanted, result, evidence)
         self._told(finding)
         return finding
-
-    def _take_back(self) -> int:
-        """How many sagas may have left something standing."""
-        talk = self._talk
-        if talk.part.undo is None:
-            return 0
-        words = talk.part.words_for(talk.undo(talk.case(), None))
-        open_cases = [case for case in self._register.cases.values() if self._stands(case)]
-        with suppress(BusError):  # what was found is told all the same
-            for case in open_cases:
-                named = None if talk.part.undo_by_order else next(iter(self._effect_ids(case)), None)
-                talk.tell(case, talk.undo(case, named), message_id=uuid4())
-        seconds = self._subject.recovery_seconds if self._subject.restart else self._subject.answer_seconds
-        self._ear.wait(lambda: all(self._last(case) in words[:1] for case in open_cases), seconds)
-        return sum(self._last(case) not in words[:1] for case in open_cases)
-
-    def _stands(self, case: Case) -> bool:
-        """By its last word: something was done, and not taken back."""
-        return self._talk.part.done is not None and self._last(case) not in (
-            "",
-            self._talk.part.words_for(self._talk.undo(case, None))[0],
-        )
-
-    def _last(self, case: Case) -> str:
-        heard = self._ear.heard(case.saga_id)
-        return heard[-1].type if heard else ""
-
-    def _effect_ids(self, case: Case) -> list[str]:
-        done = self._talk.part.words_for(self._talk.do(case))[0]
-        return [self._talk.effect_id(one) for one in self._ear.heard(case.saga_id) if one.type == done]
 
 
 def _of_a_silent_one(wanted: Property, silence: str) -> tuple[Result, str]:

@@ -16,11 +16,12 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from ordersaga.orchestrator.core.reconcile import GONE
-from ordersaga.testing.conformance.subject import Case, Effect, MeansFailed
+from ordersaga.testing.conformance.subject import Case, Effect, MeansFailed, NotOffered
 from ordersaga.wire.topics import Participant
 
 RUNNER = "runner-conformance"
 _HTTP_SECONDS = 10.0
+_NOT_OFFERED = (404, 405, 501)
 _COMMAND_SECONDS = 120.0
 _OVER = GONE - {"PENDING"} | {"EXPIRED"}
 """Of payments as the reconciliation reads them, but for what nobody knows yet; orders are cancelled, timers expire."""
@@ -89,6 +90,22 @@ class CommandLedger:
             ) from error
 
 
+@dataclass(frozen=True)
+class CommandDesk:
+    """A command that plays a runner: it does ACT, which is `accept` or `give-back`, to ORDER_ID, as RUNNER_ID.
+
+    It ends with 0 where that was done, with 69 where no runner can do such a thing, and else where it was refused.
+    """
+
+    command: str
+
+    def accept(self, order_id: str) -> None:
+        run(self.command, ACT="accept", ORDER_ID=order_id, RUNNER_ID=RUNNER)
+
+    def give_back(self, order_id: str) -> None:
+        run(self.command, ACT="give-back", ORDER_ID=order_id, RUNNER_ID=RUNNER)
+
+
 def restart_by(how: str) -> Callable[[], None]:
     """A command to run, or a URL to post to, that kills a participant and starts it again."""
     if how.startswith(("http://", "https://")):
@@ -103,7 +120,9 @@ def ignored(answer: Any) -> None:
 def ask(
     url: str, method: str, path: str, body: Any, authorization: str = "", *, seconds: float = _HTTP_SECONDS
 ) -> bytes | None:
-    """What it answers; None for a GET of what does not exist. Raises `MeansFailed`."""
+    """What it answers; None for a GET of what does not exist. Raises `MeansFailed`, and `NotOffered` where there is
+    nothing of the kind.
+    """
     address = urlsplit(url)
     connect = HTTPSConnection if address.scheme == "https" else HTTPConnection
     connection = connect(address.netloc, timeout=seconds)
@@ -120,12 +139,13 @@ def ask(
     if answer.status == 404 and method == "GET":
         return None
     if answer.status >= 400:
-        raise MeansFailed(f"{method} {url}{path}: {answer.status} {content.decode(errors='replace')[:200]}")
+        failed = NotOffered if answer.status in _NOT_OFFERED else MeansFailed
+        raise failed(f"{method} {url}{path}: {answer.status} {content.decode(errors='replace')[:200]}")
     return content
 
 
 def run(command: str, **environment: str) -> str:
-    """What it printed. Raises `MeansFailed`."""
+    """What it printed. Raises `MeansFailed`, and `NotOffered` where it ends with 69."""
     try:
         ended = subprocess.run(  # noqa: S603 (the command is the caller's own)
             shlex.split(command),
@@ -138,7 +158,8 @@ def run(command: str, **environment: str) -> str:
     except (OSError, ValueError, subprocess.TimeoutExpired) as error:
         raise MeansFailed(f"{command!r}: {error}") from error
     if ended.returncode:
-        raise MeansFailed(f"{command!r} ended with {ended.returncode}: {ended.stderr.strip()[-200:]}")
+        failed = NotOffered if ended.returncode == os.EX_UNAVAILABLE else MeansFailed
+        raise failed(f"{command!r} ended with {ended.returncode}: {ended.stderr.strip()[-200:]}")
     return ended.stdout
 
 

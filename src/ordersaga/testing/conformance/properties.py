@@ -6,48 +6,22 @@ and what is said there of full participants; the reasons are the rules of [the s
 be broken, and what that costs.
 """
 
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
-from enum import IntEnum
-
 from ordersaga.orchestrator.core.definition import Kind
 from ordersaga.testing.conformance import checks_crash as crash
 from ordersaga.testing.conformance import checks_notices as notices
 from ordersaga.testing.conformance import checks_poison as poison
 from ordersaga.testing.conformance import checks_repeats as repeats
+from ordersaga.testing.conformance import checks_runners as runners
 from ordersaga.testing.conformance import checks_said as said
 from ordersaga.testing.conformance import checks_timer as timers
 from ordersaga.testing.conformance import checks_undo as undo
-from ordersaga.testing.conformance.talk import Talk
+from ordersaga.testing.conformance.property import Property, When
 from ordersaga.wire.topics import Participant
 
 ORDER, USER, PAYMENT, TIMER = Participant.ORDER, Participant.USER, Participant.PAYMENT, Participant.TIMER
 NOTIFICATION = Participant.NOTIFICATION
 ANSWERING = (ORDER, USER, PAYMENT, TIMER)
 UNDOING = (ORDER, PAYMENT, TIMER)
-
-
-class When(IntEnum):
-    """Checks that harm others wait until those are done."""
-
-    TOGETHER = 0
-    ALONE = 1
-    RESTARTING = 2
-
-
-@dataclass(frozen=True, kw_only=True)
-class Property:
-    name: str
-    says: str
-    why: str
-    check: Callable[[Talk], str]
-    of: Collection[Participant]
-    promised_by: Kind | None = Kind.FULL
-    """BARE: by both; None: by nobody."""
-    when: When = When.TOGETHER
-
-    def is_promised_by(self, kind: Kind) -> bool:
-        return self.promised_by in (kind, Kind.BARE)
 
 
 def properties_of(participant: Participant) -> list[Property]:
@@ -133,6 +107,22 @@ PROPERTIES: tuple[Property, ...] = (
         why="A hold of another amount is the customer's loss or ours, and the reconciliation's only finding.",
         check=undo.holds_the_exact_amount,
         of=(PAYMENT,),
+        promised_by=Kind.BARE,
+    ),
+    Property(
+        name="says what its runners do",
+        says="When a runner takes an order, or gives it back, that is said, of this order.",
+        why="Rule 8: an order that nobody says was accepted is cancelled by the clock, and delivered all the same.",
+        check=runners.says_what_its_runners_do,
+        of=(ORDER,),
+        promised_by=Kind.BARE,
+    ),
+    Property(
+        name="accepts only what is open",
+        says="No runner can take an order before it is CREATED, or after it was cancelled.",
+        why="Rule 3: what is not paid, or whose money is on its way back, would be delivered.",
+        check=runners.accepts_only_what_is_open,
+        of=(ORDER,),
         promised_by=Kind.BARE,
     ),
     Property(

@@ -1,12 +1,15 @@
 """What an examination found, for people, for programs and for tests; and how to run the participant after it."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 
 from ordersaga.orchestrator.core.definition import Kind
-from ordersaga.testing.conformance.properties import Property, properties_of
+from ordersaga.testing.conformance.properties import properties_of
+from ordersaga.testing.conformance.property import Property
+from ordersaga.testing.conformance.subject import Made
 from ordersaga.wire.topics import Participant
 
 
@@ -34,8 +37,15 @@ class Report:
     """What it was examined as."""
     findings: tuple[Finding, ...]
     """Of all that such a participant may have, or of what was asked for."""
-    left_standing: int = 0
-    """Of how many sagas of the examination something may still stand."""
+    undone: tuple[Made, ...] = ()
+    """What the examination made and took back, by its ids."""
+    left: tuple[Made, ...] = ()
+    """What the examination made and no confirmed undo is known of."""
+
+    @property
+    def left_standing(self) -> int:
+        """How much of what the examination made may still stand."""
+        return len(self.left)
 
     def of(self, result: Result, kind: Kind | None = None) -> list[str]:
         """Names of the properties with this result; with a kind, of those that such a participant promises."""
@@ -92,9 +102,18 @@ class Report:
         """For people."""
         width = max((len(one.property.name) for one in self.findings), default=0)
         lines = [line for one in self.findings for line in _lines(one, width)]
-        if self.left_standing:
-            lines.append(f"Of {self.left_standing} sagas of this run something may still stand: it was not taken back.")
-        return [*lines, self._verdict(), *self.advice()]
+        return [*lines, *self._taken_back(), self._verdict(), *self.advice()]
+
+    def _taken_back(self) -> Sequence[str]:
+        """Of what was made once and undone there is nothing to say."""
+        made = Counter(one.saga_id for one in (*self.undone, *self.left))
+        again = [one for one in self.undone if made[one.saga_id] > 1]
+        return [
+            *(["Done more than once for one saga, and taken back:"] if again else []),
+            *(f"    {one}" for one in again),
+            *([f"{self.left_standing} that this run made may still stand. Take it back by hand:"] if self.left else []),
+            *(f"    {one}: {one.why}" for one in self.left),
+        ]
 
     def _verdict(self) -> str:
         has = f"{self.participant.value}: {len(self.of(Result.HAS))} of {len(self.findings)} properties"
@@ -117,6 +136,8 @@ class Report:
                 "passed": self.passed,
                 "not_asked": self.not_asked,
                 "left_standing": self.left_standing,
+                "left": [asdict(one) for one in self.left],
+                "undone": [{"saga_id": one.saga_id, "ids": one.ids} for one in self.undone],
                 "advice": " ".join(self.advice()),
                 "findings": [
                     {

@@ -41,25 +41,43 @@ class Case:
     """From when its times are counted, so that a command of it is the same whenever it is made."""
 
 
+@dataclass(frozen=True, slots=True)
+class Made:
+    """Something that a participant did for a saga of an examination, as its answer has it."""
+
+    saga_id: str
+    ids: tuple[str, ...]
+    """The one that an undo names first; empty where the answer did not say."""
+    why: str = ""
+    """It may still stand."""
+
+    def __str__(self) -> str:
+        return f"saga {self.saga_id}: {' '.join(one for one in self.ids if one) or 'without an id'}"
+
+
 class Ledger(Protocol):
     def effects(self, case: Case) -> Sequence[Effect]:
         """All that was done for one saga, standing or not. Raises `MeansFailed`."""
 
 
 class Desk(Protocol):
-    """Where people meet an order service. Each raises `MeansFailed`."""
+    """Where people meet an order service. Each raises `MeansFailed`, also where the service would not have it done."""
 
     def accept(self, order_id: str) -> None:
         """A runner takes the order."""
 
     def give_back(self, order_id: str) -> None:
-        """The runner cannot deliver after all."""
+        """The runner cannot deliver after all. Raises `NotOffered` where runners cannot do that."""
 
 
 class MeansFailed(Exception):
     """A ledger, a desk or a restart did not do what it is there for."""
 
     retriable = False
+
+
+class NotOffered(MeansFailed):
+    """There is no such thing there, for any order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

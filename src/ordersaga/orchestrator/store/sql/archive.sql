@@ -47,12 +47,17 @@ SELECT pg_advisory_xact_lock_shared(hashtextextended(current_schema() || ' archi
 -- See above.
 SELECT pg_advisory_xact_lock(hashtextextended(current_schema() || ' archive', 0));
 
--- name: take(ids, order_ids, payment_ids)
+-- name: take(ids)
 -- Out of the archive. Two that want the same go one after the other, and the second finds it in the hot tables.
-DELETE FROM archive
-WHERE saga_id = ANY (:ids) OR order_id = ANY (:order_ids) OR payment_id = ANY (:payment_ids)
+DELETE FROM archive WHERE saga_id = ANY (:ids)
 RETURNING saga_id, saga, version, status, order_id, payment_id, archived_at, state, history, personal, file, block, digest,
     customer_id;
+
+-- name: with_its_order(id)
+-- One that is here, and what else is here of its order.
+SELECT saga_id FROM archive WHERE saga_id = :id
+UNION
+SELECT o.saga_id FROM archive one JOIN archive o ON o.order_id = one.order_id WHERE one.saga_id = :id;
 
 -- name: put_back(rows)!
 -- The saga itself.

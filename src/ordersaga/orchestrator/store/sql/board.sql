@@ -18,10 +18,11 @@ RETURNING participant;
 SELECT participant, commands, since FROM silences WHERE commands > 0;
 
 -- name: tell_behind(process, seconds)
--- How far this process is behind; those that have said nothing for a minute are forgotten.
+-- How far this process is behind; those that have said nothing for a minute are forgotten, also those that said it
+-- before the clock went back.
 WITH forgotten AS (
     DELETE FROM behind WHERE process IN (
-        SELECT process FROM behind WHERE at < clock_timestamp() - interval '1 minute' AND process <> :process
+        SELECT process FROM behind WHERE abs(extract(epoch FROM clock_timestamp() - at)) > 60 AND process <> :process
         FOR UPDATE SKIP LOCKED
     )
 )
@@ -30,9 +31,9 @@ ON CONFLICT (process) DO UPDATE SET seconds = excluded.seconds, at = excluded.at
 RETURNING process;
 
 -- name: behind(process, behind_for_seconds)
--- How far the others are behind, at most.
+-- How far the others are behind, at most. What was said later than now was said before the clock went back.
 SELECT coalesce(max(seconds), 0) FROM behind
-WHERE process <> :process AND at > clock_timestamp() - make_interval(secs => :behind_for_seconds);
+WHERE process <> :process AND abs(extract(epoch FROM clock_timestamp() - at)) < :behind_for_seconds;
 
 -- name: under_way(most, shown, process, behind_for_seconds)
 -- Whether orders are taken, and how much there is to do: counted as far as matters.
@@ -41,7 +42,7 @@ SELECT
     (SELECT count(*) FROM (SELECT FROM sagas WHERE status IN ('COMPENSATING', 'CANCELLING') LIMIT :most) going_back),
     (SELECT count(*) FROM (SELECT FROM outbox LIMIT :most) waiting),
     (SELECT coalesce(max(seconds), 0) FROM behind
-     WHERE process <> :process AND at > clock_timestamp() - make_interval(secs => :behind_for_seconds)),
+     WHERE process <> :process AND abs(extract(epoch FROM clock_timestamp() - at)) < :behind_for_seconds),
     (SELECT count(*) FROM (SELECT FROM sagas WHERE status = 'FAILED' AND NOT resolved LIMIT :shown) failed),
     (SELECT count(*) FROM (SELECT FROM sagas WHERE attention AND NOT resolved LIMIT :shown) attention),
     (SELECT count(*) FROM (SELECT FROM dead_letters WHERE settled_at IS NULL LIMIT :shown) letters),

@@ -15,6 +15,13 @@ ORDER BY d.due_at LIMIT :limit;
 SELECT s.id, s.saga, s.version, s.state, p.data
 FROM sagas s LEFT JOIN saga_personal p ON p.saga_id = s.id WHERE s.id = :id;
 
+-- name: of_order(order_id)
+-- All sagas of an order, newest first. In one statement: in what it sees each is in one of the two places.
+SELECT id FROM sagas WHERE order_id = :order_id
+UNION ALL
+SELECT saga_id FROM archive WHERE order_id = :order_id
+ORDER BY 1 DESC;
+
 -- name: history(id)
 -- Every transition of one saga.
 SELECT revision, at, cause, body FROM saga_history WHERE saga_id = :id ORDER BY revision;

@@ -16,16 +16,26 @@ FROM unnest(:ids, :written) WITH ORDINALITY k (id, by, n) JOIN sagas s ON s.id =
 ORDER BY s.id FOR UPDATE OF s SKIP LOCKED;
 
 -- name: lock_by_reference(ids, written, server, order_ids, payment_ids)
--- In the order of ids too; with those that have one of the orders or payments, for events that name no saga.
-SELECT s.id, s.saga, s.version, CASE WHEN s.xmin <> k.by OR pg_postmaster_start_time() <> :server THEN s.state END,
-    s.order_id, s.payment_id, k.n
-FROM (
+-- In the order of ids too; with those that have one of the orders or payments, for events that name no saga. Of one that
+-- is in the archive, or is moved while it is waited for, nothing but the id. All in one statement: in what it sees each
+-- saga is in one of the two places.
+WITH k AS MATERIALIZED (
     SELECT id, by, n FROM unnest(:ids, :written) WITH ORDINALITY named (id, by, n)
     UNION ALL
     SELECT id, '0'::xid, NULL FROM sagas
     WHERE (order_id = ANY (:order_ids) OR payment_id = ANY (:payment_ids)) AND id <> ALL (:ids)
-) k JOIN sagas s ON s.id = k.id
-ORDER BY s.id FOR UPDATE OF s;
+    UNION ALL
+    SELECT saga_id, '0'::xid, NULL FROM archive
+    WHERE (order_id = ANY (:order_ids) OR payment_id = ANY (:payment_ids)) AND saga_id <> ALL (:ids)
+), locked AS MATERIALIZED (
+    SELECT s.id, s.saga, s.version,
+        CASE WHEN s.xmin <> k.by OR pg_postmaster_start_time() <> :server THEN s.state END state,
+        s.order_id, s.payment_id
+    FROM k JOIN sagas s ON s.id = k.id
+    ORDER BY s.id FOR UPDATE OF s
+)
+SELECT k.id, l.saga, l.version, l.state, l.order_id, l.payment_id, k.n
+FROM k LEFT JOIN locked l ON l.id = k.id ORDER BY k.id;
 
 -- name: lock_free_by_reference(ids, written, server, order_ids, payment_ids)
 -- The same without those that another transaction holds.
@@ -139,11 +149,15 @@ SELECT pg_advisory_xact_lock(hashtextextended(current_schema() || ' early ' || r
 FROM (SELECT reference FROM unnest(:references) held (reference) ORDER BY reference) one;
 
 -- name: known_references(references)
--- Whether a saga has learnt one of these ids meanwhile. A statement of its own, so that it sees what was committed before
--- the references were held.
-SELECT count(*) FROM sagas
-WHERE order_id IN (SELECT substr(r, 10) FROM unnest(:references) known (r) WHERE left(r, 9) = 'order_id ')
-    OR payment_id IN (SELECT substr(r, 12) FROM unnest(:references) known (r) WHERE left(r, 11) = 'payment_id ');
+-- Whether a saga has learnt one of these ids meanwhile, though it be in the archive by now. A statement of its own, so
+-- that it sees what was committed before the references were held.
+WITH named AS MATERIALIZED (
+    SELECT array_agg(substr(r, 10)) FILTER (WHERE left(r, 9) = 'order_id ') order_ids,
+        array_agg(substr(r, 12)) FILTER (WHERE left(r, 11) = 'payment_id ') payment_ids
+    FROM unnest(:references) one (r)
+)
+SELECT EXISTS (SELECT FROM named n JOIN sagas s ON s.order_id = ANY (n.order_ids) OR s.payment_id = ANY (n.payment_ids))
+    OR EXISTS (SELECT FROM named n JOIN archive a ON a.order_id = ANY (n.order_ids) OR a.payment_id = ANY (n.payment_ids));
 
 -- name: kept_early(references)
 -- Whether anything is kept for these ids: a row, or none. After `hold_references`.
