@@ -288,10 +288,9 @@ class ConsumerSession:
         newer = self._ends.look(assigned)
         for tp in assigned if since is None else assigned & self._ends.told_since(since):
             with contextlib.suppress(errors.KafkaError, KeyError):  # taken away meanwhile
-                # `position` looks at all partitions. `highwater` is none of one that came back before anything else.
+                # Its own `position` looks at all partitions; `highwater` knows nothing of one that came back as it was.
                 ends = {self._client.highwater(tp), newer.get(tp)} - {None}
-                position = self._client._subscription.position(tp)
-                if ends and position is not None:
+                if (position := self._client._subscription.position(tp)) is not None and ends:
                     found[tuple(tp)] = max(0, max(ends) - position.offset)
         return found
 
