@@ -166,6 +166,10 @@ class MachineConsumer:
     def unreadable(self) -> Mapping[TopicPartition, str]:
         return self._consumer.unreadable()
 
+    def leave(self, timeout_seconds: float) -> None:
+        self._trouble.check()
+        self._consumer.leave(timeout_seconds)
+
     def close(self, timeout_seconds: float) -> None:
         """The dead say no goodbye: their group notices by itself."""
         self._trouble.check()

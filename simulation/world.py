@@ -223,6 +223,7 @@ class World:
             handler.park,
             name="worker",
             hold_back=lambda: relay.full,
+            reachable=lambda: store.check(2.0),
             poll_timeout_seconds=30.0,
             gather_seconds=0.015,
             clock=clock,

@@ -61,6 +61,8 @@ from ordersaga.web.server import HttpServer, seconds_to_answer
 
 ALL_PARTS = frozenset({"api", "worker", "relay", "deadlines", "status"})
 HEALTH_SECONDS = 0.5
+LOOK_SECONDS = 2.0
+"""For the database to say that it is there, before the worker joins its group again."""
 UPKEEP_EVERY_SECONDS, FOLD_EVERY_SECONDS, TRY_PARKED_EVERY_SECONDS = 24 * 3600.0, 5.0, 60.0
 """What is missed is made good the next time. Partitions are made weeks ahead; a newer version that knows what was
 parked may run by now.
@@ -152,7 +154,7 @@ def orchestrator(settings: Settings, bus: Bus, run: Run = EVERYTHING) -> App:
     beginnings = Beginnings(handler, gather_seconds=settings.orders_gather_seconds)
     letters = DeadLetters(store, handler, audit=database.audit())
     reads = partial(_worker, settings, bus, handler, relay, name, pausing=pausing, tracing=tracing, measures=measures)
-    worker = reads() if "worker" in only else None
+    worker = reads(reachable=partial(store.check, LOOK_SECONDS)) if "worker" in only else None
     admission = _admission(settings, worker)
     bulletin = Bulletin(database.board(), circuits, admission, pausing, process=name, takes_orders="api" in only)
     parts: list[Background] = [relay, bulletin, *([beginnings] if "api" in only else [])] if run.changes else []
@@ -283,6 +285,7 @@ def _by_the_clock(
             handler,
             looking,
             has_heard=has_heard,
+            is_cut_off=(lambda: worker.cut_off) if worker else (lambda: False),
             is_crowded=is_crowded,
             is_held=pausing.holds_deadlines,
             hearing=hearing,
@@ -314,6 +317,7 @@ def _worker(
     pausing: Pausing,
     tracing: Tracing | None,
     measures: Measures,
+    reachable: Callable[[], object],
 ) -> ConsumeLoop:
     handle = tracing.handling(handler.records, settings.kafka_group) if tracing else handler.records
     consumer = bus.consumer(
@@ -328,6 +332,7 @@ def _worker(
         handler.park,
         name="worker",
         hold_back=lambda: relay.full or pausing.paused,
+        reachable=reachable,
         batch_max=settings.worker_batch_max,
         gather_seconds=settings.worker_gather_seconds,
         poll_timeout_seconds=settings.worker_poll_timeout_seconds,

@@ -88,6 +88,39 @@ def test_what_a_leaving_member_did_not_commit_goes_to_the_other(bus: Bus, topic:
         eventually(all_came, f"records are missing: {missing}")
 
 
+def test_who_leaves_for_a_while_lets_others_read_and_comes_back_with_the_next_poll(
+    bus: Bus, topic: str, group: str
+) -> None:
+    with member(bus, group, topic) as staying, member(bus, group, topic) as leaving:
+        poll_until(shared(staying, leaving), "not shared", staying, leaving)
+        publish(bus, *numbered(topic, 40, keys=40))
+        his, hers = poll_for(1.5, staying, leaving)
+        assert len(hers) > 1
+        commit(staying, his)
+        leaving.leave(5)
+        leaving.leave(5)
+        assert not leaving.assigned()
+        commit(leaving, hers)
+        missing = set(values(hers))
+
+        def all_came() -> bool:
+            found = staying.poll(100, 0.5)
+            commit(staying, found)
+            missing.difference_update(values(found))
+            return not missing
+
+        eventually(all_came, f"records are missing: {missing}")
+        poll_until(shared(staying, leaving), "not shared again", staying, leaving)
+
+
+def test_what_was_committed_before_it_left_is_read_by_nobody_again(bus: Bus, topic: str, group: str) -> None:
+    publish(bus, *[Outgoing(topic, b"k", b"%d" % n) for n in range(4)])
+    with member(bus, group, topic) as consumer:
+        commit(consumer, read(consumer, 2))
+        consumer.leave(5)
+        assert values(read(consumer, 2)) == [b"2", b"3"]
+
+
 def test_partitions_that_come_while_paused_are_paused_too(bus: Bus, topic: str, group: str) -> None:
     with member(bus, group, topic) as paused, member(bus, group, topic) as leaving:
         poll_until(shared(paused, leaving), "not shared", paused, leaving)

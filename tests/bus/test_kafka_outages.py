@@ -12,6 +12,7 @@ import pytest
 
 from ordersaga.bus.kafka import KafkaBus, KafkaSecurity, KafkaTimings
 from ordersaga.bus.protocol import BusUnavailable, Outgoing, Published, Record
+from ordersaga.delivery.consume import ConsumeLoop
 from ordersaga.local.kafka import KafkaCluster
 from tests.bus.conftest import new_topic
 from tests.bus.reading import (
@@ -26,6 +27,7 @@ from tests.bus.reading import (
     read,
     values,
 )
+from tests.waiting import until
 
 KEYS = 5
 # The Kafka client leaves a socket to the garbage collector whose broker came or went during the first exchange.
@@ -213,6 +215,35 @@ def test_a_frozen_broker_has_told_no_end_since_it_froze(breakable: KafkaCluster,
         eventually(lambda: told_since(frozen_at), "told again")
         assert sum(consumer.lag(frozen_at).values()) == 0
     bus.close(5)
+
+
+def test_while_a_broker_is_frozen_a_loop_does_not_take_silence_for_an_answer(
+    breakable: KafkaCluster, group: str
+) -> None:
+    """Its connection stands, so the client has nothing to say for half a minute."""
+    bus = KafkaBus(breakable.bootstrap_servers)
+    topic = new_topic(bus)
+    handled: list[Record] = []
+    consumer = bus.consumer(group=group, topics=[topic], client_id="c")
+    loop = ConsumeLoop(consumer, handled.extend, lambda record, error: None)
+    loop.start()
+    try:
+        until(lambda: loop.caught_up, "it has caught up")
+        breakable.nodes[0].freeze()
+        try:
+            frozen_at = time.monotonic()
+            until(lambda: not loop.caught_up, "it knows that it does not know")
+            until(lambda: not loop.health().healthy, "it says so")
+            assert time.monotonic() - frozen_at < 20, "well before a service is expected to have answered"
+            assert loop.health().detail == "for 5 s or more no broker has told how much there is to read"
+        finally:
+            breakable.nodes[0].thaw()
+        until(lambda: loop.caught_up and loop.health().healthy, "it has caught up again")
+        assert all_acknowledged(bus.producer(client_id="p").publish(numbered(topic, 0, 5), 30))
+        until(lambda: len(handled) == 5, "it reads on")
+    finally:
+        loop.stop(5)
+        bus.close(5)
 
 
 def test_what_is_built_without_a_broker_works_as_soon_as_there_is_one(

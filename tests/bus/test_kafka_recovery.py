@@ -154,6 +154,20 @@ def test_a_client_that_does_not_come_to_terms_with_its_group_is_replaced() -> No
     assert stage.counters["consumer_rebuilds.stalled"] == 1
 
 
+def test_who_leaves_its_group_commits_and_has_another_client_when_it_polls() -> None:
+    first, second = Client([record(0)], commit_error="NotCoordinatorError"), Client([record(1)])
+    stage = Stage([first, second])
+    consumer = stage.consumer()
+    consumer.leave(1)
+    assert offsets_read(consumer) == [0]
+    consumer.commit({("t", 0): 1})
+    consumer.leave(1)
+    assert first.closed and first.commits == [{("t", 0): 1}] * 2 and stage.dropped == [first]
+    assert not consumer.assigned()
+    assert offsets_read(consumer) == [1]
+    assert not any(stage.counters[name] for name in kafka_consumer.REBUILDS)
+
+
 def test_a_client_that_has_nothing_to_deliver_is_kept() -> None:
     stage = Stage([Client([])], stalled_seconds=0.0)
     consumer = stage.consumer()

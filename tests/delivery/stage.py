@@ -319,6 +319,9 @@ class ListConsumer:
     def unreadable(self) -> Mapping[tuple[str, int], str]:
         return self.cannot_read
 
+    def leave(self, timeout_seconds: float) -> None:
+        self.rewind()
+
     def close(self, timeout_seconds: float) -> None:
         self.closed += 1
         self._stage.tell()

@@ -288,10 +288,10 @@ class ConsumerSession:
         newer = self._ends.look(assigned)
         for tp in assigned if since is None else assigned & self._ends.told_since(since):
             with contextlib.suppress(errors.KafkaError, KeyError):  # taken away meanwhile
-                # Its own `position` looks at all partitions for each one.
-                known, position = self._client.highwater(tp), self._client._subscription.position(tp)
-                if known is not None and position is not None:
-                    found[tuple(tp)] = max(0, max(known, newer.get(tp, 0)) - position.offset)
+                # Its own `position` looks at all partitions; `highwater` knows nothing of one that came back as it was.
+                ends = {self._client.highwater(tp), newer.get(tp)} - {None}
+                if (position := self._client._subscription.position(tp)) is not None and ends:
+                    found[tuple(tp)] = max(0, max(ends) - position.offset)
         return found
 
     def behind(self) -> bool:

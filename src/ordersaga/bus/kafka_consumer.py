@@ -202,6 +202,14 @@ class KafkaConsumer:
     def unreadable(self) -> Mapping[TopicPartition, str]:
         return self._unreadable
 
+    def leave(self, timeout_seconds: float) -> None:
+        with self._busy:
+            client = self._client
+            if client is not None:
+                with suppress(BusError):
+                    bounded(lambda: client.close(dict(self._unconfirmed), timeout_seconds), timeout_seconds)
+                self._drop(client)
+
     def close(self, timeout_seconds: float) -> None:
         until = time.monotonic() + timeout_seconds
         self._closed = True
@@ -284,11 +292,14 @@ class KafkaConsumer:
             cause = "stalled" if isinstance(error, _Stalled) else "error"
         self._counters.add(f"consumer_rebuilds.{cause}")
         _log.warning("kafka.consumer_replaced", cause=cause, error=str(error))
+        self._drop(client)
+        return error if isinstance(error, FencedMember | BusRefused) else BusUnavailable(str(error))
+
+    def _drop(self, client: Session) -> None:
         self._client = None
         self._first, self._committed, self._unconfirmed, self._in_hand = {}, {}, {}, {}
         self._tell_what_cannot_be_read({})
         self._connecting.drop(client)
-        return error if isinstance(error, FencedMember | BusRefused) else BusUnavailable(str(error))
 
     def _raise_if_out(self) -> None:
         if self._fenced:

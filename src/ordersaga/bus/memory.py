@@ -285,13 +285,17 @@ class MemoryConsumer:
     def unreadable(self) -> Mapping[TopicPartition, str]:
         return {}
 
-    def close(self, timeout_seconds: float) -> None:
+    def leave(self, timeout_seconds: float) -> None:
         with self._changed:
-            self._closed = True
             if self._group is not None:
                 self._group.leave(self._member)
                 self._group = None
             self._changed.notify_all()
+
+    def close(self, timeout_seconds: float) -> None:
+        with self._changed:
+            self._closed = True
+            self.leave(timeout_seconds)
 
     def _join(self) -> None:
         self._raise_if_out()

@@ -115,6 +115,12 @@ class Consumer(Protocol):
         and the cause. They are tried again by themselves; the others are read meanwhile.
         """
 
+    def leave(self, timeout_seconds: float) -> None:
+        """Let others of the group have what is assigned, until the next `poll`, which joins it again: from the last
+        committed offsets. With an instance id they wait for the session to end, as after a crash. Never raises, and
+        returns within the timeout whatever the brokers do.
+        """
+
     def close(self, timeout_seconds: float) -> None:
         """Leave the group. Idempotent, and from any thread; returns within the timeout whatever the brokers do. A
         closed consumer raises `BusError` when it is polled.

@@ -5,9 +5,10 @@ or parked, both durably. A record may be handled more than once (a crash in betw
 recognise what it has seen.
 
 Two kinds of failure, told apart by the attribute `retriable` of the exception. *Retriable*: something we depend on is
-away. The batch is kept and tried again, for as long as it takes; the consumer is paused but polled meanwhile, so that
-it stays in its group; nothing is parked. *Not retriable*: the batch holds a record that cannot be handled. It is split
-in halves until that record is alone, `park` puts it aside, and the rest goes on.
+away. The batch is kept and tried again; the consumer is paused but polled meanwhile, so that it stays in its group;
+nothing is parked. After a while the batch is given up and the group left, until what is away answers: others may have
+it still (`delivery.absence`). *Not retriable*: the batch holds a record that cannot be handled. It is split in halves
+until that record is alone, `park` puts it aside, and the rest goes on.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,10 +18,12 @@ import structlog
 
 from ordersaga.bus.protocol import BusUnavailable, Consumer, FencedMember, Record
 from ordersaga.delivery import failpoints
+from ordersaga.delivery.absence import ASK_EVERY_SECONDS, Absence
 from ordersaga.delivery.background import GiveUpError, Health, Loop
 from ordersaga.delivery.backlog import Backlog
 from ordersaga.delivery.clock import Clock, Randomness, SystemClock, SystemRandom, backoff_seconds
 from ordersaga.delivery.gathering import Gathering
+from ordersaga.delivery.keeping_up import KeepingUp
 from ordersaga.delivery.message_names import about
 
 _log = structlog.get_logger(__name__)
@@ -60,6 +63,7 @@ class ConsumeLoop:
         *,
         name: str = "consume",
         hold_back: Callable[[], bool] = lambda: False,
+        reachable: Callable[[], object] | None = None,
         batch_max: int = 500,
         poll_timeout_seconds: float = 0.5,
         retry_first_seconds: float = 0.1,
@@ -71,8 +75,8 @@ class ConsumeLoop:
     ) -> None:
         """`park` must have put the record away durably when it returns; it is tried until it does, whatever it raises.
 
-        While `hold_back` says yes (a relay is full, a pause), nothing is handled. `gather_seconds`: see
-        `delivery.gathering`.
+        While `hold_back` says yes (a relay is full, a pause), nothing is handled. `reachable`: see `delivery.absence`;
+        `gather_seconds`: see `delivery.gathering`.
         """
         self._consumer = consumer
         self._handle = handle
@@ -85,16 +89,13 @@ class ConsumeLoop:
         self._clock = clock or SystemClock()
         self._randomness = randomness or SystemRandom()
         self._gathering = Gathering(self._clock, seconds=gather_seconds, least=GATHER_LEAST)
-        self._paused = False
+        self._paused = self._leaves = False
         self._carried: list[Record] = []
         """What a paused consumer delivered all the same: next in turn."""
         self._settled = 0
         """How many records of the batch in hand are handled or parked: always the first ones."""
         self._trouble = ""
-        self._caught_up = self._listens = False
-        """`_listens`: it was polled since anything was in the way. Before that nobody knows what came meanwhile."""
-        self._lost_at: float | None = None
-        """When anything was in the way last. What the consumer knew then of how much there is may be old."""
+        self._keeping_up = KeepingUp(consumer, self._clock, batch_max=batch_max)
         self._crowded = False
         self._large = batch_max * CROWDED_SHARE
         self._backlog = Backlog(self._clock, lambda: sum(consumer.lag().values()), large=self._large)
@@ -102,6 +103,7 @@ class ConsumeLoop:
         self._handled_total = self._parked_total = self._retries_total = 0
         self._last_error = ""
         self._loop = Loop(name, self._turn, clock=self._clock, randomness=self._randomness, on_end=self._close)
+        self._absence = Absence(self._loop, reachable, clock=self._clock, randomness=self._randomness)
 
     def start(self) -> None:
         self._loop.start()
@@ -119,8 +121,8 @@ class ConsumeLoop:
 
     def health(self) -> Health:
         health = self._loop.health()
-        if health.healthy and self._trouble:
-            return Health(name=health.name, healthy=False, detail=self._trouble)
+        if health.healthy and (trouble := self._trouble or self._keeping_up.bad_news()):
+            return Health(name=health.name, healthy=False, detail=trouble)
         if health.healthy and (unreadable := self._consumer.unreadable()):
             left_alone = "; ".join(f"{topic}-{number} {why}" for (topic, number), why in sorted(unreadable.items()))
             return Health(name=health.name, healthy=True, detail=f"cannot be read, others are: {left_alone}")
@@ -129,7 +131,12 @@ class ConsumeLoop:
     @property
     def caught_up(self) -> bool:
         """Whether what was said before this moment was handled, but for a batch; not while anything is in the way."""
-        return self._caught_up
+        return self._keeping_up.caught_up
+
+    @property
+    def cut_off(self) -> bool:
+        """Whether no broker answers, as far as is known: what was said cannot be heard."""
+        return self._outages_in_row > 0 or self._keeping_up.is_untold
 
     @property
     def crowded(self) -> bool:
@@ -153,37 +160,28 @@ class ConsumeLoop:
         try:
             self._wait_while_held_back()
             records = self._poll()
+            self._keeping_up.note_what_became_ours()
             if records and self._hold_back():  # since a moment ago, while we waited for them
                 self._carried[:0] = records
                 return
             self._crowded = len(records) >= self._large
             if records:
                 self._work(records)
+            if self._leaves:
+                self._stay_away(self._last_error)
+                return
             self._backlog.handled(len(records))
-            self._look_how_far()
+            self._keeping_up.look()
         except FencedMember as error:
-            self._lose_track()
+            self._keeping_up.lose_track()
             raise GiveUpError(f"another live process is this member of the group: {error}") from error
         except Exception:
             # Unforeseen: the records in hand are neither handled nor known to the next turn, so they must be delivered
             # again.
-            self._lose_track()
+            self._keeping_up.lose_track()
             self._carried.clear()
             self._consumer.rewind()
             raise
-
-    def _lose_track(self) -> None:
-        """Nothing is read for a while, or nothing of it can be handled: answers may come meanwhile."""
-        self._caught_up = self._listens = False
-        self._lost_at = self._clock.monotonic()
-
-    def _look_how_far(self) -> None:
-        """Before it has partitions, and knows where each of them ends, it has heard nothing."""
-        if self._consumer.unreadable():
-            self._lose_track()
-        if self._listens and not self._caught_up and (assigned := set(self._consumer.assigned())):
-            lag = self._consumer.lag(self._lost_at)
-            self._caught_up = assigned <= lag.keys() and sum(lag.values()) <= self._batch_max
 
     def _work(self, records: Sequence[Record]) -> None:
         self._settled = 0
@@ -200,8 +198,8 @@ class ConsumeLoop:
             failpoints.hit(AFTER_COMMIT)
 
     def _settle(self, records: Sequence[Record]) -> None:
-        """Handle all, or park those that cannot be handled. Raises `_Interrupted` when the loop is stopped while a
-        dependency is away.
+        """Handle all, or park those that cannot be handled. Raises `_Interrupted` when the loop is stopped, or is to
+        leave its group, while a dependency is away.
         """
         error = self._until_not_retriable(lambda: self._handle(records))
         if error is None:
@@ -231,7 +229,7 @@ class ConsumeLoop:
 
     def _until_not_retriable(self, action: Callable[[], None]) -> Exception | None:
         """Run `action` until it succeeds (None) or fails for good (the error)."""
-        attempt = 0
+        attempt, began = 0, self._clock.monotonic()
         while True:
             try:
                 action()
@@ -241,13 +239,17 @@ class ConsumeLoop:
                 attempt += 1
                 _log.warning("consume.retrying", error=_one_line(error), attempt=attempt)
                 self._pause_before_retry(attempt, error)
+                if self._absence.is_due(began):
+                    self._leaves = True
+                    raise _Interrupted from None
             else:
                 self._trouble = ""
+                self._absence.was_worth_it()
                 return None
 
     def _pause_before_retry(self, attempt: int, error: Exception) -> None:
         self._retries_total += 1
-        self._lose_track()
+        self._keeping_up.lose_track()
         self._last_error = self._trouble = _one_line(error)
         seconds = self._backoff(attempt)
         if not self._paused:
@@ -259,6 +261,20 @@ class ConsumeLoop:
             self._keep_membership()
         if self._loop.stopping:
             raise _Interrupted
+
+    def _stay_away(self, error: str) -> None:
+        """What is in hand is delivered to whoever reads on."""
+        _log.warning("consume.left_group", error=error)
+        began, self._leaves = self._clock.monotonic(), False
+        self._say_that_it_is_away(error)
+        self._carried.clear()
+        self._consumer.leave(self._close_timeout_seconds)
+        self._absence.wait(lambda error: self._say_that_it_is_away(_one_line(error)))
+        self._trouble = ""
+        _log.info("consume.joins_group_again", after_seconds=round(self._clock.monotonic() - began, 1))
+
+    def _say_that_it_is_away(self, error: str) -> None:
+        self._trouble = f"out of its group, so that others read on: {error}"
 
     def _keep_membership(self) -> None:
         try:
@@ -274,12 +290,17 @@ class ConsumeLoop:
     def _wait_while_held_back(self) -> None:
         if not self._hold_back():
             return
-        self._lose_track()
+        since = self._clock.monotonic()
+        self._keeping_up.lose_track()
         self._consumer.pause()
         self._paused = True
         while self._hold_back() and not self._loop.stopping:
             self._loop.pause(_HOLD_BACK_SECONDS)
             self._keep_membership()
+            if self._absence.is_due(since):
+                since += ASK_EVERY_SECONDS
+                if (error := self._absence.what_is_away()) is not None:
+                    self._stay_away(_one_line(error))
         self._resume()
 
     def _poll(self) -> Sequence[Record]:
@@ -296,13 +317,13 @@ class ConsumeLoop:
             records = self._consumer.poll(self._batch_max, self._poll_timeout_seconds)
         except BusUnavailable as error:
             self._outages_in_row += 1
-            self._lose_track()
+            self._keeping_up.lose_track()
             self._last_error = self._trouble = _one_line(error)
             _log.warning("consume.bus_unavailable", error=self._trouble, in_a_row=self._outages_in_row)
             self._loop.pause(self._backoff(self._outages_in_row))
             return ()
         self._outages_in_row = 0
-        self._listens = True
+        self._keeping_up.polled()
         self._trouble = ""
         self._gathering.took(len(records))
         return records

@@ -75,6 +75,7 @@ class Host:
             self.park,
             name=name,
             hold_back=lambda: relay.full,
+            reachable=self._look,
             clock=clock,
             randomness=randomness,
         )
@@ -118,6 +119,11 @@ class Host:
     def park(self, record: Record, error: Exception) -> None:
         with self._ledger.transaction() as transaction:
             transaction.dead_letter(record, f"{type(error).__name__}: {error}")
+
+    def _look(self) -> None:
+        """Raises `LedgerError` while there is no ledger."""
+        with self._ledger.transaction() as transaction:
+            transaction.now()
 
     def _answer(self, transaction: LedgerTransaction, letters: Sequence[Letter]) -> Sequence[OutboxRow]:
         known = transaction.load(

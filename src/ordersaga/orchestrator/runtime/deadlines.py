@@ -42,6 +42,8 @@ class DeadlineSettings:
     """How often to look: an answer's timeout is at least seconds, so half a second is early enough."""
     deaf_seconds_max: float = 15.0
     """How long to wait for answers that are not read yet: longer than a group takes to divide its partitions anew."""
+    cut_off_seconds_max: float = 900.0
+    """How long no answer is expected since no broker answers either. Not for ever: it may be this process alone."""
     batch_max: int = 200
     """Sagas in one transaction: ten thousand due at once are worked off in fifty, and other work gets between."""
     crowded_seconds_max: float = 5.0
@@ -77,13 +79,15 @@ class Deadlines(Looped):
         settings: DeadlineSettings = DeadlineSettings(),
         *,
         has_heard: Callable[[], bool] = lambda: True,
+        is_cut_off: Callable[[], bool] = lambda: False,
         is_crowded: Callable[[], bool] = lambda: False,
         is_held: Callable[[], bool] = lambda: False,
         hearing: Hears | None = None,
         clock: Clock | None = None,
         randomness: Randomness | None = None,
     ) -> None:
-        """`has_heard`: whether the answers that there are were read; `is_crowded`: whether there are more than a worker
+        """`has_heard`: whether the answers that there are were read; `is_cut_off`: whether nobody answers who has them;
+        `is_crowded`: whether there are more than a worker
         takes at once; `is_held`: whether nobody is to read any now, so that no deadline may pass; `hearing`: how far
         the others have read, for windows.
         """
@@ -91,11 +95,13 @@ class Deadlines(Looped):
         self._handler = handler
         self._settings = settings
         self._has_heard = has_heard
+        self._is_cut_off = is_cut_off
         self._is_crowded = is_crowded
         self._is_held = is_held
         self._hearing = hearing or _AllIsHeard()
         self._clock = clock or SystemClock()
         self._deaf_since: float | None = None
+        self._cut_off_since: float | None = None
         self._loop = Loop("deadlines", self.turn, clock=self._clock, randomness=randomness)
 
     def turn(self) -> None:
@@ -145,9 +151,15 @@ class Deadlines(Looped):
 
     def _is_deaf(self) -> bool:
         if self._has_heard():
-            self._deaf_since = None
+            self._deaf_since = self._cut_off_since = None
             return False
         now = self._clock.monotonic()
+        if not self._is_cut_off():
+            self._cut_off_since = None
+        else:
+            self._cut_off_since = now if self._cut_off_since is None else self._cut_off_since
+            if now - self._cut_off_since < self._settings.cut_off_seconds_max:
+                self._deaf_since = None
         self._deaf_since = now if self._deaf_since is None else self._deaf_since
         return now - self._deaf_since < self._settings.deaf_seconds_max
 
