@@ -233,12 +233,14 @@ def test_while_a_broker_is_frozen_a_loop_does_not_take_silence_for_an_answer(
         try:
             frozen_at = time.monotonic()
             until(lambda: not loop.caught_up, "it knows that it does not know")
+            until(lambda: loop.cut_off, "no broker answers")
             until(lambda: not loop.health().healthy, "it says so")
             assert time.monotonic() - frozen_at < 20, "well before a service is expected to have answered"
             assert loop.health().detail == "for 5 s or more no broker has told how much there is to read"
         finally:
             breakable.nodes[0].thaw()
         until(lambda: loop.caught_up and loop.health().healthy, "it has caught up again")
+        assert not loop.cut_off
         assert all_acknowledged(bus.producer(client_id="p").publish(numbered(topic, 0, 5), 30))
         until(lambda: len(handled) == 5, "it reads on")
     finally:

@@ -287,6 +287,17 @@ def test_a_bus_that_is_away_is_asked_again(desks: Desks) -> None:
     desk.until(lambda: desk.loop.health().healthy, "the loop is well again")
 
 
+def test_while_no_broker_answers_it_is_cut_off(desks: Desks) -> None:
+    desk = desks(numbers(2))
+    desk.loop.start()
+    desk.until(lambda: desk.loop.caught_up)
+    assert not desk.loop.cut_off
+    desk.consumer.trouble += [BusUnavailable("refused")] * 50
+    desk.until(lambda: desk.loop.cut_off)
+    desk.until(lambda: desk.loop.caught_up)
+    assert not desk.loop.cut_off
+
+
 def test_a_fenced_member_stops_at_once_and_says_so(desks: Desks) -> None:
     desk = desks(numbers(2))
     desk.consumer.trouble = [FencedMember("orchestrator-0")]

@@ -136,7 +136,7 @@ class ConsumeLoop:
     @property
     def cut_off(self) -> bool:
         """Whether no broker answers, as far as is known: what was said cannot be heard."""
-        return self._outages_in_row > 0 or self._keeping_up.is_untold
+        return self._outages_in_row > 0 or self._keeping_up.is_cut_off
 
     @property
     def crowded(self) -> bool:

@@ -20,7 +20,8 @@ class KeepingUp:
         self._consumer = consumer
         self._clock = clock
         self._batch_max = batch_max
-        self.caught_up = False
+        self.caught_up = self.is_cut_off = False
+        """`is_cut_off`: no broker has told of any partition."""
         self._listens = False
         """It was polled since anything was in the way. Before that nobody knows what came meanwhile."""
         self._lost_at = self._looked_at = float("-inf")
@@ -30,7 +31,7 @@ class KeepingUp:
 
     def lose_track(self) -> None:
         """Nothing is read for a while, or nothing of it can be handled: answers may come meanwhile."""
-        self.caught_up = self._listens = False
+        self.caught_up = self.is_cut_off = self._listens = False
         self._lost_at = self._clock.monotonic()
 
     def polled(self) -> None:
@@ -52,14 +53,9 @@ class KeepingUp:
         # What was asked for at the last look has been answered by now: that may be long ago, where a batch took long.
         lag = self._consumer.lag(max(self._lost_at, min(looked_at, now - TOLD_WITHIN_SECONDS)))
         self._looked_at = now
-        is_told = self._ours <= lag.keys()
+        self.is_cut_off, is_told = bool(self._ours) and not lag, self._ours <= lag.keys()
         self.caught_up = bool(self._ours) and is_told and sum(lag.values()) <= self._batch_max
         self._untold_since = None if is_told else self._untold_since or now
-
-    @property
-    def is_untold(self) -> bool:
-        """Whether brokers do not say how much there is."""
-        return self._untold_since is not None
 
     def bad_news(self) -> str:
         since = self._untold_since
