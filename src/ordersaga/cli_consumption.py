@@ -97,6 +97,7 @@ def read_again(
 def _led(led: "Retraced") -> str:
     now = ", ".join(f"{count:,} {status.value}" for status, count in sorted(led.now.items())) or "none"
     left = f"; {led.unknown_versions:,} are of a version that is not known here" if led.unknown_versions else ""
+    left += f"; the rows of {led.damaged:,} are damaged" if led.damaged else ""
     return f"{led.began:,} sagas were STARTED; by what the log has they are: {now}{left}"
 
 

@@ -3,21 +3,25 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
+from ordersaga.bus.memory import MemoryBus
 from ordersaga.bus.protocol import Outgoing, Record
+from ordersaga.cli_consumption import _led
 from ordersaga.orchestrator.core.decide import decide, start
 from ordersaga.orchestrator.core.definition import Kind
 from ordersaga.orchestrator.core.inputs import Happened
 from ordersaga.orchestrator.core.instance import Became, Direction, Instance, Status
 from ordersaga.orchestrator.runtime.following import follow
 from ordersaga.orchestrator.runtime.intake import Letter
+from ordersaga.orchestrator.runtime.retracing import Retracing
 from ordersaga.orchestrator.runtime.sagas import Sagas
 from ordersaga.orchestrator.runtime.track import Track, own_of
 from ordersaga.orchestrator.runtime.turn import Turn
 from ordersaga.orchestrator.sagas.create_order import CREATE_ORDER, Customer, OrderData
-from ordersaga.orchestrator.store.protocol import Loaded
+from ordersaga.orchestrator.store.protocol import Loaded, SagaPage
 from ordersaga.testing.story import BARE, FULL, NOON, SAGA_ID
 from ordersaga.wire import messages as m
 from ordersaga.wire.codec import decode_event, encode
@@ -190,3 +194,17 @@ def test_a_payment_that_went_through_late_is_found() -> None:
     saga = life.told(AUTHORIZED).followed()
     assert (saga.status, saga.reason) == (Status.CANCELLING, "STEP_TIMED_OUT")
     assert life.commands() == ["revert_payment"]
+
+
+def test_those_that_nobody_here_can_read_are_left_as_they_are_and_said() -> None:
+    store: Any = SimpleNamespace(
+        page=lambda search, after: SagaPage(
+            instances=[], next_after=None, unknown_versions=[SAGA_ID], damaged=[uuid4(), uuid4()]
+        )
+    )
+    nothing: Any = None
+    led = Retracing(store, nothing, Sagas([DEFINITION]), MemoryBus(), TOPICS).run(0, by="night", why="a restore")
+    assert _led(led) == (
+        "0 sagas were STARTED; by what the log has they are: none; 1 are of a version that is not known here; the rows"
+        " of 2 are damaged"
+    )

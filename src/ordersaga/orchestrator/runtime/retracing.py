@@ -41,6 +41,8 @@ class Retraced:
     now: Counter[Status] = field(default_factory=Counter)
     unknown_versions: int = 0
     """Left as they are: only another version knows them."""
+    damaged: int = 0
+    """The same: their rows cannot be read."""
 
 
 class Retracing:
@@ -72,6 +74,7 @@ class Retracing:
         while True:
             page = self._store.page(search, after=after)
             done.unknown_versions += len(page.unknown_versions)
+            done.damaged += len(page.damaged)
             yield from page.instances
             after = page.next_after
             if after is None:
