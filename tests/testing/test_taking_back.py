@@ -43,6 +43,17 @@ class RefusesTheSecond(EachHoldHasItsPayment):
         return super()._revert(command, fails)
 
 
+class RefusesTheFirst(EachHoldHasItsPayment):
+    """So what is said last of the saga is that another was given back."""
+
+    def _revert(self, command: m.RevertPayment, fails: bool) -> Told:
+        saga_id = next(one.saga_id for one in self.holds if one.payment_id == command.payment_id)
+        first, *more = [one.payment_id for one in self.holds if one.saga_id == saga_id]
+        if more and first == command.payment_id:
+            return [(PAYMENT, "payment.failed", {"error": "invalid_state", "message": "..."})]
+        return super()._revert(command, fails)
+
+
 class CompletesAtOnce(BareServices):
     """What comes a second time is somebody's lunch by the time that anybody cancels it."""
 
@@ -82,8 +93,9 @@ def test_of_a_payment_service_that_does_repeats_again_each_hold_is_given_back() 
     assert bare.standing == set() and report.left_standing == 0, told(report)
 
 
-def test_what_is_not_given_back_a_second_time_is_told_by_its_ids() -> None:
-    bare = BareInMemory(PAYMENT, RefusesTheSecond)
+@pytest.mark.parametrize("built", [RefusesTheFirst, RefusesTheSecond])
+def test_what_is_not_given_back_is_told_by_its_ids_with_the_answer(built: type[BareServices]) -> None:
+    bare = BareInMemory(PAYMENT, built)
     report = bare.examined(REPEATS)
     assert bare.standing and report.left_standing == len(bare.standing), told(report)
     left = {one.intent_id: one for one in bare.services.holds if one.stands}

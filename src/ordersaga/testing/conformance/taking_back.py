@@ -119,7 +119,9 @@ class _MadeForOne:
             return "its undo was confirmed, and names a later one too, which it may have been of"
         undo = m.type_of(self._talk.undo(self.case, name))
         answers = [one for one in since if one.type in (self._undone, *self._refused)]
-        mine = [one for one in answers if self._is_of(one, name)] or answers
+        # A refusal need not say of what; what names another is of that one.
+        nobodys = [one for one in answers if self._names(one) is None]
+        mine = [one for one in answers if self._is_of(one, name)] or nobodys
         return f"{undo} was answered {_in_words(mine[-1])}" if mine else f"{undo} was not answered"
 
     # --- small print ----------------------------------------------------------------------------------------------
@@ -129,12 +131,14 @@ class _MadeForOne:
 
     def _is_of(self, heard: Heard, name: str | None) -> bool:
         """By the id that it names; where it names none, by the command that it answers, or as all there can be."""
-        said = heard.payload.get(self._talk.part.effect_ids[0])
-        if said is not None:
+        if (said := self._names(heard)) is not None:
             return str(said) == name
         if self._is_caused_by(heard, name):
             return True
         return len({self._name(self._ids(one)) for one in self._heard() if one.type == self._done}) == 1
+
+    def _names(self, heard: Heard) -> object:
+        return heard.payload.get(self._talk.part.effect_ids[0])
 
     def _is_caused_by(self, heard: Heard, name: str | None) -> bool:
         asked = self._asked.get(name)
