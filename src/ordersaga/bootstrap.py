@@ -154,7 +154,7 @@ def orchestrator(settings: Settings, bus: Bus, run: Run = EVERYTHING) -> App:
     beginnings = Beginnings(handler, gather_seconds=settings.orders_gather_seconds)
     letters = DeadLetters(store, handler, audit=database.audit())
     reads = partial(_worker, settings, bus, handler, relay, name, pausing=pausing, tracing=tracing, measures=measures)
-    worker = reads(reachable=partial(store.check, LOOK_SECONDS)) if "worker" in only else None
+    worker = reads(reachable=partial(store.check, LOOK_SECONDS, remembered=False)) if "worker" in only else None
     admission = _admission(settings, worker)
     bulletin = Bulletin(database.board(), circuits, admission, pausing, process=name, takes_orders="api" in only)
     parts: list[Background] = [relay, bulletin, *([beginnings] if "api" in only else [])] if run.changes else []

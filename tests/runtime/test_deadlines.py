@@ -118,13 +118,13 @@ def test_answers_that_never_come_are_not_waited_for(stage: Stage) -> None:
 
 
 def test_no_answer_is_waited_for_while_no_broker_answers_but_for_a_while(stage: Stage) -> None:
-    """They cannot be read meanwhile: the wait for them begins when the brokers are back."""
+    """They cannot be read meanwhile: only time counts in which brokers answer."""
     saga_id = stage.begin()
     _pass_time(stage, saga_id)
-    clock, cut_off = ManualClock(), [True]
+    clock, cut_off, heard = ManualClock(), [True], [False]
     settings = DeadlineSettings(every_seconds=0.0, deaf_seconds_max=15.0, cut_off_seconds_max=900.0)
     deadlines = Deadlines(
-        stage.store, stage.handler, settings, has_heard=lambda: False, is_cut_off=lambda: cut_off[0], clock=clock
+        stage.store, stage.handler, settings, has_heard=lambda: heard[0], is_cut_off=lambda: cut_off[0], clock=clock
     )
     for clock.seconds in (0.0, 60.0, 899.9):
         deadlines.turn()
@@ -132,11 +132,27 @@ def test_no_answer_is_waited_for_while_no_broker_answers_but_for_a_while(stage: 
     for clock.seconds, revision in ((900.0, 1), (914.8, 1), (915.0, 2)):
         deadlines.turn()
         assert stage.get(saga_id).revision == revision
-    cut_off[0] = True
+    heard[0] = True
+    deadlines.turn()
+    heard[0], cut_off[0] = False, True
     _pass_time(stage, saga_id)
     for clock.seconds, revision in ((1000.0, 2), (1899.9, 2), (1900.0, 2), (1914.8, 2), (1915.0, 3)):
         deadlines.turn()
         assert stage.get(saga_id).revision == revision
+
+
+def test_a_moment_in_which_no_broker_answers_does_not_begin_the_wait_anew(stage: Stage) -> None:
+    saga_id = stage.begin()
+    _pass_time(stage, saga_id)
+    clock, cut_off = ManualClock(), [False]
+    settings = DeadlineSettings(every_seconds=0.0, deaf_seconds_max=15.0)
+    deadlines = Deadlines(
+        stage.store, stage.handler, settings, has_heard=lambda: False, is_cut_off=lambda: cut_off[0], clock=clock
+    )
+    for number in range(32):
+        clock.seconds, cut_off[0] = float(number), number % 2 == 1
+        deadlines.turn()
+    assert stage.get(saga_id).revision == 2, "fifteen seconds in which they did"
 
 
 def test_a_window_closes_only_once_all_that_was_said_before_it_ended_has_been_handled(stage: Stage) -> None:

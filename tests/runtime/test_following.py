@@ -7,6 +7,8 @@ from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
 
+import pytest
+
 from ordersaga.bus.memory import MemoryBus
 from ordersaga.bus.protocol import Outgoing, Record
 from ordersaga.cli_consumption import _led
@@ -14,6 +16,7 @@ from ordersaga.orchestrator.core.decide import decide, start
 from ordersaga.orchestrator.core.definition import Kind
 from ordersaga.orchestrator.core.inputs import Happened
 from ordersaga.orchestrator.core.instance import Became, Direction, Instance, Status
+from ordersaga.orchestrator.runtime.circuits import ALWAYS_OPEN, AlwaysOpen, Gate
 from ordersaga.orchestrator.runtime.following import follow
 from ordersaga.orchestrator.runtime.intake import Letter
 from ordersaga.orchestrator.runtime.retracing import Retracing
@@ -75,9 +78,16 @@ class Life:
             self.track.letters.append(Letter(record, envelope))
         return self
 
-    def followed(self, kinds: Mapping[Participant, Kind] = BARE) -> Instance[Any]:
+    def held(self) -> "Life":
+        """The backup has it waiting for the payment service, which answered nobody."""
+        seen = Happened(event=INFO, stamp=NOON)
+        self.saga = decide(DEFINITION, self.saga, seen, NOON, shut={Participant.PAYMENT}).instance
+        assert self.saga.held_since is not None
+        return self
+
+    def followed(self, kinds: Mapping[Participant, Kind] = BARE, gate: Gate = ALWAYS_OPEN) -> Instance[Any]:
         sagas = Sagas([replace(CREATE_ORDER, kinds=kinds)])
-        turn = Turn(sagas, TOPICS, Loaded(now=NOON + timedelta(hours=1), instances={SAGA_ID: self.saga}))
+        turn = Turn(sagas, TOPICS, Loaded(now=NOON + timedelta(hours=1), instances={SAGA_ID: self.saga}), gate)
         follow(turn, self.track)
         self.messages = [message for change in turn.batch().changes for message in change.messages]
         found = turn.now_of(SAGA_ID)
@@ -99,9 +109,9 @@ class Life:
         return len(self.track.letters) + len(self.track.own)
 
 
-def all_of_it() -> Life:
-    life = Life().told(INFO).asked("AUTHORIZE_PAYMENT").told(AUTHORIZED).asked("UPDATE_ORDER_STATUS").told(UPDATED)
-    return life.asked("START_TIMER").told(STARTED_TIMER)
+def all_of_it(begun: Life | None = None) -> Life:
+    life = (begun or Life().told(INFO)).asked("AUTHORIZE_PAYMENT").told(AUTHORIZED).asked("UPDATE_ORDER_STATUS")
+    return life.told(UPDATED).asked("START_TIMER").told(STARTED_TIMER)
 
 
 def test_what_the_log_has_is_not_sent_again() -> None:
@@ -194,6 +204,32 @@ def test_a_payment_that_went_through_late_is_found() -> None:
     saga = life.told(AUTHORIZED).followed()
     assert (saga.status, saga.reason) == (Status.CANCELLING, "STEP_TIMED_OUT")
     assert life.commands() == ["revert_payment"]
+
+
+class Shut(AlwaysOpen):
+    """The backup has it that the payment service answers nobody."""
+
+    def shut(self) -> frozenset[Participant]:
+        return frozenset({Participant.PAYMENT})
+
+
+@pytest.mark.parametrize("kinds", [BARE, FULL], ids=["bare", "full"])
+@pytest.mark.parametrize("accepted", [False, True], ids=["open", "accepted"])
+@pytest.mark.parametrize("held", [False, True], ids=["not held", "held"])
+def test_what_the_log_has_counts_also_where_the_backup_was_made_while_a_service_answered_nobody(
+    kinds: Mapping[Participant, Kind], accepted: bool, held: bool
+) -> None:
+    life = all_of_it(Life().held() if held else None)
+    if accepted:
+        life.told(m.OrderAccepted(order_id="o-1", runner_id="r-1"))
+    saga = life.followed(kinds, Shut())
+    assert (saga.status, saga.accepted is not None, saga.attention) == (Status.COMPLETED, accepted, ())
+    assert life.commands() == []
+
+
+def test_what_is_held_and_was_never_asked_for_stays_held() -> None:
+    life = Life().held()
+    assert life.followed() == life.saga and life.commands() == []
 
 
 def test_those_that_nobody_here_can_read_are_left_as_they_are_and_said() -> None:

@@ -2,34 +2,30 @@
 
 What is away may be away for this process alone, and the others could go on with the partitions that it holds. So it
 does not hold them for long. Where it is away for everybody, nothing is lost by leaving: whoever comes back is given
-partitions within seconds. One that came back and could handle nothing all the same stays away longer each time.
+partitions within seconds. Nobody leaves what answers and takes nothing: whoever came in its place would fare alike.
 """
 
 from collections.abc import Callable
 
 from ordersaga.delivery.background import Loop
-from ordersaga.delivery.clock import Clock, Randomness, backoff_seconds
+from ordersaga.delivery.clock import Clock
 
 LEAVE_AFTER_SECONDS = 15.0
 """Longer than a database usually needs to restart. Half of the time in which a service is expected to answer, so that
 another process reads in time what it says.
 """
 ASK_EVERY_SECONDS = 1.0
-STAY_AWAY_MOST_SECONDS = 60.0
 
 
 class Absence:
-    def __init__(
-        self, loop: Loop, reachable: Callable[[], object] | None, *, clock: Clock, randomness: Randomness
-    ) -> None:
+    def __init__(self, loop: Loop, reachable: Callable[[], object] | None, *, clock: Clock) -> None:
         """`reachable` raises while what is depended on is away, and does so soon. Without it there is no absence."""
         self._loop = loop
         self._reachable = reachable
         self._clock = clock
-        self._randomness = randomness
-        self._in_row = 0
 
     def is_due(self, failing_since: float) -> bool:
+        """Whether to see what is away."""
         return self._reachable is not None and self._clock.monotonic() - failing_since >= LEAVE_AFTER_SECONDS
 
     def what_is_away(self) -> Exception | None:
@@ -42,16 +38,7 @@ class Absence:
 
     def wait(self, say: Callable[[Exception], None]) -> None:
         """Until it answers, or the loop is to stop."""
-        self._in_row += 1
-        self._loop.rest(
-            backoff_seconds(
-                self._in_row, first=ASK_EVERY_SECONDS, most=STAY_AWAY_MOST_SECONDS, randomness=self._randomness
-            )
-        )
+        self._loop.rest(ASK_EVERY_SECONDS)
         while not self._loop.stopping and (error := self.what_is_away()) is not None:
             say(error)
             self._loop.rest(ASK_EVERY_SECONDS)
-
-    def was_worth_it(self) -> None:
-        """Something was handled since."""
-        self._in_row = 0

@@ -103,7 +103,7 @@ class ConsumeLoop:
         self._handled_total = self._parked_total = self._retries_total = 0
         self._last_error = ""
         self._loop = Loop(name, self._turn, clock=self._clock, randomness=self._randomness, on_end=self._close)
-        self._absence = Absence(self._loop, reachable, clock=self._clock, randomness=self._randomness)
+        self._absence = Absence(self._loop, reachable, clock=self._clock)
 
     def start(self) -> None:
         self._loop.start()
@@ -239,12 +239,11 @@ class ConsumeLoop:
                 attempt += 1
                 _log.warning("consume.retrying", error=_one_line(error), attempt=attempt)
                 self._pause_before_retry(attempt, error)
-                if self._absence.is_due(began):
+                if self._absence.is_due(began) and self._absence.what_is_away() is not None:
                     self._leaves = True
                     raise _Interrupted from None
             else:
                 self._trouble = ""
-                self._absence.was_worth_it()
                 return None
 
     def _pause_before_retry(self, attempt: int, error: Exception) -> None:

@@ -21,17 +21,21 @@ class KeepingUp:
         self._clock = clock
         self._batch_max = batch_max
         self.caught_up = self.is_cut_off = False
-        """`is_cut_off`: no broker has told of any partition."""
+        """`is_cut_off`: for a while no broker has told of any partition, though it was asked."""
         self._listens = False
         """It was polled since anything was in the way. Before that nobody knows what came meanwhile."""
         self._lost_at = self._looked_at = float("-inf")
         """When anything was in the way last. What the consumer knew then of how much there is may be old."""
         self._ours: set[tuple[str, int]] = set()
         self._untold_since: float | None = None
+        """Of all that is ours."""
+        self._silent_since: float | None = None
+        """Of any of it."""
 
     def lose_track(self) -> None:
         """Nothing is read for a while, or nothing of it can be handled: answers may come meanwhile."""
         self.caught_up = self.is_cut_off = self._listens = False
+        self._untold_since = self._silent_since = None
         self._lost_at = self._clock.monotonic()
 
     def polled(self) -> None:
@@ -53,7 +57,10 @@ class KeepingUp:
         # What was asked for at the last look has been answered by now: that may be long ago, where a batch took long.
         lag = self._consumer.lag(max(self._lost_at, min(looked_at, now - TOLD_WITHIN_SECONDS)))
         self._looked_at = now
-        self.is_cut_off, is_told = bool(self._ours) and not lag, self._ours <= lag.keys()
+        is_told, is_silent = self._ours <= lag.keys(), bool(self._ours) and not lag
+        # The first look after anything was in the way is told nothing: what is asked in it is answered by the next.
+        self._silent_since = (self._silent_since or now) if is_silent else None
+        self.is_cut_off = self._silent_since is not None and now - self._silent_since >= TOLD_WITHIN_SECONDS
         self.caught_up = bool(self._ours) and is_told and sum(lag.values()) <= self._batch_max
         self._untold_since = None if is_told else self._untold_since or now
 

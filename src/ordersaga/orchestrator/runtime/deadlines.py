@@ -100,8 +100,10 @@ class Deadlines(Looped):
         self._is_held = is_held
         self._hearing = hearing or _AllIsHeard()
         self._clock = clock or SystemClock()
-        self._deaf_since: float | None = None
-        self._cut_off_since: float | None = None
+        self._deaf_at: float | None = None
+        """When it was deaf last; None where it is not."""
+        self._deaf_seconds = self._cut_off_seconds = 0.0
+        """How long it was since something was heard: while brokers answered, and while they did not."""
         self._loop = Loop("deadlines", self.turn, clock=self._clock, randomness=randomness)
 
     def turn(self) -> None:
@@ -109,7 +111,7 @@ class Deadlines(Looped):
             self._look()
         except Exception:
             # While the database is away no answer can be handled: the wait for those that came begins when it is back.
-            self._deaf_since = None
+            self._deaf_at, self._deaf_seconds = None, 0.0
             self._hearing.nobody_could_read()
             raise
 
@@ -151,17 +153,16 @@ class Deadlines(Looped):
 
     def _is_deaf(self) -> bool:
         if self._has_heard():
-            self._deaf_since = self._cut_off_since = None
+            self._deaf_at, self._deaf_seconds, self._cut_off_seconds = None, 0.0, 0.0
             return False
         now = self._clock.monotonic()
-        if not self._is_cut_off():
-            self._cut_off_since = None
-        else:
-            self._cut_off_since = now if self._cut_off_since is None else self._cut_off_since
-            if now - self._cut_off_since < self._settings.cut_off_seconds_max:
-                self._deaf_since = None
-        self._deaf_since = now if self._deaf_since is None else self._deaf_since
-        return now - self._deaf_since < self._settings.deaf_seconds_max
+        elapsed = 0.0 if self._deaf_at is None else now - self._deaf_at
+        self._deaf_at = now
+        if self._is_cut_off() and self._cut_off_seconds < self._settings.cut_off_seconds_max:
+            self._cut_off_seconds += elapsed
+            return True
+        self._deaf_seconds += elapsed
+        return self._deaf_seconds < self._settings.deaf_seconds_max
 
     def _act(self, due: Sequence[Due]) -> int:
         """How many sagas were moved. One that cannot be read, decided on or written does not hold up the others."""

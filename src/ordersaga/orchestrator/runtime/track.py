@@ -103,7 +103,10 @@ class Track:
     def not_reached(self, definition: Definition, instance: Instance[Any]) -> list[Step]:
         """Steps that were asked for, of which the saga does not know."""
         unknown = [step for step in definition.steps if step.name not in instance.steps]
-        return [step for step in unknown if message_id(self.saga_id, step.name, Direction.DO) in self.ids]
+        return [step for step in unknown if self.asked_for(step)]
+
+    def asked_for(self, step: Step) -> bool:
+        return message_id(self.saga_id, step.name, Direction.DO) in self.ids
 
 
 def takes_back(definition: Definition, instance: Instance[Any], sent: UUID) -> bool:

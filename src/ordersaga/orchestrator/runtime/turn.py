@@ -166,7 +166,9 @@ class Turn:
         if instance is None:
             return None
         definition = self.sagas.of(instance)
-        decision = decide(definition, instance, seen, self.loaded.now, shut=self.gate.shut())
+        # Who answers nobody by now does not matter where the log has what was asked and answered.
+        shut = self.gate.shut() if self.track is None else ()
+        decision = decide(definition, instance, seen, self.loaded.now, shut=shut)
         if self.track is not None and self.track.asks_anew(definition, decision):
             decision = decide(definition, instance, seen, self.loaded.now, shut=frozenset(Participant))
         if self.track is not None and self.track.is_too_early(definition, instance, seen, decision):

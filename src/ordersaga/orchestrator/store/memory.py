@@ -86,7 +86,7 @@ class MemoryStore(MemoryReads):
                 self._tables.deadlines[due.saga_id, due.kind] = self._now() + timedelta(seconds=seconds)
                 self._tables.failing.add((due.saga_id, due.kind))
 
-    def check(self, timeout_seconds: float, *, to_write: bool = True) -> None:
+    def check(self, timeout_seconds: float, *, to_write: bool = True, remembered: bool = True) -> None:
         self._check_open()
 
     def upkeep(self) -> bool:

@@ -176,7 +176,7 @@ class PostgresStore:
     def standing(self) -> Standing:
         return self._reads.standing()
 
-    def check(self, timeout_seconds: float, *, to_write: bool = True) -> None:
+    def check(self, timeout_seconds: float, *, to_write: bool = True, remembered: bool = True) -> None:
         """A schema that is newer than this version passes: newer ones only add while workers of this one may run."""
         try:
             version, is_read_only = self._reads.condition(timeout_seconds)
@@ -190,7 +190,7 @@ class PostgresStore:
             return
         if is_read_only:
             raise StoreUnavailable("it can only be read: a standby, or default_transaction_read_only is on")
-        if (refused := self._refused) and self._monotonic() - refused[0] < REFUSED_FOR_SECONDS:
+        if remembered and (refused := self._refused) and self._monotonic() - refused[0] < REFUSED_FOR_SECONDS:
             raise WriteRefused(f"it takes nothing in: {refused[1]}")
 
     def upkeep(self) -> bool:

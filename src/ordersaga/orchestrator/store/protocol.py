@@ -330,10 +330,10 @@ class Store(Protocol):
 
     def standing(self) -> Standing: ...
 
-    def check(self, timeout_seconds: float, *, to_write: bool = True) -> None:
+    def check(self, timeout_seconds: float, *, to_write: bool = True, remembered: bool = True) -> None:
         """Return if the database answers now, its schema is one that this version can use and, unless it is only to be
-        read, it can be written to: it is no standby and has not just refused what was written. Raises
-        `StoreUnavailable`, `SchemaMismatch`.
+        read, it can be written to: it is no standby and, where that is `remembered`, has not just refused what was
+        written. Raises `StoreUnavailable`, `SchemaMismatch`.
         """
 
     def upkeep(self) -> bool:
