@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
+import psycopg
 import pytest
 
 from ordersaga.orchestrator.core.definition import Money
@@ -103,6 +104,18 @@ def test_a_hold_whose_saga_has_not_heard_of_it_yet_is_not_called_nobodys(postgre
     assert found(postgres_stage, url, [held(saga_id)], of=timedelta(0)) == [], "begun just before"
     another = Payment(payment_id="another", amount_cents=AMOUNT_CENTS + 1, status="AUTHORIZED")
     assert found(postgres_stage, url, [another]) == [(Kind.NO_SAGA, None)], "none waits for that amount"
+
+
+@pytest.mark.parametrize("changed", ["state = '{}'", "version = 77"], ids=["damaged", "not run here"])
+@pytest.mark.parametrize("of", [SAGAS_OF, timedelta(0)], ids=["within", "older"])
+def test_a_hold_that_only_a_saga_may_have_which_cannot_be_read_is_not_passed_over_in_silence(
+    postgres_stage: Stage, url: str, changed: str, of: timedelta
+) -> None:
+    paying(postgres_stage)
+    with psycopg.connect(url) as connection:
+        connection.execute(f"UPDATE saga.sagas SET {changed}".encode())
+    kinds = [kind for kind, _ in found(postgres_stage, url, [held("another")], of=of)]
+    assert [kind for kind in kinds if kind is not Kind.SAGA_DAMAGED] == [Kind.UNSURE]
 
 
 def test_a_hold_that_nobody_waits_for_any_more_is_nobodys(postgres_stage: Stage, url: str) -> None:

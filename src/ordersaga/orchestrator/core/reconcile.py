@@ -54,6 +54,8 @@ class Kind(StrEnum):
     LISTED_TWICE = "listed_twice"
     UNKNOWN_STATUS = "unknown_status"
     SAGA_DAMAGED = "saga_damaged"
+    UNSURE = "unsure"
+    """No saga knows of it, of those that can be read here."""
 
 
 class Difference(Struct, frozen=True, kw_only=True):

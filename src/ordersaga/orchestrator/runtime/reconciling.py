@@ -49,16 +49,17 @@ class Reconciliation:
         # one that is archived meanwhile is read twice, and not missed.
         payments = list(self.payments(now - of))
         damaged: list[UUID] = []
+        others = _Others(self.store, self.archive, self.money)
         sagas = list(_all_of(self.store, Search(since=now - of), damaged))
         differ = compare(
             payments,
             sagas,
             archived=_all_of(self.store, Search(since=now - of, archived=True), damaged),
             quiet_since=now - quiet,
-            is_of_another=_Others(self.store, self.archive, self.money).have,
+            is_of_another=others.have,
             money=self.money,
         )
-        return chain(differ, _not_compared(damaged))
+        return chain(differ, others.unsure(), _not_compared(damaged))
 
 
 class _Others:
@@ -70,10 +71,21 @@ class _Others:
         self._store, self._archive, self._money = store, archive, money
         self._awaited: set[int] | None = None
         """Amounts in cents of sagas under way that know no payment yet; once they have been looked at."""
-        self._awaits_any = False
-        """One of these is of a version that nobody here can read, or damaged."""
+        self._unreadable: list[UUID] = []
+        """Sagas under way that may wait for any amount: of a version that is not run here, or damaged."""
+        self._may_be_theirs: list[Payment] = []
+
+    def unsure(self) -> Iterator[Difference]:
+        """After all payments were asked for: those that only one which cannot be read may have."""
+        for payment in self._may_be_theirs:
+            said = (
+                f"payment {payment.payment_id} stands and no saga that can be read here knows of it: it may be of"
+                f" {self._unreadable[0]}{', or of others that cannot be read' if self._unreadable[1:] else ''}"
+            )
+            yield Difference(kind=Kind.UNSURE, said=said, payment_id=payment.payment_id)
 
     def have(self, payment: Payment) -> bool:
+        """Also of one that `unsure` tells of."""
         # First who waits, then who knows: whoever learns of it in between is found.
         if payment.order_id is None and self._is_awaited(payment.amount_cents):
             return True
@@ -83,19 +95,24 @@ class _Others:
             page = self._store.page(search, limit=1)
             if page.instances or page.unknown_versions or page.damaged:
                 return True
-        return self._archive.knows(payment.order_id, payment.payment_id)
+        if self._archive.knows(payment.order_id, payment.payment_id):
+            return True
+        if payment.order_id is None and self._unreadable:
+            self._may_be_theirs.append(payment)
+            return True
+        return False
 
     def _is_awaited(self, amount_cents: int) -> bool:
         if self._awaited is None:
             pages = list(_pages(self._store, Search(statuses=UNDER_WAY)))
-            self._awaits_any = any(page.unknown_versions or page.damaged for page in pages)
+            self._unreadable = [one for page in pages for one in (*page.damaged, *page.unknown_versions)]
             self._awaited = {
                 saga.data.amount_cents
                 for page in pages
                 for saga in page.instances
                 if self._money.get(saga.saga) is Money.HOLDS and not saga.data.payment_id
             }
-        return self._awaits_any or amount_cents in self._awaited
+        return amount_cents in self._awaited
 
 
 def _pages(store: Store, search: Search) -> Iterator[SagaPage]:
