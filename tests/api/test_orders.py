@@ -14,10 +14,10 @@ from ordersaga.orchestrator.api.app import AppSettings, create_app
 from ordersaga.orchestrator.runtime.beginnings import Beginnings
 from ordersaga.orchestrator.runtime.handle import AFTER_COMMIT
 from ordersaga.orchestrator.runtime.verbs import Verbs
-from ordersaga.orchestrator.store.protocol import CommitUnknown, StoreUnavailable
 from ordersaga.wire.codec import decode_command
 from ordersaga.wire.messages import CreateOrder
 from tests.api.conftest import BODY_BYTES_MAX, Stage, order
+from tests.runtime.stage import answer_lost, away
 
 JSON = {"Content-Type": "application/json"}
 ONE = {"name": "Burrito", "price": 9.95, "quantity": 2}
@@ -55,12 +55,6 @@ def test_an_order_is_taken_with_the_id_of_its_saga(stage: Stage) -> None:
 def test_nobody_is_told_to_order_again_while_it_is_not_known_whether_the_order_is_there(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def answer_lost() -> None:
-        raise CommitUnknown("the answer to COMMIT was lost")
-
-    def away(saga_id: UUID) -> Any:
-        raise StoreUnavailable("no connection to the database")
-
     with armed(AFTER_COMMIT, answer_lost), monkeypatch.context() as patch:
         patch.setattr(stage.api.store, "get", away)
         answer = stage.client.post("/orders", json=order())

@@ -156,18 +156,23 @@ def test_a_saga_that_only_a_newer_version_knows_is_not_said_to_be_missing(
         assert sagas(database_url, verb[0], saga_id, *verb[1:]) == (1, "", told)
 
 
-def test_sagas_that_only_a_newer_version_knows_are_left_out_and_counted(
-    database_url: str, stage: Stage, saga_id: UUID
-) -> None:
-    newer = [stage.begin(), stage.begin()]
-    stage.execute("update sagas set version = 99 where id = any(%s)", newer)
-    told = f"2 more are {NOT_RUN_HERE}\n"
+def the_only_one_is(database_url: str, saga_id: UUID, told: str) -> None:
+    """Of those that are found; `told` is of the others."""
     code, listed, said = sagas(database_url, "list")
     assert (code, first_words(listed), said) == (0, [str(saga_id)], told)
     code, exported, said = sagas(database_url, "export")
     assert (code, len(exported.splitlines()), said) == (0, 1, "1 sagas\n" + told)
     code, chosen, said = sagas(database_url, "resolve", "--status", "STARTED", "--dry-run", "--why", "x")
     assert (code, first_words(chosen), said) == (0, [str(saga_id)], "resolve: it would be 1 sagas\n" + told)
+
+
+def test_sagas_that_only_a_newer_version_knows_are_left_out_and_counted(
+    database_url: str, stage: Stage, saga_id: UUID
+) -> None:
+    newer = [stage.begin(), stage.begin()]
+    stage.execute("update sagas set version = 99 where id = any(%s)", newer)
+    told = f"2 more are {NOT_RUN_HERE}\n"
+    the_only_one_is(database_url, saga_id, told)
     code, done, said = sagas(database_url, "resolve", "--status", "STARTED", "--yes", "--why", "x")
     assert (code, len(done.splitlines()), said) == (0, 1, told + "resolve: 1 done\n")
 
@@ -178,12 +183,7 @@ def test_a_saga_whose_row_is_damaged_is_named_and_hides_no_other(
     damaged = stage.begin()
     stage.execute("update sagas set state = '{}' where id = %s", damaged)
     told = f"{damaged} is not among them: its row is damaged (ordersaga sagas show says how)\n"
-    code, listed, said = sagas(database_url, "list")
-    assert (code, first_words(listed), said) == (0, [str(saga_id)], told)
-    code, exported, said = sagas(database_url, "export")
-    assert (code, len(exported.splitlines()), said) == (0, 1, "1 sagas\n" + told)
-    code, chosen, said = sagas(database_url, "resolve", "--status", "STARTED", "--dry-run", "--why", "x")
-    assert (code, first_words(chosen), said) == (0, [str(saga_id)], "resolve: it would be 1 sagas\n" + told)
+    the_only_one_is(database_url, saga_id, told)
     code, done, said = sagas(database_url, "retry", "--status", "STARTED", "--yes", "--why", "x")
     assert (len(done.splitlines()), said.startswith(told)) == (1, True)
     for verb in (["show"], ["watch"], ["cancel", "--why", "x"]):

@@ -22,6 +22,7 @@ from ordersaga.orchestrator.sagas.create_order import CREATE_ORDER, Customer, Or
 from ordersaga.orchestrator.store.codec import Codec
 from ordersaga.orchestrator.store.migrate import migrate
 from ordersaga.orchestrator.store.postgres import PostgresStore, open_pool
+from ordersaga.orchestrator.store.protocol import CommitUnknown, StoreUnavailable
 from ordersaga.testing.story import FULL
 from ordersaga.wire import messages as m
 from ordersaga.wire.codec import Envelope, decode_command, encode
@@ -33,6 +34,16 @@ from tests.waiting import until
 TOPICS = Topics()
 DEFINITION = replace(CREATE_ORDER, kinds=FULL)
 _offsets = count()
+
+
+def answer_lost() -> None:
+    """For a failpoint."""
+    raise CommitUnknown("the answer to COMMIT was lost")
+
+
+def away(saga_id: UUID) -> Any:
+    """In place of `Store.get`."""
+    raise StoreUnavailable(f"no connection to the database that has {saga_id}")
 
 
 def new_saga_id() -> UUID:

@@ -141,6 +141,23 @@ def test_no_answer_is_waited_for_while_no_broker_answers_but_for_a_while(stage: 
         assert stage.get(saga_id).revision == revision
 
 
+def test_after_a_pause_the_wait_for_what_came_meanwhile_begins_anew(stage: Stage) -> None:
+    saga_id = stage.begin()
+    _pass_time(stage, saga_id)
+    clock, held = ManualClock(), [False]
+    settings = DeadlineSettings(every_seconds=0.0, deaf_seconds_max=15.0)
+    deadlines = Deadlines(
+        stage.store, stage.handler, settings, has_heard=lambda: False, is_held=lambda: held[0], clock=clock
+    )
+    deadlines.turn()
+    clock.seconds, held[0] = 3600.0, True
+    deadlines.turn()
+    held[0] = False
+    for clock.seconds, revision in ((3601.0, 1), (3615.9, 1), (3616.0, 2)):
+        deadlines.turn()
+        assert stage.get(saga_id).revision == revision
+
+
 def test_a_moment_in_which_no_broker_answers_does_not_begin_the_wait_anew(stage: Stage) -> None:
     saga_id = stage.begin()
     _pass_time(stage, saga_id)

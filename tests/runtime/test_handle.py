@@ -15,12 +15,12 @@ from ordersaga.orchestrator.runtime import turn
 from ordersaga.orchestrator.runtime.handle import AFTER_COMMIT, BEFORE_COMMIT
 from ordersaga.orchestrator.runtime.intake import Letter
 from ordersaga.orchestrator.runtime.turn import Turn
-from ordersaga.orchestrator.store.protocol import CommitUnknown, Lookup, StaleWrite, StoreUnavailable
+from ordersaga.orchestrator.store.protocol import CommitUnknown, Lookup, StaleWrite
 from ordersaga.wire import messages as m
 from ordersaga.wire.codec import decode_event
 from ordersaga.wire.topics import Topics
 from tests import canaries
-from tests.runtime.stage import Stage, new_saga_id, raw, record, settle
+from tests.runtime.stage import Stage, answer_lost, away, new_saga_id, raw, record, settle
 from tests.sagas.stories import AUTHORIZED, CARD, CREATED, OPENED, TIMER
 from tests.waiting import until
 
@@ -84,9 +84,6 @@ def test_what_was_committed_and_not_published_stays_in_the_outbox(stage: Stage) 
 
 
 def test_an_order_whose_commit_has_no_answer_is_looked_for_and_not_lost(stage: Stage) -> None:
-    def answer_lost() -> None:
-        raise CommitUnknown("the answer to COMMIT was lost")
-
     with armed(AFTER_COMMIT, answer_lost):
         saga_id = stage.begin()
     assert stage.get(saga_id).status is Status.STARTED
@@ -96,12 +93,6 @@ def test_an_order_whose_commit_has_no_answer_is_looked_for_and_not_lost(stage: S
 def test_of_an_order_whose_commit_has_no_answer_nothing_is_said_while_the_database_is_away(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def answer_lost() -> None:
-        raise CommitUnknown("the answer to COMMIT was lost")
-
-    def away(saga_id: UUID) -> Any:
-        raise StoreUnavailable("no connection to the database")
-
     with armed(AFTER_COMMIT, answer_lost), monkeypatch.context() as patch:
         patch.setattr(stage.store, "get", away)
         with pytest.raises(CommitUnknown):
@@ -110,9 +101,6 @@ def test_of_an_order_whose_commit_has_no_answer_nothing_is_said_while_the_databa
 
 
 def test_an_order_that_was_not_written_is_not_promised(stage: Stage) -> None:
-    def answer_lost() -> None:
-        raise CommitUnknown("the connection broke before COMMIT")
-
     with armed(BEFORE_COMMIT, answer_lost), pytest.raises(CommitUnknown):
         stage.begin()
     assert stage.one("select count(*) from sagas") == 0

@@ -19,7 +19,7 @@ from ordersaga import bootstrap, bootstrap_commands
 from ordersaga.as_set import topic_specs, topics_of
 from ordersaga.bus.kafka import KafkaBus
 from ordersaga.bus.memory import MemoryBus
-from ordersaga.bus.protocol import Bus
+from ordersaga.bus.protocol import Bus, Record
 from ordersaga.cli import app
 from ordersaga.delivery.clock import SystemClock, SystemRandom
 from ordersaga.demo.client import Api
@@ -79,6 +79,14 @@ class Scene:
 
     def by_hand(self, act: Any) -> None:
         assert self._hosts[0].by_hand(act)
+
+    def said(self, topic: str) -> Sequence[Record]:
+        assert isinstance(self.bus, MemoryBus)
+        return self.bus.records(topic)
+
+    def until_said(self, topic: str, what: str) -> None:
+        """Once."""
+        until(lambda: len(self.said(topic)) == 1, what)
 
     def stop(self) -> None:
         for host in self._hosts:
@@ -212,7 +220,7 @@ def test_an_answer_that_was_never_read_is_not_asked_for_again(scene: Scene) -> N
         saga_id = begun(scene, api)
         scene.listen(Participant.USER)
         until(lambda: api.saga(saga_id)["current_step"] == "AUTHORIZE_PAYMENT", "the payment is asked for")
-        until(lambda: len(scene.bus.records("payment_commands")) == 1, "it is in the log")  # type: ignore[attr-defined]
+        scene.until_said("payment_commands", "it is in the log")
     scene.restore()
     scene.read_again()
     scene.listen(Participant.PAYMENT, Participant.TIMER)
@@ -226,7 +234,7 @@ def test_what_was_answered_and_never_followed_is_followed_now(scene: Scene) -> N
     with scene.serving() as api:
         saga_id = begun(scene, api)
     scene.listen(*OTHERS)
-    until(lambda: len(scene.bus.records("user_events")) == 1, "it is answered")  # type: ignore[attr-defined]
+    scene.until_said("user_events", "it is answered")
     scene.restore()
     scene.read_again()
     with scene.serving() as api:
@@ -259,7 +267,7 @@ def test_what_was_cancelled_before_it_was_paid_is_not_paid_now(scene: Scene) -> 
         api.cancel(saga_id, "too late")
         has(api, saga_id, "CANCELLED")
         scene.listen(*OTHERS)
-        until(lambda: len(scene.bus.records("user_events")) == 1, "it is answered late")  # type: ignore[attr-defined]
+        scene.until_said("user_events", "it is answered late")
     scene.restore()
     scene.read_again()
     with scene.serving() as api:
@@ -288,20 +296,19 @@ def test_customers_are_told_once(scene: Scene) -> None:
         saga_id = begun(scene, api)
         scene.listen(*OTHERS)
         has(api, saga_id, "COMPLETED")
-        told = scene.bus.records  # type: ignore[attr-defined]
-        until(lambda: len(told("notification_events")) == 1, "the customer is told")
+        scene.until_said("notification_events", "the customer is told")
     scene.restore()
     scene.read_again()
     with scene.serving() as api:
         has(api, saga_id, "COMPLETED")
-    assert len(told("notification_events")) == 1
+    assert len(scene.said("notification_events")) == 1
 
 
 def test_to_go_back_twice_changes_nothing(scene: Scene) -> None:
     with scene.serving() as api:
         saga_id = begun(scene, api)
         scene.listen(Participant.USER)
-        until(lambda: len(scene.bus.records("payment_commands")) == 1, "it is in the log")  # type: ignore[attr-defined]
+        scene.until_said("payment_commands", "it is in the log")
     scene.restore()
     assert "1 sagas were STARTED" in scene.read_again()
     assert "1 sagas were STARTED" in scene.read_again()

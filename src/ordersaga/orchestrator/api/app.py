@@ -78,7 +78,7 @@ def _app(
 
 def _of_another_version(request: AnyRequest, _: Exception) -> Response[bytes]:
     """While versions are changed, another process may know it: whoever comes again may meet that one."""
-    why = "This was begun by a newer version of this service. Please try again in a few seconds."
+    why = "This is of a version that this process does not run. Please try again in a few seconds."
     return refused(request, Refused(503, "unknown-version", why, retry_after_seconds=RETRY_AFTER_SECONDS))
 
 

@@ -26,7 +26,9 @@ _log = structlog.get_logger(__name__)
 PAGE_SIZE_MAX = 100
 TEXT_CHARS_MAX = 200
 LEFT_OUT = "Sagas-Left-Out"
-"""A header of a page: how many more there are that only a newer version of this software can tell of."""
+"""A header of a page: how many more there are that this process does not run: a newer version began
+them, or the settings leave them out.
+"""
 DAMAGED = "Sagas-Damaged"
 """A header of a page: how many more there are whose row is damaged. The log says which."""
 _ID = {"format": "uuid"}
@@ -105,9 +107,9 @@ TheSearch = NamedDependency[SkipValidation[Search]]
     summary="Sagas, newest first",
     description="A bare list of those that meet every condition; those in the archive only if asked. Where there is"
     ' more, `Link: <...>; rel="next"` says where the next page is: a page may hold fewer than asked for, or none, and'
-    " have a next one, since each looks at 2,000 sagas at most, of the archive at 500. Sagas that a newer version has"
-    " begun are left out: `Sagas-Left-Out` says how many. So are those whose row is damaged: `Sagas-Damaged` says how"
-    " many, and the log which.",
+    " have a next one, since each looks at 2,000 sagas at most, of the archive at 500. Sagas that this process does"
+    " not run (a newer version began them, or its settings leave them out) are left out: `Sagas-Left-Out` says how"
+    " many. So are those whose row is damaged: `Sagas-Damaged` says how many, and the log which.",
     tags=["sagas"],
 )
 def list_sagas(

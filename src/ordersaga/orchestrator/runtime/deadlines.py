@@ -87,9 +87,8 @@ class Deadlines(Looped):
         randomness: Randomness | None = None,
     ) -> None:
         """`has_heard`: whether the answers that there are were read; `is_cut_off`: whether nobody answers who has them;
-        `is_crowded`: whether there are more than a worker
-        takes at once; `is_held`: whether nobody is to read any now, so that no deadline may pass; `hearing`: how far
-        the others have read, for windows.
+        `is_crowded`: whether there are more than a worker takes at once; `is_held`: whether nobody is to read any now,
+        so that no deadline may pass; `hearing`: how far the others have read, for windows.
         """
         self._store = store
         self._handler = handler
@@ -110,14 +109,12 @@ class Deadlines(Looped):
         try:
             self._look()
         except Exception:
-            # While the database is away no answer can be handled: the wait for those that came begins when it is back.
-            self._deaf_at, self._deaf_seconds = None, 0.0
-            self._hearing.nobody_could_read()
+            self._nobody_could_read()
             raise
 
     def _look(self) -> None:
         if self._is_held():
-            self._hearing.nobody_could_read()
+            self._nobody_could_read()
             self._loop.pause(self._settings.every_seconds)
             return
         due = self._due()
@@ -131,6 +128,11 @@ class Deadlines(Looped):
             self._loop.pause(self._settings.every_seconds)
         else:
             self._let_others_pass()
+
+    def _nobody_could_read(self) -> None:
+        """While the database is away, or in a pause: the wait for what came meanwhile begins afterwards."""
+        self._deaf_at, self._deaf_seconds = None, 0.0
+        self._hearing.nobody_could_read()
 
     def _due(self) -> Sequence[Due]:
         due = self._store.due(self._settings.batch_max)

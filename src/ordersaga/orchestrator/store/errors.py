@@ -14,7 +14,7 @@ class StoreError(Exception):
     ├── StaleWrite         an instance was changed since it was loaded: load it again, decide anew (retriable)
     ├── Unclaimed          an event is kept for an id that was learnt: claim it first, decide anew (retriable)
     ├── KeyTaken           a request key is there already: look what was wished for under it
-    ├── UnknownVersion     a saga that only another version of this software knows: ask that one (retriable)
+    ├── UnknownVersion     a saga that this process does not know, or does not run as it is set: ask another (retriable)
     ├── DamagedRow         what the row of a saga holds is no saga: a person has to put it right
     ├── BadRow             the database refuses what a row holds: split the batch, then park the record
     └── SchemaMismatch     the schema is newer or older than this version can use: migrate first
