@@ -47,7 +47,10 @@ class Wanted:
     status_code=202,
     sync_to_thread=True,
     operation_class=CompleteOperation,
-    responses=documented(400, 404, 409, 413, 415, 500, 503),
+    responses=documented(
+        *(400, 404, 409, 413, 415, 500, 503),
+        conflict=("cannot-be-completed", "No runner has this order: it is CANCELLED."),
+    ),
     summary="Complete an order that was delivered",
     description="Marks it delivered, captures the payment, pays the runner, marks it completed. Until the capture is"
     " asked for it can be cancelled like any saga. Asking again is harmless.",

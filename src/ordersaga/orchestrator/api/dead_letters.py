@@ -22,6 +22,7 @@ from ordersaga.wire.errors import WireError
 
 PAGE_SIZE_MAX = 100
 _ID_MAX = 2**63 - 1
+_SETTLED = "settled-before", "This cannot be done: it was discarded by mia: rubbish."
 LetterId = Annotated[int, PathParameter(description="As the list says", ge=1, le=_ID_MAX)]
 PageSize = Annotated[int, QueryParameter(description="At most 100; more is taken as 100", ge=1)]
 
@@ -69,7 +70,7 @@ def get_dead_letter(letter_id: LetterId, api: TheApi) -> DeadLetterView:
     status_code=200,
     sync_to_thread=True,
     operation_class=OperatorOperation,
-    responses=documented(400, 404, 409, 413, 415, 500, 503),
+    responses=documented(*(400, 404, 409, 413, 415, 500, 503), conflict=_SETTLED),
     summary="Take it in once more",
     description="Harmless at any time: what is known is recognised. Where it still cannot be used: 409, and why.",
     tags=["operators"],
@@ -85,7 +86,7 @@ def replay_dead_letter(request: AnyRequest, letter_id: LetterId, body: RawBody, 
     status_code=200,
     sync_to_thread=True,
     operation_class=OperatorOperation,
-    responses=documented(400, 404, 409, 413, 415, 500, 503),
+    responses=documented(*(400, 404, 409, 413, 415, 500, 503), conflict=_SETTLED),
     summary="Nobody needs it",
     description="It is counted no more, and forgotten after 90 days.",
     tags=["operators"],

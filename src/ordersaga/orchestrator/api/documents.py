@@ -62,9 +62,7 @@ class OperatorRequest(Struct, kw_only=True):
 
 
 class SeenRequest(OperatorRequest, kw_only=True):
-    """Who steps in, and why. Recorded in the history. With a `revision` only if nothing has become of the saga since it
-    was looked at: else the answer is 409.
-    """
+    """Who steps in, and why, and as of which `revision` they looked at the saga. Recorded in the history."""
 
     revision: Annotated[int, Meta(ge=1, description="Of the saga, when it was looked at")] | None = None
 
@@ -153,9 +151,12 @@ class CancelOperation(Operation):
         self.request_body = _body(CancelRequest, "A customer who changed their mind", _CANCEL, required=False)
 
 
-def documented(*statuses: int) -> dict[int, ResponseSpec]:
-    """The problems that a route answers, for its `responses`: these, and those of whom it is for."""
-    return {status: _response(status) for status in sorted({*statuses, *_OF_ALL})}
+def documented(*statuses: int, conflict: tuple[str, str] | None = None) -> dict[int, ResponseSpec]:
+    """The problems that a route answers, for its `responses`: these, and those of whom it is for. `conflict`: kind and
+    words of its 409.
+    """
+    said = _SAID | ({409: conflict} if conflict else {})
+    return {status: _response(status, *said[status]) for status in sorted({*statuses, *_OF_ALL})}
 
 
 NOT_READY = {503: ResponseSpec(HealthView, generate_examples=False, description="Not ready: see the parts")}
@@ -166,7 +167,7 @@ _SAID = {
     401: ("unauthorized", "A token is needed: Authorization: Bearer <token>."),
     403: ("forbidden", "This is not for viewers."),
     404: ("no-such-saga", "There is no saga with this id."),
-    409: ("cannot-be-cancelled", "This cannot be cancelled: it is COMPENSATED."),
+    409: ("cannot-be-done", "This cannot be done: it has changed since; the saga is FAILED."),
     413: ("request-entity-too-large", "Request Entity Too Large"),
     422: ("key-reused", "This Idempotency-Key was used for another order: take a new one for each."),
     415: ("unsupported-media-type", "The body must be application/json."),
@@ -176,8 +177,7 @@ _SAID = {
 }
 
 
-def _response(status: int) -> ResponseSpec:
-    kind, said = _SAID[status]
+def _response(status: int, kind: str, said: str) -> ResponseSpec:
     title = kind.replace("-", " ").capitalize()
     value = {"type": f"urn:ordersaga:problem:{kind}", "title": title, "status": status, "detail": said, "error": said}
     return ResponseSpec(

@@ -16,7 +16,7 @@ from litestar.types import HTTPScope
 from ordersaga.orchestrator.api.asking import AnyRequest, Api
 from ordersaga.orchestrator.api.documents import PlaceOperation, documented
 from ordersaga.orchestrator.api.orders import CheckedOrder, check_order
-from ordersaga.orchestrator.api.request_keys import InHand, known, request_of
+from ordersaga.orchestrator.api.request_keys import IN_FLIGHT, InHand, known, request_of
 from ordersaga.orchestrator.api.views import OrderTaken
 from ordersaga.orchestrator.core.instance import Status
 from ordersaga.orchestrator.runtime.admission import TOO_BUSY, NotAdmitted
@@ -54,7 +54,7 @@ def place_order_of(api: Api, body_bytes_max: int) -> HTTPRouteHandler:
         opt=FOR_CUSTOMERS,
         status_code=202,
         operation_class=PlaceOperation,
-        responses=documented(400, 409, 413, 415, 422, 429, 500, 503),
+        responses=documented(*(400, 409, 413, 415, 422, 429, 500, 503), conflict=IN_FLIGHT),
         summary="Place an order",
         description="The order is in the database when this answers. Follow `Location` for what becomes of it. With an"
         " `Idempotency-Key` it may be asked for again, for two days, and is placed once; while the first is still being"

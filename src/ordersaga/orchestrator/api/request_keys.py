@@ -20,6 +20,8 @@ from ordersaga.web.reading import header_of
 from ordersaga.wire.errors import WireError
 
 HEADER = "Idempotency-Key"
+IN_FLIGHT = "key-in-flight", f"The first request with this {HEADER} is still being answered: ask again in a second."
+"""Kind and words of the 409 for whoever asks meanwhile."""
 _NAME = HEADER.lower().encode()
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
@@ -51,8 +53,7 @@ class InHand:
             return
         key = asked[:2]
         if key in self._keys:
-            why = f"The first request with this {HEADER} is still being answered: ask again in a second."
-            raise Refused(409, "key-in-flight", why, retry_after_seconds=1)
+            raise Refused(409, *IN_FLIGHT, retry_after_seconds=1)
         self._keys.add(key)
         try:
             yield

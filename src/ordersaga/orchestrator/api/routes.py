@@ -65,7 +65,10 @@ def get_saga(request: AnyRequest, saga_id: SagaId, api: TheApi) -> SagaDetail:
     status_code=202,
     sync_to_thread=True,
     operation_class=CancelOperation,
-    responses=documented(400, 404, 409, 413, 415, 500, 503),
+    responses=documented(
+        *(400, 404, 409, 413, 415, 500, 503),
+        conflict=("cannot-be-cancelled", "This cannot be cancelled: it is COMPENSATED."),
+    ),
     summary="Cancel an order",
     description="Granted while no runner has accepted the order. Asking again is harmless.",
     tags=["sagas"],
